@@ -1,0 +1,10 @@
+"""The error that is the user's to mend."""
+
+
+class UserError(ValueError):
+    """A mistake in a config, a file or an argument, told in one line.
+
+    The message says what was expected, what was found and what to do. The command-line tools
+    print it without a traceback and exit with status 2; as a ``ValueError`` it behaves like any
+    other exception in a notebook or a test.
+    """

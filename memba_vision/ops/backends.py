@@ -1,0 +1,75 @@
+"""One switch for all implementations of an op."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from memba_vision.errors import UserError
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of an op.
+
+    ``obstacle`` takes the op's first tensor and returns why this backend cannot run on tensors
+    like it, or None where it can. Among those that can, 'auto' takes the highest ``priority``.
+    """
+
+    name: str
+    function: Callable[..., torch.Tensor]
+    priority: int
+    obstacle: Callable[[torch.Tensor], str | None]
+
+
+class BackendTable:
+    """The implementations of one op, by name.
+
+    ``MEMBA_VISION_<OP>_BACKEND`` names the one to use where the caller names none.
+    """
+
+    def __init__(self, op: str) -> None:
+        self.op = op
+        self.variable = f'MEMBA_VISION_{op.upper()}_BACKEND'
+        self._backends: dict[str, Backend] = {}
+
+    def register(
+        self,
+        name: str,
+        *,
+        priority: int,
+        obstacle: Callable[[torch.Tensor], str | None] = lambda tensor: None,
+    ) -> Callable:
+        """Decorate the function that implements the op as backend ``name``."""
+
+        def decorate(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+            self._backends[name] = Backend(name, function, priority, obstacle)
+            return function
+
+        return decorate
+
+    def names(self) -> list[str]:
+        """Every known backend, the preferred ones first."""
+        return [backend.name for backend in self._by_priority()]
+
+    def select(self, name: str | None, tensor: torch.Tensor) -> Backend:
+        """The backend called ``name``; for None or 'auto', the best that can run on ``tensor``.
+
+        Raises:
+            UserError: the backend is unknown or cannot run on such tensors.
+        """
+        name = name or os.environ.get(self.variable) or 'auto'
+        if name == 'auto':
+            return next(b for b in self._by_priority() if b.obstacle(tensor) is None)
+        if name not in self._backends:
+            known = ', '.join(['auto', *self.names()])
+            raise UserError(f'{self.op}: unknown backend {name!r}; known are {known}')
+        backend = self._backends[name]
+        obstacle = backend.obstacle(tensor)
+        if obstacle is not None:
+            raise UserError(f'{self.op}: backend {name!r} cannot run here: {obstacle}')
+        return backend
+
+    def _by_priority(self) -> list[Backend]:
+        return sorted(self._backends.values(), key=lambda b: -b.priority)

@@ -1,0 +1,44 @@
+"""The selective scan, position by position: slow, and plainly what the equations say."""
+
+import torch
+import torch.nn.functional as F
+
+from memba_vision.ops.selective_scan.table import BACKENDS
+
+
+@BACKENDS.register('naive', priority=-1)
+def selective_scan_naive(
+    u: torch.Tensor,
+    delta: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    D: torch.Tensor | None = None,
+    z: torch.Tensor | None = None,
+    delta_bias: torch.Tensor | None = None,
+    delta_softplus: bool = False,
+    reverse: bool = False,
+) -> torch.Tensor:
+    """See :func:`memba_vision.ops.selective_scan`: the reference for every other backend."""
+    work_dtype = torch.promote_types(u.dtype, torch.float32)
+    out_dtype = u.dtype
+    u, delta, A, B, C = (tensor.to(work_dtype) for tensor in (u, delta, A, B, C))
+    if delta_bias is not None:
+        delta = delta + delta_bias.to(work_dtype)[:, None]
+    if delta_softplus:
+        delta = F.softplus(delta)
+
+    batch, dim, length = u.shape
+    state = u.new_zeros(batch, dim, A.shape[1])
+    outputs = [None] * length
+    for t in reversed(range(length)) if reverse else range(length):
+        decay = torch.exp(delta[:, :, t, None] * A)
+        state = decay * state + (delta[:, :, t] * u[:, :, t])[..., None] * B[:, None, :, t]
+        outputs[t] = (state * C[:, None, :, t]).sum(-1)
+    out = torch.stack(outputs, dim=-1)
+
+    if D is not None:
+        out = out + u * D.to(work_dtype)[:, None]
+    if z is not None:
+        out = out * F.silu(z.to(work_dtype))
+    return out.to(out_dtype)

@@ -1,0 +1,36 @@
+"""Packaging of memba_vision; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'memba_vision/__init__.py').read_text()).group(1)
+
+setup(
+    name='memba_vision',
+    version=VERSION,
+    description='Adapt vision Mamba models with few trained parameters, as a plugin for mmpretrain',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(include=['memba_vision', 'memba_vision.*']),
+    install_requires=[
+        'torch>=2.4',
+        'torchvision',
+        'mmengine>=0.10.7,<0.11',
+        'mmcv-lite>=2.2,<2.3',
+        'mmpretrain>=1.2,<1.3',
+        'timm',
+        'numpy',
+        'numba',
+        'safetensors',
+        'scikit-learn',
+    ],
+    extras_require={
+        'cuda': ['mamba-ssm', 'causal-conv1d'],
+        'test': ['pytest', 'hypothesis', 'ruff'],
+    },
+)
