@@ -1,0 +1,138 @@
+"""The bidirectional Mamba mixer of Vim (Zhu et al. 2024, section 3.4, 'v2')."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from memba_vision.models.modules.gates import GateState, SiLUGate
+from memba_vision.ops import causal_conv1d, selective_scan
+
+DELTA_MIN, DELTA_MAX, DELTA_FLOOR = 1e-3, 1e-1, 1e-4
+
+
+class CausalConv1d(nn.Conv1d):
+    """A depthwise convolution that looks back only, or ahead only with ``reverse``."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__(dim, dim, width, groups=dim)
+
+    def forward(self, x: torch.Tensor, reverse: bool = False) -> torch.Tensor:
+        """Convolve (batch, dim, length) along its last axis."""
+        return causal_conv1d(x, self.weight[:, 0], self.bias, reverse=reverse)
+
+
+class DeltaProjection(nn.Linear):
+    """The projection to the step size; under autocast its bias is added in float32.
+
+    The bias is about -4.6 and the projected part small: in bfloat16 their sum would lose a
+    hundredth of the step size.
+    """
+
+    def __init__(self, dt_rank: int, dim: int) -> None:
+        super().__init__(dt_rank, dim)
+        with torch.no_grad():
+            nn.init.uniform_(self.weight, -(dt_rank**-0.5), dt_rank**-0.5)
+            span = math.log(DELTA_MAX) - math.log(DELTA_MIN)
+            delta = torch.exp(torch.rand(dim) * span + math.log(DELTA_MIN)).clamp(min=DELTA_FLOOR)
+            self.bias.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Project (..., dt_rank) to (..., dim), before the softplus."""
+        if torch.is_autocast_enabled(x.device.type):
+            return F.linear(x, self.weight).float() + self.bias.float()
+        return super().forward(x)
+
+
+class BidirectionalMixer(nn.Module):
+    """Project, scan the sequence from both ends, gate, merge and project back.
+
+    .. code-block:: text
+
+        x, gate_input = in_proj(hidden)
+        per direction: x_k = silu(conv1d_k(x)); delta, B, C = x_proj_k(x_k)
+                       y_k = selective_scan(x_k, softplus(dt_proj_k(delta)), A_k, B, C, D_k)
+        merged, state = gate(y_forward, y_backward, gate_input, state)
+        out           = out_proj(merged)
+
+    The mixer calls its projections and its gate and never reads their weights, so each can be
+    replaced by an adapter around it. The first ``d_inner`` channels that ``in_proj`` yields are
+    ``x``; all others go to the gate.
+
+    Args:
+        dim: width of the residual stream.
+        d_state: state dimensions per channel.
+        d_conv: width of the causal convolution.
+        expand: ``d_inner / dim``.
+        dt_rank: rank of the step size's projection; None stands for ``ceil(dim / 16)``.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: int = 2,
+        dt_rank: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.d_inner = expand * dim
+        self.dt_rank = dt_rank or math.ceil(dim / 16)
+        self.in_proj = nn.Linear(dim, 2 * self.d_inner, bias=False)
+        self.gate = SiLUGate()
+        for suffix in ('', '_b'):
+            self.add_module(f'conv1d{suffix}', CausalConv1d(self.d_inner, d_conv))
+            x_proj = nn.Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
+            self.add_module(f'x_proj{suffix}', x_proj)
+            self.add_module(f'dt_proj{suffix}', DeltaProjection(self.dt_rank, self.d_inner))
+            A = torch.arange(1, d_state + 1, dtype=torch.float32).repeat(self.d_inner, 1)
+            self.register_parameter(f'A{suffix}_log', nn.Parameter(A.log()))
+            self.register_parameter(f'D{suffix}', nn.Parameter(torch.ones(self.d_inner)))
+        self.out_proj = nn.Linear(self.d_inner, dim, bias=False)
+
+    def forward(
+        self, hidden: torch.Tensor, gate_state: GateState = None
+    ) -> tuple[torch.Tensor, GateState]:
+        """Mix (batch, length, dim) along its length.
+
+        Returns:
+            (batch, length, dim), and what the gate of the next block is to get.
+        """
+        projected = self.in_proj(hidden)
+        x = projected[..., : self.d_inner].transpose(1, 2)
+        gate_input = projected[..., self.d_inner :]
+        forward_scan = self._scan(
+            x, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, reverse=False
+        )
+        backward_scan = self._scan(
+            x, self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, reverse=True
+        )
+        merged, gate_state = self.gate(forward_scan, backward_scan, gate_input, gate_state)
+        return self.out_proj(merged), gate_state
+
+    def _scan(
+        self,
+        x: torch.Tensor,
+        conv1d: nn.Module,
+        x_proj: nn.Module,
+        dt_proj: nn.Module,
+        A_log: torch.Tensor,
+        D: torch.Tensor,
+        reverse: bool,
+    ) -> torch.Tensor:
+        """One direction: (batch, d_inner, length) to (batch, length, d_inner)."""
+        d_state = A_log.shape[1]
+        x = F.silu(conv1d(x, reverse=reverse))
+        delta, B, C = x_proj(x.transpose(1, 2)).split([self.dt_rank, d_state, d_state], dim=-1)
+        out = selective_scan(
+            x,
+            dt_proj(delta).transpose(1, 2),
+            -torch.exp(A_log.float()),
+            B.transpose(1, 2),
+            C.transpose(1, 2),
+            D.float(),
+            delta_softplus=True,
+            reverse=reverse,
+        )
+        return out.transpose(1, 2)

@@ -1,0 +1,23 @@
+"""The causal depthwise convolution, position by position."""
+
+import torch
+
+from memba_vision.ops.causal_conv1d.table import BACKENDS
+
+
+@BACKENDS.register('naive', priority=-1)
+def causal_conv1d_naive(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, reverse: bool
+) -> torch.Tensor:
+    """See :func:`memba_vision.ops.causal_conv1d`: the reference for every other backend."""
+    length, width = x.shape[-1], weight.shape[-1]
+    outputs = []
+    for t in range(length):
+        out = torch.zeros_like(x[:, :, 0])
+        for tap in range(width):
+            lag = width - 1 - tap
+            source = t + lag if reverse else t - lag
+            if 0 <= source < length:
+                out = out + weight[:, tap] * x[:, :, source]
+        outputs.append(out if bias is None else out + bias)
+    return torch.stack(outputs, dim=-1)

@@ -1,0 +1,31 @@
+"""The leaky-integrate membrane, position by position: plainly what the equations say."""
+
+import torch
+
+from memba_vision.ops.leaky_integrate.table import BACKENDS
+
+
+@BACKENDS.register('naive', priority=-1)
+def leaky_integrate_naive(
+    x: torch.Tensor,
+    initial: torch.Tensor | None,
+    num_chunks: int,
+    leak: float,
+    threshold: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See :func:`memba_vision.ops.leaky_integrate`: the reference for every other backend."""
+    work_dtype = torch.promote_types(x.dtype, torch.float32)
+    batch, dim, length = x.shape
+    chunk = -(-length // num_chunks)
+    zero = torch.zeros(batch, dim, dtype=work_dtype, device=x.device)
+    potentials = []
+    for t in range(num_chunks * chunk):
+        current = x[:, :, t].to(work_dtype) if t < length else zero
+        if t >= chunk:
+            before = potentials[t - chunk]
+        else:
+            before = zero if initial is None else initial[:, :, t].to(work_dtype)
+        potential = leak * before + current
+        potentials.append(torch.where(potential > threshold, zero, potential))
+    chunks = torch.stack(potentials, dim=-1).reshape(batch, dim, num_chunks, chunk)
+    return chunks.flatten(2)[:, :, :length].to(x.dtype), chunks.mean(dim=2)

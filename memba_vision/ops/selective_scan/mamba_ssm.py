@@ -1,0 +1,62 @@
+"""The CUDA kernel of the mamba-ssm package, where it is installed with its compiled part."""
+
+import functools
+
+import torch
+
+from memba_vision.ops.selective_scan.table import BACKENDS
+
+
+@functools.cache
+def _kernel_function():
+    """mamba-ssm's ``selective_scan_fn``, or None where the package or its kernel is missing.
+
+    Newer releases leave the Mamba-1 kernel out unless asked for it, and then import all the same:
+    the compiled module is what counts.
+    """
+    try:
+        import selective_scan_cuda  # noqa: F401
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    except ImportError:
+        return None
+    return selective_scan_fn
+
+
+def _obstacle(tensor: torch.Tensor) -> str | None:
+    if tensor.device.type != 'cuda':
+        return f'it needs tensors on a CUDA device, these are on {tensor.device.type}'
+    if tensor.dtype == torch.float64:
+        return 'its kernel has no float64'
+    if _kernel_function() is None:
+        return "mamba-ssm with its selective_scan_cuda is not installed ('memba_vision[cuda]')"
+    return None
+
+
+@BACKENDS.register('mamba_ssm', priority=10, obstacle=_obstacle)
+def selective_scan_mamba_ssm(
+    u: torch.Tensor,
+    delta: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    D: torch.Tensor | None = None,
+    z: torch.Tensor | None = None,
+    delta_bias: torch.Tensor | None = None,
+    delta_softplus: bool = False,
+    reverse: bool = False,
+) -> torch.Tensor:
+    """See :func:`memba_vision.ops.selective_scan`.
+
+    The kernel scans forwards only and wants one dtype for all sequences and float32 weights.
+    """
+    out_dtype = u.dtype
+    dtype = torch.promote_types(u.dtype, delta.dtype)
+    sequences = [None if tensor is None else tensor.to(dtype) for tensor in (u, delta, B, C, z)]
+    if reverse:
+        sequences = [None if tensor is None else tensor.flip(-1) for tensor in sequences]
+    u, delta, B, C, z = (None if tensor is None else tensor.contiguous() for tensor in sequences)
+    D, delta_bias = (None if weight is None else weight.float() for weight in (D, delta_bias))
+    out = _kernel_function()(
+        u, delta, A.float(), B, C, D, z=z, delta_bias=delta_bias, delta_softplus=delta_softplus
+    )
+    return (out.flip(-1) if reverse else out).to(out_dtype)
