@@ -1,9 +1,27 @@
 """The registries that this package enters its classes into: mmpretrain's, and one of its own."""
 
+import warnings
+
 from mmengine.registry import Registry
-from mmpretrain.registry import DATASETS, HOOKS, MODELS
+from mmpretrain.registry import (
+    DATASETS,
+    HOOKS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+)
+
+# mmpretrain looks for a compiled operator that mmcv-lite leaves out and nothing here uses.
+warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 
 #: The ways to adapt a backbone, the ``adapters`` of a :class:`memba_vision.PEFTModel`.
 ADAPTERS = Registry('adapter', scope='mmpretrain')
 
-__all__ = ['ADAPTERS', 'DATASETS', 'HOOKS', 'MODELS']
+__all__ = [
+    'ADAPTERS',
+    'DATASETS',
+    'HOOKS',
+    'MODELS',
+    'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+]

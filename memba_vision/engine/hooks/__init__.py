@@ -1,0 +1,7 @@
+"""Behaviours of a run, one per file."""
+
+from memba_vision.engine.hooks.epoch_seed import EpochSeedHook
+from memba_vision.engine.hooks.finite_loss import FiniteLossHook
+from memba_vision.engine.hooks.parameter_report import ParameterReportHook
+
+__all__ = ['EpochSeedHook', 'FiniteLossHook', 'ParameterReportHook']

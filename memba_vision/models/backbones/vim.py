@@ -80,12 +80,15 @@ class Vim(BaseModule):
         init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads an official checkpoint, a
             safetensors file with the same names, or, with ``prefix='backbone.'``, a classifier's
             checkpoint. Keys must match exactly, those of the head aside; the position embedding
-            is interpolated to another image size.
+            is interpolated to another image size. None leaves the weights random.
 
     Raises:
         UserError: unknown ``arch`` or ``out_type``, an image smaller than a patch, or weights
             that do not fit.
     """
+
+    #: Parameters that weight decay would harm, by the last part of their name.
+    no_weight_decay = ('A_log', 'A_b_log', 'D', 'D_b', 'cls_token', 'pos_embed')
 
     def __init__(
         self,
@@ -132,15 +135,14 @@ class Vim(BaseModule):
 
     def init_weights(self) -> None:
         """Load the weights that ``init_cfg`` names; without it, keep the random ones."""
-        if not self.init_cfg or self.init_cfg['type'] != 'Pretrained':
-            return super().init_weights()
+        self._is_init = True
+        if not self.init_cfg or self.init_cfg.get('checkpoint') is None:
+            return
         source = self.init_cfg['checkpoint']
         state_dict = read_state_dict(source, self.init_cfg.get('prefix', ''))
         if 'pos_embed' in state_dict:
             state_dict['pos_embed'] = resize_pos_embed(state_dict['pos_embed'], self.grid_size)
         load_strictly(self, state_dict, source, ignore_prefixes=('head.',))
-        self._is_init = True
-        return None
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Features of (batch, channels, img_size, img_size), one per entry of ``out_indices``."""

@@ -1,0 +1,14 @@
+# A small Vim that comes with the package; configs/pretrain/vim-mini_shapes.py made it.
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        module=dict(
+            type='Vim',
+            arch=dict(embed_dims=96, num_layers=6),
+            img_size=48,
+            patch_size=8,
+            init_cfg=dict(type='Pretrained', checkpoint='memba_vision://vim-mini.safetensors'),
+        )
+    ),
+    head=dict(type='LinearClsHead', in_channels=96, loss=dict(type='CrossEntropyLoss')),
+)

@@ -1,0 +1,3 @@
+_base_ = './vim-mini.py'
+
+model = dict(backbone=dict(type='PEFTModel', adapters=[]))

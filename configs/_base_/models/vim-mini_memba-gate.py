@@ -1,0 +1,3 @@
+_base_ = './vim-mini_memba.py'
+
+model = dict(backbone=dict(site='gate'))

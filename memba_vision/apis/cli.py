@@ -1,0 +1,35 @@
+"""How a command-line tool ends: with a result, or with one line on what the user can do."""
+
+import sys
+from collections.abc import Callable, Iterator
+
+from memba_vision.errors import UserError
+
+USER_ERROR_STATUS = 2
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Run ``main``; a user's mistake ends in one line on stderr and exit status 2."""
+    try:
+        main()
+    except UserError as error:
+        print(f'error: {user_message(error)}', file=sys.stderr)
+        sys.exit(USER_ERROR_STATUS)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(130)
+
+
+def user_message(error: BaseException) -> str:
+    """The innermost user error's text.
+
+    A data loader's worker sends its exception as text with a traceback in it.
+    """
+    innermost = [e for e in _causes(error) if isinstance(e, UserError)][-1]
+    return str(innermost).rsplit('UserError: ', 1)[-1].strip()
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

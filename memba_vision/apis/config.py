@@ -1,0 +1,80 @@
+"""From a config file and the command line to the config of a run."""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+
+from memba_vision.errors import UserError
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share."""
+    parser.add_argument('--work-dir', help='where logs, checkpoints and results go')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='settings that replace those of the config, such as train_cfg.max_epochs=5',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes of a distributed run are started',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(path: str, options: dict, work_dir: str | None, launcher: str = 'none') -> Config:
+    """Read a config file and apply what the command line says.
+
+    Args:
+        path: the config file.
+        options: settings by dotted key, as ``--cfg-options`` gives them.
+        work_dir: the run's folder; None stands for ``work_dirs/<config's name>``.
+        launcher: 'none', or who starts the processes of a distributed run.
+
+    Raises:
+        UserError: the file is missing or does not parse, or an option does not fit.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'no config at {path}: give a file such as configs/demo/digits_memba.py')
+    try:
+        config = Config.fromfile(path)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(f'config {path} cannot be read: {type(error).__name__}: {reason}') from error
+    try:
+        config.merge_from_dict(options)
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
+        raise UserError(f'--cfg-options: {error}') from error
+    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{Path(path).stem}'
+    config.launcher = launcher
+    if launcher != 'none' and not torch.cuda.is_available():
+        _distribute_on_cpu(config)
+    return config
+
+
+def _distribute_on_cpu(config: Config) -> None:
+    """Use gloo, and a wrapper that is not told a GPU's number."""
+    config.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    config.model_wrapper_cfg = dict(type='MMDistributedDataParallel')
+
+
+def method_name(config: Config) -> str:
+    """The method that a config file's name gives beside its task: ``<task>_<method>.py``."""
+    stem = Path(config.filename).stem
+    return stem.removeprefix(f'{config.get("task", "")}_')
+
+
+def default_environment() -> None:
+    """Settings of the process that every tool wants and that the user may override."""
+    # Any torch.load in this process, also of a third party, refuses pickled code.
+    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')

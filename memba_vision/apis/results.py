@@ -1,0 +1,138 @@
+"""Measured accuracies: one record per run, and the tables made of them."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+
+from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, find_task
+from memba_vision.engine.file_backend import write_atomically
+from memba_vision.errors import UserError
+
+COLUMNS = ('method', 'task', 'group', 'top-1 (%)', 'trained parameters')
+
+
+@dataclass(frozen=True)
+class Result:
+    """The test accuracy of one run.
+
+    Attributes:
+        task: the task's name.
+        method: the config's name without the task.
+        top1: top-1 accuracy on the test split, in percent.
+        test_images: images it was measured on.
+        trained_parameters: adapters and head.
+        adapter_parameters: adapters alone.
+        seed: seed of the run.
+        config: path of the config file.
+        checkpoint: path of the checkpoint that was tested.
+    """
+
+    task: str
+    method: str
+    top1: float
+    test_images: int
+    trained_parameters: int
+    adapter_parameters: int
+    seed: int | None
+    config: str
+    checkpoint: str
+
+    def save(self, path: Path) -> None:
+        """Write the record as JSON."""
+        write_atomically(path, (json.dumps(asdict(self), indent=2) + '\n').encode())
+
+    def line(self) -> str:
+        """The record in one line, for a log."""
+        return (
+            f'{self.task}, {self.method}: test top-1 {self.top1:.2f} % of '
+            f'{self.test_images:,} images, {self.trained_parameters:,} trained parameters'
+        )
+
+
+def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """Rows under ``COLUMNS``: each method's tasks, the means of its groups and of its tasks.
+
+    The average is the mean over tasks, not over groups. Where tasks of a suite are missing, the
+    mean says over how many it is.
+    """
+    rows = []
+    for method in dict.fromkeys(result.method for result in results):
+        own = [result for result in results if result.method == method]
+        own.sort(key=lambda result: _order().index(result.task))
+        rows += [_task_row(result) for result in own]
+        groups = dict.fromkeys(find_task(result.task).group for result in own)
+        if len(own) > 1:
+            for group in groups:
+                rows.append(_mean_row(method, f'{group} mean', own, [group]))
+            rows.append(_mean_row(method, 'average', own, list(groups)))
+    return rows
+
+
+def _order() -> list[str]:
+    return [*VTAB1K_TASKS, *MINI_TASKS]
+
+
+def _task_row(result: Result) -> tuple[str, ...]:
+    task = find_task(result.task)
+    parameters = f'{result.trained_parameters:,}'
+    return result.method, task.name, task.group, f'{result.top1:.2f}', parameters
+
+
+def _mean_row(
+    method: str, label: str, results: Sequence[Result], groups: Sequence[str]
+) -> tuple[str, ...]:
+    values = [result.top1 for result in results if find_task(result.task).group in groups]
+    tasks = [task for task in (*VTAB1K_TASKS.values(), *MINI_TASKS.values()) if task.group in groups]
+    count = f'{len(values)} tasks' if len(values) == len(tasks) else (
+        f'{len(values)} of {len(tasks)} tasks'
+    )
+    return method, label, count, f'{mean(values):.2f}', ''
+
+
+def as_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """The table in Markdown, its columns aligned."""
+    table = [COLUMNS, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
+    lines = [
+        '| ' + ' | '.join(_pad(cell, widths[i], i) for i, cell in enumerate(row)) + ' |'
+        for row in table
+    ]
+    rule = '| ' + ' | '.join('-' * (w - 1) + (':' if i >= 3 else '-') for i, w in enumerate(widths))
+    return '\n'.join([lines[0], f'{rule} |', *lines[1:]]) + '\n'
+
+
+def _pad(cell: str, width: int, column: int) -> str:
+    return cell.rjust(width) if column >= 3 else cell.ljust(width)
+
+
+def as_csv(rows: Sequence[Sequence[str]]) -> str:
+    """The table as comma-separated values."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows([COLUMNS, *rows])
+    return text.getvalue()
+
+
+def write_table(path: str, results: Sequence[Result]) -> None:
+    """Write the results as ``.md``, ``.csv`` or ``.json``, by the file's ending.
+
+    Raises:
+        UserError: another ending.
+    """
+    check_table_path(path)
+    rows = table_rows(results)
+    writers = {
+        '.md': lambda: as_markdown(rows),
+        '.csv': lambda: as_csv(rows),
+        '.json': lambda: json.dumps([asdict(result) for result in results], indent=2) + '\n',
+    }
+    write_atomically(path, writers[Path(path).suffix]().encode())
+
+
+def check_table_path(path: str) -> None:
+    """Raise a UserError where a table cannot be written under such a name."""
+    if Path(path).suffix not in ('.md', '.csv', '.json'):
+        raise UserError(f'--out {path}: the name must end in .md, .csv or .json')

@@ -1,0 +1,77 @@
+"""Training and testing one config."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from memba_vision.apis.checkpoints import newest_readable
+from memba_vision.apis.config import method_name
+from memba_vision.apis.results import Result
+from memba_vision.engine.hooks.parameter_report import count_parameters
+from memba_vision.errors import UserError
+
+RESULT_FILE = 'result.json'
+
+
+def train(config: Config) -> Result | None:
+    """Train, test what came out, and write the result into the run's folder.
+
+    Returns:
+        The result; None for a config without a test split (pre-training).
+    """
+    runner = Runner.from_cfg(config)
+    runner.train()
+    if runner.cfg.get('test_dataloader') is None:
+        return None
+    return _test(runner, newest_readable(config.work_dir))
+
+
+def test(config: Config, checkpoint: str | None = None) -> Result:
+    """Measure the test accuracy of a checkpoint, or of the newest one of the run's folder.
+
+    Raises:
+        UserError: there is no checkpoint, or it does not fit the config.
+    """
+    path = Path(checkpoint) if checkpoint else newest_readable(config.work_dir)
+    if path is None:
+        raise UserError(
+            f'no checkpoint in {config.work_dir}: train first with '
+            f'"python tools/train.py {config.filename}", or name a checkpoint'
+        )
+    config.load_from = str(path)
+    runner = Runner.from_cfg(config)
+    return _test(runner, path)
+
+
+def resume_from(config: Config, checkpoint: str) -> None:
+    """Set ``config`` to go on from ``checkpoint``, or with 'auto' from the newest in its folder.
+
+    With 'auto' and no checkpoint yet, the run starts from the beginning.
+    """
+    path = newest_readable(config.work_dir) if checkpoint == 'auto' else Path(checkpoint)
+    if path is not None:
+        config.load_from = str(path)
+        config.resume = True
+
+
+def _test(runner: Runner, checkpoint: Path) -> Result:
+    metrics = runner.test()
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    result = Result(
+        task=runner.cfg.get('task', runner.cfg.test_dataloader.dataset.get('task')),
+        method=method_name(runner.cfg),
+        top1=float(metrics['accuracy/top1']),
+        test_images=len(runner.test_dataloader.dataset),
+        trained_parameters=count_parameters(model)[0],
+        adapter_parameters=count_parameters(model.backbone)[0],
+        seed=runner.seed,
+        config=str(runner.cfg.filename),
+        checkpoint=str(checkpoint),
+    )
+    if is_main_process():
+        result.save(Path(runner.work_dir) / RESULT_FILE)
+    runner.logger.info(result.line())
+    return result

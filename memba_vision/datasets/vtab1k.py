@@ -1,0 +1,158 @@
+"""VTAB-1k in the folder format that papers on parameter-efficient fine-tuning share."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from memba_vision.datasets.tasks import Task, find_task
+from memba_vision.errors import UserError
+from memba_vision.registry import DATASETS
+
+#: Images listed by each split of a VTAB-1k task; the test split's number is the task's own.
+SPLIT_SIZES = {'train800val200': 1000, 'train800': 800, 'val200': 200}
+SPLITS = (*SPLIT_SIZES, 'test')
+
+HOW_TO_GET_VTAB1K = (
+    'download vtab-1k.zip (pip install gdown; gdown 1yZKwiKdsBzTfBgnStRveYMokc7GMMd5p), unzip it '
+    'and set data_root to the folder that holds cifar/, caltech101/, …'
+)
+
+
+@DATASETS.register_module()
+class VTAB1k(BaseDataset):
+    """One task of VTAB-1k (Zhai et al. 2019).
+
+    Reads ``<data_root>/<folder>/<split>.txt``, whose lines are ``relative/path label``. The whole
+    list is checked when the dataset is built: a line that does not parse, a label outside the
+    task's classes and an image that does not exist are found before the first step.
+
+    Args:
+        task: a name from :data:`memba_vision.datasets.tasks.VTAB1K_TASKS`.
+        data_root: the folder that holds one folder per task.
+        split: 'train800val200' (the published protocol trains on it), 'train800', 'val200' or
+            'test'.
+        pipeline: transforms of mmpretrain.
+        test_mode: as in mmengine's ``BaseDataset``.
+
+    Raises:
+        UserError: unknown task or split, or something wrong with the data; the message names the
+            file and the line.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        data_root: str = 'data/vtab-1k',
+        split: str = 'train800val200',
+        pipeline: Sequence[dict | Callable] = (),
+        test_mode: bool = False,
+    ) -> None:
+        if split not in SPLITS:
+            raise UserError(f'unknown split {split!r}; known are {", ".join(SPLITS)}')
+        self.task = find_task(task)
+        self.split = split
+        super().__init__(
+            ann_file=f'{split}.txt',
+            data_root=str(data_root),
+            pipeline=list(pipeline),
+            test_mode=test_mode,
+        )
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Read and check the split's list file."""
+        folder = find_folder(Path(self.data_root), self.task, HOW_TO_GET_VTAB1K)
+        list_file = folder / f'{self.split}.txt'
+        if not list_file.is_file():
+            raise UserError(
+                f'{folder} has no list file {list_file.name}: the data is incomplete, unpack it '
+                'again'
+            )
+        entries = read_list_file(list_file, self.task.num_classes)
+        _check_images_exist(list_file, entries)
+        expected = SPLIT_SIZES.get(self.split, self.task.num_test)
+        if len(entries) != expected:
+            print_log(
+                f'{list_file} lists {len(entries):,} images, the published split has '
+                f'{expected:,}: results will not compare with published ones',
+                logger='current',
+                level='WARNING',
+            )
+        return [{'img_path': path, 'gt_label': label} for path, label in entries]
+
+    def prepare_data(self, idx: int) -> Any:
+        """Run the pipeline on one image; an image that cannot be read is named."""
+        try:
+            return super().prepare_data(idx)
+        except Exception as error:
+            path = self.get_data_info(idx)['img_path']
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            raise UserError(
+                f'cannot read image {path} ({reason}): replace the file by an intact copy'
+            ) from error
+
+
+def find_folder(data_root: Path, task: Task, how_to_get: str) -> Path:
+    """The folder of ``task``, or a UserError that says how to get the data."""
+    if not data_root.is_dir():
+        raise UserError(f'no data at {data_root}: {how_to_get}')
+    folder = data_root / task.folder
+    if not folder.is_dir():
+        present = sorted(entry.name for entry in data_root.iterdir() if entry.is_dir())
+        raise UserError(
+            f'{data_root} has no folder {task.folder} for task {task.name}; it holds '
+            f'{", ".join(present) or "no folder at all"}: {how_to_get}'
+        )
+    return folder
+
+
+def read_list_file(list_file: Path, num_classes: int) -> list[tuple[str, int]]:
+    """Image paths, below the list file's folder, and labels.
+
+    Raises:
+        UserError: the file is empty or not text, a line is not ``path label``, or a label is
+            outside ``0 … num_classes - 1``.
+    """
+    try:
+        lines = list_file.read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f'{list_file} is not a text file: unpack the data again') from error
+    entries = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        path, _, label = line.strip().rpartition(' ')
+        if not path or not (label.isascii() and label.isdigit()):
+            raise UserError(
+                f'{list_file}, line {number}: expected "relative/path label", found {line[:80]!r}'
+            )
+        if int(label) >= num_classes:
+            raise UserError(
+                f'{list_file}, line {number}: label {label} is outside the task\'s classes '
+                f'0 to {num_classes - 1}'
+            )
+        entries.append((str(list_file.parent / path.strip()), int(label)))
+    if not entries:
+        raise UserError(f'{list_file} lists no image: unpack the data again')
+    return entries
+
+
+def _check_images_exist(list_file: Path, entries: list[tuple[str, int]]) -> None:
+    # One listing per folder: asking for each file takes minutes on network file systems.
+    folders = {os.path.dirname(path) for path, _ in entries}
+    present = {
+        entry.path
+        for folder in folders
+        if os.path.isdir(folder)
+        for entry in os.scandir(folder)
+        if entry.is_file()
+    }
+    missing = [path for path, _ in entries if path not in present]
+    if missing:
+        raise UserError(
+            f'{list_file} lists {len(missing)} image(s) that do not exist, the first is '
+            f'{missing[0]}: unpack the data again'
+        )

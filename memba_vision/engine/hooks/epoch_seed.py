@@ -1,0 +1,30 @@
+"""Randomness that does not depend on where a run was interrupted."""
+
+import random
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from memba_vision.registry import HOOKS
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seeds the random generators before each epoch from the run's seed, the epoch and the rank.
+
+    Dropout and drop path then draw the same numbers whether the run got here in one go or was
+    resumed from a checkpoint.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed Python, NumPy and torch."""
+        entropy = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()])
+        seed = int(entropy.generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)

@@ -1,0 +1,68 @@
+"""Which parameters the optimizer gets, and mixed precision that also runs on a CPU."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIMIZERS
+from torch import nn
+
+from memba_vision.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class TrainableOptimWrapperConstructor:
+    """Gives the optimizer the parameters that train, in two groups: with and without decay.
+
+    mmengine's own makes a group of each parameter, frozen ones too, which costs a launch each.
+    Vectors (biases, norms) and what a module lists in ``no_weight_decay`` are not decayed.
+
+    Args:
+        optim_wrapper_cfg: config of the optim wrapper, its ``optimizer`` included.
+        paramwise_cfg: not supported; must be None.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: None = None) -> None:
+        if paramwise_cfg:
+            raise ValueError('TrainableOptimWrapperConstructor takes no paramwise_cfg')
+        self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optim wrapper for ``model``."""
+        model = getattr(model, 'module', model)
+        config = dict(self.optim_wrapper_cfg)
+        optimizer = dict(config.pop('optimizer'))
+        decayed, not_decayed = split_by_decay(model)
+        groups = [{'params': decayed}, {'params': not_decayed, 'weight_decay': 0.0}]
+        optimizer['params'] = [group for group in groups if group['params']]
+        config.setdefault('type', 'OptimWrapper')
+        return OPTIM_WRAPPERS.build(config, default_args={'optimizer': OPTIMIZERS.build(optimizer)})
+
+
+def split_by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The trainable parameters of ``model``: those to decay, and those not to."""
+    exempt = {
+        name for module in model.modules() for name in getattr(module, 'no_weight_decay', ())
+    }
+    groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[parameter.ndim < 2 or name.rpartition('.')[2] in exempt].append(parameter)
+    return groups
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Runs the forward pass under bfloat16 autocast, on a CPU as on a GPU.
+
+    bfloat16 has the range of float32: it needs no loss scaling, and vision Mambas are known for
+    NaN losses under float16.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast around the forward pass."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+            yield

@@ -1,0 +1,227 @@
+"""LIM, the leaky-integrate membrane on the gate of both scan directions (Memba, ICLR 2026)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from memba_vision.errors import UserError
+from memba_vision.models.modules.gates import GateState, SiLUGate
+from memba_vision.models.modules.mixer import BidirectionalMixer
+from memba_vision.models.peft.adapter import Adapter
+from memba_vision.models.peft.lora import LoRALinear
+from memba_vision.ops import check_membrane, leaky_integrate
+from memba_vision.registry import ADAPTERS
+
+
+class Membrane(nn.Module):
+    """The membranes of both directions, each in its own scan order. It has no parameters.
+
+    Args:
+        num_chunks: chunks that the sequence is cut into (T).
+        leak: what a potential keeps from chunk to chunk.
+        threshold: potentials above it are reset to zero.
+        cross_layer: start from the mean potential of the block before.
+    """
+
+    def __init__(self, num_chunks: int, leak: float, threshold: float, cross_layer: bool) -> None:
+        super().__init__()
+        check_membrane(num_chunks, leak)
+        self.num_chunks = num_chunks
+        self.leak = leak
+        self.threshold = threshold
+        self.cross_layer = cross_layer
+
+    def forward(
+        self, current: torch.Tensor, state: GateState
+    ) -> tuple[torch.Tensor, torch.Tensor, GateState]:
+        """Integrate (batch, length, dim) from both ends.
+
+        Returns:
+            The potentials of the forward and of the backward direction, both (batch, length, dim)
+            in image order, and the state for the next block: the mean potentials of both
+            directions in scan order, (2 * batch, dim, chunk) float32.
+        """
+        sequence = current.transpose(1, 2)
+        potential, mean = leaky_integrate(
+            torch.cat([sequence, sequence.flip(-1)]),
+            state[0] if state is not None and self.cross_layer else None,
+            num_chunks=self.num_chunks,
+            leak=self.leak,
+            threshold=self.threshold,
+        )
+        forward, backward = potential.chunk(2)
+        next_state = (mean,) if self.cross_layer else None
+        return forward.transpose(1, 2), backward.flip(-1).transpose(1, 2), next_state
+
+    def extra_repr(self) -> str:
+        """Show the settings when the model is printed."""
+        return (
+            f'num_chunks={self.num_chunks}, leak={self.leak}, threshold={self.threshold}, '
+            f'cross_layer={self.cross_layer}'
+        )
+
+
+class MembraneGate(nn.Module):
+    """Site 'gate': the membrane integrates the whole gate pre-activation, ``silu(LIM_k(z))``."""
+
+    def __init__(self, membrane: Membrane) -> None:
+        super().__init__()
+        self.membrane = membrane
+
+    def forward(
+        self,
+        forward_scan: torch.Tensor,
+        backward_scan: torch.Tensor,
+        gate_input: torch.Tensor,
+        state: GateState = None,
+    ) -> tuple[torch.Tensor, GateState]:
+        """See :mod:`memba_vision.models.modules.gates`; ``gate_input`` is ``z``."""
+        forward, backward, state = self.membrane(gate_input, state)
+        merged = forward_scan * F.silu(forward) + backward_scan * F.silu(backward)
+        return merged / 2, state
+
+
+class LowRankMembraneGate(nn.Module):
+    """Site 'lora': the membrane integrates LoRA's hidden activations on their way to the gate.
+
+    ``silu(W_z h + scale * up(dropout(LIM_k(down h))))``
+
+    Args:
+        membrane: integrates the hidden activations, one channel per rank.
+        up: the part of LoRA's ``up`` that makes the gate, rank to d_inner.
+        scale: factor of the update.
+        drop_rate: dropout on the potentials.
+    """
+
+    def __init__(self, membrane: Membrane, up: nn.Linear, scale: float, drop_rate: float) -> None:
+        super().__init__()
+        self.membrane = membrane
+        self.up = up
+        self.scale = scale
+        self.dropout = nn.Dropout(drop_rate)
+
+    def forward(
+        self,
+        forward_scan: torch.Tensor,
+        backward_scan: torch.Tensor,
+        gate_input: torch.Tensor,
+        state: GateState = None,
+    ) -> tuple[torch.Tensor, GateState]:
+        """See :mod:`memba_vision.models.modules.gates`.
+
+        ``gate_input`` is ``W_z h`` followed by ``down h``, (batch, length, d_inner + rank).
+        """
+        rank = self.up.in_features
+        base, low_rank = gate_input.split([gate_input.shape[-1] - rank, rank], dim=-1)
+        forward, backward, state = self.membrane(low_rank, state)
+        merged = forward_scan * F.silu(base + self._update(forward))
+        merged = merged + backward_scan * F.silu(base + self._update(backward))
+        return merged / 2, state
+
+    def _update(self, potential: torch.Tensor) -> torch.Tensor:
+        return self.scale * self.up(self.dropout(potential))
+
+
+class TappedLoRALinear(nn.Module):
+    """An in_proj with LoRA on ``x`` alone that hands LoRA's hidden activations to the gate.
+
+    Yields ``[W_x h + scale * up(dropout(down h)), W_z h, down h]``,
+    (..., 2 * d_inner + rank).
+
+    Args:
+        lora: the LoRA layer that this one takes over; its ``up`` is cut to the rows of ``x``.
+        d_inner: channels of ``x``.
+    """
+
+    def __init__(self, lora: LoRALinear, d_inner: int) -> None:
+        super().__init__()
+        self.base_layer = lora.base_layer
+        self.scale = lora.scale
+        self.down = lora.down
+        self.dropout = lora.dropout
+        self.up = _first_rows(lora.up, d_inner)
+        self.d_inner = d_inner
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(..., dim) to (..., 2 * d_inner + rank)."""
+        projected = self.base_layer(hidden)
+        low_rank = self.down(hidden)
+        update = self.scale * self.up(self.dropout(low_rank))
+        x = projected[..., : self.d_inner] + update
+        return torch.cat([x, projected[..., self.d_inner :], low_rank], dim=-1)
+
+
+def _first_rows(up: nn.Linear, rows: int) -> nn.Linear:
+    """A linear layer with the first ``rows`` outputs of ``up``, as a parameter of its own."""
+    part = nn.Linear(up.in_features, rows, bias=False, device='meta', dtype=up.weight.dtype)
+    part.weight = nn.Parameter(up.weight.detach()[:rows].clone())
+    return part
+
+
+@ADAPTERS.register_module()
+class LIM(Adapter):
+    """The leaky-integrate membrane of Memba on every mixer's gate, both directions.
+
+    Adds no parameters of its own. With ``site='lora'`` it stands on a LoRA of ``in_proj``, which
+    comes before it in the list of adapters, and the adapted model computes the pre-trained
+    function at the start; with ``site='gate'`` it stands alone or on any adapter of ``in_proj``,
+    and does not. Source: Memba (ICLR 2026), section 4.
+
+    Args:
+        site: 'lora' (:class:`LowRankMembraneGate`) or 'gate' (:class:`MembraneGate`).
+        num_chunks: chunks that the sequence is cut into (T), at least 1.
+        leak: what a potential keeps from chunk to chunk, in (0, 1].
+        threshold: potentials above it are reset to zero.
+        cross_layer: start from the mean potential of the block before.
+    """
+
+    SITES = ('lora', 'gate')
+
+    def __init__(
+        self,
+        site: str = 'lora',
+        num_chunks: int = 4,
+        leak: float = 0.9,
+        threshold: float = 1.0,
+        cross_layer: bool = True,
+    ) -> None:
+        if site not in self.SITES:
+            raise UserError(f'LIM: unknown site {site!r}; known are {", ".join(self.SITES)}')
+        check_membrane(num_chunks, leak)
+        self.site = site
+        self.settings = dict(
+            num_chunks=num_chunks, leak=leak, threshold=threshold, cross_layer=cross_layer
+        )
+
+    def attach(self, backbone: nn.Module) -> None:
+        """Replace the gate of every mixer."""
+        mixers = [m for m in backbone.modules() if isinstance(m, BidirectionalMixer)]
+        if not mixers:
+            raise UserError(f'LIM: {type(backbone).__name__} has no mixer with a gate')
+        for mixer in mixers:
+            self._check(mixer)
+        for mixer in mixers:
+            membrane = Membrane(**self.settings)
+            if self.site == 'lora':
+                _tap(mixer, membrane)
+            else:
+                mixer.gate = MembraneGate(membrane)
+
+    def _check(self, mixer: BidirectionalMixer) -> None:
+        if type(mixer.gate) is not SiLUGate:
+            raise UserError('LIM: the gates have been replaced already; use one LIM alone')
+        if self.site == 'lora' and not isinstance(mixer.in_proj, LoRALinear):
+            raise UserError(
+                "LIM: site 'lora' integrates the hidden activations of a LoRA on in_proj: put "
+                "dict(type='LoRA', targets=['in_proj', …]) before it, or choose site 'gate'"
+            )
+
+
+def _tap(mixer: BidirectionalMixer, membrane: Membrane) -> None:
+    """Cut in_proj's LoRA in two: the rows of x stay, those of the gate go behind the membrane."""
+    lora = mixer.in_proj
+    gate_rows = lora.up.out_features - mixer.d_inner
+    mixer.in_proj = TappedLoRALinear(lora, mixer.d_inner)
+    mixer.gate = LowRankMembraneGate(
+        membrane, _first_rows(lora.up, gate_rows), lora.scale, lora.dropout.p
+    )

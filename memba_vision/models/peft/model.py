@@ -1,0 +1,131 @@
+"""The wrapper that freezes a backbone and adapts it."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import nn
+
+from memba_vision.errors import UserError
+from memba_vision.models.peft.adapter import Adapter
+from memba_vision.registry import ADAPTERS, MODELS
+from memba_vision.weights import fingerprint
+
+HEADER = 'peft_header'
+
+
+@MODELS.register_module()
+class PEFTModel(BaseModule):
+    """A frozen backbone with adapters; only the adapters train and are saved.
+
+    The backbone is built, its pre-trained weights are loaded, and it is frozen; then each adapter
+    changes it in turn. What requires a gradient afterwards is what the adapters own: the state
+    dict holds that alone, with a header that names the method, its settings and the
+    :func:`~memba_vision.weights.fingerprint` of the base weights. Loading checks all three.
+
+    Args:
+        module: config of the backbone, or the backbone itself with its weights loaded.
+        adapters: configs of the adapters, in the order they are attached. None at all is linear
+            probing.
+
+    Raises:
+        UserError: an unknown adapter, a target that does not exist, or settings out of range.
+    """
+
+    def __init__(
+        self, module: dict | nn.Module, adapters: Sequence[dict] = (), init_cfg: None = None
+    ) -> None:
+        super().__init__(init_cfg)
+        if isinstance(module, dict):
+            module = MODELS.build(module)
+            module.init_weights()
+        adapter_objects = [_build_adapter(config) for config in adapters]
+        self.header = {
+            'method': type(self).__name__,
+            'adapters': [_plain(config) for config in adapters],
+            'base': fingerprint(module),
+        }
+        module.requires_grad_(False)
+        for adapter in adapter_objects:
+            adapter.attach(module)
+        self.module = module
+        self._owned = frozenset(n for n, p in module.named_parameters() if p.requires_grad)
+        self._register_state_dict_hook(_keep_owned)
+        self.register_load_state_dict_pre_hook(_check_and_complete)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the adapted backbone."""
+        return self.module(*args, **kwargs)
+
+    def init_weights(self) -> None:
+        """Do nothing: the backbone's weights were loaded before it was adapted."""
+        self._is_init = True
+
+    def adapter_parameters(self) -> dict[str, nn.Parameter]:
+        """The parameters that the adapters own, by their name in the backbone."""
+        return {n: p for n, p in self.module.named_parameters() if n in self._owned}
+
+
+def _build_adapter(config: dict) -> Adapter:
+    name = config.get('type')
+    if name not in ADAPTERS.module_dict:
+        known = ', '.join(sorted(ADAPTERS.module_dict))
+        raise UserError(f'unknown adapter {name!r}; known are {known}')
+    try:
+        return ADAPTERS.build(config)
+    except TypeError as error:
+        raise UserError(f'adapter {name}: {error}') from error
+
+
+def _plain(config: dict) -> dict:
+    """The config as JSON would give it back, for comparing settings."""
+    return json.loads(json.dumps(dict(config)))
+
+
+def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> None:
+    """Leave what the adapters own, and the header, in a state dict that holds everything."""
+    base = f'{prefix}module.'
+    owned = {base + name for name in model._owned}
+    for key in [key for key in state_dict if key.startswith(base) and key not in owned]:
+        del state_dict[key]
+    header = json.dumps(model.header, sort_keys=True).encode()
+    state_dict[prefix + HEADER] = torch.frombuffer(bytearray(header), dtype=torch.uint8)
+
+
+def _check_and_complete(
+    model: PEFTModel, state_dict: dict, prefix: str, *_: Any
+) -> None:
+    """Check the header of a state dict that is being loaded, then put the base weights beside it.
+
+    With the base in place the usual strict check covers every key that the adapters own.
+    """
+    header = state_dict.pop(prefix + HEADER, None)
+    if header is None:
+        raise UserError(
+            'the checkpoint has no adapter header: it was not saved by a PEFTModel, or not whole'
+        )
+    _check_header(json.loads(header.cpu().numpy().tobytes()), model.header)
+    given = {key for key in state_dict if key.startswith(f'{prefix}module.')}
+    expected = {f'{prefix}module.{name}' for name in model._owned}
+    if given != expected:
+        problems = [f'missing {key}' for key in sorted(expected - given)]
+        problems += [f'unexpected {key}' for key in sorted(given - expected)]
+        raise UserError(f'the checkpoint does not fit the adapters: {"; ".join(problems)}')
+    for name, tensor in model.module.state_dict().items():
+        state_dict.setdefault(f'{prefix}module.{name}', tensor)
+
+
+def _check_header(found: dict, expected: dict) -> None:
+    if found['adapters'] != expected['adapters']:
+        raise UserError(
+            f'the checkpoint is of other adapters: it holds {json.dumps(found["adapters"])}, the '
+            f'config asks for {json.dumps(expected["adapters"])}'
+        )
+    if found['base'] != expected['base']:
+        raise UserError(
+            f'the checkpoint was trained over another base: its base weights have the fingerprint '
+            f'{found["base"][:12]}, those of the config {expected["base"][:12]}; name the base '
+            'weights that it was trained over in model.backbone.module.init_cfg'
+        )

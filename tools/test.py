@@ -1,0 +1,59 @@
+"""Measure test accuracies, and print them as one table.
+
+    python tools/test.py configs/demo/digits_memba.py
+    python tools/test.py configs/vtab1k/*_memba.py --out table.md
+"""
+
+import argparse
+
+from memba_vision.apis.cli import run_tool
+from memba_vision.apis.config import add_config_arguments, default_environment, load_config
+from memba_vision.apis.results import as_markdown, check_table_path, table_rows, write_table
+from memba_vision.apis.runs import test
+from memba_vision.errors import UserError
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        'configs',
+        nargs='+',
+        metavar='CONFIG [CKPT]',
+        help='a config and maybe its checkpoint, or several configs; without a checkpoint, the '
+        'newest one of each work dir is tested',
+    )
+    parser.add_argument('--out', metavar='FILE', help='write the table to FILE.md, .csv or .json')
+    add_config_arguments(parser)
+    return parser.parse_args()
+
+
+def split_arguments(arguments: list[str]) -> tuple[list[str], str | None]:
+    """Configs, and the checkpoint that may follow a single one."""
+    configs = [name for name in arguments if name.endswith('.py')]
+    others = [name for name in arguments if not name.endswith('.py')]
+    if not configs or len(others) > 1 or (others and len(configs) > 1):
+        raise UserError('expected CONFIG [CKPT], or several configs without a checkpoint')
+    return configs, others[0] if others else None
+
+
+def main() -> None:
+    """Test as the command line says."""
+    args = parse_arguments()
+    default_environment()
+    configs, checkpoint = split_arguments(args.configs)
+    if args.out:
+        check_table_path(args.out)
+    if args.work_dir and len(configs) > 1:
+        raise UserError('--work-dir goes with a single config')
+    results = [
+        test(load_config(path, args.cfg_options, args.work_dir, args.launcher), checkpoint)
+        for path in configs
+    ]
+    print(as_markdown(table_rows(results)), end='')
+    if args.out:
+        write_table(args.out, results)
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,45 @@
+"""Adapt a model to a task, and report its test accuracy.
+
+    python tools/train.py configs/demo/digits_memba.py
+"""
+
+import argparse
+
+from memba_vision.apis.cli import run_tool
+from memba_vision.apis.config import add_config_arguments, default_environment, load_config
+from memba_vision.apis.runs import resume_from, train
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='the config file')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CKPT',
+        help='go on from this checkpoint, or from the newest one in the work dir',
+    )
+    parser.add_argument('--amp', action='store_true', help='train under bfloat16 autocast')
+    parser.add_argument('--seed', type=int, help="replaces the config's randomness.seed")
+    add_config_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train as the command line says."""
+    args = parse_arguments()
+    default_environment()
+    config = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    if args.seed is not None:
+        config.merge_from_dict({'randomness.seed': args.seed})
+    if args.amp:
+        config.merge_from_dict({'optim_wrapper.type': 'BFloat16OptimWrapper'})
+    if args.resume:
+        resume_from(config, args.resume)
+    train(config)
+
+
+if __name__ == '__main__':
+    run_tool(main)
