@@ -1,0 +1,76 @@
+"""The source task of mini-VTAB: fresh renders on which the small Vim is pre-trained."""
+
+import colorsys
+
+import numpy as np
+
+from memba_vision.datasets.mini_vtab.backgrounds import render_backgrounds
+from memba_vision.datasets.mini_vtab.shapes import SHAPES, render_masks
+
+# Radii as shares of the image side: 7 to 16 pixels of 48.
+SCALES = np.array([7, 9.5, 12.5, 16]) / 48
+HUES = np.array([colorsys.hsv_to_rgb(hue / 8, 1, 1) for hue in range(8)])
+NOISE = 0.1  # largest deviation of a pixel by noise; the full intensity is 1
+
+
+def render_source_batch(
+    rng: np.random.Generator, batch_size: int, image_size: int = 48
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw coloured shapes at random place and rotation on textured, noisy backgrounds.
+
+    Args:
+        rng: Where the randomness comes from; equal states draw equal batches.
+        batch_size: The number of images, n.
+        image_size: Height and width in pixels.
+
+    Returns:
+        The RGB images, (n, image_size, image_size, 3) uint8, and the labels, (n, 3) int64: shape
+        (a place in ``SHAPES``), scale (in ``SCALES``) and hue (in ``HUES``).
+    """
+    labels = rng.integers(0, (len(SHAPES), len(SCALES), len(HUES)), (batch_size, 3))
+    images = render_backgrounds(rng, batch_size, image_size)
+    _paint(images, _place_shapes(rng, labels, image_size), _draw_colors(rng, labels[:, 2]))
+    images += _draw_noise(rng, images.shape)
+    return _to_bytes(images), labels
+
+
+def _place_shapes(rng: np.random.Generator, labels: np.ndarray, image_size: int) -> np.ndarray:
+    # Masks (n, size, size) of shapes that lie wholly inside their images.
+    scales = SCALES[labels[:, 1]] * image_size
+    reach = scales[:, None]
+    centers = rng.uniform(reach, image_size - reach, (len(labels), 2))
+    angles = rng.uniform(0, 2 * np.pi, len(labels))
+    return render_masks(labels[:, 0], centers, scales, angles, image_size)
+
+
+def _draw_colors(rng: np.random.Generator, hues: np.ndarray) -> np.ndarray:
+    # One colour per image, (n, 3, 1, 1) float32: its hue is given, the rest is random.
+    saturation = rng.uniform(0.65, 1, (len(hues), 1))
+    value = rng.uniform(0.7, 1, (len(hues), 1))
+    colors = value * (1 - saturation + saturation * HUES[hues])
+    return colors.astype(np.float32)[:, :, None, None]
+
+
+def _paint(images: np.ndarray, masks: np.ndarray, colors: np.ndarray) -> None:
+    # images = masks * colors + (1 - masks) * images, in place: temporaries cost most of the time.
+    images -= colors
+    images *= 1 - masks[:, None]
+    images += colors
+
+
+def _draw_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    # Uniform over 256 steps: a random byte is drawn ten times as fast as a normal variate.
+    noise = rng.integers(0, 256, shape, np.uint8) * np.float32(2 * NOISE / 255)
+    noise -= np.float32(NOISE)
+    return noise
+
+
+def _to_bytes(images: np.ndarray) -> np.ndarray:
+    # (n, 3, size, size) intensities to (n, size, size, 3) bytes. Plane by plane, since numpy
+    # transposes a trailing axis of three slowly.
+    images *= 255
+    images.clip(0, 255, out=images)
+    pixels = np.empty((len(images), *images.shape[2:], 3), np.uint8)
+    for channel in range(3):
+        pixels[..., channel] = images[:, channel]
+    return pixels

@@ -1,0 +1,81 @@
+"""The tasks: one table that datasets, configs, reports and checks all read."""
+
+import difflib
+from dataclasses import dataclass
+
+from memba_vision.errors import UserError
+
+
+@dataclass(frozen=True)
+class Task:
+    """One classification task of 800 + 200 training images in VTAB-1k's folder format.
+
+    Args:
+        name: The name in configs and on the command line.
+        folder: The task's folder under the data root.
+        num_classes: How many classes; labels are ``0 .. num_classes - 1``.
+        num_test: How many images ``test.txt`` lists.
+        group: The group whose mean accuracy a report gives.
+    """
+
+    name: str
+    folder: str
+    num_classes: int
+    num_test: int
+    group: str
+
+
+def _by_name(*tasks: Task) -> dict[str, Task]:
+    return {task.name: task for task in tasks}
+
+
+VTAB1K_TASKS: dict[str, Task] = _by_name(
+    Task('cifar100', 'cifar', 100, 10_000, 'Natural'),
+    Task('caltech101', 'caltech101', 102, 6_084, 'Natural'),
+    Task('dtd', 'dtd', 47, 1_880, 'Natural'),
+    Task('flowers102', 'oxford_flowers102', 102, 6_149, 'Natural'),
+    Task('pets', 'oxford_iiit_pet', 37, 3_669, 'Natural'),
+    Task('svhn', 'svhn', 10, 26_032, 'Natural'),
+    Task('sun397', 'sun397', 397, 21_750, 'Natural'),
+    Task('camelyon', 'patch_camelyon', 2, 32_768, 'Specialized'),
+    Task('eurosat', 'eurosat', 10, 5_400, 'Specialized'),
+    Task('resisc45', 'resisc45', 45, 6_300, 'Specialized'),
+    Task('retinopathy', 'diabetic_retinopathy', 5, 42_670, 'Specialized'),
+    Task('clevr_count', 'clevr_count', 8, 15_000, 'Structured'),
+    Task('clevr_distance', 'clevr_dist', 6, 15_000, 'Structured'),
+    Task('dmlab', 'dmlab', 6, 22_735, 'Structured'),
+    Task('kitti', 'kitti', 4, 711, 'Structured'),
+    Task('dsprites_location', 'dsprites_loc', 16, 73_728, 'Structured'),
+    Task('dsprites_orientation', 'dsprites_ori', 16, 73_728, 'Structured'),
+    Task('smallnorb_azimuth', 'smallnorb_azi', 18, 12_150, 'Structured'),
+    Task('smallnorb_elevation', 'smallnorb_ele', 9, 12_150, 'Structured'),
+)
+
+MINI_TASKS: dict[str, Task] = _by_name(
+    Task('digits', 'digits', 10, 797, 'Mini'),
+    Task('sprites_location', 'sprites_location', 16, 2_000, 'Mini'),
+    Task('sprites_orientation', 'sprites_orientation', 16, 2_000, 'Mini'),
+)
+
+
+def find_task(name: str, tasks: dict[str, Task] | None = None) -> Task:
+    """Return the task called ``name``.
+
+    Args:
+        name: A name of ``tasks``.
+        tasks: Where to look; ``None``: in VTAB-1k and in mini-VTAB.
+
+    Raises:
+        UserError: For an unknown name; the message suggests the closest and lists the known.
+    """
+    tasks = VTAB1K_TASKS | MINI_TASKS if tasks is None else tasks
+    if name in tasks:
+        return tasks[name]
+    closest = difflib.get_close_matches(str(name), tasks, n=1)
+    hint = f'did you mean {closest[0]!r}? ' if closest else ''
+    raise UserError(f'unknown task {name!r}: {hint}The known tasks are {", ".join(tasks)}')
+
+
+def num_classes(name: str) -> int:
+    """Return how many classes the task ``name`` has, for a config's head."""
+    return find_task(name).num_classes
