@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn.bricks.drop import DropPath
 from mmengine.model import BaseModule
-from timm.layers import DropPath, lecun_normal_, trunc_normal_
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -30,7 +30,7 @@ class PatchEmbed(nn.Module):
     def __init__(self, in_channels: int, embed_dims: int, patch_size: int, stride: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride)
-        lecun_normal_(self.proj.weight)
+        nn.init.kaiming_normal_(self.proj.weight, nonlinearity='linear')  # LeCun's
         nn.init.zeros_(self.proj.bias)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -127,8 +127,8 @@ class Vim(BaseModule):
         self._init_tokens_and_outputs()
 
     def _init_tokens_and_outputs(self) -> None:
-        trunc_normal_(self.cls_token, std=0.02)
-        trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
         with torch.no_grad():
             for layer in self.layers:
                 layer.mixer.out_proj.weight.div_(self.num_layers**0.5)

@@ -1,0 +1,36 @@
+"""The tasks of mini-VTAB as a dataset."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from memba_vision.datasets.mini_vtab.write import ensure_task
+from memba_vision.datasets.tasks import MINI_TASKS, find_task
+from memba_vision.datasets.vtab1k import VTAB1k
+from memba_vision.registry import DATASETS
+
+
+@DATASETS.register_module()
+class MiniVTAB(VTAB1k):
+    """One task of mini-VTAB: written on first use, then read like any other.
+
+    Args:
+        task: a name from :data:`memba_vision.datasets.tasks.MINI_TASKS`.
+        data_root: where the tasks are written, and looked for.
+        split, pipeline, test_mode: see :class:`VTAB1k`.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        data_root: str = 'data/mini-vtab',
+        split: str = 'train800val200',
+        pipeline: Sequence[dict | Callable] = (),
+        test_mode: bool = False,
+    ) -> None:
+        find_task(task, MINI_TASKS)
+        super().__init__(task, data_root, split, pipeline, test_mode)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Make the task if it is not there, then read the split's list file."""
+        ensure_task(self.data_root, self.task.name)
+        return super().load_data_list()
