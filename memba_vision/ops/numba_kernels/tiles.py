@@ -1,0 +1,100 @@
+"""Local tiles of (positions, channels): the kernels work on them whatever the layout outside."""
+
+from memba_vision.ops.numba_kernels.jit import part
+from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
+
+
+@part()
+def position(step, length, reverse):
+    """Where in the sequence the scan is at ``step``."""
+    return length - 1 - step if reverse else step
+
+
+@part()
+def load(tile, source, channel_last, sample, channel, step, length, reverse):
+    """Fill ``tile``, (STEPS, WIDTH), from ``step`` and ``channel`` on; zeros outside of source."""
+    steps = min(STEPS, length - step)
+    if channel_last:
+        width = min(WIDTH, source.shape[2] - channel)
+        for k in range(steps):
+            t = position(step + k, length, reverse)
+            for w in range(width):
+                tile[k, w] = source[sample, t, channel + w]
+    else:
+        width = min(WIDTH, source.shape[1] - channel)
+        for w in range(width):
+            for k in range(steps):
+                tile[k, w] = source[sample, channel + w, position(step + k, length, reverse)]
+    for k in range(steps):
+        for w in range(width, WIDTH):
+            tile[k, w] = 0
+
+
+@part()
+def store(tile, target, channel_last, sample, channel, step, length, reverse):
+    """The way back of :func:`load`."""
+    steps = min(STEPS, length - step)
+    if channel_last:
+        width = min(WIDTH, target.shape[2] - channel)
+        for k in range(steps):
+            t = position(step + k, length, reverse)
+            for w in range(width):
+                target[sample, t, channel + w] = tile[k, w]
+    else:
+        width = min(WIDTH, target.shape[1] - channel)
+        for w in range(width):
+            for k in range(steps):
+                target[sample, channel + w, position(step + k, length, reverse)] = tile[k, w]
+
+
+@part()
+def load_matrix(tile, source, sample, step, length, reverse):
+    """Fill ``tile``, (STEPS, state), from ``source``, (batch, length, state)."""
+    for k in range(min(STEPS, length - step)):
+        t = position(step + k, length, reverse)
+        for n in range(source.shape[2]):
+            tile[k, n] = source[sample, t, n]
+
+
+@part()
+def load_channels(tile, source, channel):
+    """Fill ``tile``, (rows, WIDTH), from ``channel`` on of ``source``, (rows, dim), with zeros."""
+    width = min(WIDTH, source.shape[1] - channel)
+    for row in range(source.shape[0]):
+        for w in range(width):
+            tile[row, w] = source[row, channel + w]
+        for w in range(width, WIDTH):
+            tile[row, w] = 0
+
+
+@part()
+def store_matrix(tile, target, sample, block, step, length, reverse):
+    """Write ``tile``, (STEPS, state), into ``target``, (batch, blocks, length, state)."""
+    for k in range(min(STEPS, length - step)):
+        t = position(step + k, length, reverse)
+        for n in range(target.shape[3]):
+            target[sample, block, t, n] = tile[k, n]
+
+
+@part()
+def store_channels(tile, target, sample, channel):
+    """Write ``tile``, (rows, WIDTH), into ``target``, (batch, rows, dim), from ``channel`` on."""
+    for row in range(target.shape[1]):
+        for w in range(min(WIDTH, target.shape[2] - channel)):
+            target[sample, row, channel + w] = tile[row, w]
+
+
+@part()
+def fill(tile, value):
+    """Set all of ``tile``, (rows, WIDTH)."""
+    for row in range(tile.shape[0]):
+        for w in range(WIDTH):
+            tile[row, w] = value
+
+
+@part()
+def copy(target, source):
+    """Copy a tile, (rows, WIDTH)."""
+    for row in range(source.shape[0]):
+        for w in range(WIDTH):
+            target[row, w] = source[row, w]
