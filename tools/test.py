@@ -1,7 +1,7 @@
 """Measure test accuracies, and print them as one table.
 
-    python tools/test.py configs/demo/digits_memba.py
-    python tools/test.py configs/vtab1k/*_memba.py --out table.md
+python tools/test.py configs/demo/digits_memba.py
+python tools/test.py configs/vtab1k/*_memba.py --out table.md
 """
 
 import argparse

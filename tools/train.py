@@ -1,6 +1,6 @@
 """Adapt a model to a task, and report its test accuracy.
 
-    python tools/train.py configs/demo/digits_memba.py
+python tools/train.py configs/demo/digits_memba.py
 """
 
 import argparse

@@ -9,13 +9,10 @@ num_steps = 3000
 model = dict(
     type='ImageClassifier',
     data_preprocessor=dict(
-        type='MultiTaskDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
     ),
-    backbone=dict(
-        type='Vim', arch=dict(embed_dims=96, num_layers=6), img_size=48, patch_size=8
-    ),
+    backbone=dict(type='Vim', arch=dict(embed_dims=96, num_layers=6), img_size=48, patch_size=8),
     head=dict(
         type='MultiTaskHead',
         in_channels=96,
@@ -33,7 +30,10 @@ loader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 train_dataloader = dict(
-    num_workers=1, dataset=dict(type='SourceShapes', num_batches=num_steps, seed=0), **loader
+    num_workers=1,
+    persistent_workers=True,
+    dataset=dict(type='SourceShapes', num_batches=num_steps, seed=0),
+    **loader,
 )
 test_dataloader = dict(
     num_workers=0, dataset=dict(type='SourceShapes', num_batches=20, seed=1), **loader

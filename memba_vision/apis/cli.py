@@ -13,10 +13,10 @@ def run_tool(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f'error: {user_message(error)}', file=sys.stderr)
+        sys.stderr.write(f'error: {user_message(error)}\n')
         sys.exit(USER_ERROR_STATUS)
     except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
+        sys.stderr.write('interrupted\n')
         sys.exit(130)
 
 

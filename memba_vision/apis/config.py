@@ -50,7 +50,9 @@ def load_config(path: str, options: dict, work_dir: str | None, launcher: str = 
         raise
     except Exception as error:
         reason = ' '.join(str(error).split())
-        raise UserError(f'config {path} cannot be read: {type(error).__name__}: {reason}') from error
+        raise UserError(
+            f'config {path} cannot be read: {type(error).__name__}: {reason}'
+        ) from error
     try:
         config.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, IndexError) as error:

@@ -86,9 +86,13 @@ def _mean_row(
     method: str, label: str, results: Sequence[Result], groups: Sequence[str]
 ) -> tuple[str, ...]:
     values = [result.top1 for result in results if find_task(result.task).group in groups]
-    tasks = [task for task in (*VTAB1K_TASKS.values(), *MINI_TASKS.values()) if task.group in groups]
-    count = f'{len(values)} tasks' if len(values) == len(tasks) else (
-        f'{len(values)} of {len(tasks)} tasks'
+    tasks = [
+        task for task in (*VTAB1K_TASKS.values(), *MINI_TASKS.values()) if task.group in groups
+    ]
+    count = (
+        f'{len(values)} tasks'
+        if len(values) == len(tasks)
+        else (f'{len(values)} of {len(tasks)} tasks')
     )
     return method, label, count, f'{mean(values):.2f}', ''
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 
 from memba_vision.apis.checkpoints import newest_readable
 from memba_vision.apis.config import method_name
 from memba_vision.apis.results import Result
 from memba_vision.engine.hooks.parameter_report import count_parameters
+from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import UserError
 
 RESULT_FILE = 'result.json'
@@ -22,7 +22,7 @@ def train(config: Config) -> Result | None:
     Returns:
         The result; None for a config without a test split (pre-training).
     """
-    runner = Runner.from_cfg(config)
+    runner = ReadableRunner.from_cfg(config)
     runner.train()
     if runner.cfg.get('test_dataloader') is None:
         return None
@@ -42,7 +42,7 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
             f'"python tools/train.py {config.filename}", or name a checkpoint'
         )
     config.load_from = str(path)
-    runner = Runner.from_cfg(config)
+    runner = ReadableRunner.from_cfg(config)
     return _test(runner, path)
 
 
@@ -57,7 +57,7 @@ def resume_from(config: Config, checkpoint: str) -> None:
         config.resume = True
 
 
-def _test(runner: Runner, checkpoint: Path) -> Result:
+def _test(runner: ReadableRunner, checkpoint: Path) -> Result:
     metrics = runner.test()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     result = Result(

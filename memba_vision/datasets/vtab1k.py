@@ -131,7 +131,7 @@ def read_list_file(list_file: Path, num_classes: int) -> list[tuple[str, int]]:
             )
         if int(label) >= num_classes:
             raise UserError(
-                f'{list_file}, line {number}: label {label} is outside the task\'s classes '
+                f"{list_file}, line {number}: label {label} is outside the task's classes "
                 f'0 to {num_classes - 1}'
             )
         entries.append((str(list_file.parent / path.strip()), int(label)))

@@ -42,9 +42,7 @@ class TrainableOptimWrapperConstructor:
 
 def split_by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The trainable parameters of ``model``: those to decay, and those not to."""
-    exempt = {
-        name for module in model.modules() for name in getattr(module, 'no_weight_decay', ())
-    }
+    exempt = {name for module in model.modules() for name in getattr(module, 'no_weight_decay', ())}
     groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

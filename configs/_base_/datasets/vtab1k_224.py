@@ -1,6 +1,4 @@
-data_preprocessor = dict(
-    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
-)
+data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
 pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),

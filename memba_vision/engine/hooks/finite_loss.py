@@ -20,7 +20,7 @@ class FiniteLossHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
     ) -> None:
         """Check the loss of the step that was just made."""
-        loss = float(outputs['loss'])
+        loss = float(outputs['loss'].detach())
         if not math.isfinite(loss):
             raise UserError(f'the loss is {loss} {_where(runner, batch_idx)}; {_advice(runner)}')
 

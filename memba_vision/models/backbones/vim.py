@@ -118,7 +118,9 @@ class Vim(BaseModule):
         self.out_indices = _block_numbers(out_indices, self.num_layers)
         self.with_cp = with_cp
 
-        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, patch_size, stride or patch_size)
+        self.patch_embed = PatchEmbed(
+            in_channels, self.embed_dims, patch_size, stride or patch_size
+        )
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
         self.pos_embed = nn.Parameter(torch.zeros(1, self.num_patches + 1, self.embed_dims))
         rates = torch.linspace(0, drop_path_rate, self.num_layers).tolist()

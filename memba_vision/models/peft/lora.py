@@ -75,6 +75,4 @@ class LoRA(Adapter):
     def attach(self, backbone: nn.Module) -> None:
         """Wrap the targets, each in a :class:`LoRALinear`."""
         for name, layer in find_targets(backbone, self.targets, nn.Linear).items():
-            replace_module(
-                backbone, name, LoRALinear(layer, self.rank, self.scale, self.drop_rate)
-            )
+            replace_module(backbone, name, LoRALinear(layer, self.rank, self.scale, self.drop_rate))

@@ -94,9 +94,7 @@ def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> Non
     state_dict[prefix + HEADER] = torch.frombuffer(bytearray(header), dtype=torch.uint8)
 
 
-def _check_and_complete(
-    model: PEFTModel, state_dict: dict, prefix: str, *_: Any
-) -> None:
+def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any) -> None:
     """Check the header of a state dict that is being loaded, then put the base weights beside it.
 
     With the base in place the usual strict check covers every key that the adapters own.

@@ -21,7 +21,7 @@ WORK_ELEMENTS = {'cpu': 1 << 20, 'cuda': 1 << 26}
 
 
 class Group(NamedTuple):
-    """A group of samples, time first: u, delta (length, group, dim); B, C (length, group, state)."""
+    """Samples, time first: u, delta (length, group, dim); B, C (length, group, state)."""
 
     u: torch.Tensor
     delta: torch.Tensor
@@ -67,7 +67,7 @@ def _scan(
     C: torch.Tensor,
     reverse: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The bare recurrence: the output, and the states at block starts (blocks, batch, dim, state)."""
+    """The bare recurrence: output, and states at block starts (blocks, batch, dim, state)."""
     out = u.new_empty(u.shape[2], u.shape[0], u.shape[1])
     starts = _block_starts(u, A)
     for samples, work in _sample_groups(u, A, work_tensors=2):
