@@ -3,8 +3,8 @@
 import torch
 
 # Channels side by side in a tile, the SIMD axis, and positions from one kept state to the next.
-WIDTH = 32
-STEPS = 16
+WIDTH = 64
+STEPS = 8
 
 
 def is_channel_last(tensor: torch.Tensor) -> bool:

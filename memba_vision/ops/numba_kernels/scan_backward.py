@@ -6,12 +6,13 @@ forward pass kept at its start.
 
 import numpy as np
 
-from memba_vision.ops.numba_kernels.jit import kernel, part
+from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
 from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
 from memba_vision.ops.numba_kernels.maths import LN2, exp2
 from memba_vision.ops.numba_kernels.scan_forward import activate
 from memba_vision.ops.numba_kernels.tiles import (
     copy,
+    empty_rows,
     fill,
     load,
     load_channels,
@@ -25,6 +26,7 @@ from memba_vision.ops.numba_kernels.tiles import (
 @part()
 def recompute(h, decay, x, delta, A, B, steps):
     """Fill ``h`` from its first entry on, (STEPS + 1, state, WIDTH), and ``decay``."""
+    widest_vectors()
     for k in range(steps):
         for n in range(A.shape[0]):
             b = B[k, n]
@@ -42,6 +44,7 @@ def sweep(carry, grad_x, grad_delta, grad_B, grad_C, grad_out, h, decay, x, A, B
     exponent's share in units of A. Sums over the channels in SIMD's order, which is always the
     same.
     """
+    widest_vectors()
     for k in range(steps - 1, -1, -1):
         for w in range(WIDTH):
             grad_x[k, w] = 0
@@ -154,16 +157,16 @@ def backward(
     dtype = u.dtype
     length, state = B.shape[1:]
     blocks = -(-A.shape[1] // WIDTH)
-    h = np.empty((STEPS + 1, state, WIDTH), dtype)
-    decay = np.empty((STEPS, state, WIDTH), dtype)
-    carry, A_tile = np.empty((state, WIDTH), dtype), np.empty((state, WIDTH), dtype)
-    grad_A_tile = np.empty((state, WIDTH), dtype)
-    D_row, bias_row = np.empty((1, WIDTH), dtype), np.empty((1, WIDTH), dtype)
-    grad_D_row, grad_bias_row = np.empty((1, WIDTH), dtype), np.empty((1, WIDTH), dtype)
-    u_tile, delta_tile = np.empty((STEPS, WIDTH), dtype), np.empty((STEPS, WIDTH), dtype)
-    x, slope = np.empty((STEPS, WIDTH), dtype), np.empty((STEPS, WIDTH), dtype)
-    grad_out_tile, grad_u_tile = np.empty((STEPS, WIDTH), dtype), np.empty((STEPS, WIDTH), dtype)
-    grad_delta_tile = np.empty((STEPS, WIDTH), dtype)
+    h = empty_rows((STEPS + 1) * state, dtype).reshape(STEPS + 1, state, WIDTH)
+    decay = empty_rows(STEPS * state, dtype).reshape(STEPS, state, WIDTH)
+    carry, A_tile = empty_rows(state, dtype), empty_rows(state, dtype)
+    grad_A_tile = empty_rows(state, dtype)
+    D_row, bias_row = empty_rows(1, dtype), empty_rows(1, dtype)
+    grad_D_row, grad_bias_row = empty_rows(1, dtype), empty_rows(1, dtype)
+    u_tile, delta_tile = empty_rows(STEPS, dtype), empty_rows(STEPS, dtype)
+    x, slope = empty_rows(STEPS, dtype), empty_rows(STEPS, dtype)
+    grad_out_tile, grad_u_tile = empty_rows(STEPS, dtype), empty_rows(STEPS, dtype)
+    grad_delta_tile = empty_rows(STEPS, dtype)
     B_tile, C_tile = np.empty((STEPS, state), dtype), np.empty((STEPS, state), dtype)
     grad_B_tile, grad_C_tile = np.empty((STEPS, state), dtype), np.empty((STEPS, state), dtype)
     for item in range(first, last):

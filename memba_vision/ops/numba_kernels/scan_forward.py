@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from memba_vision.ops.numba_kernels.jit import kernel, part
+from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
 from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
 from memba_vision.ops.numba_kernels.maths import exp2, softplus
 from memba_vision.ops.numba_kernels.tiles import (
     copy,
+    empty_rows,
     fill,
     load,
     load_channels,
@@ -18,6 +19,7 @@ from memba_vision.ops.numba_kernels.tiles import (
 @part()
 def activate(delta, slope, bias, use_softplus, steps):
     """Turn a tile of raw step sizes into those of the recurrence, and note the slope."""
+    widest_vectors()
     for k in range(steps):
         if use_softplus:
             for w in range(WIDTH):
@@ -31,6 +33,7 @@ def activate(delta, slope, bias, use_softplus, steps):
 @part()
 def scan_tile(out, h, u, delta, A, B, C, D, steps):
     """Advance ``h``, (state, WIDTH), over a tile; read out into ``out``. Overwrites ``u``."""
+    widest_vectors()
     for k in range(steps):
         for w in range(WIDTH):
             out[k, w] = D[0, w] * u[k, w]
@@ -70,10 +73,10 @@ def forward(
     dtype = out.dtype
     length, state = B.shape[1:]
     blocks = -(-A.shape[1] // WIDTH)
-    h, A_tile = np.empty((state, WIDTH), dtype), np.empty((state, WIDTH), dtype)
-    D_row, bias_row = np.empty((1, WIDTH), dtype), np.empty((1, WIDTH), dtype)
-    u_tile, delta_tile = np.empty((STEPS, WIDTH), dtype), np.empty((STEPS, WIDTH), dtype)
-    out_tile, slope = np.empty((STEPS, WIDTH), dtype), np.empty((STEPS, WIDTH), dtype)
+    h, A_tile = empty_rows(state, dtype), empty_rows(state, dtype)
+    D_row, bias_row = empty_rows(1, dtype), empty_rows(1, dtype)
+    u_tile, delta_tile = empty_rows(STEPS, dtype), empty_rows(STEPS, dtype)
+    out_tile, slope = empty_rows(STEPS, dtype), empty_rows(STEPS, dtype)
     B_tile, C_tile = np.empty((STEPS, state), dtype), np.empty((STEPS, state), dtype)
     for item in range(first, last):
         sample, block = item // blocks, item % blocks

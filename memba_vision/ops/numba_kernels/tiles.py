@@ -1,7 +1,17 @@
 """Local tiles of (positions, channels): the kernels work on them whatever the layout outside."""
 
+import numpy as np
+
 from memba_vision.ops.numba_kernels.jit import part
 from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
+
+
+@part()
+def empty_rows(rows, dtype):
+    """A tile, (rows, WIDTH), that starts on a cache line: no vector lies across two of them."""
+    memory = np.empty(rows * WIDTH + 64, dtype)
+    start = (-memory.ctypes.data % 64) // memory.itemsize
+    return memory[start : start + rows * WIDTH].reshape(rows, WIDTH)
 
 
 @part()
