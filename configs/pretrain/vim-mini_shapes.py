@@ -32,11 +32,11 @@ loader = dict(
 train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
-    dataset=dict(type='SourceShapes', num_batches=num_steps, seed=0),
+    dataset=dict(type='SourceShapes', num_batches=num_steps, batch_size=64),
     **loader,
 )
 test_dataloader = dict(
-    num_workers=0, dataset=dict(type='SourceShapes', num_batches=20, seed=1), **loader
+    num_workers=0, dataset=dict(type='SourceShapes', num_batches=40, batch_size=64, seed=1), **loader
 )
 accuracy = [dict(type='Accuracy', topk=(1,))]
 test_evaluator = dict(
