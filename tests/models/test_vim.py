@@ -390,10 +390,10 @@ def test_vim_equals_a_plain_reference():
     torch.testing.assert_close(vim(images)[0], expected, rtol=1e-9, atol=1e-12)
 
 
-def outputs_and_grads(model, images, function=None):
+def outputs_and_grads(model, images, compiled=None):
     torch.manual_seed(0)
     model.zero_grad()
-    (features,) = (function or model)(images)
+    (features,) = (model if compiled is None else compiled)(images)
     features.square().sum().backward()
     return [features, *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
 
