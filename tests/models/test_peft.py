@@ -328,7 +328,7 @@ def test_a_checkpoint_of_other_settings_is_an_error(settings):
 @pytest.mark.parametrize('prefix', ['', 'backbone.'], ids=['bare', 'in_a_classifier'])
 def test_a_checkpoint_over_another_base_is_an_error(prefix):
     make = make_classifier if prefix else make_memba
-    with pytest.raises(UserError, match='trained over another base.*init_cfg'):
+    with pytest.raises(UserError, match=r'trained over another base.*init_cfg'):
         make(seed=1).load_state_dict(make(seed=0).state_dict())
 
 
@@ -354,7 +354,7 @@ def test_a_checkpoint_without_a_header_is_an_error(strict):
 def test_a_damaged_header_is_an_error():
     state_dict = make_memba().state_dict()
     state_dict[HEADER] = state_dict[HEADER][:-5]
-    with pytest.raises(UserError, match='adapter header .* cannot be read'):
+    with pytest.raises(UserError, match=r'adapter header .* cannot be read'):
         make_memba().load_state_dict(state_dict)
 
 
