@@ -79,7 +79,7 @@ def test_a_prefix_picks_and_is_cut_off(tmp_path):
 # What is refused
 
 
-@pytest.mark.parametrize('share', [0.0, 0.1, 0.5, 0.99], ids='{:.0%}'.format)
+@pytest.mark.parametrize('share', [0.0, 0.3, 0.6, 0.99], ids='{:.0%}'.format)
 @pytest.mark.parametrize('kind', ['pth', 'legacy.pth', 'safetensors'])
 def test_a_truncated_file(tmp_path, kind, share):
     path = tmp_path / f'w.{kind}'
@@ -171,9 +171,9 @@ def test_a_pickled_model_is_refused(tmp_path):
 
 
 def test_reading_leaves_the_list_of_safe_types_as_it_was(tmp_path):
-    before = torch.serialization.get_safe_globals()
+    before = set(torch.serialization.get_safe_globals())
     read_checkpoint(str(save(tmp_path / 'w.pth')))
-    assert torch.serialization.get_safe_globals() == before
+    assert set(torch.serialization.get_safe_globals()) == before
 
 
 # Downloads
@@ -289,11 +289,8 @@ def make_tensors():
 
 
 def test_fingerprint_depends_on_the_weights_alone():
-    first, second = (
-        fingerprint(make_store(**make_tensors())),
-        fingerprint(make_store(**make_tensors())),
-    )
-    assert first == second
+    first = fingerprint(make_store(**make_tensors()))
+    assert fingerprint(make_store(**make_tensors())) == first
     assert re.fullmatch('[0-9a-f]{64}', first)
     reordered = dict(reversed(make_tensors().items()))
     assert fingerprint(make_store(**reordered)) == first
@@ -324,6 +321,5 @@ def test_fingerprint_changes_with_any_bit():
     ids=['one more', 'name', 'shape', 'dtype'],
 )
 def test_fingerprint_changes_with_names_shapes_and_dtypes(change):
-    assert fingerprint(make_store(**change(make_tensors()))) != fingerprint(
-        make_store(**make_tensors())
-    )
+    changed = fingerprint(make_store(**change(make_tensors())))
+    assert changed != fingerprint(make_store(**make_tensors()))

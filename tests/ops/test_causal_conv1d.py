@@ -1,11 +1,13 @@
 """The causal convolution: by hand, both directions, and the fast version against the loop."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from memba_vision.ops import causal_conv1d
+from memba_vision.ops.causal_conv1d import BACKENDS as TABLE
 from memba_vision.ops.causal_conv1d import cuda_package
-from memba_vision.ops.causal_conv1d.naive import causal_conv1d_naive
 
 BACKENDS = ['naive', 'torch']
 
@@ -112,10 +114,13 @@ def test_compiled_equals_eager(reverse):
 
 @pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
 def test_the_package_is_asked_for_one_direction(reverse, monkeypatch):
-    def forwards_only(x, weight, bias=None):
-        return causal_conv1d_naive(x, weight, bias, reverse=False)
+    def forwards_only(x, weight, bias=None, activation=None):
+        assert activation is None
+        return causal_conv1d(x, weight, bias, backend='naive')
 
     monkeypatch.setattr(cuda_package, '_kernel_function', lambda: forwards_only)
+    on_a_cpu = replace(TABLE._backends['causal_conv1d'], obstacle=lambda tensor: None)
+    monkeypatch.setitem(TABLE._backends, 'causal_conv1d', on_a_cpu)
     inputs = make_inputs(9, 4)
-    actual = cuda_package.causal_conv1d_package(*inputs, reverse)
+    actual = causal_conv1d(*inputs, reverse=reverse, backend='causal_conv1d')
     torch.testing.assert_close(actual, causal_conv1d(*inputs, reverse=reverse, backend='naive'))
