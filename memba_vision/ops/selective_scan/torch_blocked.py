@@ -15,10 +15,17 @@ import torch.nn.functional as F
 
 from memba_vision.ops.selective_scan.table import BACKENDS
 
-BLOCK_LENGTH = 64
-# Elements of a (block, group, state, dim) work tensor: a CPU wants it in its cache, a GPU wants
-# few launches.
-WORK_ELEMENTS = {'cpu': 1 << 20, 'cuda': 1 << 26}
+# Positions of a block, and elements of a (block, group, state, dim) work tensor: a CPU wants it in
+# its cache, a GPU wants few launches.
+BLOCK_LENGTH = {'cpu': 16, 'cuda': 64}
+WORK_ELEMENTS = {'cpu': 1 << 18, 'cuda': 1 << 26}
+
+
+class Work(NamedTuple):
+    """A (block, group, state, dim) tensor to work in, and its positions one by one."""
+
+    tensor: torch.Tensor
+    positions: tuple[torch.Tensor, ...]
 
 
 class Group(NamedTuple):
@@ -75,7 +82,7 @@ def _scan(
     for samples, work in _sample_groups(u, A, work_tensors=2):
         group = _gather(samples, u, delta, B, C)
         state = torch.zeros_like(starts[0, samples])
-        for number, block in enumerate(_blocks(u.shape[2], reverse)):
+        for number, block in enumerate(_blocks(u, reverse)):
             starts[number, samples] = state
             states, _ = _states(group, A, block, starts[number, samples], reverse, work)
             state = states[0 if reverse else -1]
@@ -107,11 +114,10 @@ def _scan_backward(
         group = _gather(samples, u, delta, B, C)
         grad_y = _time_first(grad_out[samples])
         carried = torch.zeros_like(starts[0, samples])
-        for number, block in reversed(list(enumerate(_blocks(length, reverse)))):
+        for number, block in reversed(list(enumerate(_blocks(u, reverse)))):
             start = starts[number, samples]
             states, decays = _states(group, A, block, start, reverse, work)
-            adjoints = work[2][: len(states)]
-            _adjoints(grad_y[block], group.C[block], decays, carried, reverse, out=adjoints)
+            adjoints = _adjoints(grad_y[block], group.C[block], carried, reverse, work)
             carried = adjoints[-1] * decays[-1] if reverse else adjoints[0] * decays[0]
 
             block_u, block_delta = group.u[block], group.delta[block]
@@ -138,47 +144,49 @@ def _states(
     block: slice,
     start: torch.Tensor,
     reverse: bool,
-    work: list[torch.Tensor],
+    work: list[Work],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """States and decays of a block's positions, both (block, group, state, dim), in ``work``."""
     delta = group.delta[block]
-    states, decays = work[0][: len(delta)], work[1][: len(delta)]
+    count = len(delta)
+    states, decays = work[0].tensor[:count], work[1].tensor[:count]
     torch.mul(delta[:, :, None, :], A, out=decays).exp_()
     torch.mul((delta * group.u[block])[:, :, None, :], group.B[block][..., None], out=states)
     previous = start
-    for state, decay in _in_order(states, decays, reverse):
-        previous = state.addcmul_(decay, previous)
+    for t in _in_order(count, reverse):
+        previous = work[0].positions[t].addcmul_(work[1].positions[t], previous)
     return states, decays
 
 
 def _adjoints(
     grad_y: torch.Tensor,
     C: torch.Tensor,
-    decays: torch.Tensor,
     carried: torch.Tensor,
     reverse: bool,
-    out: torch.Tensor,
-) -> None:
+    work: list[Work],
+) -> torch.Tensor:
     """The loss's gradient with respect to each state of a block, (block, group, state, dim).
 
-    ``carried`` is what reaches the block's last state from the positions scanned after it.
+    ``carried`` is what reaches the block's last state from the positions scanned after it. Reads
+    the decays that :func:`_states` left in ``work``.
     """
-    torch.mul(grad_y[:, :, None, :], C[..., None], out=out)
+    count = len(grad_y)
+    adjoints = work[2].tensor[:count]
+    torch.mul(grad_y[:, :, None, :], C[..., None], out=adjoints)
     later = None
-    for adjoint, decay in _in_order(out, decays, not reverse):
+    for t in _in_order(count, not reverse):
+        adjoint = work[2].positions[t]
         if later is None:
             adjoint.add_(carried)
         else:
-            adjoint.addcmul_(*later)
-        later = (adjoint, decay)
+            adjoint.addcmul_(work[2].positions[later], work[1].positions[later])
+        later = t
+    return adjoints
 
 
-def _in_order(
-    first: torch.Tensor, second: torch.Tensor, reverse: bool
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Pairs of slices along the first axis, from its end where ``reverse``."""
-    pairs = list(zip(first.unbind(), second.unbind(), strict=True))
-    return reversed(pairs) if reverse else iter(pairs)
+def _in_order(count: int, reverse: bool) -> range:
+    """The positions of a block in scan order."""
+    return range(count - 1, -1, -1) if reverse else range(count)
 
 
 def _multiply_by_previous(
@@ -200,7 +208,7 @@ def _contract_state(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor
 
 def _contract_dim(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
     """(block, group, dim) with (block, group, state, dim) to (block, group, state)."""
-    return (states @ weights[..., None])[..., 0]
+    return (weights[..., None, :] @ states.mT)[..., 0, :]
 
 
 def _time_first(tensor: torch.Tensor) -> torch.Tensor:
@@ -211,20 +219,25 @@ def _gather(samples: slice, *tensors: torch.Tensor) -> Group:
     return Group(*(_time_first(tensor[samples]) for tensor in tensors))
 
 
-def _blocks(length: int, reverse: bool) -> list[slice]:
+def _block_length(u: torch.Tensor) -> int:
+    return BLOCK_LENGTH.get(u.device.type, BLOCK_LENGTH['cpu'])
+
+
+def _blocks(u: torch.Tensor, reverse: bool) -> list[slice]:
     """Slices of the length, in scan order."""
-    blocks = [slice(at, min(at + BLOCK_LENGTH, length)) for at in range(0, length, BLOCK_LENGTH)]
+    length, step = u.shape[2], _block_length(u)
+    blocks = [slice(at, min(at + step, length)) for at in range(0, length, step)]
     return blocks[::-1] if reverse else blocks
 
 
 def _block_starts(u: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
     batch, dim, length = u.shape
-    return u.new_empty(-(-length // BLOCK_LENGTH), batch, A.shape[1], dim)
+    return u.new_empty(-(-length // _block_length(u)), batch, A.shape[1], dim)
 
 
 def _sample_groups(
     u: torch.Tensor, A: torch.Tensor, work_tensors: int
-) -> Iterator[tuple[slice, list[torch.Tensor]]]:
+) -> Iterator[tuple[slice, list[Work]]]:
     """Slices of the batch that fit the device's budget, with tensors to work in.
 
     The work tensors, (block, group, state, dim), are used again by each group of samples: fresh
@@ -232,12 +245,13 @@ def _sample_groups(
     """
     batch, _, length = u.shape
     budget = WORK_ELEMENTS.get(u.device.type, WORK_ELEMENTS['cpu'])
-    block = min(length, BLOCK_LENGTH)
+    block = min(length, _block_length(u))
     size = min(batch, max(1, budget // (block * A.numel())))
     work = [u.new_empty(block, size, *A.shape) for _ in range(work_tensors)]
     for start in range(0, batch, size):
         stop = min(start + size, batch)
-        yield slice(start, stop), [tensor[:, : stop - start] for tensor in work]
+        parts = [tensor[:, : stop - start] for tensor in work]
+        yield slice(start, stop), [Work(part, part.unbind()) for part in parts]
 
 
 @_scan.register_fake
