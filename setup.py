@@ -19,8 +19,9 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['memba_vision', 'memba_vision.*']),
+    package_data={'memba_vision': ['pretrained/*.safetensors']},
     install_requires=[
-        'torch>=2.4',
+        'torch>=2.6',
         'torchvision',
         'mmengine>=0.10.7,<0.11',
         'mmcv-lite>=2.2,<2.3',
@@ -29,6 +30,7 @@ setup(
         'numpy',
         'numba',
         'safetensors',
+        'pillow',
         'scikit-learn',
     ],
     extras_require={
