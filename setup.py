@@ -6,9 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'memba_vision/__init__.py').read_text()).group(
-    1
-)
+SOURCE = (ROOT / 'memba_vision/__init__.py').read_text(encoding='utf-8')
+VERSION = re.search(r"__version__ = '(.+)'", SOURCE).group(1)
 
 setup(
     name='memba_vision',
