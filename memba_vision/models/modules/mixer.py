@@ -128,10 +128,10 @@ class BidirectionalMixer(nn.Module):
         out = selective_scan(
             x,
             dt_proj(delta).transpose(1, 2),
-            -torch.exp(A_log.float()),
+            -torch.exp(A_log.to(torch.promote_types(A_log.dtype, torch.float32))),
             B.transpose(1, 2),
             C.transpose(1, 2),
-            D.float(),
+            D,
             delta_softplus=True,
             reverse=reverse,
         )
