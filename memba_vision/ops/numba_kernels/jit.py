@@ -1,6 +1,7 @@
 """How every kernel and its parts are compiled."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from functools import cache, partial
@@ -37,7 +38,12 @@ def _cache_folder() -> Path:
         sources.update(path.read_bytes())
     home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     root = os.environ.get('NUMBA_CACHE_DIR') or Path(home, 'memba_vision', 'numba')
-    return Path(root, sources.hexdigest()[:16])
+    folder = Path(root, sources.hexdigest()[:16])
+    if not folder.exists():
+        logging.getLogger(__name__).warning(
+            'Compiling the CPU kernels, once on this machine: about half a minute'
+        )
+    return folder
 
 
 @intrinsic
