@@ -36,7 +36,9 @@ train_dataloader = dict(
     **loader,
 )
 test_dataloader = dict(
-    num_workers=0, dataset=dict(type='SourceShapes', num_batches=40, batch_size=64, seed=1), **loader
+    num_workers=0,
+    dataset=dict(type='SourceShapes', num_batches=40, batch_size=64, seed=1),
+    **loader,
 )
 accuracy = [dict(type='Accuracy', topk=(1,))]
 test_evaluator = dict(

@@ -1,5 +1,6 @@
 """Finding the checkpoint to go on from."""
 
+import logging
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -20,7 +21,7 @@ def newest_readable(work_dir: str) -> Path | None:
         try:
             read_checkpoint(str(path))
         except UserError as error:
-            print_log(f'passed over: {error}', logger='current', level='WARNING')
+            print_log(f'passed over: {error}', logger='current', level=logging.WARNING)
         else:
             return path
     return None

@@ -20,11 +20,14 @@ def train(config: Config) -> Result | None:
     """Train, test what came out, and write the result into the run's folder.
 
     Returns:
-        The result; None for a config without a test split (pre-training).
+        The result; None for a config that names no task, as one for pre-training, whose metrics
+        are in the log alone.
     """
     runner = ReadableRunner.from_cfg(config)
     runner.train()
-    if runner.cfg.get('test_dataloader') is None:
+    if config.get('task') is None:
+        if config.get('test_dataloader') is not None:
+            runner.test()
         return None
     return _test(runner, newest_readable(config.work_dir))
 
@@ -61,7 +64,7 @@ def _test(runner: ReadableRunner, checkpoint: Path) -> Result:
     metrics = runner.test()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     result = Result(
-        task=runner.cfg.get('task', runner.cfg.test_dataloader.dataset.get('task')),
+        task=runner.cfg.task,
         method=method_name(runner.cfg),
         top1=float(metrics['accuracy/top1']),
         test_images=len(runner.test_dataloader.dataset),

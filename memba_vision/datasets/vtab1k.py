@@ -1,5 +1,6 @@
 """VTAB-1k in the folder format that papers on parameter-efficient fine-tuning share."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ class VTAB1k(BaseDataset):
                 f'{list_file} lists {len(entries):,} images, the published split has '
                 f'{expected:,}: results will not compare with published ones',
                 logger='current',
-                level='WARNING',
+                level=logging.WARNING,
             )
         return [{'img_path': path, 'gt_label': label} for path, label in entries]
 
@@ -117,7 +118,7 @@ def read_list_file(list_file: Path, num_classes: int) -> list[tuple[str, int]]:
             outside ``0 … num_classes - 1``.
     """
     try:
-        lines = list_file.read_text(encoding='utf-8').splitlines()
+        lines = list_file.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f'{list_file} is not a text file: unpack the data again') from error
     entries = []

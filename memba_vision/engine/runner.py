@@ -1,12 +1,27 @@
-"""mmengine's runner with a console that can be read."""
+"""mmengine's runner with a console that can be read, and safe, strict loading of checkpoints."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-# mmengine warns of a deprecated name that it uses itself.
-NOISE = ('"HardDiskBackend" is the alias', 'Distributed training is not used, all SyncBatchNorm')
+from memba_vision.errors import UserError
+from memba_vision.weights import read_checkpoint
+
+# What mmengine says of its own deprecated names, and again and again.
+NOISE = (
+    '"HardDiskBackend" is the alias',
+    '"FileClient" will be deprecated',
+    'Distributed training is not used, all SyncBatchNorm',
+    'Exp name:',
+)
+
+# What Python, mmengine and torch raise where a setting is misspelt, missing or out of range.
+CONFIG_ERRORS = (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError)
 
 
 class ConsoleFilter(logging.Filter):
@@ -21,7 +36,14 @@ class ConsoleFilter(logging.Filter):
 
 
 class ReadableRunner(Runner):
-    """A runner whose console shows one-line messages; the log file holds everything."""
+    """A runner whose console shows one-line messages; the log file holds everything.
+
+    A config that cannot be built and a checkpoint that does not fit raise a ``UserError``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with building('the model, a hook or the runtime'):
+            super().__init__(*args, **kwargs)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """As mmengine's, with a :class:`ConsoleFilter` on what goes to the terminal."""
@@ -30,3 +52,86 @@ class ReadableRunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(ConsoleFilter())
         return logger
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """As mmengine's; builds the training data too."""
+        with building('train_cfg or train_dataloader'):
+            return super().build_train_loop(loop)
+
+    def build_test_loop(self, loop: Any) -> Any:
+        """As mmengine's; builds the test data and the metrics too."""
+        with building('test_cfg, test_dataloader or test_evaluator'):
+            return super().build_test_loop(loop)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """As mmengine's."""
+        with building('optim_wrapper'):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """As mmengine's."""
+        with building('param_scheduler (do its parts begin before train_cfg ends?)'):
+            return super().build_param_scheduler(scheduler)
+
+    def load_checkpoint(
+        self, filename: str, map_location: Any = 'cpu', strict: bool = True, revise_keys: Any = ()
+    ) -> dict:
+        """Read a training checkpoint safely, and load it with every key in its place.
+
+        Args:
+            filename: see :func:`memba_vision.weights.resolve`.
+            map_location: where the tensors go.
+            strict: not read; loading is always strict.
+            revise_keys: not read.
+
+        Raises:
+            UserError: the checkpoint is damaged, holds pickled code or does not fit the model.
+        """
+        checkpoint = read_checkpoint(filename, map_location)
+        if not {'state_dict', 'meta'} <= checkpoint.keys():
+            raise UserError(
+                f'{filename} was not written by tools/train.py: name a checkpoint of this config '
+                '(base weights go into model.backbone.module.init_cfg.checkpoint)'
+            )
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        try:
+            model.load_state_dict(checkpoint['state_dict'])
+        except UserError as error:
+            raise UserError(f'{filename}: {error}') from error
+        except RuntimeError as error:
+            raise UserError(
+                f'{filename} does not fit the model of the config: {one_line(error)}'
+            ) from error
+        self._has_loaded = True
+        self.logger.info(f'Loaded {filename}')
+        return checkpoint
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """As mmengine's; a checkpoint without the state of the training is a ``UserError``."""
+        try:
+            super().resume(filename, *args, **kwargs)
+        except KeyError as error:
+            raise UserError(
+                f'{filename} holds no {error.args[0]!r}, so training cannot go on from it: resume '
+                'from a checkpoint of tools/train.py'
+            ) from error
+
+
+@contextmanager
+def building(part: str) -> Iterator[None]:
+    """Turn what a faulty config raises while ``part`` of it is built into a ``UserError``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except CONFIG_ERRORS as error:
+        raise UserError(
+            f'config: cannot build {part}: {type(error).__name__}: {one_line(error)}'
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error without line breaks, and without mmengine's long advice."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return ' '.join(text.split('More details can be found at')[0].split())

@@ -9,7 +9,8 @@ from memba_vision.ops import causal_conv1d
 from memba_vision.ops.causal_conv1d import BACKENDS as TABLE
 from memba_vision.ops.causal_conv1d import cuda_package
 
-BACKENDS = ['naive', 'torch']
+FAST_BACKENDS = ['torch', 'numba']
+BACKENDS = ['naive', *FAST_BACKENDS]
 
 
 def make_inputs(length, width, dtype=torch.float64, batch=2, dim=3):
@@ -39,10 +40,12 @@ def test_by_hand(backend):
 @pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
 @pytest.mark.parametrize('width', [1, 2, 4])
 @pytest.mark.parametrize('length', [1, 2, 3, 17])
-def test_equals_the_plain_loop(length, width, reverse, with_bias):
+@pytest.mark.parametrize('silu', [False, True], ids=['linear', 'silu'])
+@pytest.mark.parametrize('backend', FAST_BACKENDS)
+def test_equals_the_plain_loop(backend, silu, length, width, reverse, with_bias):
     inputs = make_inputs(length, width)[: 3 if with_bias else 2]
-    expected = convolve_and_grads(inputs, reverse=reverse, backend='naive')
-    actual = convolve_and_grads(inputs, reverse=reverse, backend='torch')
+    expected = convolve_and_grads(inputs, silu=silu, reverse=reverse, backend='naive')
+    actual = convolve_and_grads(inputs, silu=silu, reverse=reverse, backend=backend)
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -68,16 +71,62 @@ def test_looks_one_way_only(position, reverse):
 
 
 @pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
-def test_gradcheck(reverse):
+@pytest.mark.parametrize('backend', FAST_BACKENDS)
+def test_gradcheck(backend, reverse):
     inputs = [tensor.requires_grad_() for tensor in make_inputs(5, 4)]
-    assert torch.autograd.gradcheck(lambda *t: causal_conv1d(*t, reverse=reverse), inputs)
+    options = dict(silu=True, reverse=reverse, backend=backend)
+    assert torch.autograd.gradcheck(lambda *t: causal_conv1d(*t, **options), inputs)
 
 
-def test_float32():
+@pytest.mark.parametrize('backend', FAST_BACKENDS)
+def test_float32(backend):
     inputs = make_inputs(197, 4, torch.float32)
-    expected = convolve_and_grads([tensor.double() for tensor in inputs], backend='naive')
-    actual = [tensor.double() for tensor in convolve_and_grads(inputs, backend='torch')]
+    expected = convolve_and_grads([t.double() for t in inputs], silu=True, backend='naive')
+    actual = convolve_and_grads(inputs, silu=True, backend=backend)
+    actual = [tensor.double() for tensor in actual]
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_numba_takes_part_of_a_wider_sequence_and_skips_frozen_weights():
+    projected = torch.randn(2, 9, 10, dtype=torch.float64, requires_grad=True)
+    _, weight, bias = make_inputs(9, 4, dim=5)
+    x = projected[..., :5].transpose(1, 2)
+    results = [causal_conv1d(x, weight, bias, silu=True, backend=b) for b in ('naive', 'numba')]
+    torch.testing.assert_close(*results)
+    grads = [torch.autograd.grad(out.sum(), projected)[0] for out in results]
+    torch.testing.assert_close(*grads)
+    assert not results[1].grad_fn.next_functions[1][0]
+
+
+def test_numba_does_not_depend_on_the_number_of_threads():
+    inputs = make_inputs(37, 4, torch.float32, batch=7, dim=70)
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            results.append(convolve_and_grads(inputs, silu=True, backend='numba'))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(*pair) for pair in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize('trained', [True, False], ids=['trained', 'frozen'])
+def test_numba_compiles_whole(trained):
+    inputs = make_inputs(9, 4, torch.float32)
+    for tensor in inputs[: 3 if trained else 1]:
+        tensor.requires_grad_()
+
+    def function(*tensors):
+        return causal_conv1d(*tensors, silu=True, reverse=True, backend='numba')
+
+    compiled = torch.compile(function, fullgraph=True, backend='aot_eager')
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    results = [
+        torch.autograd.grad(call(*inputs).square().sum(), wanted) for call in (function, compiled)
+    ]
+    torch.testing.assert_close(*results)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -112,15 +161,16 @@ def test_compiled_equals_eager(reverse):
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.parametrize('silu', [False, True], ids=['plain', 'silu'])
 @pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
-def test_the_package_is_asked_for_one_direction(reverse, monkeypatch):
+def test_the_package_is_asked_for_one_direction(reverse, silu, monkeypatch):
     def forwards_only(x, weight, bias=None, activation=None):
-        assert activation is None
-        return causal_conv1d(x, weight, bias, backend='naive')
+        assert activation in (None, 'silu')
+        return causal_conv1d(x, weight, bias, silu=activation == 'silu', backend='naive')
 
     monkeypatch.setattr(cuda_package, '_kernel_function', lambda: forwards_only)
     on_a_cpu = replace(TABLE._backends['causal_conv1d'], obstacle=lambda tensor: None)
     monkeypatch.setitem(TABLE._backends, 'causal_conv1d', on_a_cpu)
-    inputs = make_inputs(9, 4)
-    actual = causal_conv1d(*inputs, reverse=reverse, backend='causal_conv1d')
-    torch.testing.assert_close(actual, causal_conv1d(*inputs, reverse=reverse, backend='naive'))
+    inputs, options = make_inputs(9, 4), dict(silu=silu, reverse=reverse)
+    actual = causal_conv1d(*inputs, **options, backend='causal_conv1d')
+    torch.testing.assert_close(actual, causal_conv1d(*inputs, **options, backend='naive'))

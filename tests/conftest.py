@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import forget_runs, make_task
+from safetensors.torch import save_file
+
+import memba_vision  # noqa: F401
+from memba_vision.registry import MODELS
+
+
+def make_base(path: Path, seed: int) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        arch = dict(embed_dims=16, num_layers=2)
+        model = MODELS.build(dict(type='Vim', arch=arch, img_size=48, patch_size=8))
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture(scope='session')
+def base(tmp_path_factory) -> Path:
+    """Weights of a random backbone of 14,000 parameters, which stands for a pre-trained one."""
+    return make_base(tmp_path_factory.mktemp('base') / 'base.safetensors', seed=0)
+
+
+@pytest.fixture(scope='session')
+def other_base(tmp_path_factory) -> Path:
+    return make_base(tmp_path_factory.mktemp('other') / 'other.safetensors', seed=1)
+
+
+@pytest.fixture(scope='session')
+def data_root(tmp_path_factory) -> Path:
+    """The task 'digits' with 32 training and 20 test images; not to be changed."""
+    root = tmp_path_factory.mktemp('data')
+    make_task(root, 'digits', train=24, val=8, test=20)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _no_earlier_runs():
+    forget_runs()

@@ -1,0 +1,120 @@
+"""What several tests share: data in VTAB-1k's format, and the tools as a user calls them."""
+
+import contextlib
+import importlib.util
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from mmengine.config import DictAction
+from mmengine.utils import ManagerMixin
+from PIL import Image
+
+from memba_vision.apis.cli import run_tool as run_main
+from memba_vision.datasets.tasks import find_task
+
+REPOSITORY = Path(__file__).parents[1]
+CONFIGS = REPOSITORY / 'configs'
+DEMO = CONFIGS / 'demo' / 'digits_memba.py'
+
+
+def make_task(root: Path, name: str, train: int = 4, val: int = 2, test: int = 3) -> Path:
+    """Write a task of VTAB-1k or mini-VTAB with a few small images; a class has its brightness."""
+    task = find_task(name)
+    folder = root / task.folder
+    rng = np.random.default_rng(0)
+    lines = {}
+    for split, count in {'train800': train, 'val200': val, 'test': test}.items():
+        (folder / 'images' / split).mkdir(parents=True)
+        lines[split] = []
+        for number in range(count):
+            label = number % task.num_classes
+            noise = rng.integers(0, 40, (12, 12, 3))
+            image = Image.fromarray((noise + label * 200 // task.num_classes).astype(np.uint8))
+            path = f'images/{split}/{number:03d}.{"jpg" if number % 2 else "png"}'
+            image.save(folder / path)
+            lines[split].append(f'{path} {label}\n')
+    lines['train800val200'] = lines['train800'] + lines['val200']
+    for split, listed in lines.items():
+        (folder / f'{split}.txt').write_text(''.join(listed))
+    return folder
+
+
+def tiny_options(base: Path, data_root: Path, **options) -> dict:
+    """``--cfg-options`` that shrink a demo config to seconds: 4 steps of 8 images an epoch."""
+    return {
+        'model.backbone.module.init_cfg.checkpoint': str(base),
+        'model.backbone.module.arch.embed_dims': 16,
+        'model.backbone.module.arch.num_layers': 2,
+        'model.head.in_channels': 16,
+        'model.backbone.rank': 2,
+        'train_dataloader.batch_size': 8,
+        'train_dataloader.dataset.data_root': str(data_root),
+        'test_dataloader.dataset.data_root': str(data_root),
+        'param_scheduler.0.end': 1,
+        'param_scheduler.1.begin': 1,
+        'train_cfg.max_epochs': 2,
+        **options,
+    }
+
+
+def as_arguments(options: dict) -> list[str]:
+    """Options as the command line spells them."""
+    return ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+
+
+def as_config_options(options: dict) -> dict:
+    """Options as argparse hands them on."""
+    return {
+        k: DictAction._parse_iterable(v) if isinstance(v, str) else v for k, v in options.items()
+    }
+
+
+@dataclass
+class Outcome:
+    """How a tool ended."""
+
+    status: int
+    out: str
+    err: str
+
+    def error(self) -> str:
+        """The one line that a user's mistake ends in."""
+        line = self.err.strip().splitlines()[-1]
+        assert self.status == 2, self
+        assert line.startswith('error: '), self
+        assert 'Traceback' not in self.err + self.out, self
+        return line
+
+
+def run_tool(name: str, *arguments: object) -> Outcome:
+    """Run ``tools/<name>.py`` in this process; an unexpected exception comes out as it is."""
+    forget_runs()
+    path = REPOSITORY / 'tools' / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with (
+        mock.patch.object(sys, 'argv', [str(path), *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            run_main(tool.main)
+        except SystemExit as end:
+            status = end.code
+    return Outcome(status, out.getvalue(), err.getvalue())
+
+
+def forget_runs() -> None:
+    """Drop mmengine's loggers and message hubs, which it keeps by the second of their start."""
+    for manager in _subclasses(ManagerMixin):
+        manager._instance_dict.clear()
+
+
+def _subclasses(cls: type) -> list[type]:
+    return [c for child in cls.__subclasses__() for c in (child, *_subclasses(child))]
