@@ -1,7 +1,7 @@
 """Files that are there whole or not at all."""
 
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -14,15 +14,16 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    # Not tempfile's: its files cannot be read by other users.
+    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
     try:
-        with os.fdopen(descriptor, 'wb') as file:
+        with open(temporary, 'xb') as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
