@@ -7,7 +7,7 @@ import argparse
 import hashlib
 import os
 import pickle
-import zipfile
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
         with torch.serialization.safe_globals(_HARMLESS_TYPES):
             content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        if zipfile.is_zipfile(path) and 'Unsupported' in str(error):
+        if re.search('unsupported (global|class)', str(error), re.IGNORECASE):
             raise UserError(
                 f'{path} holds pickled Python objects, which could run code, so it was not loaded: '
                 f'export its weights as safetensors where you trust them'

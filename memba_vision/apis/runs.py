@@ -23,8 +23,10 @@ def train(config: Config) -> Result | None:
         The result; None for a config without a test split (pre-training).
     """
     runner = ReadableRunner.from_cfg(config)
+    # Builds both datasets: what is wrong with the test data shows before the first step too.
+    loops = runner.train_loop, runner.test_loop
     runner.train()
-    if runner.cfg.get('test_dataloader') is None:
+    if loops[1] is None:
         return None
     return _test(runner, newest_readable(config.work_dir))
 
