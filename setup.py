@@ -6,9 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'memba_vision/__init__.py').read_text()).group(
-    1
-)
+SOURCE = (ROOT / 'memba_vision/__init__.py').read_text(encoding='utf-8')
+VERSION = re.search(r"__version__ = '(.+)'", SOURCE).group(1)
 
 setup(
     name='memba_vision',
@@ -19,8 +18,9 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['memba_vision', 'memba_vision.*']),
+    package_data={'memba_vision': ['pretrained/*.safetensors']},
     install_requires=[
-        'torch>=2.4',
+        'torch>=2.6',
         'torchvision',
         'mmengine>=0.10.7,<0.11',
         'mmcv-lite>=2.2,<2.3',
@@ -29,6 +29,7 @@ setup(
         'numpy',
         'numba',
         'safetensors',
+        'pillow',
         'scikit-learn',
     ],
     extras_require={

@@ -5,9 +5,12 @@ Every file of weights that this project opens goes through :func:`read_checkpoin
 
 import argparse
 import hashlib
+import http.client
 import os
 import pickle
-import re
+import tempfile
+import urllib.request
+import zipfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.hub import tqdm
 
 from memba_vision.errors import UserError
 
 PACKAGE_SCHEME = 'memba_vision://'
+DOWNLOAD_PIECE = 1 << 17  # bytes
 # Published checkpoints of the DeiT family keep their command line beside the weights.
 _HARMLESS_TYPES = [argparse.Namespace]
 
@@ -51,15 +56,36 @@ def _download(url: str) -> Path:
     path = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(url, str(path))
-    except OSError as error:
+        write_download(url, path)
+    except (OSError, http.client.HTTPException) as error:
         raise UserError(
             f'cannot download {url} ({error}): download it elsewhere and put it at {path}, '
             'or name a local path as the checkpoint'
         ) from error
     return path
+
+
+def write_download(url: str, path: Path) -> None:
+    """Put what ``url`` holds at ``path``, whole or not at all.
+
+    Raises:
+        OSError: it cannot be fetched, or less arrives than the server announced, which
+            :func:`torch.hub.download_url_to_file` would keep.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder, 'part')
+        with urllib.request.urlopen(url) as response, part.open('wb') as file:
+            total = int(response.headers.get('Content-Length') or 0)
+            with tqdm(total=total or None, desc=path.name, unit='B', unit_scale=True) as progress:
+                while piece := response.read(DOWNLOAD_PIECE):
+                    file.write(piece)
+                    progress.update(len(piece))
+        arrived = part.stat().st_size
+        if total and arrived != total:
+            raise OSError(f'only {arrived:,} of {total:,} bytes arrived')
+        part.replace(path)
 
 
 def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
@@ -82,7 +108,8 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
         with torch.serialization.safe_globals(_HARMLESS_TYPES):
             content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        if re.search('unsupported (global|class)', str(error), re.IGNORECASE):
+        # A whole torch file that does not unpickle, or an older one that names a callable.
+        if zipfile.is_zipfile(path) or 'GLOBAL ' in str(error):
             raise UserError(
                 f'{path} holds pickled Python objects, which could run code, so it was not loaded: '
                 f'export its weights as safetensors where you trust them'

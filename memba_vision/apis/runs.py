@@ -20,13 +20,16 @@ def train(config: Config) -> Result | None:
     """Train, test what came out, and write the result into the run's folder.
 
     Returns:
-        The result; None for a config without a test split (pre-training).
+        The result; None for a config that names no task, as one for pre-training, whose metrics
+        are in the log alone.
     """
     runner = ReadableRunner.from_cfg(config)
     # Builds both datasets: what is wrong with the test data shows before the first step too.
-    loops = runner.train_loop, runner.test_loop
+    _, has_test = runner.train_loop, runner.test_loop is not None
     runner.train()
-    if loops[1] is None:
+    if config.get('task') is None:
+        if has_test:
+            runner.test()
         return None
     return _test(runner, newest_readable(config.work_dir))
 
@@ -63,7 +66,7 @@ def _test(runner: ReadableRunner, checkpoint: Path) -> Result:
     metrics = runner.test()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     result = Result(
-        task=runner.cfg.get('task', runner.cfg.test_dataloader.dataset.get('task')),
+        task=runner.cfg.task,
         method=method_name(runner.cfg),
         top1=float(metrics['accuracy/top1']),
         test_images=len(runner.test_dataloader.dataset),

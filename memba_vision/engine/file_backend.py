@@ -1,7 +1,7 @@
 """Files that are there whole or not at all."""
 
 import os
-import uuid
+import threading
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -14,10 +14,9 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile's: its files cannot be read by other users.
-    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.{threading.get_ident()}')
     try:
-        with open(temporary, 'xb') as file:
+        with open(temporary, 'wb') as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

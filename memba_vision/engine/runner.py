@@ -16,8 +16,13 @@ from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.errors import UserError
 from memba_vision.weights import read_checkpoint
 
-# mmengine warns of a deprecated name that it uses itself.
-NOISE = ('"HardDiskBackend" is the alias', 'Distributed training is not used, all SyncBatchNorm')
+# What mmengine says of its own deprecated names, and again and again.
+NOISE = (
+    '"HardDiskBackend" is the alias',
+    '"FileClient" will be deprecated',
+    'Distributed training is not used, all SyncBatchNorm',
+    'Exp name:',
+)
 
 # What Python, mmengine and torch raise where a setting is misspelt, missing or out of range.
 CONFIG_ERRORS = (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError)

@@ -4,6 +4,14 @@ import itertools
 
 import pytest
 import torch
+from scan_cases import (
+    NAMES,
+    assert_close,
+    assert_like_naive,
+    every_other,
+    make_inputs,
+    scan_and_grads,
+)
 from torch.utils.checkpoint import checkpoint
 
 from memba_vision.ops import selective_scan
@@ -11,7 +19,6 @@ from memba_vision.ops.selective_scan import BACKENDS
 
 pytest.importorskip('numba')
 
-NAMES = ('u', 'delta', 'A', 'B', 'C', 'D', 'z', 'delta_bias')
 # batch, dim, length, state: below, at and beside the sizes of blocks and tiles
 SHAPES = [
     (1, 1, 1, 1),
@@ -25,58 +32,6 @@ SHAPES = [
 ]
 
 
-def make_inputs(batch, dim, length, state, dtype=torch.float32, channel_last=False, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape):
-        return torch.randn(shape, generator=generator, dtype=dtype)
-
-    def sequence(rows):
-        if channel_last:
-            return draw(batch, length, rows).transpose(1, 2)
-        return draw(batch, rows, length)
-
-    return {
-        'u': sequence(dim),
-        'delta': sequence(dim) - 1,
-        'A': -torch.exp(draw(dim, state)),
-        'B': sequence(state),
-        'C': sequence(state),
-        'D': draw(dim),
-        'z': sequence(dim),
-        'delta_bias': draw(dim),
-    }
-
-
-def scan_and_grads(inputs, backend, softplus=True, reverse=False, frozen=()):
-    """The result, and the gradients by name, under a fixed gradient of the result."""
-    inputs = {
-        name: tensor.detach().requires_grad_(name not in frozen) for name, tensor in inputs.items()
-    }
-    out = selective_scan(**inputs, delta_softplus=softplus, reverse=reverse, backend=backend)
-    out.backward(torch.linspace(-1, 1, out.numel(), dtype=out.dtype).reshape(out.shape))
-    return {'out': out.detach(), **{name: tensor.grad for name, tensor in inputs.items()}}
-
-
-def assert_close(actual, expected, bound):
-    assert actual.keys() == expected.keys()
-    for name, tensor in expected.items():
-        if tensor is None:
-            assert actual[name] is None, name
-            continue
-        assert actual[name].isfinite().all(), name
-        error = (actual[name] - tensor).abs().max() / tensor.abs().max().clamp_min(1e-30)
-        assert error <= bound, f'{name}: relative error {error:.1e}'
-
-
-def assert_like_naive(inputs, bound, **options):
-    assert_close(
-        scan_and_grads(inputs, 'numba', **options),
-        scan_and_grads(inputs, 'naive', **options),
-        bound,
-    )
-
-
 def test_is_preferred_on_a_cpu():
     assert BACKENDS.select(None, torch.zeros(1)).name == 'numba'
 
@@ -84,7 +39,7 @@ def test_is_preferred_on_a_cpu():
 @pytest.mark.parametrize('reverse', [False, True])
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
 def test_float64(shape, reverse):
-    assert_like_naive(make_inputs(*shape, dtype=torch.float64), 1e-10, reverse=reverse)
+    assert_like_naive('numba', make_inputs(*shape, dtype=torch.float64), 1e-10, reverse=reverse)
 
 
 @pytest.mark.parametrize('channel_last', [False, True])
@@ -102,17 +57,13 @@ def test_optional_inputs(count, softplus):
     inputs['delta'] = inputs['delta'].abs() / 4
     for absent in itertools.combinations(('D', 'z', 'delta_bias'), count):
         present = {name: tensor for name, tensor in inputs.items() if name not in absent}
-        assert_like_naive(present, 1e-10, softplus=softplus)
+        assert_like_naive('numba', present, 1e-10, softplus=softplus)
 
 
 def test_strided_inputs():
-    inputs = make_inputs(2, 12, 20, 8, torch.float64)
-    inputs = {
-        name: torch.stack([tensor, tensor], -1).flatten(-2)[..., ::2]
-        for name, tensor in inputs.items()
-    }
+    inputs = every_other(make_inputs(2, 12, 20, 8, torch.float64))
     assert not inputs['u'].is_contiguous()
-    assert_like_naive(inputs, 1e-10)
+    assert_like_naive('numba', inputs, 1e-10)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
@@ -123,7 +74,7 @@ def test_extremes(decay, step, dtype):
     inputs = make_inputs(2, 40, 37, 8, dtype)
     inputs['A'] = torch.full_like(inputs['A'], decay)
     inputs['delta'] = inputs['delta'] + step
-    assert_like_naive(inputs, 1e-5 if dtype is torch.float32 else 1e-10)
+    assert_like_naive('numba', inputs, 1e-5 if dtype is torch.float32 else 1e-10)
 
 
 def test_growth_to_the_end_of_the_range_is_no_nan():
@@ -155,7 +106,7 @@ def test_gradcheck(reverse):
     'frozen', [('A', 'D', 'delta_bias'), ('u', 'B'), ('delta', 'C', 'z'), NAMES[1:]], ids=str
 )
 def test_frozen_inputs(frozen):
-    assert_like_naive(make_inputs(2, 5, 18, 4, torch.float64), 1e-10, frozen=frozen)
+    assert_like_naive('numba', make_inputs(2, 5, 18, 4, torch.float64), 1e-10, frozen=frozen)
 
 
 def test_threads_leave_no_trace():

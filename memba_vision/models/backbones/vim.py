@@ -1,5 +1,6 @@
 """Vim, the vision Mamba with a class token in the middle (Zhu et al. 2024)."""
 
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -219,6 +220,17 @@ def _arch_settings(arch: str | dict) -> dict:
     missing = {'embed_dims', 'num_layers'} - set(arch)
     if missing:
         raise UserError(f'Vim: the arch dict lacks {" and ".join(sorted(missing))}')
+    known = [
+        'embed_dims',
+        'num_layers',
+        *list(inspect.signature(BidirectionalMixer).parameters)[1:],
+    ]
+    unknown = set(arch) - set(known)
+    if unknown:
+        raise UserError(
+            f'Vim: the arch dict has unknown {" and ".join(sorted(unknown))}; known are '
+            f'{", ".join(known)}'
+        )
     return dict(arch)
 
 

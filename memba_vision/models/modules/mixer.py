@@ -13,14 +13,14 @@ DELTA_MIN, DELTA_MAX, DELTA_FLOOR = 1e-3, 1e-1, 1e-4
 
 
 class CausalConv1d(nn.Conv1d):
-    """A depthwise convolution that looks back only, or ahead only with ``reverse``."""
+    """A depthwise convolution that looks back only, or ahead only with ``reverse``, and SiLU."""
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__(dim, dim, width, groups=dim)
 
     def forward(self, x: torch.Tensor, reverse: bool = False) -> torch.Tensor:
-        """Convolve (batch, dim, length) along its last axis."""
-        return causal_conv1d(x, self.weight[:, 0], self.bias, reverse=reverse)
+        """Convolve (batch, dim, length) along its last axis, and activate."""
+        return causal_conv1d(x, self.weight[:, 0], self.bias, silu=True, reverse=reverse)
 
 
 class DeltaProjection(nn.Linear):
@@ -51,7 +51,7 @@ class BidirectionalMixer(nn.Module):
     .. code-block:: text
 
         x, gate_input = in_proj(hidden)
-        per direction: x_k = silu(conv1d_k(x)); delta, B, C = x_proj_k(x_k)
+        per direction: x_k = conv1d_k(x), with its SiLU; delta, B, C = x_proj_k(x_k)
                        y_k = selective_scan(x_k, softplus(dt_proj_k(delta)), A_k, B, C, D_k)
         merged, state = gate(y_forward, y_backward, gate_input, state)
         out           = out_proj(merged)
@@ -123,15 +123,15 @@ class BidirectionalMixer(nn.Module):
     ) -> torch.Tensor:
         """One direction: (batch, d_inner, length) to (batch, length, d_inner)."""
         d_state = A_log.shape[1]
-        x = F.silu(conv1d(x, reverse=reverse))
+        x = conv1d(x, reverse=reverse)
         delta, B, C = x_proj(x.transpose(1, 2)).split([self.dt_rank, d_state, d_state], dim=-1)
         out = selective_scan(
             x,
             dt_proj(delta).transpose(1, 2),
-            -torch.exp(A_log.float()),
+            -torch.exp(A_log.to(torch.promote_types(A_log.dtype, torch.float32))),
             B.transpose(1, 2),
             C.transpose(1, 2),
-            D.float(),
+            D,
             delta_softplus=True,
             reverse=reverse,
         )

@@ -39,12 +39,24 @@ def find_targets(
         kind: the class that the adapter can work on.
 
     Raises:
-        UserError: a target matches nothing; the possible ones are listed.
+        UserError: a target matches nothing (the possible ones are listed), or what another
+            adapter has wrapped: a module that holds a ``base_layer``.
     """
-    candidates = {name: m for name, m in backbone.named_modules() if isinstance(m, kind)}
+    modules = dict(backbone.named_modules())
+    taken = [name for name, module in modules.items() if hasattr(module, 'base_layer')]
+    inside_taken = tuple(f'{name}.' for name in taken)
+    candidates = {
+        name: module
+        for name, module in modules.items()
+        if isinstance(module, kind) and not name.startswith(inside_taken)
+    }
     found = {}
     for target in targets:
-        matches = {n: m for n, m in candidates.items() if f'.{n}'.endswith(f'.{target}')}
+        if any(_is_named(name, target) for name in taken):
+            raise UserError(
+                f'target {target!r} has an adapter already: name each target in one adapter alone'
+            )
+        matches = {n: m for n, m in candidates.items() if _is_named(n, target)}
         if not matches:
             possible = sorted({name.rpartition('.')[2] for name in candidates})
             raise UserError(
@@ -53,6 +65,10 @@ def find_targets(
             )
         found.update(matches)
     return found
+
+
+def _is_named(name: str, target: str) -> bool:
+    return f'.{name}'.endswith(f'.{target}')
 
 
 def replace_module(backbone: nn.Module, name: str, replacement: nn.Module) -> None:

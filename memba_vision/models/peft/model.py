@@ -104,7 +104,7 @@ def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any
         raise UserError(
             'the checkpoint has no adapter header: it was not saved by a PEFTModel, or not whole'
         )
-    _check_header(json.loads(header.cpu().numpy().tobytes()), model.header)
+    _check_header(_parse_header(header), model.header)
     given = {key for key in state_dict if key.startswith(f'{prefix}module.')}
     expected = {f'{prefix}module.{name}' for name in model._owned}
     if given != expected:
@@ -113,6 +113,16 @@ def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any
         raise UserError(f'the checkpoint does not fit the adapters: {"; ".join(problems)}')
     for name, tensor in model.module.state_dict().items():
         state_dict.setdefault(f'{prefix}module.{name}', tensor)
+
+
+def _parse_header(header: torch.Tensor) -> dict:
+    try:
+        return json.loads(header.cpu().numpy().tobytes())
+    except ValueError as error:
+        raise UserError(
+            f'the adapter header of the checkpoint cannot be read ({error}): it was not saved by '
+            'a PEFTModel, or not whole'
+        ) from error
 
 
 def _check_header(found: dict, expected: dict) -> None:

@@ -15,6 +15,7 @@ def causal_conv1d(
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
     *,
+    silu: bool = False,
     reverse: bool = False,
     backend: str | None = None,
 ) -> torch.Tensor:
@@ -28,10 +29,11 @@ def causal_conv1d(
         x: (batch, dim, length).
         weight: (dim, width).
         bias: (dim,).
+        silu: apply the SiLU to the result.
         reverse: look ahead instead of back.
         backend: 'auto' (or None), or one of ``BACKENDS.names()``.
 
     Returns:
         (batch, dim, length).
     """
-    return BACKENDS.select(backend, x).function(x, weight, bias, reverse)
+    return BACKENDS.select(backend, x).function(x, weight, bias, silu, reverse)

@@ -29,8 +29,10 @@ def _obstacle(tensor: torch.Tensor) -> str | None:
 
 @BACKENDS.register('causal_conv1d', priority=10, obstacle=_obstacle)
 def causal_conv1d_package(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, reverse: bool
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.causal_conv1d`; the kernel knows one direction alone."""
-    out = _kernel_function()(x.flip(-1) if reverse else x, weight, bias)
+    out = _kernel_function()(
+        x.flip(-1) if reverse else x, weight, bias, activation='silu' if silu else None
+    )
     return out.flip(-1) if reverse else out

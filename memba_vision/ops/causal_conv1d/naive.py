@@ -1,13 +1,14 @@
 """The causal depthwise convolution, position by position."""
 
 import torch
+import torch.nn.functional as F
 
 from memba_vision.ops.causal_conv1d.table import BACKENDS
 
 
 @BACKENDS.register('naive', priority=-1)
 def causal_conv1d_naive(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, reverse: bool
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.causal_conv1d`: the reference for every other backend."""
     length, width = x.shape[-1], weight.shape[-1]
@@ -20,4 +21,5 @@ def causal_conv1d_naive(
             if 0 <= source < length:
                 out = out + weight[:, tap] * x[:, :, source]
         outputs.append(out if bias is None else out + bias)
-    return torch.stack(outputs, dim=-1)
+    out = torch.stack(outputs, dim=-1)
+    return F.silu(out) if silu else out

@@ -1,15 +1,49 @@
 """How every kernel and its parts are compiled."""
 
-from functools import partial
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
 
-from numba import njit, types
+from numba import config, njit, types
 from numba.extending import intrinsic
 
 # Contraction is fused multiply-add and nothing more: reordering sums would break the rounding in
 # `maths`, and assuming that there is no NaN would lose it. numpy's division checks for no zero,
 # which would keep LLVM from vectorising.
 part = partial(njit, fastmath={'contract'}, error_model='numpy')
-kernel = partial(part, cache=True, nogil=True)
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile ``function`` at its first call, without the GIL, and keep the result on disk."""
+    previous = config.CACHE_DIR
+    config.CACHE_DIR = str(_cache_folder())
+    try:
+        return part(function, cache=True, nogil=True)
+    finally:
+        config.CACHE_DIR = previous
+
+
+@cache
+def _cache_folder() -> Path:
+    """A folder for this state of the sources; ``NUMBA_CACHE_DIR`` says where it lies.
+
+    numba looks at the time stamp of a kernel's own file: by itself it would go on using code
+    compiled from older versions of the parts that a kernel calls.
+    """
+    sources = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob('*.py')):
+        sources.update(path.read_bytes())
+    home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    root = os.environ.get('NUMBA_CACHE_DIR') or Path(home, 'memba_vision', 'numba')
+    folder = Path(root, sources.hexdigest()[:16])
+    if not folder.exists():
+        logging.getLogger(__name__).warning(
+            'Compiling the CPU kernels, once on this machine: about half a minute'
+        )
+    return folder
 
 
 @intrinsic

@@ -4,7 +4,7 @@ import torch
 
 # Channels side by side in a tile, the SIMD axis, and positions from one kept state to the next.
 WIDTH = 64
-STEPS = 8
+STEPS = 16
 
 
 def is_channel_last(tensor: torch.Tensor) -> bool:

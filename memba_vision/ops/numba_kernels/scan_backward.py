@@ -112,7 +112,7 @@ def multiply(x, u, delta, steps):
             x[k, w] = u[k, w] * delta[k, w]
 
 
-@kernel()
+@kernel
 def backward(
     first,
     last,

@@ -47,7 +47,7 @@ def scan_tile(out, h, u, delta, A, B, C, D, steps):
                 out[k, w] += value * c
 
 
-@kernel()
+@kernel
 def forward(
     first, last, out, states, u, u_last, delta, delta_last, A, B, C, D, bias, use_softplus, reverse
 ):

@@ -14,7 +14,8 @@ from memba_vision.ops.selective_scan.table import BACKENDS
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
-def _obstacle(tensor: torch.Tensor) -> str | None:
+def obstacle(tensor: torch.Tensor) -> str | None:
+    """Why numba's kernels cannot run on tensors like this one, or None where they can."""
     if tensor.device.type != 'cpu':
         return f'it runs on the CPU and the tensors are on {tensor.device}'
     if tensor.dtype not in DTYPES:
@@ -24,7 +25,7 @@ def _obstacle(tensor: torch.Tensor) -> str | None:
     return None
 
 
-@BACKENDS.register('numba', priority=20, obstacle=_obstacle)
+@BACKENDS.register('numba', priority=20, obstacle=obstacle)
 def selective_scan_numba(
     u: torch.Tensor,
     delta: torch.Tensor,

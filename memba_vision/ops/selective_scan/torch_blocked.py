@@ -1,9 +1,10 @@
 """The selective scan in plain torch, block by block along the length, on any device.
 
-The state is (batch, dim, state) per position; keeping all positions is what makes the naive loop
+The state is (batch, state, dim) per position; keeping all positions is what makes the naive loop
 slow and large. Here a group of samples and a block of positions are in memory at a time: the
 forward pass keeps the state at the start of each block, the backward pass recomputes the rest.
-Inside a block everything but the recurrence itself is one batched operation.
+Inside a block everything but the recurrence itself is one batched operation. The channels lie side
+by side in memory, since they are many and the state dimensions few.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from memba_vision.ops.selective_scan.table import BACKENDS
 
 BLOCK_LENGTH = 64
-# Elements of a (block, group, dim, state) work tensor: a CPU wants it in its cache, a GPU wants
+# Elements of a (block, group, state, dim) work tensor: a CPU wants it in its cache, a GPU wants
 # few launches.
 WORK_ELEMENTS = {'cpu': 1 << 20, 'cuda': 1 << 26}
 
@@ -67,9 +68,10 @@ def _scan(
     C: torch.Tensor,
     reverse: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The bare recurrence: output, and states at block starts (blocks, batch, dim, state)."""
+    """The bare recurrence: output, and states at block starts (blocks, batch, state, dim)."""
     out = u.new_empty(u.shape[2], u.shape[0], u.shape[1])
     starts = _block_starts(u, A)
+    A = A.T.contiguous()
     for samples, work in _sample_groups(u, A, work_tensors=2):
         group = _gather(samples, u, delta, B, C)
         state = torch.zeros_like(starts[0, samples])
@@ -100,6 +102,7 @@ def _scan_backward(
     grad_A = torch.zeros_like(A) if needs_grad_A else A.new_empty(0)
     grad_B = u.new_empty(length, batch, A.shape[1])
     grad_C = torch.empty_like(grad_B)
+    A = A.T.contiguous()
     for samples, work in _sample_groups(u, A, work_tensors=3):
         group = _gather(samples, u, delta, B, C)
         grad_y = _time_first(grad_out[samples])
@@ -120,9 +123,10 @@ def _scan_backward(
             grad_exponent = decays.mul_(adjoints)
             _multiply_by_previous(grad_exponent, states, start, reverse)
             if needs_grad_A:
-                grad_A += torch.einsum('lgd,lgdn->dn', block_delta, grad_exponent)
+                torch.mul(grad_exponent, block_delta[:, :, None, :], out=adjoints)
+                grad_A += adjoints.sum((0, 1)).T
             grad_exponent.mul_(A)
-            grad_delta[block, samples] = grad_exponent.sum(-1).addcmul_(grad_input, block_u)
+            grad_delta[block, samples] = grad_exponent.sum(2).addcmul_(grad_input, block_u)
     grads = (grad.permute(1, 2, 0).contiguous() for grad in (grad_u, grad_delta, grad_B, grad_C))
     grad_u, grad_delta, grad_B, grad_C = grads
     return grad_u, grad_delta, grad_A, grad_B, grad_C
@@ -136,11 +140,11 @@ def _states(
     reverse: bool,
     work: list[torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """States and decays of a block's positions, both (block, group, dim, state), in ``work``."""
+    """States and decays of a block's positions, both (block, group, state, dim), in ``work``."""
     delta = group.delta[block]
     states, decays = work[0][: len(delta)], work[1][: len(delta)]
-    torch.mul(delta[..., None], A, out=decays).exp_()
-    torch.mul((delta * group.u[block])[..., None], group.B[block][:, :, None, :], out=states)
+    torch.mul(delta[:, :, None, :], A, out=decays).exp_()
+    torch.mul((delta * group.u[block])[:, :, None, :], group.B[block][..., None], out=states)
     previous = start
     for state, decay in _in_order(states, decays, reverse):
         previous = state.addcmul_(decay, previous)
@@ -155,11 +159,11 @@ def _adjoints(
     reverse: bool,
     out: torch.Tensor,
 ) -> None:
-    """The loss's gradient with respect to each state of a block, (block, group, dim, state).
+    """The loss's gradient with respect to each state of a block, (block, group, state, dim).
 
     ``carried`` is what reaches the block's last state from the positions scanned after it.
     """
-    torch.mul(grad_y[..., None], C[:, :, None, :], out=out)
+    torch.mul(grad_y[:, :, None, :], C[..., None], out=out)
     later = None
     for adjoint, decay in _in_order(out, decays, not reverse):
         if later is None:
@@ -190,13 +194,13 @@ def _multiply_by_previous(
 
 
 def _contract_state(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(block, group, dim, state) with (block, group, state) to (block, group, dim)."""
-    return (states @ weights[..., None])[..., 0]
+    """(block, group, state, dim) with (block, group, state) to (block, group, dim)."""
+    return (weights[..., None, :] @ states)[..., 0, :]
 
 
 def _contract_dim(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-    """(block, group, dim) with (block, group, dim, state) to (block, group, state)."""
-    return (weights[..., None, :] @ states)[..., 0, :]
+    """(block, group, dim) with (block, group, state, dim) to (block, group, state)."""
+    return (states @ weights[..., None])[..., 0]
 
 
 def _time_first(tensor: torch.Tensor) -> torch.Tensor:
@@ -215,7 +219,7 @@ def _blocks(length: int, reverse: bool) -> list[slice]:
 
 def _block_starts(u: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
     batch, dim, length = u.shape
-    return u.new_empty(-(-length // BLOCK_LENGTH), batch, dim, A.shape[1])
+    return u.new_empty(-(-length // BLOCK_LENGTH), batch, A.shape[1], dim)
 
 
 def _sample_groups(
@@ -223,7 +227,7 @@ def _sample_groups(
 ) -> Iterator[tuple[slice, list[torch.Tensor]]]:
     """Slices of the batch that fit the device's budget, with tensors to work in.
 
-    The work tensors, (block, group, dim, state), are used again by each group of samples: fresh
+    The work tensors, (block, group, state, dim), are used again by each group of samples: fresh
     memory would cost more than the arithmetic.
     """
     batch, _, length = u.shape

@@ -1,0 +1,466 @@
+"""The wrapper and its adapters: what they compute, what trains, what is saved."""
+
+import json
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS
+from torch import nn
+
+from memba_vision.errors import UserError
+from memba_vision.models import MembaModel, PEFTModel, Vim
+from memba_vision.models.peft.model import HEADER
+from memba_vision.ops import causal_conv1d, selective_scan
+
+VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
+LORA = dict(type='LoRA', targets=['in_proj', 'out_proj'], rank=3, scale=0.5, drop_rate=0.1)
+LIM = dict(type='LIM')
+SITES = ['lora', 'gate']
+
+
+def build(config, seed=0):
+    torch.manual_seed(seed)
+    return MODELS.build(config)
+
+
+def make_memba(seed=0, **settings):
+    settings = dict(rank=3, scale=0.5) | settings
+    return build(dict(type='MembaModel', module=VIM, **settings), seed)
+
+
+def make_peft(*adapters, seed=0):
+    return build(dict(type='PEFTModel', module=VIM, adapters=list(adapters)), seed)
+
+
+def make_images(batch=2):
+    return torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def randomise(model, seed=1, std=0.5):
+    """Give every adapter parameter a random value, as if it had been trained."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.adapter_parameters().values():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+    return model
+
+
+def features(model, images=None):
+    model.eval()
+    return model(make_images() if images is None else images)[0]
+
+
+# Size and names
+
+
+@pytest.mark.parametrize('site', SITES)
+def test_memba_trains_the_published_number_of_parameters_on_vim_small(site):
+    model = build(dict(type='MembaModel', module=dict(type='Vim', arch='small'), site=site))
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained == 4_718_592
+    assert sum(p.numel() for p in model.parameters()) == 25_411_584 + 4_718_592
+
+
+@pytest.mark.parametrize('site', SITES)
+def test_memba_is_a_preset_of_the_wrapper(site):
+    memba = make_memba(site=site, num_chunks=3, leak=0.8)
+    spelled_out = make_peft(LORA, LIM | dict(site=site, num_chunks=3, leak=0.8))
+    expected, actual = memba.state_dict(), spelled_out.state_dict()
+    assert list(actual) == list(expected)
+    assert all(torch.equal(actual[key], expected[key]) for key in expected if key != HEADER)
+    assert torch.equal(features(randomise(spelled_out)), features(randomise(memba)))
+
+
+def test_adapters_are_named_after_their_places():
+    names = set(make_memba().adapter_parameters())
+    mixers = [f'layers.{i}.mixer.' for i in range(2)]
+    parts = ['in_proj.down', 'in_proj.up', 'gate.up', 'out_proj.down', 'out_proj.up']
+    assert names == {f'{mixer}{part}.weight' for mixer in mixers for part in parts}
+
+
+def test_linear_probing_trains_nothing_in_the_backbone():
+    model = make_peft()
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert list(model.state_dict()) == [HEADER]
+    assert torch.equal(features(model), features(model.module))
+    make_peft(seed=0).load_state_dict(model.state_dict())
+
+
+# What is computed
+
+
+@pytest.mark.parametrize(
+    'adapters', [[], [LORA], [LORA, LIM]], ids=['linear_probing', 'lora', 'memba_lora']
+)
+def test_the_pretrained_function_is_computed_at_step_0(adapters):
+    torch.manual_seed(0)
+    vim = MODELS.build(VIM)
+    expected = features(vim)
+    model = PEFTModel(vim, adapters)
+    torch.testing.assert_close(features(model), expected)
+    model.train()
+    torch.testing.assert_close(model(make_images())[0], expected)
+
+
+def test_site_gate_does_not_compute_the_pretrained_function():
+    model = make_memba(site='gate', threshold=0.01)
+    torch.manual_seed(0)
+    assert not torch.allclose(features(model), features(MODELS.build(VIM)))
+
+
+def membrane(current, before, num_chunks, leak, threshold):
+    """LIM in one direction, word by word as in section 1 of the facts."""
+    length = current.shape[-1]
+    chunk = -(-length // num_chunks)
+    padded = F.pad(current, (0, num_chunks * chunk - length))
+    potentials = [torch.zeros_like(padded[..., :chunk]) if before is None else before]
+    for i in range(1, num_chunks + 1):
+        v = leak * potentials[i - 1] + padded[..., (i - 1) * chunk : i * chunk]
+        potentials.append(torch.where(v > threshold, torch.zeros_like(v), v))
+    mean = sum(potentials[1:]) / num_chunks
+    return torch.cat(potentials[1:], dim=-1)[..., :length], mean
+
+
+def scan(mixer, x, suffix):
+    """The frozen part of one direction, in its own scan order."""
+    weights = dict(mixer.named_parameters())
+    x = F.silu(
+        causal_conv1d(x, weights[f'conv1d{suffix}.weight'][:, 0], weights[f'conv1d{suffix}.bias'])
+    )
+    low_rank = weights[f'x_proj{suffix}.weight'] @ x
+    delta, B, C = low_rank.split([mixer.dt_rank, 4, 4], dim=1)
+    return selective_scan(
+        x,
+        weights[f'dt_proj{suffix}.weight'] @ delta,
+        -weights[f'A{suffix}_log'].exp(),
+        B,
+        C,
+        weights[f'D{suffix}'],
+        delta_bias=weights[f'dt_proj{suffix}.bias'],
+        delta_softplus=True,
+        backend='naive',
+    )
+
+
+def memba_block(layer, residual, means, site, scale, cross_layer, **settings):
+    """One block; ``means`` holds the mean potential of either direction, or None."""
+    mixer = layer.mixer
+    weights = dict(mixer.named_parameters())
+    h = residual / (residual.square().mean(-1, keepdim=True) + 1e-5).sqrt() * layer.norm.weight
+    h = h.transpose(1, 2)
+    d_inner = mixer.d_inner
+    x, z = (weights['in_proj.base_layer.weight'] @ h).split(d_inner, dim=1)
+    low_rank = weights['in_proj.down.weight'] @ h
+    up_x = weights['in_proj.up.weight'][:d_inner]
+    up_z = weights['gate.up.weight'] if site == 'lora' else weights['in_proj.up.weight'][d_inner:]
+    x = x + scale * up_x @ low_rank
+    merged, next_means = 0, []
+    for suffix, before in zip(('', '_b'), means, strict=True):
+        order = [-1] if suffix else []
+        x_k, z_k, low_rank_k = (tensor.flip(order) for tensor in (x, z, low_rank))
+        before = before if cross_layer else None
+        if site == 'lora':
+            potential, mean = membrane(low_rank_k, before, **settings)
+            gate = F.silu(z_k + scale * up_z @ potential)
+        else:
+            potential, mean = membrane(z_k + scale * up_z @ low_rank_k, before, **settings)
+            gate = F.silu(potential)
+        merged = merged + (scan(mixer, x_k, suffix) * gate).flip(order) / 2
+        next_means.append(mean)
+    out = weights['out_proj.base_layer.weight'] @ merged
+    out = out + scale * weights['out_proj.up.weight'] @ (weights['out_proj.down.weight'] @ merged)
+    return residual + out.transpose(1, 2), next_means
+
+
+@pytest.mark.parametrize('cross_layer', [True, False], ids=['cross_layer', 'separate_layers'])
+@pytest.mark.parametrize('num_chunks', [1, 4, 20])
+@pytest.mark.parametrize('site', SITES)
+def test_memba_equals_a_reference_by_hand(site, num_chunks, cross_layer):
+    settings = dict(num_chunks=num_chunks, leak=0.8, threshold=0.3)
+    model = make_memba(site=site, cross_layer=cross_layer, **settings).double()
+    randomise(model)
+    vim = model.module
+    vim.out_type = 'raw'
+    residual, means = vim._embed(make_images().double()), (None, None)
+    for layer in vim.layers:
+        residual, means = memba_block(
+            layer, residual, means, site, scale=0.5, cross_layer=cross_layer, **settings
+        )
+    expected = vim.norm_f(residual)
+    actual = features(model, make_images().double())
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+    parameters = list(model.adapter_parameters().values())
+    torch.testing.assert_close(
+        torch.autograd.grad(actual.pow(3).sum(), parameters),
+        torch.autograd.grad(expected.pow(3).sum(), parameters),
+        rtol=1e-8,
+        atol=1e-10,
+    )
+
+
+@pytest.mark.parametrize('site', SITES)
+@pytest.mark.parametrize(
+    'other', [dict(cross_layer=False), dict(leak=0.5), dict(threshold=9.0), dict(num_chunks=2)],
+    ids=str,
+)  # fmt: skip
+def test_every_setting_of_the_membrane_matters(site, other):
+    settings = dict(site=site, leak=0.9, threshold=0.3)
+    expected = features(randomise(make_memba(**settings)))
+    actual = features(randomise(make_memba(**settings | other)))
+    assert not torch.allclose(actual, expected)
+
+
+@pytest.mark.parametrize('site', SITES)
+def test_gradients_flow_through_the_mean_between_blocks(site):
+    vim = randomise(make_memba(site=site)).module
+    down = vim.layers[0].mixer.in_proj.down.weight
+    residual, (mean,) = vim.layers[0](vim._embed(make_images()))
+    assert mean.shape == (4, 3 if site == 'lora' else 32, 5)
+    assert mean.dtype == torch.float32
+    out, _ = vim.layers[1](residual.detach(), (mean,))
+    assert torch.autograd.grad(out.square().sum(), down)[0].abs().max() > 0
+
+
+def test_without_transfer_nothing_is_passed_on():
+    vim = make_memba(cross_layer=False).module
+    assert vim.layers[0](vim._embed(make_images()))[1] is None
+
+
+def test_dropout_acts_in_training_alone():
+    model = randomise(make_memba(drop_rate=0.5))
+    assert torch.equal(features(model), features(model))
+    model.train()
+    assert not torch.equal(model(make_images())[0], model(make_images())[0])
+
+
+# Training
+
+
+@pytest.mark.parametrize('site', SITES)
+def test_three_steps_change_the_adapters_and_nothing_else(site):
+    model = make_memba(site=site)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
+    model.train()
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(make_images())[0].pow(3).sum().backward()
+        optimizer.step()
+    adapters = {f'module.{name}' for name in model.adapter_parameters()}
+    changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert changed == adapters
+
+
+def test_init_weights_does_not_undo_the_adapters():
+    model = randomise(make_memba())
+    expected = features(model)
+    model.init_weights()
+    assert torch.equal(features(model), expected)
+
+
+# Saving and loading
+
+
+def make_classifier(seed=0, **settings):
+    torch.manual_seed(seed)
+    backbone = dict(type='MembaModel', module=VIM, rank=3, **settings)
+    head = dict(type='LinearClsHead', num_classes=5, in_channels=16)
+    return MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
+
+
+def test_state_dict_holds_the_adapters_and_a_header():
+    model = make_memba()
+    expected = {f'module.{name}' for name in model.adapter_parameters()} | {HEADER}
+    state_dict = model.state_dict()
+    assert set(state_dict) == expected
+    header = json.loads(bytes(state_dict[HEADER].tolist()))
+    assert header['method'] == 'MembaModel'
+    assert [adapter['type'] for adapter in header['adapters']] == ['LoRA', 'LIM']
+    assert re.fullmatch('[0-9a-f]{64}', header['base'])
+
+
+def test_state_dict_of_a_classifier_keeps_the_head():
+    model = make_classifier()
+    names = [f'backbone.module.{name}' for name in model.backbone.adapter_parameters()]
+    expected = {*names, f'backbone.{HEADER}', 'head.fc.weight', 'head.fc.bias'}
+    assert set(model.state_dict()) == expected
+    assert set(model.state_dict(prefix='x.')) == {f'x.{key}' for key in expected}
+
+
+@pytest.mark.parametrize('site', SITES)
+def test_saved_and_loaded_into_a_fresh_classifier(site, tmp_path):
+    trained, fresh = make_classifier(site=site), make_classifier(site=site)
+    randomise(trained.backbone)
+    nn.init.normal_(trained.head.fc.weight)
+    torch.save(trained.state_dict(), tmp_path / 'adapters.pth')
+    state_dict = torch.load(tmp_path / 'adapters.pth', weights_only=True)
+    keys = list(state_dict)
+    result = fresh.load_state_dict(state_dict)
+    assert not result.missing_keys
+    assert not result.unexpected_keys
+    assert list(state_dict) == keys
+    trained.eval()
+    fresh.eval()
+    assert torch.equal(fresh(make_images()), trained(make_images()))
+
+
+def test_adapters_of_the_preset_load_into_the_spelled_out_wrapper():
+    trained = randomise(make_memba())
+    spelled_out = [
+        LORA | dict(targets=('in_proj', 'out_proj')),
+        LIM | dict(site='lora', num_chunks=4, leak=0.9, threshold=1.0, cross_layer=True),
+    ]
+    fresh = make_peft(*spelled_out)
+    fresh.load_state_dict(trained.state_dict())
+    assert torch.equal(features(fresh), features(trained))
+
+
+@pytest.mark.parametrize(
+    'settings', [dict(site='gate'), dict(leak=0.5), dict(rank=4), dict(cross_layer=False)], ids=str
+)
+def test_a_checkpoint_of_other_settings_is_an_error(settings):
+    with pytest.raises(UserError, match='the checkpoint is of other adapters'):
+        make_memba(**settings).load_state_dict(make_memba().state_dict())
+
+
+@pytest.mark.parametrize('prefix', ['', 'backbone.'], ids=['bare', 'in_a_classifier'])
+def test_a_checkpoint_over_another_base_is_an_error(prefix):
+    make = make_classifier if prefix else make_memba
+    with pytest.raises(UserError, match=r'trained over another base.*init_cfg'):
+        make(seed=1).load_state_dict(make(seed=0).state_dict())
+
+
+def test_one_bit_of_the_base_matters():
+    trained, other = make_memba(), MODELS.build(VIM)
+    torch.manual_seed(0)
+    other = MODELS.build(VIM)
+    with torch.no_grad():
+        other.layers[1].mixer.A_log.view(torch.int32)[3, 2] ^= 1
+    adapters = trained.header['adapters']
+    with pytest.raises(UserError, match='trained over another base'):
+        PEFTModel(other, adapters).load_state_dict(trained.state_dict())
+
+
+@pytest.mark.parametrize('strict', [True, False])
+def test_a_checkpoint_without_a_header_is_an_error(strict):
+    state_dict = make_memba().state_dict()
+    del state_dict[HEADER]
+    with pytest.raises(UserError, match='has no adapter header'):
+        make_memba().load_state_dict(state_dict, strict=strict)
+
+
+def test_a_damaged_header_is_an_error():
+    state_dict = make_memba().state_dict()
+    state_dict[HEADER] = state_dict[HEADER][:-5]
+    with pytest.raises(UserError, match=r'adapter header .* cannot be read'):
+        make_memba().load_state_dict(state_dict)
+
+
+@pytest.mark.parametrize('strict', [True, False])
+def test_a_missing_key_is_an_error_that_names_it(strict):
+    state_dict = make_memba().state_dict()
+    del state_dict['module.layers.1.mixer.gate.up.weight']
+    with pytest.raises(UserError, match=r'missing module\.layers\.1\.mixer\.gate\.up\.weight'):
+        make_memba().load_state_dict(state_dict, strict=strict)
+
+
+@pytest.mark.parametrize('key', ['module.layers.0.extra', 'module.norm_f.weight'])
+def test_an_unexpected_key_is_an_error_that_names_it(key):
+    state_dict = make_memba().state_dict()
+    state_dict[key] = torch.zeros(16)
+    with pytest.raises(UserError, match=f'unexpected {re.escape(key)}'):
+        make_memba().load_state_dict(state_dict)
+
+
+def test_what_is_refused_changes_nothing():
+    model = make_memba()
+    before = model.state_dict()
+    other = randomise(make_memba(leak=0.5)).state_dict()
+    with pytest.raises(UserError):
+        model.load_state_dict(other)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+# Bad settings
+
+MEMBA_ERRORS = {
+    'rank': (dict(rank=0), 'rank must be at least 1, got 0'),
+    'drop_rate': (dict(drop_rate=1.0), r'drop_rate must be in \[0, 1\), got 1.0'),
+    'leak_0': (dict(leak=0.0), r'leak must be in \(0, 1\], got 0.0'),
+    'leak_2': (dict(leak=2), r'leak must be in \(0, 1\], got 2'),
+    'num_chunks': (dict(num_chunks=0), 'num_chunks must be at least 1, got 0'),
+    'site': (dict(site='z'), "unknown site 'z'; known are lora, gate"),
+    'unknown_target': (
+        dict(targets=['in_proj', 'qkv']),
+        "target 'qkv' matches no Linear of Vim; possible targets are dt_proj, dt_proj_b, in_proj, "
+        'out_proj, x_proj, x_proj_b',
+    ),
+    'text_for_targets': (dict(targets='in_proj'), "must be a list of layer names, got 'in_proj'"),
+    'no_targets': (dict(targets=[]), 'must be a list of layer names'),
+    'part_of_a_name': (dict(targets=['proj']), "target 'proj' matches no Linear"),
+    'lim_without_in_proj': (dict(targets=['out_proj']), "site 'lora' .* put dict"),
+}
+
+
+@pytest.mark.parametrize(('settings', 'message'), MEMBA_ERRORS.values(), ids=MEMBA_ERRORS)
+def test_bad_settings_of_memba(settings, message):
+    with pytest.raises(UserError, match=message):
+        MembaModel(VIM, **settings)
+
+
+ADAPTER_ERRORS = {
+    'unknown_adapter': ([dict(type='LoRa')], "unknown adapter 'LoRa'; known are .*LIM, LoRA"),
+    'no_type': ([dict(rank=3)], 'unknown adapter None; known are'),
+    'unknown_setting': ([LORA | dict(ranks=3)], "adapter LoRA: .*'ranks'"),
+    'lim_without_lora': ([LIM], "site 'lora' .* put dict"),
+    'lim_before_lora': ([LIM, LORA], "site 'lora' .* put dict"),
+    'two_lims': ([LORA, LIM, LIM], 'use one LIM alone'),
+    'two_lims_at_the_gate': ([LIM | dict(site='gate')] * 2, 'use one LIM alone'),
+    'lora_twice': ([LORA, LORA], "target 'in_proj' has an adapter already"),
+    'lora_after_lim': ([LORA, LIM, LORA], "target 'in_proj' has an adapter already"),
+    'lora_in_lora': ([LORA, LORA | dict(targets=['down'])], "target 'down' matches no Linear"),
+}
+
+
+@pytest.mark.parametrize(('adapters', 'message'), ADAPTER_ERRORS.values(), ids=ADAPTER_ERRORS)
+def test_bad_adapters(adapters, message):
+    with pytest.raises(UserError, match=message):
+        PEFTModel(VIM, adapters)
+
+
+def test_one_lora_may_name_a_target_twice():
+    model = make_peft(LORA | dict(targets=['in_proj', 'mixer.in_proj', 'layers.0.mixer.in_proj']))
+    assert set(make_peft(LORA | dict(targets=['in_proj'])).adapter_parameters()) == set(
+        model.adapter_parameters()
+    )
+
+
+def test_two_loras_on_different_targets():
+    first, second = LORA | dict(targets=['in_proj']), LORA | dict(targets=['out_proj'], rank=2)
+    ranks = {
+        name.split('.')[3]: parameter.shape[0]
+        for name, parameter in make_peft(first, second).adapter_parameters().items()
+        if name.endswith('down.weight')
+    }
+    assert ranks == {'in_proj': 3, 'out_proj': 2}
+
+
+def test_a_target_may_be_one_layer():
+    model = make_peft(LORA | dict(targets=['layers.1.mixer.out_proj']))
+    places = {name.rpartition('.')[0] for name in model.adapter_parameters()}
+    assert places == {f'layers.1.mixer.out_proj.{part}' for part in ('down', 'up')}
+
+
+def test_a_backbone_without_mixers_has_no_gate():
+    with pytest.raises(UserError, match='Linear has no mixer with a gate'):
+        PEFTModel(nn.Linear(2, 2), [LIM | dict(site='gate')])
+
+
+def test_a_failed_target_leaves_the_backbone_as_it_was():
+    vim = Vim(**{key: value for key, value in VIM.items() if key != 'type'})
+    keys = list(vim.state_dict())
+    with pytest.raises(UserError):
+        PEFTModel(vim, [LORA | dict(targets=['in_proj', 'qkv'])])
+    assert list(vim.state_dict()) == keys

@@ -1,0 +1,473 @@
+"""The backbone: its keys, its strict loading, and what it computes."""
+
+import argparse
+import math
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from memba_vision.errors import UserError
+from memba_vision.models import Vim
+from memba_vision.models.backbones.vim import resize_pos_embed
+from memba_vision.models.modules.mixer import BidirectionalMixer
+from memba_vision.models.peft import MembaModel
+from memba_vision.ops import selective_scan
+
+ARCH = dict(embed_dims=16, num_layers=2, d_state=4)
+SETTINGS = dict(arch=ARCH, img_size=32, patch_size=8)  # 4 x 4 patches, 17 tokens
+
+
+def make_vim(seed=0, **settings):
+    torch.manual_seed(seed)
+    return Vim(**{**SETTINGS, **settings})
+
+
+def make_images(size=32, batch=2, seed=0):
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+# Keys and sizes
+
+
+def official_shapes(d, depth, tokens, d_state=16):
+    """Keys and shapes of an official checkpoint without its head: section 2 of the facts."""
+    dt_rank = math.ceil(d / 16)
+    shapes = {
+        'cls_token': (1, 1, d),
+        'pos_embed': (1, tokens, d),
+        'patch_embed.proj.weight': (d, 3, 16, 16),
+        'patch_embed.proj.bias': (d,),
+        'norm_f.weight': (d,),
+    }
+    for i in range(depth):
+        shapes |= {
+            f'layers.{i}.norm.weight': (d,),
+            f'layers.{i}.mixer.in_proj.weight': (4 * d, d),
+            f'layers.{i}.mixer.out_proj.weight': (d, 2 * d),
+            f'layers.{i}.mixer.conv1d.weight': (2 * d, 1, 4),
+            f'layers.{i}.mixer.conv1d.bias': (2 * d,),
+            f'layers.{i}.mixer.conv1d_b.weight': (2 * d, 1, 4),
+            f'layers.{i}.mixer.conv1d_b.bias': (2 * d,),
+            f'layers.{i}.mixer.x_proj.weight': (dt_rank + 2 * d_state, 2 * d),
+            f'layers.{i}.mixer.x_proj_b.weight': (dt_rank + 2 * d_state, 2 * d),
+            f'layers.{i}.mixer.dt_proj.weight': (2 * d, dt_rank),
+            f'layers.{i}.mixer.dt_proj.bias': (2 * d,),
+            f'layers.{i}.mixer.dt_proj_b.weight': (2 * d, dt_rank),
+            f'layers.{i}.mixer.dt_proj_b.bias': (2 * d,),
+            f'layers.{i}.mixer.A_log': (2 * d, d_state),
+            f'layers.{i}.mixer.A_b_log': (2 * d, d_state),
+            f'layers.{i}.mixer.D': (2 * d,),
+            f'layers.{i}.mixer.D_b': (2 * d,),
+        }
+    return shapes
+
+
+def test_small_has_the_official_keys_and_size():
+    vim = Vim('small')
+    shapes = {key: tuple(tensor.shape) for key, tensor in vim.state_dict().items()}
+    assert shapes == official_shapes(384, 24, 197)
+    assert sum(parameter.numel() for parameter in vim.parameters()) == 25_411_584
+
+
+def test_tiny_has_the_official_keys():
+    shapes = {key: tuple(tensor.shape) for key, tensor in Vim('tiny').state_dict().items()}
+    assert shapes == official_shapes(192, 24, 197)
+
+
+def test_decay_rates_start_at_one_to_d_state():
+    mixer = make_vim().layers[0].mixer
+    assert torch.allclose(mixer.A_log.exp(), torch.arange(1.0, 5.0).expand(32, 4))
+    assert torch.equal(mixer.A_log, mixer.A_b_log)
+
+
+def test_step_sizes_start_between_their_bounds():
+    bias = make_vim().layers[0].mixer.dt_proj.bias
+    steps = F.softplus(bias)
+    assert steps.min() >= 0.001 * 0.99
+    assert steps.max() <= 0.1 * 1.01
+
+
+# Loading
+
+
+@pytest.fixture
+def official(tmp_path):
+    """Writes a checkpoint as the authors of Vim do, after ``change`` of its weights."""
+
+    def write(change=lambda weights: None, **settings):
+        weights = make_vim(seed=1, **settings).state_dict()
+        generator = torch.Generator().manual_seed(2)
+        for tensor in weights.values():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator))
+        weights |= {'head.weight': torch.ones(10, 16), 'head.bias': torch.ones(10)}
+        change(weights)
+        path = tmp_path / 'vim.pth'
+        torch.save({'model': weights, 'args': argparse.Namespace(lr=1e-3), 'epoch': 299}, path)
+        return path, weights
+
+    return write
+
+
+def load(path, prefix=None, **settings):
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    if prefix is not None:
+        init_cfg['prefix'] = prefix
+    vim = make_vim(**settings, init_cfg=init_cfg)
+    vim.init_weights()
+    return vim
+
+
+def assert_holds(vim, weights):
+    own = vim.state_dict()
+    assert own.keys() == {key for key in weights if not key.startswith('head.')}
+    assert all(torch.equal(tensor, weights[key]) for key, tensor in own.items())
+
+
+def test_an_official_checkpoint_is_loaded_bit_by_bit(official):
+    path, weights = official()
+    assert_holds(load(path), weights)
+
+
+def test_safetensors_are_loaded_bit_by_bit(official, tmp_path):
+    _, weights = official()
+    save_file(weights, tmp_path / 'vim.safetensors')
+    assert_holds(load(tmp_path / 'vim.safetensors'), weights)
+
+
+def test_the_backbone_of_a_classifier_is_loaded_by_its_prefix(official, tmp_path):
+    _, weights = official()
+    state_dict = {f'backbone.{key}': tensor for key, tensor in weights.items()}
+    state_dict['head.fc.weight'] = torch.ones(3)
+    torch.save({'state_dict': state_dict, 'meta': {}}, tmp_path / 'epoch_1.pth')
+    assert_holds(load(tmp_path / 'epoch_1.pth', prefix='backbone.'), weights)
+
+
+def remove(key):
+    return lambda weights: weights.pop(key)
+
+
+def add(key):
+    return lambda weights: weights.update({key: torch.ones(1)})
+
+
+def cut(key):
+    return lambda weights: weights.update({key: weights[key][:-1]})
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (remove('layers.1.mixer.A_b_log'), 'missing layers.1.mixer.A_b_log'),
+        (remove('cls_token'), 'missing cls_token'),
+        (remove('pos_embed'), 'missing pos_embed'),
+        (add('layers.2.norm.weight'), 'unexpected layers.2.norm.weight'),
+        (add('header.weight'), 'unexpected header.weight'),
+        (cut('layers.0.mixer.D'), 'layers.0.mixer.D is (31,), expected (32,)'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else '',
+)
+def test_a_checkpoint_that_does_not_fit_is_an_error_that_names_the_key(official, change, message):
+    path, _ = official(change)
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        load(path)
+    assert str(path) in str(error.value)
+
+
+def test_every_wrong_key_is_named_and_nothing_is_loaded(official):
+    path, weights = official(lambda w: (w.pop('norm_f.weight'), w.pop('layers.0.mixer.A_log')))
+    vim = make_vim(init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    with pytest.raises(UserError, match=r'missing layers\.0\.mixer\.A_log; missing norm_f\.weight'):
+        vim.init_weights()
+    assert not torch.equal(vim.cls_token, weights['cls_token'])
+
+
+def test_a_checkpoint_of_another_arch_is_an_error(official):
+    path, _ = official(arch={**ARCH, 'num_layers': 1})
+    with pytest.raises(UserError, match=r'missing layers\.1\..*Choose the arch'):
+        load(path)
+
+
+@pytest.mark.parametrize('init_cfg', [None, dict(type='Pretrained', checkpoint=None)], ids=str)
+def test_without_a_checkpoint_the_weights_stay_random(init_cfg):
+    vim = make_vim(init_cfg=init_cfg)
+    before = {key: tensor.clone() for key, tensor in vim.state_dict().items()}
+    vim.init_weights()
+    assert_holds(vim, before)
+
+
+# Position embedding
+
+
+def grid_and_class_token(pos_embed):
+    middle = (pos_embed.shape[1] - 1) // 2
+    patches = torch.cat([pos_embed[:, :middle], pos_embed[:, middle + 1 :]], dim=1)
+    size = math.isqrt(patches.shape[1])
+    return patches.unflatten(1, (size, size)), pos_embed[:, middle]
+
+
+@pytest.mark.parametrize('size', [3, 6, 14])
+def test_resizing_to_the_same_size_is_the_identity(size):
+    pos_embed = torch.randn(1, size**2 + 1, 5)
+    assert torch.equal(resize_pos_embed(pos_embed, size), pos_embed)
+
+
+@pytest.mark.parametrize(('old', 'new'), [(6, 8), (8, 6), (5, 8), (14, 24), (6, 7)])
+def test_resizing_keeps_rows_columns_and_the_class_token(old, new):
+    """A value that rises along the rows must still do so, and along nothing else."""
+    rows = torch.arange(old).float()[:, None].expand(old, old)
+    patches = torch.stack([rows, rows.T, torch.full((old, old), 3.0)], dim=-1).flatten(0, 1)
+    middle = old**2 // 2
+    pos_embed = torch.cat([patches[:middle], torch.full((1, 3), -7.0), patches[middle:]])[None]
+    grid, class_token = grid_and_class_token(resize_pos_embed(pos_embed, new))
+    assert grid.shape == (1, new, new, 3)
+    assert torch.equal(class_token, torch.full((1, 3), -7.0))
+    rising, across, constant = grid[0].unbind(-1)
+    assert (rising.diff(dim=0) > 0).all()
+    torch.testing.assert_close(rising, rising[:, :1].expand(new, new))
+    torch.testing.assert_close(across, rising.T)
+    torch.testing.assert_close(constant, torch.full((new, new), 3.0))
+    torch.testing.assert_close(rising.mean(), rows.mean())
+
+
+def test_a_checkpoint_at_48_pixels_is_loaded_at_64(official):
+    path, weights = official(img_size=48)
+    vim = load(path, img_size=64)
+    assert vim.pos_embed.shape == (1, 65, 16)
+    grid, class_token = grid_and_class_token(vim.pos_embed)
+    old_grid, old_class_token = grid_and_class_token(weights['pos_embed'])
+    assert torch.equal(class_token, old_class_token)
+    expected = F.interpolate(old_grid.permute(0, 3, 1, 2), size=(8, 8), mode='bicubic')
+    torch.testing.assert_close(grid, expected.permute(0, 2, 3, 1))
+    assert torch.equal(vim.layers[1].mixer.A_log, weights['layers.1.mixer.A_log'])
+    assert vim(make_images(64))[0].isfinite().all()
+
+
+def test_a_position_embedding_that_is_no_square_is_misshapen(official):
+    path, _ = official(lambda w: w.update(pos_embed=torch.zeros(1, 19, 16)))
+    with pytest.raises(UserError, match=r'pos_embed is \(1, 19, 16\), expected \(1, 17, 16\)'):
+        load(path)
+
+
+# What goes in and comes out
+
+
+def test_out_types_are_views_of_the_same_tokens():
+    images = make_images()
+    outputs = {}
+    for out_type in ('raw', 'cls_token', 'avg_featmap', 'featmap'):
+        (outputs[out_type],) = make_vim(out_type=out_type)(images)
+    raw = outputs['raw']
+    assert raw.shape == (2, 17, 16)
+    patches = torch.cat([raw[:, :8], raw[:, 9:]], dim=1)
+    torch.testing.assert_close(outputs['cls_token'], raw[:, 8])
+    torch.testing.assert_close(outputs['avg_featmap'], patches.mean(1))
+    assert outputs['featmap'].shape == (2, 16, 4, 4)
+    torch.testing.assert_close(outputs['featmap'][:, :, 1, 2], patches[:, 4 + 2])
+
+
+def test_out_indices_pick_blocks_in_order():
+    images = make_images()
+    first, last = make_vim(out_indices=(0, -1), out_type='raw')(images)
+    vim = make_vim(out_type='raw')
+    torch.testing.assert_close(last, vim(images)[0])
+    torch.testing.assert_close(vim.norm_f(vim.layers[1](first)[0]), last)
+
+
+@pytest.mark.parametrize(
+    ('img_size', 'patch_size', 'stride', 'grid'),
+    [(32, 8, None, 4), (32, 16, 8, 3), (224, 16, 8, 27), (33, 16, 16, 2)],
+)
+def test_stride(img_size, patch_size, stride, grid):
+    arch = {**ARCH, 'num_layers': 1}
+    vim = make_vim(arch=arch, img_size=img_size, patch_size=patch_size, stride=stride)
+    assert vim.pos_embed.shape[1] == grid**2 + 1
+    assert vim(make_images(img_size, batch=1))[0].shape == (1, 16)
+
+
+def test_drop_path_rises_linearly():
+    vim = make_vim(arch={**ARCH, 'num_layers': 3}, drop_path_rate=0.1)
+    assert [layer.drop_path.drop_prob for layer in vim.layers] == pytest.approx([0, 0.05, 0.1])
+
+
+@pytest.mark.parametrize('shape', [(24, 24), (32, 40), (64, 64)], ids=str)
+def test_images_of_another_size_are_an_error(shape):
+    with pytest.raises(UserError, match=rf'32 x 32 pixels, got {shape[0]} x {shape[1]}'):
+        make_vim()(torch.zeros(1, 3, *shape))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(arch='huge'), "unknown arch 'huge'; known are tiny, small, base"),
+        (dict(arch=dict(embed_dims=16)), 'the arch dict lacks num_layers'),
+        (dict(out_type='patches'), "unknown out_type 'patches'; known are cls_token"),
+        (dict(img_size=4), 'img_size 4 is smaller than patch_size 8'),
+        (dict(out_indices=(0, 2)), 'out_indices holds 2, but there are 2 blocks'),
+        (dict(arch={**ARCH, 'dstate': 4}), 'the arch dict has unknown dstate; known are'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else '',
+)
+def test_bad_settings_are_errors_that_say_so(settings, message):
+    with pytest.raises(UserError, match=message):
+        make_vim(**settings)
+
+
+# What it computes
+
+
+def make_mixer(dim=6):
+    torch.manual_seed(0)
+    mixer = BidirectionalMixer(dim, d_state=3).double()
+    with torch.no_grad():
+        for parameter in mixer.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return mixer
+
+
+def reference_scan(mixer, x, suffix):
+    """One direction of a mixer in its own scan order: (batch, d_inner, length) to the same."""
+    weights = dict(mixer.named_parameters())
+    conv, bias = weights[f'conv1d{suffix}.weight'], weights[f'conv1d{suffix}.bias']
+    x = F.silu(F.conv1d(F.pad(x, (3, 0)), conv, bias, groups=len(conv)))
+    rank, state = weights[f'dt_proj{suffix}.weight'].shape[1], weights[f'A{suffix}_log'].shape[1]
+    low_rank = torch.einsum('or,brl->bol', weights[f'x_proj{suffix}.weight'], x)
+    delta = torch.einsum('or,brl->bol', weights[f'dt_proj{suffix}.weight'], low_rank[:, :rank])
+    return selective_scan(
+        x,
+        delta,
+        -weights[f'A{suffix}_log'].exp(),
+        low_rank[:, rank : rank + state],
+        low_rank[:, rank + state :],
+        weights[f'D{suffix}'],
+        delta_bias=weights[f'dt_proj{suffix}.bias'],
+        delta_softplus=True,
+        backend='naive',
+    )
+
+
+def reference_mixer(mixer, hidden):
+    x, z = (hidden @ mixer.in_proj.weight.T).transpose(1, 2).chunk(2, dim=1)
+    forward = reference_scan(mixer, x, '') * F.silu(z)
+    backward = reference_scan(mixer, x.flip(-1), '_b') * F.silu(z.flip(-1))
+    merged = (forward + backward.flip(-1)) / 2
+    return merged.transpose(1, 2) @ mixer.out_proj.weight.T
+
+
+def test_mixer_equals_a_plain_reference():
+    mixer = make_mixer()
+    hidden = torch.randn(2, 7, 6, dtype=torch.float64)
+    actual, state = mixer(hidden)
+    expected = reference_mixer(mixer, hidden)
+    assert state is None
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+    parameters = list(mixer.parameters())
+    torch.testing.assert_close(
+        torch.autograd.grad(actual.square().sum(), parameters),
+        torch.autograd.grad(expected.square().sum(), parameters),
+        rtol=1e-8,
+        atol=1e-12,
+    )
+
+
+def test_vim_equals_a_plain_reference():
+    vim = make_vim(out_type='raw').double()
+    images = make_images().double()
+    tokens = F.unfold(images, 8, stride=8).transpose(1, 2)
+    proj = vim.patch_embed.proj
+    tokens = tokens @ proj.weight.flatten(1).T + proj.bias
+    residual = torch.cat([tokens[:, :8], vim.cls_token.expand(2, 1, 16), tokens[:, 8:]], dim=1)
+    residual = residual + vim.pos_embed
+
+    def norm(x, weight):
+        return x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight
+
+    for layer in vim.layers:
+        residual = residual + reference_mixer(layer.mixer, norm(residual, layer.norm.weight))
+    expected = norm(residual, vim.norm_f.weight)
+    torch.testing.assert_close(vim(images)[0], expected, rtol=1e-9, atol=1e-12)
+
+
+def outputs_and_grads(model, images, compiled=None):
+    torch.manual_seed(0)
+    model.zero_grad()
+    (features,) = (model if compiled is None else compiled)(images)
+    features.square().sum().backward()
+    return [features, *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+
+def make_memba(**settings):
+    torch.manual_seed(0)
+    memba = MembaModel(dict(type='Vim', **SETTINGS, **settings), rank=3, scale=1.0, threshold=0.3)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in memba.adapter_parameters().items():
+            if name.endswith('up.weight'):
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return memba
+
+
+@pytest.mark.parametrize('make', [make_vim, make_memba], ids=['vim', 'memba'])
+def test_checkpointed_blocks_give_the_same_gradients(make):
+    """With drop path and, in Memba, dropout: the blocks are recomputed with the same numbers."""
+    images = make_images(batch=4)
+    plain, recomputed = make(drop_path_rate=0.5), make(drop_path_rate=0.5, with_cp=True)
+    plain.train()
+    recomputed.train()
+    expected = outputs_and_grads(plain, images)
+    actual = outputs_and_grads(recomputed, images)
+    assert len(expected) > 1
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('make', [make_vim, make_memba], ids=['vim', 'memba'])
+def test_compiled_equals_eager(make):
+    model, images = make(), make_images()
+    model.eval()
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    expected = outputs_and_grads(model, images)
+    actual = outputs_and_grads(model, images, compiled)
+    assert len(expected) > 1
+    torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize('make', [make_vim, make_memba], ids=['vim', 'memba'])
+def test_two_models_in_one_process_do_not_disturb_each_other(make):
+    first, second = make(), make()
+    with torch.no_grad():
+        for parameter in second.parameters():
+            parameter.mul_(1.1)
+    first.eval()
+    second.eval()
+    images, others = make_images(), make_images(seed=1)
+    expected = outputs_and_grads(first, images)
+    first.zero_grad()
+    (features,) = first(images)
+    second(others)[0].sum().backward()
+    first(others)
+    features.square().sum().backward()
+    grads = [p.grad for p in first.parameters() if p.grad is not None]
+    torch.testing.assert_close([features, *grads], expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('make', [make_vim, make_memba], ids=['vim', 'memba'])
+def test_autocast_is_finite_and_keeps_the_residual_in_float32(make):
+    model, images = make(), make_images()
+    model.eval()
+    residuals = []
+    vim = getattr(model, 'module', model)
+    for layer in vim.layers:
+        layer.register_forward_hook(lambda module, args, out: residuals.append(out[0].dtype))
+    exact = model(images)[0]
+    residuals.clear()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        (features,) = model(images)
+        loss = features.square().sum()
+    loss.backward()
+    assert residuals == [torch.float32] * 2
+    assert features.dtype == torch.float32
+    assert (features - exact).norm() < 0.03 * exact.norm()
+    grads = [p.grad for p in model.parameters() if p.requires_grad]
+    assert all(grad.isfinite().all() for grad in grads)

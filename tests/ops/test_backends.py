@@ -1,0 +1,97 @@
+"""The switch between the implementations of an op."""
+
+import types
+
+import pytest
+import torch
+
+from memba_vision.errors import UserError
+from memba_vision.ops import causal_conv1d, leaky_integrate, selective_scan
+from memba_vision.ops.backends import BackendTable
+from memba_vision.ops.causal_conv1d import BACKENDS as CONVOLUTIONS
+from memba_vision.ops.leaky_integrate import BACKENDS as MEMBRANES
+from memba_vision.ops.selective_scan import BACKENDS as SCANS
+
+TABLES = [SCANS, CONVOLUTIONS, MEMBRANES]
+SEQUENCE = torch.zeros(1, 2, 3)
+CALLS = {
+    'selective_scan': lambda **options: selective_scan(
+        SEQUENCE, SEQUENCE, torch.zeros(2, 1), SEQUENCE[:, :1], SEQUENCE[:, :1], **options
+    ),
+    'causal_conv1d': lambda **options: causal_conv1d(SEQUENCE, torch.zeros(2, 4), **options),
+    'leaky_integrate': lambda **options: leaky_integrate(SEQUENCE, **options),
+}
+
+
+@pytest.fixture
+def table():
+    """A table with 'slow', 'fast' and 'rare', which runs on float64 alone."""
+    table = BackendTable('add')
+    table.register('slow', priority=-1)(lambda x: 'slow')
+    table.register('fast', priority=5)(lambda x: 'fast')
+    obstacle = lambda x: None if x.dtype == torch.float64 else 'it wants float64'  # noqa: E731
+    table.register('rare', priority=9, obstacle=obstacle)(lambda x: 'rare')
+    return table
+
+
+@pytest.mark.parametrize('name', [None, '', 'auto'])
+def test_auto_takes_the_highest_priority_that_can_run(table, name):
+    assert table.select(name, torch.zeros(1)).name == 'fast'
+    assert table.select(name, torch.zeros(1).double()).name == 'rare'
+
+
+def test_a_name_is_obeyed(table):
+    assert table.select('slow', torch.zeros(1)).function(0) == 'slow'
+
+
+def test_names_come_in_order_of_preference(table):
+    assert table.names() == ['rare', 'fast', 'slow']
+
+
+def test_an_unknown_name_is_told_with_the_known(table):
+    with pytest.raises(UserError, match="add: unknown backend 'fats'; known are auto, rare, fast"):
+        table.select('fats', torch.zeros(1))
+
+
+def test_a_backend_that_cannot_run_says_why(table):
+    with pytest.raises(UserError, match="backend 'rare' cannot run here: it wants float64"):
+        table.select('rare', torch.zeros(1))
+
+
+def test_the_environment_names_one_and_the_argument_outranks_it(table, monkeypatch):
+    monkeypatch.setenv('MEMBA_VISION_ADD_BACKEND', 'slow')
+    assert table.select(None, torch.zeros(1)).name == 'slow'
+    assert table.select('fast', torch.zeros(1)).name == 'fast'
+    assert table.select('auto', torch.zeros(1)).name == 'fast'
+    monkeypatch.setenv('MEMBA_VISION_ADD_BACKEND', '')
+    assert table.select(None, torch.zeros(1)).name == 'fast'
+
+
+@pytest.mark.parametrize('table', TABLES, ids=lambda table: table.op)
+def test_every_op_has_a_reference_and_a_fast_version_for_any_machine(table):
+    anywhere = types.SimpleNamespace(device=torch.device('mps'), dtype=torch.float32)
+    assert table.select(None, anywhere).name == 'torch'
+    assert table.names()[-1] == 'naive'
+
+
+@pytest.mark.parametrize('table', TABLES, ids=lambda table: table.op)
+def test_every_op_lists_its_backends_when_one_is_unknown(table):
+    with pytest.raises(UserError, match=f'{table.op}: unknown backend') as error:
+        CALLS[table.op](backend='cobol')
+    assert all(name in str(error.value) for name in table.names())
+
+
+@pytest.mark.parametrize('table', TABLES, ids=lambda table: table.op)
+def test_every_op_listens_to_its_variable(table, monkeypatch):
+    monkeypatch.setenv(f'MEMBA_VISION_{table.op.upper()}_BACKEND', 'cobol')
+    with pytest.raises(UserError, match="unknown backend 'cobol'"):
+        CALLS[table.op]()
+    assert CALLS[table.op](backend='naive') is not None
+
+
+@pytest.mark.parametrize(
+    ('table', 'name'), [(SCANS, 'mamba_ssm'), (CONVOLUTIONS, 'causal_conv1d')], ids=str
+)
+def test_cuda_kernels_refuse_a_cpu(table, name):
+    with pytest.raises(UserError, match=f"'{name}' cannot run here: .* CUDA .* on cpu"):
+        CALLS[table.op](backend=name)

@@ -1,0 +1,171 @@
+"""The causal convolution: by hand, both directions, and the fast version against the loop."""
+
+import pytest
+import torch
+
+from memba_vision.ops import causal_conv1d
+from memba_vision.ops.causal_conv1d import cuda_package
+from memba_vision.ops.causal_conv1d.naive import causal_conv1d_naive
+
+FAST_BACKENDS = ['torch', 'numba']
+BACKENDS = ['naive', *FAST_BACKENDS]
+
+
+def make_inputs(length, width, dtype=torch.float64, batch=2, dim=3):
+    generator = torch.Generator().manual_seed(length)
+    shapes = (batch, dim, length), (dim, width), (dim,)
+    return [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
+
+
+def convolve_and_grads(inputs, **options):
+    inputs = [tensor.detach().requires_grad_() for tensor in inputs]
+    out = causal_conv1d(*inputs, **options)
+    weight = torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view_as(out)
+    return [out, *torch.autograd.grad((out * weight).sum(), inputs)]
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_by_hand(backend):
+    x = torch.tensor([[[1.0, 2.0, 4.0]]])
+    weight, bias = torch.tensor([[10.0, 1.0]]), torch.tensor([0.5])
+    out = causal_conv1d(x, weight, bias, backend=backend)
+    assert out.tolist() == [[[1.5, 12.5, 24.5]]]
+    out = causal_conv1d(x, weight, bias, reverse=True, backend=backend)
+    assert out.tolist() == [[[21.5, 42.5, 4.5]]]
+
+
+@pytest.mark.parametrize('with_bias', [False, True], ids=['no_bias', 'bias'])
+@pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
+@pytest.mark.parametrize('width', [1, 2, 4])
+@pytest.mark.parametrize('length', [1, 2, 3, 17])
+@pytest.mark.parametrize('silu', [False, True], ids=['linear', 'silu'])
+@pytest.mark.parametrize('backend', FAST_BACKENDS)
+def test_equals_the_plain_loop(backend, silu, length, width, reverse, with_bias):
+    inputs = make_inputs(length, width)[: 3 if with_bias else 2]
+    expected = convolve_and_grads(inputs, silu=silu, reverse=reverse, backend='naive')
+    actual = convolve_and_grads(inputs, silu=silu, reverse=reverse, backend=backend)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('length', [2, 9])
+def test_reverse_is_the_flipped_convolution_of_the_flipped_sequence(length, backend):
+    x, weight, bias = make_inputs(length, 4)
+    expected = causal_conv1d(x.flip(-1), weight, bias, backend=backend).flip(-1)
+    actual = causal_conv1d(x, weight, bias, reverse=True, backend=backend)
+    torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
+@pytest.mark.parametrize('position', [0, 3, 8])
+def test_looks_one_way_only(position, reverse):
+    x, weight, bias = make_inputs(9, 4)
+    changed = x.clone()
+    changed[:, :, position] += 1
+    difference = [causal_conv1d(t, weight, bias, reverse=reverse) for t in (x, changed)]
+    touched = (difference[0] != difference[1]).any(0).any(0).nonzero().flatten().tolist()
+    seen = range(position - 3, position + 1) if reverse else range(position, position + 4)
+    assert touched == [t for t in seen if 0 <= t < 9]
+
+
+@pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
+@pytest.mark.parametrize('backend', FAST_BACKENDS)
+def test_gradcheck(backend, reverse):
+    inputs = [tensor.requires_grad_() for tensor in make_inputs(5, 4)]
+    options = dict(silu=True, reverse=reverse, backend=backend)
+    assert torch.autograd.gradcheck(lambda *t: causal_conv1d(*t, **options), inputs)
+
+
+@pytest.mark.parametrize('backend', FAST_BACKENDS)
+def test_float32(backend):
+    inputs = make_inputs(197, 4, torch.float32)
+    expected = convolve_and_grads([t.double() for t in inputs], silu=True, backend='naive')
+    actual = convolve_and_grads(inputs, silu=True, backend=backend)
+    actual = [tensor.double() for tensor in actual]
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_numba_takes_part_of_a_wider_sequence_and_skips_frozen_weights():
+    projected = torch.randn(2, 9, 10, dtype=torch.float64, requires_grad=True)
+    _, weight, bias = make_inputs(9, 4, dim=5)
+    x = projected[..., :5].transpose(1, 2)
+    results = [causal_conv1d(x, weight, bias, silu=True, backend=b) for b in ('naive', 'numba')]
+    torch.testing.assert_close(*results)
+    grads = [torch.autograd.grad(out.sum(), projected)[0] for out in results]
+    torch.testing.assert_close(*grads)
+    assert not results[1].grad_fn.next_functions[1][0]
+
+
+def test_numba_does_not_depend_on_the_number_of_threads():
+    inputs = make_inputs(37, 4, torch.float32, batch=7, dim=70)
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            results.append(convolve_and_grads(inputs, silu=True, backend='numba'))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(*pair) for pair in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize('trained', [True, False], ids=['trained', 'frozen'])
+def test_numba_compiles_whole(trained):
+    inputs = make_inputs(9, 4, torch.float32)
+    for tensor in inputs[: 3 if trained else 1]:
+        tensor.requires_grad_()
+
+    def function(*tensors):
+        return causal_conv1d(*tensors, silu=True, reverse=True, backend='numba')
+
+    compiled = torch.compile(function, fullgraph=True, backend='aot_eager')
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    results = [
+        torch.autograd.grad(call(*inputs).square().sum(), wanted) for call in (function, compiled)
+    ]
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_bfloat16_in_bfloat16_out(backend):
+    inputs = make_inputs(9, 4, torch.bfloat16)
+    out = causal_conv1d(*inputs, backend=backend)
+    assert out.dtype == torch.bfloat16
+    expected = causal_conv1d(*(tensor.double() for tensor in inputs), backend='naive')
+    torch.testing.assert_close(out.double(), expected, rtol=0.02, atol=0.02)
+
+
+def test_a_transposed_sequence():
+    x, weight, bias = make_inputs(9, 4)
+    transposed = x.transpose(1, 2).contiguous().transpose(1, 2)
+    torch.testing.assert_close(
+        causal_conv1d(transposed, weight, bias), causal_conv1d(x, weight, bias)
+    )
+
+
+@pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
+def test_compiled_equals_eager(reverse):
+    inputs = make_inputs(9, 4, torch.float32)
+    results = []
+
+    def convolve(*tensors):
+        return causal_conv1d(*tensors, reverse=reverse, backend='torch') * 2
+
+    for function in (convolve, torch.compile(convolve, fullgraph=True, backend='aot_eager')):
+        tensors = [tensor.detach().requires_grad_() for tensor in inputs]
+        out = function(*tensors)
+        results.append([out, *torch.autograd.grad(out.square().sum(), tensors)])
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
+def test_the_package_is_asked_for_one_direction(reverse, monkeypatch):
+    def forwards_only(x, weight, bias=None, activation=None):
+        return causal_conv1d_naive(x, weight, bias, activation == 'silu', reverse=False)
+
+    monkeypatch.setattr(cuda_package, '_kernel_function', lambda: forwards_only)
+    inputs = make_inputs(9, 4)
+    actual = cuda_package.causal_conv1d_package(*inputs, True, reverse)
+    expected = causal_conv1d(*inputs, silu=True, reverse=reverse, backend='naive')
+    torch.testing.assert_close(actual, expected)

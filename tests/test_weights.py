@@ -1,0 +1,329 @@
+"""Reading weights: what is refused and what the message says; downloads; fingerprints."""
+
+import argparse
+import functools
+import http.server
+import os
+import pickle
+import re
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from memba_vision.errors import UserError
+from memba_vision.weights import (
+    fingerprint,
+    load_strictly,
+    read_checkpoint,
+    read_state_dict,
+    resolve,
+)
+
+WEIGHTS = {'a.weight': torch.arange(600.0).reshape(20, 30), 'a.bias': torch.ones(3).bfloat16()}
+
+
+def save(path: Path, content=WEIGHTS, **options) -> Path:
+    torch.save(content, path, **options)
+    return path
+
+
+def assert_same(actual, expected=WEIGHTS):
+    assert actual.keys() == expected.keys()
+    assert all(torch.equal(actual[key], tensor) for key, tensor in expected.items())
+
+
+# What is read
+
+
+@pytest.mark.parametrize('zipped', [True, False], ids=['zip', 'legacy'])
+def test_torch_files(tmp_path, zipped):
+    path = save(tmp_path / 'w.pth', _use_new_zipfile_serialization=zipped)
+    assert_same(read_checkpoint(str(path)))
+
+
+def test_safetensors_files(tmp_path):
+    save_file(WEIGHTS, tmp_path / 'w.safetensors')
+    assert_same(read_checkpoint(str(tmp_path / 'w.safetensors')))
+
+
+def test_a_path_below_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    save(tmp_path / 'w.pth')
+    assert_same(read_checkpoint('~/w.pth'))
+
+
+def test_the_command_line_beside_the_weights_is_harmless(tmp_path):
+    save(tmp_path / 'w.pth', {'model': WEIGHTS, 'args': argparse.Namespace(lr=0.1)})
+    assert read_checkpoint(str(tmp_path / 'w.pth'))['args'].lr == 0.1
+    assert_same(read_state_dict(str(tmp_path / 'w.pth')))
+
+
+@pytest.mark.parametrize(
+    'content',
+    [WEIGHTS, {'model': WEIGHTS}, {'state_dict': WEIGHTS, 'meta': {'epoch': 1}}],
+    ids=['bare', 'model', 'state_dict'],
+)
+def test_weights_are_taken_out_of_their_wrapping(tmp_path, content):
+    assert_same(read_state_dict(str(save(tmp_path / 'w.pth', content))))
+
+
+def test_a_prefix_picks_and_is_cut_off(tmp_path):
+    path = save(tmp_path / 'w.pth', {'backbone.x': torch.ones(1), 'head.x': torch.zeros(1)})
+    assert_same(read_state_dict(str(path), 'backbone.'), {'x': torch.ones(1)})
+
+
+# What is refused
+
+
+@pytest.mark.parametrize('share', [0.0, 0.1, 0.5, 0.99], ids='{:.0%}'.format)
+@pytest.mark.parametrize('kind', ['pth', 'legacy.pth', 'safetensors'])
+def test_a_truncated_file(tmp_path, kind, share):
+    path = tmp_path / f'w.{kind}'
+    if kind == 'safetensors':
+        save_file(WEIGHTS, path)
+    else:
+        save(path, _use_new_zipfile_serialization=kind == 'pth')
+    os.truncate(path, int(path.stat().st_size * share))
+    with pytest.raises(UserError, match='is truncated or not a checkpoint') as error:
+        read_checkpoint(str(path))
+    assert str(path) in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_random_bytes(tmp_path, suffix, seed):
+    path = tmp_path / f'w.{suffix}'
+    numbers = torch.randint(256, (1000,), generator=torch.Generator().manual_seed(seed))
+    path.write_bytes(bytes(numbers.tolist()))
+    with pytest.raises(UserError, match=r'1,000 bytes\) is truncated or not a checkpoint'):
+        read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize('text', ['<html>404</html>', 'version https://git-lfs', '{}'])
+def test_a_text_file(tmp_path, text):
+    (tmp_path / 'w.pth').write_text(text)
+    with pytest.raises(UserError, match='is truncated or not a checkpoint'):
+        read_checkpoint(str(tmp_path / 'w.pth'))
+
+
+@pytest.mark.parametrize('location', ['absent.pth', 'absent.safetensors', ''])
+def test_a_missing_file(tmp_path, location):
+    with pytest.raises(UserError, match=r'no checkpoint at .*give the path of a file that exists'):
+        read_checkpoint(str(tmp_path / location))
+
+
+def test_weights_that_do_not_come_with_the_package():
+    with pytest.raises(UserError, match=r'no checkpoint at memba_vision://absent\.safetensors'):
+        read_checkpoint('memba_vision://absent.safetensors')
+
+
+@pytest.mark.parametrize(
+    ('content', 'name'), [([1, 2], 'list'), (torch.ones(2), 'Tensor'), (None, 'NoneType')]
+)
+def test_anything_but_a_dict(tmp_path, content, name):
+    path = save(tmp_path / 'w.pth', content)
+    with pytest.raises(UserError, match=f'holds a {name}, expected a dict of weights'):
+        read_checkpoint(str(path))
+
+
+class Canary:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def write_zip(path, content):
+    torch.save(content, path)
+
+
+def write_legacy(path, content):
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+def write_plain_pickle(path, content):
+    path.write_bytes(pickle.dumps(content, protocol=2))
+
+
+@pytest.mark.parametrize('write', [write_zip, write_legacy, write_plain_pickle])
+def test_pickled_code_is_refused_and_never_run(tmp_path, write):
+    canary = tmp_path / 'ran'
+    write(tmp_path / 'w.pth', {'model': {'x': Canary(canary)}})
+    with pytest.raises(UserError, match=r'could run code, so it was not loaded: export .*safetens'):
+        read_checkpoint(str(tmp_path / 'w.pth'))
+    assert not canary.exists()
+    pickle.loads(pickle.dumps(Canary(canary)))
+    assert canary.exists()  # it would have shown
+
+
+def test_a_pickled_model_is_refused(tmp_path):
+    save(tmp_path / 'w.pth', {'model': nn.Linear(2, 2)})
+    with pytest.raises(UserError, match='holds pickled Python objects'):
+        read_checkpoint(str(tmp_path / 'w.pth'))
+
+
+def test_reading_leaves_the_list_of_safe_types_as_it_was(tmp_path):
+    before = torch.serialization.get_safe_globals()
+    read_checkpoint(str(save(tmp_path / 'w.pth')))
+    assert torch.serialization.get_safe_globals() == before
+
+
+# Downloads
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, notes what is asked for, and breaks off what is called ``cut``."""
+
+    def do_GET(self):
+        self.server.paths.append(self.path)
+        if 'cut' in self.path:
+            self.send_response(200)
+            self.send_header('Content-Length', '100000')
+            self.end_headers()
+            self.wfile.write(b'x' * 1000)
+        else:
+            super().do_GET()
+
+    def log_message(self, *args):
+        """Stay quiet."""
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A web server over the folder ``served``, and an empty ``TORCH_HOME``."""
+    (tmp_path / 'served').mkdir()
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch_home'))
+    monkeypatch.setattr(torch.hub, '_hub_dir', None)
+    handler = functools.partial(Handler, directory=tmp_path / 'served')
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        server.paths, server.folder = [], tmp_path / 'served'
+        server.url = f'http://127.0.0.1:{server.server_port}'
+        thread = threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=0.01))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def kept_files(tmp_path):
+    return sorted(path.name for path in (tmp_path / 'torch_home').rglob('*') if path.is_file())
+
+
+def test_a_download_is_kept(server, tmp_path):
+    save(server.folder / 'vim.pth')
+    for _ in range(2):
+        assert_same(read_checkpoint(f'{server.url}/vim.pth?download=true'))
+    assert server.paths == ['/vim.pth?download=true']
+    assert resolve(f'{server.url}/vim.pth') == tmp_path / 'torch_home/hub/checkpoints/vim.pth'
+
+
+@pytest.mark.parametrize('name', ['absent.pth', 'cut.pth'])
+def test_a_failing_download_says_what_to_do_and_leaves_nothing(server, tmp_path, name):
+    with pytest.raises(UserError, match=f'cannot download {server.url}/{name}') as error:
+        read_checkpoint(f'{server.url}/{name}')
+    kept = tmp_path / 'torch_home/hub/checkpoints' / name
+    assert f'put it at {kept}, or name a local path' in str(error.value)
+    assert '\n' not in str(error.value)
+    assert kept_files(tmp_path) == []
+
+
+def test_a_server_that_does_not_answer(server, tmp_path):
+    with pytest.raises(UserError, match=r'cannot download http://127\.0\.0\.1:9/w\.pth \('):
+        read_checkpoint('http://127.0.0.1:9/w.pth')
+    assert kept_files(tmp_path) == []
+
+
+def test_a_damaged_download_says_where_it_lies(server, tmp_path):
+    (server.folder / 'page.pth').write_text('<html>log in first</html>')
+    with pytest.raises(UserError, match=r'hub/checkpoints/page\.pth .* not a checkpoint'):
+        read_checkpoint(f'{server.url}/page.pth')
+
+
+# Strict loading
+
+
+def test_all_problems_are_named_in_one_line():
+    given = {'weight': torch.zeros(3, 2), 'other': torch.zeros(1), 'head.x': torch.zeros(1)}
+    with pytest.raises(UserError) as error:
+        load_strictly(nn.Linear(2, 2), given, 'FILE', ignore_prefixes=('head.',))
+    assert str(error.value).startswith(
+        'FILE does not fit Linear: missing bias; unexpected other; weight is (3, 2), '
+        'expected (2, 2). '
+    )
+
+
+def test_keys_are_ignored_by_prefix_alone():
+    layer = nn.Linear(2, 2)
+    given = {key: tensor + 1 for key, tensor in layer.state_dict().items()}
+    with pytest.raises(UserError, match=re.escape('unexpected head.x')):
+        load_strictly(layer, given | {'head.x': torch.zeros(1)}, 'FILE')
+    load_strictly(layer, given | {'head.x': torch.zeros(1)}, 'FILE', ('head.',))
+    assert_same(layer.state_dict(), given)
+
+
+# Fingerprints
+
+
+def make_store(**tensors):
+    """A module that holds tensors as buffers."""
+    store = nn.Module()
+    for name, tensor in tensors.items():
+        store.register_buffer(name, tensor)
+    return store
+
+
+def make_tensors():
+    return {
+        'small': torch.linspace(-1, 1, 6).bfloat16().reshape(2, 3),
+        'single': torch.linspace(-1, 1, 4).reshape(4, 1),
+        'count': torch.tensor(3),
+    }
+
+
+def test_fingerprint_depends_on_the_weights_alone():
+    first, second = (
+        fingerprint(make_store(**make_tensors())),
+        fingerprint(make_store(**make_tensors())),
+    )
+    assert first == second
+    assert re.fullmatch('[0-9a-f]{64}', first)
+    reordered = dict(reversed(make_tensors().items()))
+    assert fingerprint(make_store(**reordered)) == first
+    transposed = make_tensors()
+    transposed['small'] = transposed['small'].T.contiguous().T
+    assert fingerprint(make_store(**transposed)) == first
+
+
+def test_fingerprint_changes_with_any_bit():
+    expected, seen = fingerprint(make_store(**make_tensors())), set()
+    for name, tensor in make_tensors().items():
+        for bit in range(tensor.numel() * tensor.element_size() * 8):
+            tensors = make_tensors()
+            tensors[name].view(-1).view(torch.uint8)[bit // 8] ^= 1 << bit % 8
+            seen.add(fingerprint(make_store(**tensors)))
+    assert len(seen) == 6 * 16 + 4 * 32 + 64
+    assert expected not in seen
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda tensors: {**tensors, 'more': torch.zeros(0)},
+        lambda tensors: {('sing1e' if k == 'single' else k): v for k, v in tensors.items()},
+        lambda tensors: {**tensors, 'single': tensors['single'].T},
+        lambda tensors: {**tensors, 'single': tensors['single'].view(torch.int32)},
+    ],
+    ids=['one more', 'name', 'shape', 'dtype'],
+)
+def test_fingerprint_changes_with_names_shapes_and_dtypes(change):
+    assert fingerprint(make_store(**change(make_tensors()))) != fingerprint(
+        make_store(**make_tensors())
+    )
