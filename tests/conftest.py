@@ -1,5 +1,8 @@
+import functools
+import json
 from pathlib import Path
 
+import mmengine
 import pytest
 import torch
 from helpers import forget_runs, make_task
@@ -7,6 +10,17 @@ from safetensors.torch import save_file
 
 import memba_vision  # noqa: F401
 from memba_vision.registry import MODELS
+
+# mmengine pretty-prints the config of a run seven times, which takes longer than a tiny training.
+_format = mmengine.config.config.FormatCode
+mmengine.config.config.FormatCode = lambda text, **style: _format_once(
+    text, tuple((k, json.dumps(v)) for k, v in style.items())
+)
+
+
+@functools.lru_cache(maxsize=100)
+def _format_once(text: str, style: tuple) -> tuple:
+    return _format(text, **{key: json.loads(value) for key, value in style})
 
 
 def make_base(path: Path, seed: int) -> Path:

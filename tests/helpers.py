@@ -9,7 +9,6 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from mmengine.config import DictAction
 from mmengine.utils import ManagerMixin
 from PIL import Image
 
@@ -64,13 +63,6 @@ def tiny_options(base: Path, data_root: Path, **options) -> dict:
 def as_arguments(options: dict) -> list[str]:
     """Options as the command line spells them."""
     return ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
-
-
-def as_config_options(options: dict) -> dict:
-    """Options as argparse hands them on."""
-    return {
-        k: DictAction._parse_iterable(v) if isinstance(v, str) else v for k, v in options.items()
-    }
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """How a command-line tool ends: with a result, or with one line on what the user can do."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from memba_vision.errors import UserError
 
@@ -20,16 +20,9 @@ def run_tool(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def user_message(error: BaseException) -> str:
-    """The innermost user error's text.
+def user_message(error: UserError) -> str:
+    """The text of ``error``, in one line.
 
     A data loader's worker sends its exception as text with a traceback in it.
     """
-    innermost = [e for e in _causes(error) if isinstance(e, UserError)][-1]
-    return str(innermost).rsplit('UserError: ', 1)[-1].strip()
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    return ' '.join(str(error).rsplit('UserError: ', 1)[-1].split())

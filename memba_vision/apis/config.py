@@ -60,14 +60,9 @@ def load_config(path: str, options: dict, work_dir: str | None, launcher: str = 
     config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{Path(path).stem}'
     config.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():
-        _distribute_on_cpu(config)
+        # mmengine's default wrapper is told a GPU's number.
+        config.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
     return config
-
-
-def _distribute_on_cpu(config: Config) -> None:
-    """Use gloo, and a wrapper that is not told a GPU's number."""
-    config.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
-    config.model_wrapper_cfg = dict(type='MMDistributedDataParallel')
 
 
 def method_name(config: Config) -> str:

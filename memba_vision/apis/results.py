@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 
-from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, find_task
+from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
 
@@ -62,18 +62,22 @@ def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     rows = []
     for method in dict.fromkeys(result.method for result in results):
         own = [result for result in results if result.method == method]
-        own.sort(key=lambda result: _order().index(result.task))
+        own.sort(key=lambda result: _all_tasks().index(find_task(result.task)))
         rows += [_task_row(result) for result in own]
         groups = dict.fromkeys(find_task(result.task).group for result in own)
         if len(own) > 1:
             for group in groups:
-                rows.append(_mean_row(method, f'{group} mean', own, [group]))
-            rows.append(_mean_row(method, 'average', own, list(groups)))
+                tasks = [task for task in _all_tasks() if task.group == group]
+                rows.append(_mean_row(method, f'{group} mean', own, tasks))
+            suites = [VTAB1K_TASKS, MINI_TASKS]
+            measured = [s for s in suites if any(result.task in s for result in own)]
+            tasks = [task for suite in measured for task in suite.values()]
+            rows.append(_mean_row(method, 'average', own, tasks))
     return rows
 
 
-def _order() -> list[str]:
-    return [*VTAB1K_TASKS, *MINI_TASKS]
+def _all_tasks() -> list[Task]:
+    return [*VTAB1K_TASKS.values(), *MINI_TASKS.values()]
 
 
 def _task_row(result: Result) -> tuple[str, ...]:
@@ -83,18 +87,11 @@ def _task_row(result: Result) -> tuple[str, ...]:
 
 
 def _mean_row(
-    method: str, label: str, results: Sequence[Result], groups: Sequence[str]
+    method: str, label: str, results: Sequence[Result], tasks: Sequence[Task]
 ) -> tuple[str, ...]:
-    values = [result.top1 for result in results if find_task(result.task).group in groups]
-    tasks = [
-        task for task in (*VTAB1K_TASKS.values(), *MINI_TASKS.values()) if task.group in groups
-    ]
-    count = (
-        f'{len(values)} tasks'
-        if len(values) == len(tasks)
-        else (f'{len(values)} of {len(tasks)} tasks')
-    )
-    return method, label, count, f'{mean(values):.2f}', ''
+    values = [result.top1 for result in results if find_task(result.task) in tasks]
+    of_all = '' if len(values) == len(tasks) else f' of {len(tasks)}'
+    return method, label, f'{len(values)}{of_all} tasks', f'{mean(values):.2f}', ''
 
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:

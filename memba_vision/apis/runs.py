@@ -24,9 +24,11 @@ def train(config: Config) -> Result | None:
         are in the log alone.
     """
     runner = ReadableRunner.from_cfg(config)
+    # Builds both datasets: what is wrong with the test data shows before the first step too.
+    _, has_test = runner.train_loop, runner.test_loop is not None
     runner.train()
     if config.get('task') is None:
-        if config.get('test_dataloader') is not None:
+        if has_test:
             runner.test()
         return None
     return _test(runner, newest_readable(config.work_dir))

@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.errors import UserError
 from memba_vision.weights import read_checkpoint
 
@@ -41,9 +45,17 @@ class ReadableRunner(Runner):
     A config that cannot be built and a checkpoint that does not fit raise a ``UserError``.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'ReadableRunner':
+        """As mmengine's."""
         with building('the model, a hook or the runtime'):
-            super().__init__(*args, **kwargs)
+            return super().from_cfg(cfg)
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """As mmengine's, for processes without a GPU too."""
+        if self.distributed and not torch.cuda.is_available() and not is_distributed():
+            connect_on_cpu(self._launcher)
+        super().setup_env(env_cfg)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """As mmengine's, with a :class:`ConsoleFilter` on what goes to the terminal."""

@@ -61,12 +61,12 @@ def test_splits(folder):
 
 
 def test_unknown_split_lists_the_known_ones(folder):
-    with pytest.raises(UserError, match="unknown split 'train'.*train800val200, train800, val200"):
+    with pytest.raises(UserError, match=r"unknown split 'train'.*train800val200, train800, val200"):
         read(folder, 'train')
 
 
 def test_unknown_task_lists_the_known_ones(tmp_path):
-    with pytest.raises(UserError, match="'cifar'.*did you mean 'cifar100'.*smallnorb_elevation"):
+    with pytest.raises(UserError, match=r"'cifar'.*did you mean 'cifar100'.*smallnorb_elevation"):
         VTAB1k('cifar', tmp_path)
 
 

@@ -1,0 +1,54 @@
+import os
+
+import pytest
+import torch
+from mmengine.fileio import get_file_backend
+from mmengine.runner import save_checkpoint
+
+from memba_vision.engine.file_backend import write_atomically
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / 'new' / 'file'
+    write_atomically(path, b'first')
+    write_atomically(str(path), b'second')
+    assert path.read_bytes() == b'second'
+    assert os.listdir(path.parent) == ['file']
+
+
+@pytest.mark.parametrize('call', ['fsync', 'replace'])
+@pytest.mark.parametrize('error', [OSError('disk full'), KeyboardInterrupt()], ids=repr)
+def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch, call, error):
+    path = tmp_path / 'file'
+    path.write_bytes(b'old')
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error)):
+        write_atomically(path, b'new')
+    assert path.read_bytes() == b'old'
+    assert os.listdir(tmp_path) == ['file']
+
+
+def test_a_written_file_can_be_read_by_others(tmp_path):
+    (tmp_path / 'plain').write_bytes(b'')
+    write_atomically(tmp_path / 'atomic', b'')
+    modes = {(tmp_path / name).stat().st_mode for name in ('plain', 'atomic')}
+    assert len(modes) == 1
+
+
+def test_mmengine_saves_checkpoints_through_it(tmp_path, monkeypatch):
+    path = str(tmp_path / 'a.pth')
+    save_checkpoint({'x': torch.ones(2)}, path, backend_args={'backend': 'atomic'})
+    monkeypatch.setattr(os, 'replace', lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_checkpoint({'x': torch.zeros(2)}, path, backend_args={'backend': 'atomic'})
+    assert torch.equal(torch.load(path)['x'], torch.ones(2))
+
+
+def test_texts(tmp_path):
+    backend = get_file_backend(backend_args={'backend': 'atomic'})
+    backend.put_text('Grüße', tmp_path / 'text')
+    assert (tmp_path / 'text').read_text(encoding='utf-8') == 'Grüße'

@@ -1,0 +1,76 @@
+import logging
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from memba_vision.engine.hooks import EpochSeedHook, FiniteLossHook, PlainCheckpointHook
+from memba_vision.engine.runner import ConsoleFilter
+from memba_vision.errors import UserError
+
+
+def draws(seed: int, epoch: int) -> tuple[float, float, float]:
+    EpochSeedHook().before_train_epoch(SimpleNamespace(seed=seed, epoch=epoch))
+    return random.random(), np.random.rand(), torch.rand(1).item()
+
+
+def test_an_epoch_draws_the_same_numbers_whatever_came_before():
+    first = draws(0, 3)
+    torch.rand(5)
+    assert draws(0, 3) == first
+
+
+def test_epochs_and_seeds_draw_other_numbers():
+    numbers = [number for seed in (0, 1) for epoch in (0, 1, 2) for number in draws(seed, epoch)]
+    assert len(set(numbers)) == 18
+
+
+@pytest.fixture
+def runner(tmp_path) -> SimpleNamespace:
+    return SimpleNamespace(iter=11, epoch=2, work_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize('loss', [float('nan'), float('inf'), -float('inf')])
+def test_a_loss_that_is_not_finite_is_named_with_its_step(runner, loss):
+    with pytest.raises(UserError, match=rf'{loss} at step 12 \(epoch 3, batch 4\).*--resume'):
+        FiniteLossHook().after_train_iter(runner, 3, outputs={'loss': torch.tensor(loss)})
+
+
+def test_a_finite_loss_passes(runner):
+    FiniteLossHook().after_train_iter(runner, 3, outputs={'loss': torch.tensor(1e30)})
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_not_saved(runner, value):
+    weights = {'header': torch.zeros(3, dtype=torch.uint8), 'up': torch.tensor([1.0, value])}
+    with pytest.raises(UserError, match=r'up is not finite after step 12, so it was not saved'):
+        FiniteLossHook().before_save_checkpoint(runner, {'state_dict': weights})
+
+
+def test_a_checkpoint_becomes_plain():
+    hub = {
+        'log_scalars': {'train/loss': HistoryBuffer([1.0], [1])},
+        'runtime_info': {'eta': np.float64(2.5), 'epoch': 3},
+    }
+    PlainCheckpointHook().before_save_checkpoint(None, {'message_hub': hub})
+    assert hub == {'log_scalars': {}, 'runtime_info': {'eta': 2.5, 'epoch': 3}}
+    assert type(hub['runtime_info']['eta']) is float
+
+
+@pytest.mark.parametrize(
+    ('level', 'message', 'shown'),
+    [
+        (logging.INFO, 'one line', True),
+        (logging.INFO, '\none line\n', True),
+        (logging.INFO, 'Config:\nmodel = …', False),
+        (logging.WARNING, 'a page\nof text', False),
+        (logging.ERROR, 'what went\nwrong', True),
+        (logging.WARNING, '"HardDiskBackend" is the alias of "LocalBackend"', False),
+    ],
+)
+def test_console_shows_single_lines(level, message, shown):
+    record = logging.LogRecord('mmengine', level, 'file', 1, message, None, None)
+    assert ConsoleFilter().filter(record) is shown

@@ -1,0 +1,308 @@
+"""Whole runs of the tools on a tiny model and a few images."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import CONFIGS, DEMO, REPOSITORY, as_arguments, make_task, run_tool, tiny_options
+from safetensors.torch import load_file
+
+from memba_vision.apis.config import load_config
+from memba_vision.engine.runner import ReadableRunner
+from memba_vision.weights import read_checkpoint
+
+pytestmark = pytest.mark.slow
+
+ENVIRONMENT = {
+    **os.environ,
+    'OMP_NUM_THREADS': '1',
+    'PYTHONPATH': os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / 'tests'))),
+}
+
+
+@pytest.fixture(scope='module')
+def options(base, data_root) -> dict:
+    return tiny_options(base, data_root, **{'train_cfg.max_epochs': 4})
+
+
+@pytest.fixture(scope='module')
+def straight(options, tmp_path_factory) -> Path:
+    """The folder of four epochs in one go; console.txt is what it said."""
+    work_dir = tmp_path_factory.mktemp('straight')
+    (work_dir / 'console.txt').write_text(train(options, work_dir))
+    return work_dir
+
+
+@pytest.fixture(scope='module')
+def killed(options, tmp_path_factory) -> Path:
+    """The folder of the same run, killed in the middle of its third epoch."""
+    work_dir = tmp_path_factory.mktemp('killed')
+    config = config_with_hook(work_dir.parent / 'paused.py', 'PauseHook')
+    process = subprocess.Popen(
+        command('train', config, work_dir, options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line == 'half way\n':
+            break
+    process.kill()
+    process.wait()
+    assert lines[-1] == 'half way\n', ''.join(lines)
+    assert {path.name for path in work_dir.glob('*.pth')} == {'epoch_1.pth', 'epoch_2.pth'}
+    return work_dir
+
+
+@pytest.fixture
+def half(killed, tmp_path) -> Path:
+    """A copy of the killed run's folder that a test may change."""
+    return shutil.copytree(killed, tmp_path / 'half')
+
+
+def config_with_hook(path: Path, hook: str) -> Path:
+    path.write_text(
+        f'_base_ = {str(DEMO)!r}\n'
+        "custom_imports = dict(imports=['memba_vision', 'run_hooks'])\n"
+        f"custom_hooks = [dict(type='{hook}')]\n"
+    )
+    return path
+
+
+def command(tool: str, config: Path, work_dir: Path, options: dict, *arguments: str) -> list:
+    tool = REPOSITORY / 'tools' / f'{tool}.py'
+    common = ['--work-dir', str(work_dir), *as_arguments(options)]
+    return [sys.executable, str(tool), str(config), *arguments, *common]
+
+
+def train(options: dict, work_dir: Path, *arguments: object) -> str:
+    outcome = run_tool('train', DEMO, '--work-dir', work_dir, *arguments, *as_arguments(options))
+    assert outcome.status == 0, outcome
+    return outcome.out + outcome.err
+
+
+def accuracy(work_dir: Path) -> float:
+    return json.loads((work_dir / 'result.json').read_text())['top1']
+
+
+def assert_equal(found: object, wanted: object) -> None:
+    """Compare nested dicts and lists; tensors by their bits."""
+    if isinstance(wanted, torch.Tensor):
+        assert torch.equal(found, wanted)
+    elif isinstance(wanted, dict):
+        assert found.keys() == wanted.keys()
+        assert_equal(list(found.values()), list(wanted.values()))
+    elif isinstance(wanted, list | tuple):
+        for pair in zip(found, wanted, strict=True):
+            assert_equal(*pair)
+    else:
+        assert found == wanted
+
+
+def assert_same_end(work_dir: Path, expected: Path) -> None:
+    found, wanted = (read_checkpoint(str(d / 'epoch_4.pth')) for d in (work_dir, expected))
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert_equal(found[part], wanted[part])
+    assert found['meta']['iter'] == wanted['meta']['iter'] == 16
+    assert accuracy(work_dir) == accuracy(expected)
+
+
+def test_training_ends_with_its_test_accuracy(straight):
+    result = json.loads((straight / 'result.json').read_text())
+    assert result['task'] == 'digits'
+    assert result['method'] == 'memba'
+    assert result['test_images'] == 20
+    assert result['seed'] == 0
+    assert result['config'] == str(DEMO)
+    assert result['checkpoint'] == str(straight / 'epoch_4.pth')
+    # 2 layers x 2 projections, rank 2: in_proj 16 -> 64, out_proj 32 -> 16; head 16 -> 10.
+    assert result['adapter_parameters'] == 2 * 2 * ((16 + 64) + (32 + 16))
+    assert result['trained_parameters'] == 512 + 170
+    console = (straight / 'console.txt').read_text()
+    assert f'digits, memba: test top-1 {result["top1"]:.2f} % of 20 images' in console
+    assert 'Trained parameters: 512 in the adapters + 170 in the head = 682 of 14,' in console
+
+
+def test_checkpoint_holds_adapters_head_and_header_alone(straight):
+    checkpoint = read_checkpoint(str(straight / 'epoch_4.pth'))
+    state_dict = checkpoint['state_dict']
+    header = json.loads(bytes(state_dict.pop('backbone.peft_header').tolist()))
+    assert [adapter['type'] for adapter in header['adapters']] == ['LoRA', 'LIM']
+    assert header['method'] == 'MembaModel'
+    assert all(re.search(r'\.(up|down)\.weight$|^head\.fc\.', name) for name in state_dict)
+    assert sum(tensor.numel() for tensor in state_dict.values()) == 682
+    assert len(checkpoint['optimizer']['state']) == len(state_dict)
+
+
+def test_checkpoints_load_without_allowing_any_type(straight):
+    assert torch.load(straight / 'epoch_4.pth', weights_only=True)['meta']['epoch'] == 4
+
+
+def test_old_checkpoints_are_removed(straight):
+    assert {path.name for path in straight.glob('*.pth')} == {'epoch_3.pth', 'epoch_4.pth'}
+    assert not list(straight.glob('.*')), 'a temporary file was left behind'
+
+
+def test_the_newest_checkpoint_is_tested(options, straight):
+    trained = accuracy(straight)
+    outcome = run_tool('test', DEMO, '--work-dir', straight, *as_arguments(options))
+    assert outcome.status == 0
+    assert f'Loaded {straight / "epoch_4.pth"}' in outcome.out
+    assert re.search(rf'\| memba +\| digits +\| Mini +\| +{trained:.2f} \| +682 \|', outcome.out)
+    assert accuracy(straight) == trained
+
+
+def test_a_named_checkpoint_is_tested(options, straight, tmp_path):
+    checkpoint = straight / 'epoch_3.pth'
+    outcome = run_tool('test', DEMO, checkpoint, '--work-dir', tmp_path, *as_arguments(options))
+    assert outcome.status == 0
+    assert json.loads((tmp_path / 'result.json').read_text())['checkpoint'] == str(checkpoint)
+
+
+def test_several_configs_make_one_table(base, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for task in ('digits', 'sprites_location'):
+        make_task(tmp_path / 'data', task, train=6, val=2, test=5)
+    options = as_arguments(tiny_options(base, tmp_path / 'data'))
+    configs = [CONFIGS / f'demo/{task}_memba.py' for task in ('sprites_location', 'digits')]
+    for config in configs:
+        assert run_tool('train', config, *options).status == 0
+    results = [
+        json.loads(Path('work_dirs', config.stem, 'result.json').read_text()) for config in configs
+    ]
+    outcome = run_tool('test', *configs, '--out', 'table.json', *options)
+    assert outcome.status == 0
+    assert json.loads(Path('table.json').read_text()) == results
+    table = [line for line in outcome.out.splitlines() if line.startswith('| ')]
+    assert [line.split()[3] for line in table[2:]] == [
+        'digits',
+        'sprites_location',
+        'Mini',
+        'average',
+    ]
+    assert f'{(results[0]["top1"] + results[1]["top1"]) / 2:.2f}' in table[-1]
+    assert '2 of 3 tasks' in table[-1]
+
+
+def test_frozen_weights_stay_bitwise_the_same(options, base, tmp_path):
+    runner = ReadableRunner.from_cfg(load_config(str(DEMO), options, str(tmp_path)))
+    head = runner.model.head.fc.weight.clone()
+    runner.train()
+    module = runner.model.backbone.module
+    adapters = runner.model.backbone.adapter_parameters()
+    frozen = {
+        name.replace('.base_layer', ''): tensor
+        for name, tensor in module.state_dict().items()
+        if name not in adapters
+    }
+    before = load_file(base)
+    assert frozen.keys() == before.keys()
+    assert all(torch.equal(frozen[name], before[name]) for name in before)
+    assert all(tensor.any() for name, tensor in adapters.items() if '.up.' in name)
+    assert not torch.equal(runner.model.head.fc.weight, head)
+
+
+def test_a_killed_run_resumes_and_ends_as_it_would_have(options, half, straight):
+    console = train(options, half, '--resume')
+    assert f'Loaded {half / "epoch_2.pth"}' in console
+    assert 'Epoch(train) [2]' not in console
+    assert_same_end(half, straight)
+
+
+def test_resume_from_a_named_checkpoint(options, half, straight):
+    assert 'resumed epoch: 1' in train(options, half, '--resume', half / 'epoch_1.pth')
+    assert_same_end(half, straight)
+
+
+def test_resume_passes_over_a_truncated_checkpoint(options, half, straight):
+    newest = half / 'epoch_2.pth'
+    os.truncate(newest, newest.stat().st_size // 2)
+    console = train(options, half, '--resume')
+    assert 'passed over' in console
+    assert f'Loaded {half / "epoch_1.pth"}' in console
+    assert_same_end(half, straight)
+
+
+def test_resume_without_a_readable_checkpoint_starts_again(options, half, straight):
+    for checkpoint in half.glob('*.pth'):
+        checkpoint.write_bytes(b'')
+    assert 'Epoch(train) [1]' in train(options, half, '--resume')
+    assert_same_end(half, straight)
+
+
+@pytest.mark.parametrize('content', [b'', b'/nowhere/epoch_9.pth', b'\xff\x00'])
+def test_a_damaged_file_last_checkpoint_does_no_harm(options, half, straight, content):
+    (half / 'last_checkpoint').write_bytes(content)
+    assert 'resumed epoch: 2' in train(options, half, '--resume')
+    assert_same_end(half, straight)
+
+
+def test_resume_with_nothing_there_starts_from_scratch(options, straight, tmp_path):
+    assert 'resumed' not in train(options, tmp_path / 'new', '--resume')
+    assert_same_end(tmp_path / 'new', straight)
+
+
+def test_resume_after_the_end_only_tests(options, straight, tmp_path):
+    work_dir = shutil.copytree(straight, tmp_path / 'again')
+    (work_dir / 'result.json').unlink()
+    assert 'Epoch(train)' not in train(options, work_dir, '--resume')
+    assert_same_end(work_dir, straight)
+
+
+def test_seed_changes_a_run_and_repeats_it(options, straight, tmp_path):
+    first, second, zero = (
+        read_checkpoint(str(work_dir / 'epoch_4.pth'))['state_dict']
+        for work_dir in (tmp_path / '1', tmp_path / '2', straight)
+        if work_dir == straight or train(options, work_dir, '--seed', 7)
+    )
+    assert_equal(first, second)
+    assert not torch.equal(first['head.fc.weight'], zero['head.fc.weight'])
+    assert json.loads((tmp_path / '1' / 'result.json').read_text())['seed'] == 7
+
+
+def test_amp_trains_on_a_cpu(options, straight, tmp_path):
+    train(options, tmp_path, '--amp')
+    found = read_checkpoint(str(tmp_path / 'epoch_4.pth'))['state_dict']
+    wanted = read_checkpoint(str(straight / 'epoch_4.pth'))['state_dict']
+    name = 'head.fc.weight'
+    assert not torch.equal(found[name], wanted[name]), 'nothing ran in lower precision'
+    torch.testing.assert_close(found[name], wanted[name], rtol=0, atol=2e-3)
+
+
+def test_two_processes_on_a_cpu(base, tmp_path):
+    make_task(tmp_path / 'data', 'digits', train=24, val=8, test=21)
+    options = tiny_options(base, tmp_path / 'data', **{'train_dataloader.batch_size': 4})
+    config = config_with_hook(tmp_path / 'digits_memba.py', 'RankReportHook')
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    torchrun = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master-port={port}']
+    python, *arguments = command('train', config, tmp_path, options, '--launcher', 'pytorch')
+    run = subprocess.run(
+        [python, *torchrun, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stdout
+    reports = [json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in (0, 1)]
+    assert reports[0] == reports[1]
+    trained = accuracy(tmp_path)
+    assert trained == reports[0]['metrics']['accuracy/top1']
+    # Each process takes 4 images of 8 a step; the last of 21 test images is counted once.
+    assert read_checkpoint(str(tmp_path / 'epoch_2.pth'))['meta']['iter'] == 8
+    assert trained * 21 / 100 == pytest.approx(round(trained * 21 / 100), abs=1e-4)
+    train(options, tmp_path, '--resume')
+    assert accuracy(tmp_path) == trained
