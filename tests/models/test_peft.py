@@ -312,9 +312,11 @@ def test_adapters_of_the_preset_load_into_the_spelled_out_wrapper():
         LORA | dict(targets=('in_proj', 'out_proj')),
         LIM | dict(site='lora', num_chunks=4, leak=0.9, threshold=1.0, cross_layer=True),
     ]
-    fresh = make_peft(*spelled_out)
-    fresh.load_state_dict(trained.state_dict())
-    assert torch.equal(features(fresh), features(trained))
+    with_defaults = [spelled_out[0], dict(type='LIM')]
+    for adapters in (spelled_out, with_defaults):
+        fresh = make_peft(*adapters)
+        fresh.load_state_dict(trained.state_dict())
+        assert torch.equal(features(fresh), features(trained))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The wrapper that freezes a backbone and adapts it."""
 
+import inspect
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -22,8 +23,9 @@ class PEFTModel(BaseModule):
 
     The backbone is built, its pre-trained weights are loaded, and it is frozen; then each adapter
     changes it in turn. What requires a gradient afterwards is what the adapters own: the state
-    dict holds that alone, with a header that names the method, its settings and the
-    :func:`~memba_vision.weights.fingerprint` of the base weights. Loading checks all three.
+    dict holds that alone, with a header that names the method, the adapters with all their
+    settings and the :func:`~memba_vision.weights.fingerprint` of the base weights. Loading checks
+    adapters, settings and fingerprint; a preset and its adapters spelled out are the same.
 
     Args:
         module: config of the backbone, or the backbone itself with its weights loaded.
@@ -44,7 +46,7 @@ class PEFTModel(BaseModule):
         adapter_objects = [_build_adapter(config) for config in adapters]
         self.header = {
             'method': type(self).__name__,
-            'adapters': [_plain(config) for config in adapters],
+            'adapters': [_full_settings(config) for config in adapters],
             'base': fingerprint(module),
         }
         module.requires_grad_(False)
@@ -79,9 +81,11 @@ def _build_adapter(config: dict) -> Adapter:
         raise UserError(f'adapter {name}: {error}') from error
 
 
-def _plain(config: dict) -> dict:
-    """The config as JSON would give it back, for comparing settings."""
-    return json.loads(json.dumps(dict(config)))
+def _full_settings(config: dict) -> dict:
+    """The config with all defaults written out, as JSON would give it back."""
+    parameters = inspect.signature(ADAPTERS.get(config['type'])).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    return json.loads(json.dumps({**defaults, **config}))
 
 
 def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> None:
