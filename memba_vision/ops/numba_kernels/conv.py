@@ -15,7 +15,6 @@ def position(step, length, reverse):
 @part()
 def convolve(row, recent, weight, bias, step):
     """The filter's output at ``step`` into ``row``; ``recent`` is a ring of the last inputs."""
-    widest_vectors()
     width = weight.shape[0]
     for d in range(row.size):
         row[d] = bias[d]
@@ -29,7 +28,6 @@ def convolve(row, recent, weight, bias, step):
 @part()
 def apply_silu(row, scale):
     """``row * sigmoid(row)`` in place; ``scale`` is -log2(e) in the precision of the row."""
-    widest_vectors()
     for d in range(row.size):
         row[d] = row[d] / (exp2(row[d] * scale) + row.dtype.type(1))
 
@@ -37,7 +35,6 @@ def apply_silu(row, scale):
 @part()
 def silu_gradient(row, grad, scale):
     """Replace ``row``, the input of a SiLU, by ``grad`` times the slope there."""
-    widest_vectors()
     one = row.dtype.type(1)
     for d in range(row.size):
         sigmoid = one / (exp2(row[d] * scale) + one)
@@ -54,7 +51,6 @@ def copy_row(target, source):
 @part()
 def add_product(target, first, second):
     """``target += first * second``, row by row."""
-    widest_vectors()
     for d in range(target.size):
         target[d] += first[d] * second[d]
 
@@ -72,6 +68,7 @@ def forward(first, last, out, x, weight, bias, silu, reverse):
         silu: apply the SiLU.
         reverse: from the last position to the first.
     """
+    widest_vectors()
     length, dim = out.shape[1:]
     recent = np.empty((weight.shape[0], dim), out.dtype)
     scale = out.dtype.type(-LOG2E)
@@ -96,6 +93,7 @@ def backward(first, last, grad_x, grad_weight, grad_bias, grad_out, x, weight, b
         grad_out: (batch, length, dim), any strides.
         x, weight, bias, silu, reverse: as for :func:`forward`.
     """
+    widest_vectors()
     length, dim = grad_x.shape[1:]
     width = weight.shape[0]
     recent = np.empty((width, dim), grad_x.dtype)

@@ -13,7 +13,11 @@ from numba.extending import intrinsic
 # Contraction is fused multiply-add and nothing more: reordering sums would break the rounding in
 # `maths`, and assuming that there is no NaN would lose it. numpy's division checks for no zero,
 # which would keep LLVM from vectorising.
-part = partial(njit, fastmath={'contract'}, error_model='numpy')
+#
+# Parts are inlined: of one that is called, numba compiles a copy beside the kernel's own, and runs
+# it in the process that compiles but not in those that load the kernel from the disk. The two may
+# differ in their last bits, and a resumed run would not end as an uninterrupted one.
+part = partial(njit, forceinline=True, fastmath={'contract'}, error_model='numpy')
 
 
 def kernel(function: Callable) -> Callable:
@@ -21,7 +25,7 @@ def kernel(function: Callable) -> Callable:
     previous = config.CACHE_DIR
     config.CACHE_DIR = str(_cache_folder())
     try:
-        return part(function, cache=True, nogil=True)
+        return part(function, cache=True, nogil=True, forceinline=False)
     finally:
         config.CACHE_DIR = previous
 
@@ -48,7 +52,7 @@ def _cache_folder() -> Path:
 
 @intrinsic
 def widest_vectors(typing_context):
-    """Let LLVM use all 512 bits in the function that calls this, where a CPU has them.
+    """Let LLVM use all 512 bits in the kernel that calls this, where a CPU has them.
 
     It prefers 256 on many Intel CPUs, for code that is rarely in vectors. This is what clang's
     -mprefer-vector-width=512 sets; llvmlite's own list of attributes leaves it out.

@@ -26,7 +26,6 @@ from memba_vision.ops.numba_kernels.tiles import (
 @part()
 def recompute(h, decay, x, delta, A, B, steps):
     """Fill ``h`` from its first entry on, (STEPS + 1, state, WIDTH), and ``decay``."""
-    widest_vectors()
     for k in range(steps):
         for n in range(A.shape[0]):
             b = B[k, n]
@@ -44,7 +43,6 @@ def sweep(carry, grad_x, grad_delta, grad_B, grad_C, grad_out, h, decay, x, A, B
     exponent's share in units of A. Sums over the channels in SIMD's order, which is always the
     same.
     """
-    widest_vectors()
     for k in range(steps - 1, -1, -1):
         for w in range(WIDTH):
             grad_x[k, w] = 0
@@ -154,6 +152,7 @@ def backward(
         states: what the forward pass wrote.
         u, u_last, delta, delta_last, A, B, C, D, bias, use_softplus, reverse: as given to it.
     """
+    widest_vectors()
     dtype = u.dtype
     length, state = B.shape[1:]
     blocks = -(-A.shape[1] // WIDTH)

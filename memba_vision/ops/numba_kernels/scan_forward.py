@@ -19,7 +19,6 @@ from memba_vision.ops.numba_kernels.tiles import (
 @part()
 def activate(delta, slope, bias, use_softplus, steps):
     """Turn a tile of raw step sizes into those of the recurrence, and note the slope."""
-    widest_vectors()
     for k in range(steps):
         if use_softplus:
             for w in range(WIDTH):
@@ -33,7 +32,6 @@ def activate(delta, slope, bias, use_softplus, steps):
 @part()
 def scan_tile(out, h, u, delta, A, B, C, D, steps):
     """Advance ``h``, (state, WIDTH), over a tile; read out into ``out``. Overwrites ``u``."""
-    widest_vectors()
     for k in range(steps):
         for w in range(WIDTH):
             out[k, w] = D[0, w] * u[k, w]
@@ -70,6 +68,7 @@ def forward(
         use_softplus: pass ``delta`` through softplus.
         reverse: from the last position to the first.
     """
+    widest_vectors()
     dtype = out.dtype
     length, state = B.shape[1:]
     blocks = -(-A.shape[1] // WIDTH)
