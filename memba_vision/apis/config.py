@@ -19,7 +19,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         action=DictAction,
         default={},
         metavar='KEY=VALUE',
-        help='settings that replace those of the config, such as train_cfg.max_epochs=5',
+        help='settings that replace those of the config, such as optim_wrapper.optimizer.lr=5e-4',
     )
     parser.add_argument(
         '--launcher',
