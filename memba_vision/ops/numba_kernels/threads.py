@@ -26,6 +26,8 @@ def run(kernel: Callable, items: int, *args) -> None:
     if threads == 1:
         kernel(0, items, *args)
         return
+    if not kernel.signatures:
+        kernel(0, 0, *args)  # compiles, or loads, before other threads come in
     size = -(-items // (threads * PIECES_PER_THREAD))
     pieces = iter(range(0, items, size))
 
