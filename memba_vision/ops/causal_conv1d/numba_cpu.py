@@ -47,9 +47,10 @@ def _convolve_backward(
     bias: torch.Tensor,
     silu: bool,
     reverse: bool,
-    needs: list[bool],
+    needs_grad_weight: bool,
+    needs_grad_bias: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of x, weight and bias; empty for those of the latter two not in ``needs``."""
+    """Gradients of x, weight and bias; the latter two empty where not needed."""
     from memba_vision.ops.numba_kernels import conv
     from memba_vision.ops.numba_kernels.threads import run
 
@@ -57,7 +58,7 @@ def _convolve_backward(
     grad_x = _channel_last(x)
     grad_weight, grad_bias = (
         x.new_zeros((len(x), rows, dim) if needed else (0, 0, 0))
-        for rows, needed in zip((width, 1), needs, strict=True)
+        for rows, needed in zip((width, 1), (needs_grad_weight, needs_grad_bias), strict=True)
     )
     run(
         conv.backward,
@@ -76,9 +77,9 @@ def _convolve_backward(
 
 
 @_convolve_backward.register_fake
-def _(grad_out, x, weight, bias, silu, reverse, needs):
-    grad_weight = torch.empty_like(weight) if needs[0] else weight.new_empty(0, 0)
-    return _channel_last(x), grad_weight, bias.new_empty(len(bias) if needs[1] else 0)
+def _(grad_out, x, weight, bias, silu, reverse, needs_grad_weight, needs_grad_bias):
+    grad_weight = torch.empty_like(weight) if needs_grad_weight else weight.new_empty(0, 0)
+    return _channel_last(x), grad_weight, bias.new_empty(len(bias) if needs_grad_bias else 0)
 
 
 def _channel_last(x: torch.Tensor) -> torch.Tensor:
@@ -101,8 +102,8 @@ def _save(ctx, inputs, output) -> None:
 
 
 def _differentiate(ctx, grad_out):
-    needs = list(ctx.needs_input_grad[1:3])
-    grads = _convolve_backward(grad_out, *ctx.saved_tensors, ctx.silu, ctx.reverse, needs)
+    needs = ctx.needs_input_grad[1:3]
+    grads = _convolve_backward(grad_out, *ctx.saved_tensors, ctx.silu, ctx.reverse, *needs)
     return (
         *(
             grad if needed else None

@@ -93,7 +93,9 @@ def _scan_backward(
     delta_bias: torch.Tensor | None,
     delta_softplus: bool,
     reverse: bool,
-    needs: list[bool],
+    needs_grad_A: bool,
+    needs_grad_D: bool,
+    needs_grad_bias: bool,
 ) -> tuple[
     torch.Tensor,
     torch.Tensor,
@@ -106,12 +108,23 @@ def _scan_backward(
     from memba_vision.ops.numba_kernels import selective_scan
 
     return selective_scan.backward(
-        grad_out, states, u, delta, A, B, C, D, delta_bias, delta_softplus, reverse, needs
+        grad_out,
+        states,
+        u,
+        delta,
+        A,
+        B,
+        C,
+        D,
+        delta_bias,
+        delta_softplus,
+        reverse,
+        (needs_grad_A, needs_grad_D, needs_grad_bias),
     )
 
 
 @_scan_backward.register_fake
-def _(grad_out, states, u, delta, A, B, C, D, delta_bias, delta_softplus, reverse, needs):
+def _(grad_out, states, u, delta, A, B, C, D, delta_bias, delta_softplus, reverse, *needs):
     dim, state = A.shape
     return (
         empty_like(u),
@@ -132,7 +145,7 @@ def _save(ctx, inputs, output) -> None:
 
 def _differentiate(ctx, grad_out, grad_states):
     needs = [ctx.needs_input_grad[i] for i in (2, 5, 6)]
-    grads = _scan_backward(grad_out, *ctx.saved_tensors, *ctx.flags, needs)
+    grads = _scan_backward(grad_out, *ctx.saved_tensors, *ctx.flags, *needs)
     return (
         *(
             grad if needed else None
