@@ -11,6 +11,7 @@ from memba_vision.ops.backends import BackendTable
 from memba_vision.ops.causal_conv1d import BACKENDS as CONVOLUTIONS
 from memba_vision.ops.leaky_integrate import BACKENDS as MEMBRANES
 from memba_vision.ops.selective_scan import BACKENDS as SCANS
+from memba_vision.ops.selective_scan import numba_cpu
 
 TABLES = [SCANS, CONVOLUTIONS, MEMBRANES]
 SEQUENCE = torch.zeros(1, 2, 3)
@@ -95,3 +96,11 @@ def test_every_op_listens_to_its_variable(table, monkeypatch):
 def test_cuda_kernels_refuse_a_cpu(table, name):
     with pytest.raises(UserError, match=f"'{name}' cannot run here: .* CUDA .* on cpu"):
         CALLS[table.op](backend=name)
+
+
+def test_without_numba_the_torch_scan_runs(monkeypatch):
+    monkeypatch.setattr(numba_cpu, 'HAS_NUMBA', False)
+    tensor = torch.zeros(1, 1, 1)
+    assert SCANS.select(None, tensor).name == 'torch'
+    with pytest.raises(UserError, match='numba is not installed; pip install numba'):
+        SCANS.select('numba', tensor)
