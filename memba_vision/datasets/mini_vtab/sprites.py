@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from memba_vision.datasets.mini_vtab.shapes import render_masks
+from memba_vision.datasets.mini_vtab.shapes import SHAPES, render_masks
 from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, cut, split_sizes
 from memba_vision.datasets.tasks import MINI_TASKS
 
@@ -11,8 +11,9 @@ NUM_VALUES = {'shape': 3, 'scale': 6, 'rotation': 40, 'x': 32, 'y': 32}
 SHAPE, SCALE, ROTATION, X, Y = range(len(NUM_VALUES))
 SIZES = np.array(list(NUM_VALUES.values()))
 
-# After how many of the 40 rotations a square, an ellipse and a heart look the same again.
-ROTATION_PERIODS = np.array([10, 20, 40])
+# The shapes of a task, and after how many of the 40 rotations each of them looks the same again.
+DSPRITES_SHAPES = {'square': 10, 'ellipse': 20, 'heart': 40}
+SHAPES_WITHOUT_SYMMETRY = {'heart': 40, 'arrow': 40, 'letter_l': 40}
 
 NUM_CLASSES = 16
 RADII = np.linspace(5, 10, NUM_VALUES['scale'])  # pixels
@@ -29,32 +30,34 @@ def make_sprites_location(seed: int = 1) -> dict[str, Split]:
     Args:
         seed: Equal seeds draw equal images.
     """
-    return _make_splits('sprites_location', X, seed)
+    return _make_splits('sprites_location', DSPRITES_SHAPES, X, seed)
 
 
 def make_sprites_orientation(seed: int = 2) -> dict[str, Split]:
-    """Return white squares, ellipses and hearts on black; the label is the angle of rotation.
+    """Return white hearts, arrows and letters L on black; the label is the angle of rotation.
 
     The 40 counter-clockwise rotations, 9 degrees apart, fall into 16 equal bins over the full
     turn; shape, scale and place are random. Classes are balanced in every split, and no two
     images of the task are the same.
 
-    As in dSprites no model can be right throughout. A heart shows its angle, but an ellipse looks
-    the same after half a turn and a square after a quarter, which leaves the right bin one of two
-    and one of four: (1 + 1/2 + 1/4) / 3 = 58.3 % is the ceiling in expectation.
+    dSprites turns squares and ellipses, which look the same after a quarter and half a turn: no
+    model can be right there in more than (1 + 1/2 + 1/4) / 3 = 58.3 % of the images, and with
+    1,000 of them none learns much. These shapes have no such symmetry: each shows its angle.
 
     Args:
         seed: Equal seeds draw equal images.
     """
-    return _make_splits('sprites_orientation', ROTATION, seed)
+    return _make_splits('sprites_orientation', SHAPES_WITHOUT_SYMMETRY, ROTATION, seed)
 
 
-def _make_splits(task: str, labelled_factor: int, seed: int) -> dict[str, Split]:
+def _make_splits(
+    task: str, shapes: dict[str, int], labelled_factor: int, seed: int
+) -> dict[str, Split]:
     rng = np.random.default_rng(seed)
     sizes = split_sizes(MINI_TASKS[task])
     labels = np.concatenate([_draw_labels(rng, size) for size in sizes.values()])
-    factors = _draw_distinct(rng, labels, labelled_factor)
-    return cut(_render(factors), labels, sizes)
+    visible = _draw_distinct(rng, labels, labelled_factor, np.array(list(shapes.values())))
+    return cut(_render(visible, list(shapes)), labels, sizes)
 
 
 def _draw_labels(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -62,12 +65,14 @@ def _draw_labels(rng: np.random.Generator, size: int) -> np.ndarray:
     return rng.permutation(np.arange(size) % NUM_CLASSES)
 
 
-def _draw_distinct(rng: np.random.Generator, labels: np.ndarray, factor: int) -> np.ndarray:
-    # Sprites (n, 5) of the given labels, no two of which look the same.
-    factors = _draw_factors(rng, labels, factor)
-    while (repeats := _find_repeats(factors)).size:
-        factors[repeats] = _draw_factors(rng, labels[repeats], factor)
-    return factors
+def _draw_distinct(
+    rng: np.random.Generator, labels: np.ndarray, factor: int, periods: np.ndarray
+) -> np.ndarray:
+    # What is visible of sprites (n, 5) with the given labels, no two of which look the same.
+    visible = _reduce(_draw_factors(rng, labels, factor), periods)
+    while (repeats := _find_repeats(visible)).size:
+        visible[repeats] = _reduce(_draw_factors(rng, labels[repeats], factor), periods)
+    return visible
 
 
 def _draw_factors(rng: np.random.Generator, labels: np.ndarray, factor: int) -> np.ndarray:
@@ -79,23 +84,23 @@ def _draw_factors(rng: np.random.Generator, labels: np.ndarray, factor: int) -> 
     return factors
 
 
-def _find_repeats(factors: np.ndarray) -> np.ndarray:
-    # Places of the sprites that look like an earlier one.
-    _, first = np.unique(_visible(factors), axis=0, return_index=True)
-    return np.setdiff1d(np.arange(len(factors)), first)
-
-
-def _visible(factors: np.ndarray) -> np.ndarray:
+def _reduce(factors: np.ndarray, periods: np.ndarray) -> np.ndarray:
     # The factors with the rotation reduced to what can be seen of it.
-    visible = factors.copy()
-    visible[:, ROTATION] %= ROTATION_PERIODS[factors[:, SHAPE]]
-    return visible
+    factors[:, ROTATION] %= periods[factors[:, SHAPE]]
+    return factors
 
 
-def _render(factors: np.ndarray) -> np.ndarray:
+def _find_repeats(visible: np.ndarray) -> np.ndarray:
+    # Places of the sprites that look like an earlier one.
+    _, first = np.unique(visible, axis=0, return_index=True)
+    return np.setdiff1d(np.arange(len(visible)), first)
+
+
+def _render(visible: np.ndarray, names: list[str]) -> np.ndarray:
     # Drawn from what is visible, or rounding would tell a square from the same one turned.
-    shape, scale, rotation, x, y = _visible(factors).T
+    shape, scale, rotation, x, y = visible.T
+    ids = np.array([list(SHAPES).index(name) for name in names])
     centers = np.stack([PLACES[x], PLACES[y]], axis=1)
     angles = 2 * np.pi / NUM_VALUES['rotation'] * rotation
-    masks = render_masks(shape, centers, RADII[scale], angles, IMAGE_SIZE)
+    masks = render_masks(ids[shape], centers, RADII[scale], angles, IMAGE_SIZE)
     return np.round(masks * 255).astype(np.uint8)
