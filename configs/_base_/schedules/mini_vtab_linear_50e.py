@@ -1,0 +1,9 @@
+# A linear probe at the rate and for the time of the adapters has not converged and misleads.
+_base_ = './vtab1k_100e.py'
+
+optim_wrapper = dict(optimizer=dict(lr=1e-2))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, end=2, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=2, convert_to_iter_based=True),
+]
+train_cfg = dict(max_epochs=50)
