@@ -93,18 +93,17 @@ def test_places_of_sprites_follow_their_labels():
 
 def test_half_of_the_rotations_of_an_ellipse_look_the_same():
     turned = np.array([[1, 3, 7, 9, 20], [1, 3, 27, 9, 20], [1, 3, 17, 9, 20]])
-    periods = np.array(list(sprites.DSPRITES_SHAPES.values()))
-    visible = sprites._reduce(turned, periods)
-    first, half_turn, quarter_turn = sprites._render(visible, list(sprites.DSPRITES_SHAPES))
+    visible = sprites._reduce(turned, np.array([10, 20, 40]))
+    first, half_turn, quarter_turn = sprites._render(visible, sprites.DSPRITES)
     assert (first == half_turn).all()
     assert (first != quarter_turn).any()
 
 
 def test_shapes_without_symmetry_look_different_at_every_angle():
-    names = list(sprites.SHAPES_WITHOUT_SYMMETRY)
-    for shape in range(len(names)):
+    design = sprites.WITHOUT_SYMMETRY
+    for shape in range(len(design.periods)):
         turned = np.array([[shape, 3, rotation, 9, 20] for rotation in range(40)])
-        images = sprites._render(turned, names).reshape(40, -1)
+        images = sprites._render(turned, design).reshape(40, -1)
         assert len(np.unique(images, axis=0)) == 40
 
 

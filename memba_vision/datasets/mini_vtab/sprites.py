@@ -1,5 +1,7 @@
 """The tasks ``sprites_location`` and ``sprites_orientation``, in the manner of dSprites."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from memba_vision.datasets.mini_vtab.shapes import SHAPES, render_masks
@@ -11,13 +13,23 @@ NUM_VALUES = {'shape': 3, 'scale': 6, 'rotation': 40, 'x': 32, 'y': 32}
 SHAPE, SCALE, ROTATION, X, Y = range(len(NUM_VALUES))
 SIZES = np.array(list(NUM_VALUES.values()))
 
-# The shapes of a task, and after how many of the 40 rotations each of them looks the same again.
-DSPRITES_SHAPES = {'square': 10, 'ellipse': 20, 'heart': 40}
-SHAPES_WITHOUT_SYMMETRY = {'heart': 40, 'arrow': 40, 'letter_l': 40}
-
 NUM_CLASSES = 16
-RADII = np.linspace(5, 10, NUM_VALUES['scale'])  # pixels
-PLACES = np.linspace(10.5, IMAGE_SIZE - 10.5, NUM_VALUES['x'])  # keeps the largest inside
+
+
+class Design(NamedTuple):
+    """What the sprites of a task look like.
+
+    Attributes:
+        periods: The shapes, and after how many of the 40 rotations each looks the same again.
+        radii: The smallest and the largest, in pixels.
+    """
+
+    periods: dict[str, int]
+    radii: tuple[float, float]
+
+
+DSPRITES = Design({'square': 10, 'ellipse': 20, 'heart': 40}, radii=(5, 10))
+WITHOUT_SYMMETRY = Design({'heart': 40, 'arrow': 40, 'letter_l': 40}, radii=(9, 14))
 
 
 def make_sprites_location(seed: int = 1) -> dict[str, Split]:
@@ -30,7 +42,7 @@ def make_sprites_location(seed: int = 1) -> dict[str, Split]:
     Args:
         seed: Equal seeds draw equal images.
     """
-    return _make_splits('sprites_location', DSPRITES_SHAPES, X, seed)
+    return _make_splits('sprites_location', DSPRITES, X, seed)
 
 
 def make_sprites_orientation(seed: int = 2) -> dict[str, Split]:
@@ -42,22 +54,22 @@ def make_sprites_orientation(seed: int = 2) -> dict[str, Split]:
 
     dSprites turns squares and ellipses, which look the same after a quarter and half a turn: no
     model can be right there in more than (1 + 1/2 + 1/4) / 3 = 58.3 % of the images, and with
-    1,000 of them none learns much. These shapes have no such symmetry: each shows its angle.
+    1,000 of them none learns much. These shapes have no such symmetry, and are larger: each shows
+    its angle.
 
     Args:
         seed: Equal seeds draw equal images.
     """
-    return _make_splits('sprites_orientation', SHAPES_WITHOUT_SYMMETRY, ROTATION, seed)
+    return _make_splits('sprites_orientation', WITHOUT_SYMMETRY, ROTATION, seed)
 
 
-def _make_splits(
-    task: str, shapes: dict[str, int], labelled_factor: int, seed: int
-) -> dict[str, Split]:
+def _make_splits(task: str, design: Design, labelled_factor: int, seed: int) -> dict[str, Split]:
     rng = np.random.default_rng(seed)
     sizes = split_sizes(MINI_TASKS[task])
     labels = np.concatenate([_draw_labels(rng, size) for size in sizes.values()])
-    visible = _draw_distinct(rng, labels, labelled_factor, np.array(list(shapes.values())))
-    return cut(_render(visible, list(shapes)), labels, sizes)
+    periods = np.array(list(design.periods.values()))
+    visible = _draw_distinct(rng, labels, labelled_factor, periods)
+    return cut(_render(visible, design), labels, sizes)
 
 
 def _draw_labels(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -96,11 +108,14 @@ def _find_repeats(visible: np.ndarray) -> np.ndarray:
     return np.setdiff1d(np.arange(len(visible)), first)
 
 
-def _render(visible: np.ndarray, names: list[str]) -> np.ndarray:
+def _render(visible: np.ndarray, design: Design) -> np.ndarray:
     # Drawn from what is visible, or rounding would tell a square from the same one turned.
     shape, scale, rotation, x, y = visible.T
-    ids = np.array([list(SHAPES).index(name) for name in names])
-    centers = np.stack([PLACES[x], PLACES[y]], axis=1)
+    ids = np.array([list(SHAPES).index(name) for name in design.periods])
+    radii = np.linspace(*design.radii, NUM_VALUES['scale'])
+    margin = design.radii[1] + 0.5  # keeps the largest inside
+    places = np.linspace(margin, IMAGE_SIZE - margin, NUM_VALUES['x'])
+    centers = np.stack([places[x], places[y]], axis=1)
     angles = 2 * np.pi / NUM_VALUES['rotation'] * rotation
-    masks = render_masks(ids[shape], centers, RADII[scale], angles, IMAGE_SIZE)
+    masks = render_masks(ids[shape], centers, radii[scale], angles, IMAGE_SIZE)
     return np.round(masks * 255).astype(np.uint8)
