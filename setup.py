@@ -19,16 +19,18 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['memba_vision', 'memba_vision.*']),
     package_data={'memba_vision': ['pretrained/*.safetensors']},
+    # Lower bounds: the oldest that the tests were run with, under Python 3.10. Upper bounds: the
+    # OpenMMLab packages whose inner workings this one relies on.
     install_requires=[
-        'torch>=2.6',
-        'torchvision',
+        'torch>=2.6',  # the first whose torch.load refuses pickled code by default
+        'torchvision>=0.21',
         'mmengine>=0.10.7,<0.11',
         'mmcv-lite>=2.2,<2.3',
         'mmpretrain>=1.2,<1.3',
         'timm',
-        'numpy',
-        'numba',
-        'safetensors',
+        'numpy>=1.26',
+        'numba>=0.60',
+        'safetensors>=0.4.3',
         'pillow',
         'scikit-learn',
     ],

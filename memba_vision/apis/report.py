@@ -45,7 +45,7 @@ def method_table(results: Sequence[Result]) -> str:
     methods = sorted({result.method for result in results})
     seeds = max(len(runs) for runs in cells.values())
     lines = [
-        f'| method ({seeds} seeds) | adapter parameters | ' + ' | '.join(tasks) + ' |',
+        f'| method ({_count(seeds)}) | adapter parameters | ' + ' | '.join(tasks) + ' |',
         '| --- | ---: |' + ' ---: |' * len(tasks),
     ]
     for method in methods:
@@ -62,4 +62,8 @@ def _cell(values: list[float], seeds: int) -> str:
     text = f'{mean(values):.1f}'
     if len(values) > 1:
         text += f' ± {stdev(values):.1f}'
-    return text if len(values) == seeds else f'{text} ({len(values)} seeds)'
+    return text if len(values) == seeds else f'{text} ({_count(len(values))})'
+
+
+def _count(seeds: int) -> str:
+    return f'{seeds} seed' if seeds == 1 else f'{seeds} seeds'

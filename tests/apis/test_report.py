@@ -1,0 +1,69 @@
+"""Runs of several methods, tasks and seeds in one table."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+from helpers import run_tool
+
+from memba_vision.apis.report import collect, method_table
+from memba_vision.apis.results import Result
+from memba_vision.apis.runs import RESULT_FILE
+from memba_vision.errors import UserError
+
+
+def make_result(method='memba', task='digits', seed=0, top1=90.0, **others) -> Result:
+    settings = dict(
+        test_images=797,
+        trained_parameters=74_698,
+        adapter_parameters=73_728,
+        config='digits_memba.py',
+        checkpoint='epoch_20.pth',
+    )
+    return Result(task=task, method=method, seed=seed, top1=top1, **(settings | others))
+
+
+def rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines()]
+
+
+def test_mean_and_deviation_over_seeds():
+    results = [make_result(seed=seed, top1=top1) for seed, top1 in enumerate([90.0, 91.0, 95.0])]
+    header, _, row = rows(method_table(results))
+    assert header == ['method (3 seeds)', 'adapter parameters', 'digits']
+    assert row == ['memba', '73,728', '92.0 ± 2.6']
+
+
+def test_one_seed_has_no_deviation():
+    header, _, row = rows(method_table([make_result()]))
+    assert header[0] == 'method (1 seed)'
+    assert row[2] == '90.0'
+
+
+def test_missing_runs_are_empty_and_fewer_seeds_are_said():
+    results = [make_result(seed=seed) for seed in range(2)]
+    results += [make_result(method='lora', task='sprites_location', top1=50.0)]
+    _, _, lora, memba = rows(method_table(results))
+    assert lora[2:] == ['', '50.0 (1 seed)']
+    assert memba[2:] == ['90.0 ± 0.0', '']
+
+
+def test_collects_the_runs_below_a_folder(tmp_path):
+    results = [make_result(seed=seed) for seed in range(2)]
+    for result in results:
+        result.save(tmp_path / f'seed{result.seed}' / RESULT_FILE)
+    assert collect(tmp_path) == results
+    outcome = run_tool('report', tmp_path)
+    assert outcome.status == 0
+    assert outcome.out == method_table(results)
+
+
+def test_a_folder_without_runs_is_an_error(tmp_path):
+    assert 'train something first' in run_tool('report', tmp_path).error()
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{}', json.dumps(asdict(make_result()))[:-9]])
+def test_a_damaged_record_is_an_error(content, tmp_path):
+    (tmp_path / RESULT_FILE).write_text(content)
+    with pytest.raises(UserError, match='is not a result of this version'):
+        collect(tmp_path)
