@@ -38,6 +38,8 @@ def build_model(config: Config) -> torch.nn.Module:
 def shrink(config: Config) -> Config:
     config.model.backbone.module.arch = dict(embed_dims=16, num_layers=2)
     config.model.head.in_channels = 16
+    if 'neck' in config.model:
+        config.model.neck.input_features = 16
     return config
 
 
