@@ -2,7 +2,7 @@
 #   python tools/train.py configs/pretrain/vim-mini_shapes.py
 #   python tools/export.py work_dirs/vim-mini_shapes/iter_3000.pth \
 #       memba_vision/pretrained/vim-mini.safetensors
-# On fresh renders it names 71 % of the shapes, 93 % of the scales and all hues (1,280 images).
+# On fresh renders it names TBD.
 _base_ = '../_base_/default_runtime.py'
 
 num_steps = 3000
@@ -21,6 +21,7 @@ model = dict(
             shape=dict(type='LinearClsHead', num_classes=10),
             scale=dict(type='LinearClsHead', num_classes=4),
             hue=dict(type='LinearClsHead', num_classes=8),
+            angle=dict(type='LinearClsHead', num_classes=8),
         ),
     ),
 )
@@ -33,17 +34,18 @@ loader = dict(
 train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
-    dataset=dict(type='SourceShapes', num_batches=num_steps, batch_size=64),
+    dataset=dict(type='SourceShapes', num_batches=num_steps, batch_size=128),
     **loader,
 )
 test_dataloader = dict(
     num_workers=0,
-    dataset=dict(type='SourceShapes', num_batches=40, batch_size=64, seed=1),
+    dataset=dict(type='SourceShapes', num_batches=20, batch_size=128, seed=1),
     **loader,
 )
 accuracy = [dict(type='Accuracy', topk=(1,))]
 test_evaluator = dict(
-    type='MultiTasksMetric', task_metrics=dict(shape=accuracy, scale=accuracy, hue=accuracy)
+    type='MultiTasksMetric',
+    task_metrics=dict(shape=accuracy, scale=accuracy, hue=accuracy, angle=accuracy),
 )
 
 optim_wrapper = dict(

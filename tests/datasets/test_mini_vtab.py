@@ -14,7 +14,7 @@ from memba_vision.datasets.mini_vtab import (
     sprites,
     write,
 )
-from memba_vision.datasets.mini_vtab.shapes import SHAPES, render_masks
+from memba_vision.datasets.mini_vtab.shapes import SHAPES, render_masks, visible_angles
 from memba_vision.datasets.mini_vtab.splits import Split
 from memba_vision.datasets.tasks import MINI_TASKS
 from memba_vision.errors import UserError
@@ -93,7 +93,7 @@ def test_places_of_sprites_follow_their_labels():
 
 def test_half_of_the_rotations_of_an_ellipse_look_the_same():
     turned = np.array([[1, 3, 7, 9, 20], [1, 3, 27, 9, 20], [1, 3, 17, 9, 20]])
-    visible = sprites._reduce(turned, np.array([10, 20, 40]))
+    visible = sprites._reduce(turned, sprites.DSPRITES.periods())
     first, half_turn, quarter_turn = sprites._render(visible, sprites.DSPRITES)
     assert (first == half_turn).all()
     assert (first != quarter_turn).any()
@@ -101,7 +101,7 @@ def test_half_of_the_rotations_of_an_ellipse_look_the_same():
 
 def test_shapes_without_symmetry_look_different_at_every_angle():
     design = sprites.WITHOUT_SYMMETRY
-    for shape in range(len(design.periods)):
+    for shape in range(len(design.shapes)):
         turned = np.array([[shape, 3, rotation, 9, 20] for rotation in range(40)])
         images = sprites._render(turned, design).reshape(40, -1)
         assert len(np.unique(images, axis=0)) == 40
@@ -201,9 +201,9 @@ def test_an_unknown_task_is_told_with_the_known(tmp_path):
 def test_source_batch(size):
     images, labels = render_source_batch(np.random.default_rng(0), 200, size)
     assert (images.shape, images.dtype) == ((200, size, size, 3), np.uint8)
-    assert (labels.shape, labels.dtype) == ((200, 3), np.int64)
+    assert (labels.shape, labels.dtype) == ((200, 4), np.int64)
     assert images.flags['C_CONTIGUOUS']
-    for column, count in enumerate((10, 4, 8)):
+    for column, count in enumerate((10, 4, 8, 8)):
         assert set(labels[:, column]) == set(range(count))
 
 
@@ -242,3 +242,17 @@ def test_angles_turn_counter_clockwise():
     up, left = render_masks(arrow, np.full((2, 2), 24), np.full(2, 20), angles, 48)
     np.testing.assert_allclose(left, np.rot90(up), atol=1e-4)
     assert up[:24].sum() > up[24:].sum()
+
+
+def test_shapes_look_the_same_at_their_visible_angle():
+    shapes = np.arange(len(SHAPES))
+    angles = np.full(len(SHAPES), 5.5)
+    visible = visible_angles(shapes, angles)
+    assert (visible <= angles).all()
+    assert visible[list(SHAPES).index('ring')] == 0
+    drawn, same = (
+        render_masks(shapes, np.full((len(SHAPES), 2), 24), np.full(len(SHAPES), 20), a, 48)
+        for a in (angles, visible)
+    )
+    np.testing.assert_allclose(drawn, same, atol=1e-3)
+    assert (visible_angles(shapes, visible * 0.999) == visible * 0.999).all()

@@ -5,11 +5,12 @@ import colorsys
 import numpy as np
 
 from memba_vision.datasets.mini_vtab.backgrounds import render_backgrounds
-from memba_vision.datasets.mini_vtab.shapes import SHAPES, render_masks
+from memba_vision.datasets.mini_vtab.shapes import SHAPES, render_masks, visible_angles
 
 # Radii as shares of the image side: 7 to 16 pixels of 48.
 SCALES = np.array([7, 9.5, 12.5, 16]) / 48
 HUES = np.array([colorsys.hsv_to_rgb(hue / 8, 1, 1) for hue in range(8)])
+NUM_SECTORS = 8  # equal parts of the full turn that an angle falls into
 NOISE = 0.1  # largest deviation of a pixel by noise; the full intensity is 1
 
 
@@ -24,23 +25,33 @@ def render_source_batch(
         image_size: Height and width in pixels.
 
     Returns:
-        The RGB images, (n, image_size, image_size, 3) uint8, and the labels, (n, 3) int64: shape
-        (a place in ``SHAPES``), scale (in ``SCALES``) and hue (in ``HUES``).
+        The RGB images, (n, image_size, image_size, 3) uint8, and the labels, (n, 4) int64: shape
+        (a place in ``SHAPES``), scale (in ``SCALES``), hue (in ``HUES``) and angle (the eighth of
+        a full turn, counted from what can be seen: a square has a quarter of a turn only).
     """
-    labels = rng.integers(0, (len(SHAPES), len(SCALES), len(HUES)), (batch_size, 3))
+    shapes, scales, hues = rng.integers(
+        0, np.array([[len(SHAPES)], [len(SCALES)], [len(HUES)]]), (3, batch_size)
+    )
+    angles = rng.uniform(0, 2 * np.pi, batch_size)
+    sectors = visible_angles(shapes, angles) * NUM_SECTORS // (2 * np.pi)
     images = render_backgrounds(rng, batch_size, image_size)
-    _paint(images, _place_shapes(rng, labels, image_size), _draw_colors(rng, labels[:, 2]))
+    masks = _place_shapes(rng, shapes, SCALES[scales] * image_size, angles, image_size)
+    _paint(images, masks, _draw_colors(rng, hues))
     images += _draw_noise(rng, images.shape)
-    return _to_bytes(images), labels
+    return _to_bytes(images), np.stack([shapes, scales, hues, sectors.astype(np.int64)], axis=1)
 
 
-def _place_shapes(rng: np.random.Generator, labels: np.ndarray, image_size: int) -> np.ndarray:
+def _place_shapes(
+    rng: np.random.Generator,
+    shapes: np.ndarray,
+    radii: np.ndarray,
+    angles: np.ndarray,
+    image_size: int,
+) -> np.ndarray:
     # Masks (n, size, size) of shapes that lie wholly inside their images.
-    scales = SCALES[labels[:, 1]] * image_size
-    reach = scales[:, None]
-    centers = rng.uniform(reach, image_size - reach, (len(labels), 2))
-    angles = rng.uniform(0, 2 * np.pi, len(labels))
-    return render_masks(labels[:, 0], centers, scales, angles, image_size)
+    reach = radii[:, None]
+    centers = rng.uniform(reach, image_size - reach, (len(shapes), 2))
+    return render_masks(shapes, centers, radii, angles, image_size)
 
 
 def _draw_colors(rng: np.random.Generator, hues: np.ndarray) -> np.ndarray:

@@ -6,7 +6,9 @@ inside. Only its values near the outline are seen, so a bound that is exact ther
 larger of two distances is the intersection of two shapes, the smaller one their union.
 """
 
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -76,19 +78,42 @@ def _box(x: np.ndarray, y: np.ndarray, half_width: float, half_height: float) ->
     return np.maximum(np.abs(x) - half_width, np.abs(y) - half_height)
 
 
+class Shape(NamedTuple):
+    """One shape.
+
+    Attributes:
+        distance: Signed distance to the outline, of x and y in the shape's own frame.
+        folds: In how many positions it looks the same during a full turn.
+    """
+
+    distance: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    folds: float = 1
+
+
 # A shape's id is its place here. The first three are the shapes of dSprites.
-SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    'square': _square,
-    'ellipse': _ellipse,
-    'heart': _heart,
-    'triangle': _triangle,
-    'star': _star,
-    'cross': _cross,
-    'ring': _ring,
-    'crescent': _crescent,
-    'arrow': _arrow,
-    'letter_l': _letter_l,
+SHAPES: dict[str, Shape] = {
+    'square': Shape(_square, folds=4),
+    'ellipse': Shape(_ellipse, folds=2),
+    'heart': Shape(_heart),
+    'triangle': Shape(_triangle, folds=3),
+    'star': Shape(_star, folds=5),
+    'cross': Shape(_cross, folds=4),
+    'ring': Shape(_ring, folds=math.inf),
+    'crescent': Shape(_crescent),
+    'arrow': Shape(_arrow),
+    'letter_l': Shape(_letter_l),
 }
+
+
+def visible_angles(shape_ids: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Return what can be seen of rotations: the smallest angle from 0 that looks the same.
+
+    Args:
+        shape_ids: Places in :data:`SHAPES`, (n,) integer.
+        angles: Counter-clockwise rotation in radians, (n,), not negative.
+    """
+    periods = np.array([2 * np.pi / shape.folds for shape in SHAPES.values()])[shape_ids]
+    return np.mod(angles, periods, out=np.zeros_like(angles), where=periods > 0)
 
 
 def render_masks(
@@ -115,7 +140,7 @@ def render_masks(
     masks = np.empty_like(x)
     for shape_id in np.unique(shape_ids):
         chosen = shape_ids == shape_id
-        masks[chosen] = draw[shape_id](x[chosen], y[chosen])
+        masks[chosen] = draw[shape_id].distance(x[chosen], y[chosen])
     masks *= -np.asarray(scales, np.float32)[:, None, None]
     masks += 0.5  # the outline halves a pixel
     return masks.clip(0, 1, out=masks)

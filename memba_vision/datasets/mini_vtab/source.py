@@ -11,12 +11,12 @@ from torch.utils.data import Dataset
 from memba_vision.datasets.mini_vtab.pretraining import render_source_batch
 from memba_vision.registry import DATASETS
 
-FACTORS = ('shape', 'scale', 'hue')
+FACTORS = ('shape', 'scale', 'hue', 'angle')
 
 
 @DATASETS.register_module()
 class SourceShapes(Dataset):
-    """Fresh renders of coloured shapes, a batch per item, three labels per image.
+    """Fresh renders of coloured shapes, a batch per item, four labels per image.
 
     The batch at an index depends on ``seed`` and the index alone, so any number of workers and
     an interrupted run draw the same images. Load it with ``batch_size=1`` and

@@ -20,16 +20,20 @@ class Design(NamedTuple):
     """What the sprites of a task look like.
 
     Attributes:
-        periods: The shapes, and after how many of the 40 rotations each looks the same again.
+        shapes: Three names.
         radii: The smallest and the largest, in pixels.
     """
 
-    periods: dict[str, int]
+    shapes: tuple[str, ...]
     radii: tuple[float, float]
 
+    def periods(self) -> np.ndarray:
+        """After how many of the 40 rotations each shape looks the same again."""
+        return np.array([NUM_VALUES['rotation'] // SHAPES[name].folds for name in self.shapes])
 
-DSPRITES = Design({'square': 10, 'ellipse': 20, 'heart': 40}, radii=(5, 10))
-WITHOUT_SYMMETRY = Design({'heart': 40, 'arrow': 40, 'letter_l': 40}, radii=(9, 14))
+
+DSPRITES = Design(('square', 'ellipse', 'heart'), radii=(5, 10))
+WITHOUT_SYMMETRY = Design(('heart', 'arrow', 'letter_l'), radii=(9, 14))
 
 
 def make_sprites_location(seed: int = 1) -> dict[str, Split]:
@@ -67,8 +71,7 @@ def _make_splits(task: str, design: Design, labelled_factor: int, seed: int) -> 
     rng = np.random.default_rng(seed)
     sizes = split_sizes(MINI_TASKS[task])
     labels = np.concatenate([_draw_labels(rng, size) for size in sizes.values()])
-    periods = np.array(list(design.periods.values()))
-    visible = _draw_distinct(rng, labels, labelled_factor, periods)
+    visible = _draw_distinct(rng, labels, labelled_factor, design.periods())
     return cut(_render(visible, design), labels, sizes)
 
 
@@ -111,7 +114,7 @@ def _find_repeats(visible: np.ndarray) -> np.ndarray:
 def _render(visible: np.ndarray, design: Design) -> np.ndarray:
     # Drawn from what is visible, or rounding would tell a square from the same one turned.
     shape, scale, rotation, x, y = visible.T
-    ids = np.array([list(SHAPES).index(name) for name in design.periods])
+    ids = np.array([list(SHAPES).index(name) for name in design.shapes])
     radii = np.linspace(*design.radii, NUM_VALUES['scale'])
     margin = design.radii[1] + 0.5  # keeps the largest inside
     places = np.linspace(margin, IMAGE_SIZE - margin, NUM_VALUES['x'])
