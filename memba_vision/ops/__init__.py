@@ -1,7 +1,16 @@
 """Pure tensor functions: no modules, no registries, no state."""
 
 from memba_vision.ops.causal_conv1d import causal_conv1d
+from memba_vision.ops.gated_merge import gated_merge
 from memba_vision.ops.leaky_integrate import check_membrane, leaky_integrate
+from memba_vision.ops.linear import linear
 from memba_vision.ops.selective_scan import selective_scan
 
-__all__ = ['causal_conv1d', 'check_membrane', 'leaky_integrate', 'selective_scan']
+__all__ = [
+    'causal_conv1d',
+    'check_membrane',
+    'gated_merge',
+    'leaky_integrate',
+    'linear',
+    'selective_scan',
+]

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.linear import Linear
 from memba_vision.models.peft.adapter import Adapter, find_targets, replace_module
 from memba_vision.registry import ADAPTERS
 
 
 class LoRALinear(nn.Module):
-    """``y = W h + b + scale * up(dropout(down(h)))``, with ``up`` zero at the start.
+    """``y = W h + b + up(scale * dropout(down(h)))``, with ``up`` zero at the start.
 
     Args:
         base_layer: the frozen projection, in_features to out_features.
@@ -28,15 +29,15 @@ class LoRALinear(nn.Module):
         like = dict(device=base_layer.weight.device, dtype=base_layer.weight.dtype)
         self.base_layer = base_layer
         self.scale = scale
-        self.down = nn.Linear(base_layer.in_features, rank, bias=False, **like)
+        self.down = Linear(base_layer.in_features, rank, bias=False, **like)
         self.dropout = nn.Dropout(drop_rate)
-        self.up = nn.Linear(rank, base_layer.out_features, bias=False, **like)
+        self.up = Linear(rank, base_layer.out_features, bias=False, **like)
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
         nn.init.zeros_(self.up.weight)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., in_features) to (..., out_features)."""
-        return self.base_layer(hidden) + self.scale * self.up(self.dropout(self.down(hidden)))
+        return self.base_layer(hidden) + self.up(self.scale * self.dropout(self.down(hidden)))
 
 
 @ADAPTERS.register_module()

@@ -2,9 +2,11 @@
 
 import torch
 
-# Channels side by side in a tile, the SIMD axis, and positions from one kept state to the next.
-WIDTH = 64
+# Channels side by side in a tile, the SIMD axis; positions from one kept state to the next; and
+# state dimensions that are worked on at once, held in registers.
+WIDTH = 32
 STEPS = 16
+GROUP = 4
 
 
 def is_channel_last(tensor: torch.Tensor) -> bool:
@@ -24,4 +26,9 @@ def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool) -> torch.Tensor:
     """Memory for the state at the start of each tile; (batch, blocks, tiles, state, WIDTH)."""
     batch, dim, length = u.shape
     tiles = -(-length // STEPS) if keep else 0
-    return u.new_empty(batch, -(-dim // WIDTH), tiles, A.shape[1], WIDTH)
+    return u.new_empty(batch, -(-dim // WIDTH), tiles, whole_groups(A.shape[1]), WIDTH)
+
+
+def whole_groups(state: int) -> int:
+    """``state`` dimensions filled up to a multiple of ``GROUP``."""
+    return -(-state // GROUP) * GROUP
