@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-MAX_ROUNDS = 32
+MAX_ROUNDS = 33
+MIN_ROUNDS = 3
 #: Seconds that one measurement lasts at the least; a shorter call is repeated within it.
 SHORTEST = 0.01
 
@@ -68,18 +69,21 @@ def measure(
 
     Each round calls all contestants in turn, in an order of its own. The first round tells how
     many there can be, and in how many of them the slow ones take part: in every second, fourth, …
-    so that what a slow one shares with another is not left to chance. All take part in the first.
+    so that what a slow one shares with another is not left to chance. All take part in the first,
+    and in ``MIN_ROUNDS`` at the least.
 
     Args:
         calls: what to time, by name; each has been called before.
-        seconds: how long the rounds may take, shared by the contestants. The first round runs in
-            any case.
+        seconds: how long the rounds may take, shared by the contestants; ``MIN_ROUNDS`` are run
+            even if it takes longer.
         max_rounds: the most rounds there can be.
         clock: seconds as they pass; on a device that works on by itself, it waits for that.
 
     Returns:
         For each contestant the seconds of one call, by the number of the round.
     """
+    if not calls:
+        return {}
     rounds = {name: {} for name in calls}
     order, generator = list(calls), random.Random(0)
     generator.shuffle(order)
@@ -106,11 +110,14 @@ def _plan(
     What the fast ones leave of their shares goes to the slower ones. Costs that differ little get
     the same power, or few of their rounds would be shared.
     """
-    count = max(1, min(max_rounds, int(seconds / len(costs) / min(costs.values()))))
+    count = int(seconds / len(costs) / min(costs.values()))
+    count = max(MIN_ROUNDS, min(max_rounds, count))
+    rarest = int(math.log2((count - 1) / (MIN_ROUNDS - 1)))
     every, left = {}, seconds
     for number, name in enumerate(sorted(costs, key=costs.get)):
         share = max(left, 0.01 * seconds) / (len(costs) - number)
-        every[name] = 2 ** max(0, round(math.log2(costs[name] * count / share)))
+        power = round(math.log2(costs[name] * count / share))
+        every[name] = 2 ** max(0, min(power, rarest))
         left -= costs[name] * count / every[name]
     return count, every
 

@@ -1,6 +1,7 @@
 """Part 'growth': time and memory as images and batches grow."""
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -15,8 +16,8 @@ from memba_vision.benchmarks.table import Section, measurements, megabytes, thre
 
 MAX_ROUNDS = 8
 #: A group has four times the tokens of the one before; a step may then take as much longer, and
-#: each member of a group is built, called twice and weighed.
-GROWTH, CALLS = 4, 3
+#: each member of a group is called first, in three rounds, and to be weighed.
+GROWTH, CALLS = 4, 5
 COLUMNS = ('image', 'batch', 'tokens', 'ms', 'tokens/s', 'time per token', 'peak MB', 'repeats')
 ABOUT = (
     'A training step (forward pass, cross-entropy, backward pass, AdamW) of {method}, rank '
@@ -50,15 +51,20 @@ def sections(setting: Setting) -> Iterator[Section]:
 
 def _section(setting: Setting, dtype: torch.dtype, seconds: float) -> Section:
     ends = time.perf_counter() + seconds
-    rows, notes, figures = [], [], {}
-    obstacle, last = None, None
-    for group in load_groups(setting.sizes):
+    rows, notes, figures, last = [], [], {}, None
+    groups = load_groups(setting.sizes)
+    # One image of the largest size is what this part is about: it is waited for.
+    largest = (setting.sizes.growing_images[-1], 1)
+    waited_for = next(number for number, group in enumerate(groups) if largest in group)
+    for number, group in enumerate(groups):
         left = ends - time.perf_counter()
-        obstacle = obstacle or _obstacle(last, group, left, setting.device)
+        limit = math.inf if number <= waited_for else left
+        obstacle = _obstacle(last, group, limit, setting.device)
         if obstacle:
-            notes += [f'left out for want of {obstacle}: {_label(load)}' for load in group]
-            continue
-        last = _measure(group, setting, dtype, left / 2)
+            loads = '; '.join(_label(load) for group in groups[number:] for load in group)
+            notes.append(f'left out for want of {obstacle}: {loads}')
+            break
+        last = _measure(group, setting, dtype, left / 4)
         rows += _rows(group, last)
         notes += [f'not measured: {name}: {reason}' for name, reason in last.absent.items()]
         figures.update(measurements(last))
@@ -74,18 +80,18 @@ def _name(dtype: torch.dtype) -> str:
 def _obstacle(
     last: Contest | None, group: list[Load], seconds: float, device: torch.device
 ) -> str | None:
-    """Why a group is left out, judging by the group before it."""
+    """Why this group and all after it are left out, judging by the one before."""
     if last is None:
         return None
     if not last.timings:
         return 'memory'
-    slowest = max(timing.median() for timing in last.timings.values())
-    if slowest * GROWTH * CALLS * len(group) > seconds:
-        return 'time (see --seconds)'
     available = available_memory(device)
     peak = max(last.memory.values(), default=0)
     if available is not None and peak * GROWTH > available:
         return 'memory'
+    slowest = max(timing.median() for timing in last.timings.values())
+    if slowest * GROWTH * CALLS * len(group) > seconds:
+        return 'time (see --seconds)'
     return None
 
 
