@@ -102,9 +102,13 @@ def test_time_that_was_given_is_kept(costs):
     assert machine.now <= 1.5 * seconds + timing.MIN_ROUNDS * sum(costs)
 
 
-def test_three_rounds_of_each_even_where_there_is_no_time():
-    timings = FakeMachine().measure({'a': 5.0, 'b': 7.0}, seconds=0.1)
+@pytest.mark.parametrize('seconds', [0.1, 0, -3])
+def test_three_rounds_of_each_even_where_there_is_no_time(seconds):
+    timings = FakeMachine().measure({'a': 5.0, 'b': 7.0}, seconds)
     assert [list(timing.rounds) for timing in timings.values()] == [[0, 1, 2]] * 2
+
+
+def test_three_rounds_of_the_slowest():
     timings = FakeMachine().measure({'fast': 0.01, 'slow': 1000.0}, seconds=1)
     assert list(timings['slow'].rounds) == [0, 16, 32]
 

@@ -110,6 +110,7 @@ def _plan(
     What the fast ones leave of their shares goes to the slower ones. Costs that differ little get
     the same power, or few of their rounds would be shared.
     """
+    seconds = max(seconds, SHORTEST)
     count = int(seconds / len(costs) / min(costs.values()))
     count = max(MIN_ROUNDS, min(max_rounds, count))
     rarest = int(math.log2((count - 1) / (MIN_ROUNDS - 1)))
