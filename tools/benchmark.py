@@ -39,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
         '--seconds',
         type=float,
         default=60,
-        help='how long the measurements of a part may take, beside first calls (60)',
+        help='about how long to measure each part (60); slow peers get three repeats in any case',
     )
     parser.add_argument(
         '--depth', type=int, help='blocks in membrane and growth: 6 by default, on a GPU 24'

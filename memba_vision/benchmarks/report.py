@@ -13,12 +13,14 @@ from memba_vision.errors import UserError
 
 
 def check_request(parts: Sequence[str], out: str | None) -> None:
-    """Raise a UserError where a part is unknown, or the report cannot have such a name."""
+    """Raise a UserError where a part is unknown, or the report cannot be written there."""
     for name in parts:
         if name not in PARTS:
             raise UserError(f'unknown part {name!r}; known are {", ".join(PARTS)}')
     if out and Path(out).suffix not in ('.md', '.json'):
         raise UserError(f'--out {out}: the name must end in .md or .json')
+    if out and not Path(out).parent.is_dir():
+        raise UserError(f'--out {out}: there is no folder {Path(out).parent}; make it first')
 
 
 def run_parts(parts: Sequence[str], setting: Setting) -> Iterator[Section]:
