@@ -35,6 +35,7 @@ setup(
         'scikit-learn',
     ],
     extras_require={
+        'benchmark': ['mambapy', 'transformers'],
         'cuda': ['mamba-ssm', 'causal-conv1d'],
         'test': ['pytest', 'hypothesis', 'ruff'],
     },

@@ -43,6 +43,7 @@ ALLOWED = {
     'datasets': {'errors', 'discovery', 'registry'},
     'engine': {'errors', 'discovery', 'registry', 'weights'},
     'apis': {'errors', 'registry', 'weights', 'datasets', 'engine', 'models'},
+    'benchmarks': {'errors', 'registry', 'ops', 'models'},
     '__init__': {'errors', 'registry', 'datasets', 'engine', 'models'},
 }
 
