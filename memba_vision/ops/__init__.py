@@ -1,5 +1,6 @@
 """Pure tensor functions: no modules, no registries, no state."""
 
+from memba_vision.ops.bidirectional_membrane import bidirectional_membrane
 from memba_vision.ops.causal_conv1d import causal_conv1d
 from memba_vision.ops.gated_merge import gated_merge
 from memba_vision.ops.leaky_integrate import check_membrane, leaky_integrate
@@ -7,6 +8,7 @@ from memba_vision.ops.linear import linear
 from memba_vision.ops.selective_scan import selective_scan
 
 __all__ = [
+    'bidirectional_membrane',
     'causal_conv1d',
     'check_membrane',
     'gated_merge',

@@ -10,8 +10,8 @@ from memba_vision.ops import causal_conv1d, leaky_integrate, selective_scan
 from memba_vision.ops.backends import BackendTable
 from memba_vision.ops.causal_conv1d import BACKENDS as CONVOLUTIONS
 from memba_vision.ops.leaky_integrate import BACKENDS as MEMBRANES
+from memba_vision.ops.numba_kernels import layout
 from memba_vision.ops.selective_scan import BACKENDS as SCANS
-from memba_vision.ops.selective_scan import numba_cpu
 
 TABLES = [SCANS, CONVOLUTIONS, MEMBRANES]
 SEQUENCE = torch.zeros(1, 2, 3)
@@ -99,7 +99,7 @@ def test_cuda_kernels_refuse_a_cpu(table, name):
 
 
 def test_without_numba_the_torch_scan_runs(monkeypatch):
-    monkeypatch.setattr(numba_cpu, 'HAS_NUMBA', False)
+    monkeypatch.setattr(layout, 'HAS_NUMBA', False)
     tensor = torch.zeros(1, 1, 1)
     assert SCANS.select(None, tensor).name == 'torch'
     with pytest.raises(UserError, match='numba is not installed; pip install numba'):

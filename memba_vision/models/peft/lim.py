@@ -10,7 +10,7 @@ from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.peft.adapter import Adapter
 from memba_vision.models.peft.lora import LoRALinear
-from memba_vision.ops import check_membrane, gated_merge, leaky_integrate
+from memba_vision.ops import bidirectional_membrane, check_membrane, gated_merge
 from memba_vision.registry import ADAPTERS
 
 
@@ -32,9 +32,7 @@ class Membrane(nn.Module):
         self.threshold = threshold
         self.cross_layer = cross_layer
 
-    def forward(
-        self, current: torch.Tensor, state: GateState
-    ) -> tuple[torch.Tensor, GateState]:
+    def forward(self, current: torch.Tensor, state: GateState) -> tuple[torch.Tensor, GateState]:
         """Integrate (batch, length, dim) from both ends.
 
         Returns:
@@ -42,17 +40,14 @@ class Membrane(nn.Module):
             in image order, and the state for the next block: the mean potentials of both
             directions in scan order, (2 * batch, dim, chunk) float32.
         """
-        sequence = current.transpose(1, 2)
-        potential, mean = leaky_integrate(
-            torch.cat([sequence, sequence.flip(-1)]),
+        potentials, mean = bidirectional_membrane(
+            current,
             state[0] if state is not None and self.cross_layer else None,
             num_chunks=self.num_chunks,
             leak=self.leak,
             threshold=self.threshold,
         )
-        forward, backward = potential.chunk(2)
-        next_state = (mean,) if self.cross_layer else None
-        return torch.stack([forward, backward.flip(-1)]).transpose(2, 3), next_state
+        return potentials, (mean,) if self.cross_layer else None
 
     def extra_repr(self) -> str:
         """Show the settings when the model is printed."""
@@ -110,7 +105,8 @@ class LowRankMembraneGate(nn.Module):
     ) -> tuple[torch.Tensor, GateState]:
         """See :mod:`memba_vision.models.modules.gates`.
 
-        ``gate_input`` is ``W_z h``, (batch, length, d_inner), and ``down h``, (batch, length, rank).
+        ``gate_input`` is ``W_z h``, (batch, length, d_inner), with ``down h``, (batch, length,
+        rank).
         """
         base, low_rank = gate_input
         potentials, state = self.membrane(low_rank, state)

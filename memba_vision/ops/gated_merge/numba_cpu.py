@@ -6,18 +6,10 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.gate`.
 import torch
 
 from memba_vision.ops.gated_merge.table import BACKENDS
-from memba_vision.ops.numba_kernels.layout import WIDTH
-from memba_vision.ops.selective_scan import numba_cpu
+from memba_vision.ops.numba_kernels.layout import empty_rows_like, row_obstacle
 
 
-def obstacle(forward_scan: torch.Tensor) -> str | None:
-    """Why numba's kernels cannot run on tensors like this one, or None where they can."""
-    if forward_scan.shape[-1] < WIDTH:
-        return f'it takes {WIDTH} channels or more and there are {forward_scan.shape[-1]}'
-    return numba_cpu.obstacle(forward_scan)
-
-
-@BACKENDS.register('numba', priority=20, obstacle=obstacle)
+@BACKENDS.register('numba', priority=20, obstacle=row_obstacle)
 def gated_merge_numba(
     forward_scan: torch.Tensor,
     backward_scan: torch.Tensor,
@@ -40,7 +32,7 @@ def _shared(
     from memba_vision.ops.numba_kernels import gate as kernels
     from memba_vision.ops.numba_kernels.threads import run
 
-    out = _empty_like(gate)
+    out = empty_rows_like(gate)
     run(kernels.shared, _count(gate), *map(_rows, (out, forward_scan, backward_scan, gate)))
     return out
 
@@ -56,7 +48,7 @@ def _shared_backward(
     from memba_vision.ops.numba_kernels import gate as kernels
     from memba_vision.ops.numba_kernels.threads import run
 
-    grads = _empty_like(gate), _empty_like(gate)
+    grads = empty_rows_like(gate), empty_rows_like(gate)
     tensors = (*grads, grad_out, forward_scan, backward_scan, gate)
     run(kernels.shared_backward, _count(gate), *map(_rows, tensors))
     return grads
@@ -72,7 +64,7 @@ def _separate(
     from memba_vision.ops.numba_kernels import gate as kernels
     from memba_vision.ops.numba_kernels.threads import run
 
-    out = _empty_like(gate)
+    out = empty_rows_like(gate)
     tensors = (out, forward_scan, backward_scan, gate, *updates)
     run(kernels.separate, _count(gate), *map(_rows, tensors))
     return out
@@ -90,7 +82,7 @@ def _separate_backward(
     from memba_vision.ops.numba_kernels import gate as kernels
     from memba_vision.ops.numba_kernels.threads import run
 
-    grads = tuple(_empty_like(gate) for _ in range(3))
+    grads = tuple(empty_rows_like(gate) for _ in range(3))
     grad_updates = gate.new_empty(2, *gate.shape)
     inputs = (grad_out, forward_scan, backward_scan, gate, *updates)
     run(kernels.separate_backward, _count(gate), *map(_rows, (*grads, *grad_updates, *inputs)))
@@ -99,27 +91,23 @@ def _separate_backward(
 
 @_shared.register_fake
 def _(forward_scan, backward_scan, gate):
-    return _empty_like(gate)
+    return empty_rows_like(gate)
 
 
 @_shared_backward.register_fake
 def _(grad_out, forward_scan, backward_scan, gate):
-    return _empty_like(gate), _empty_like(gate)
+    return empty_rows_like(gate), empty_rows_like(gate)
 
 
 @_separate.register_fake
 def _(forward_scan, backward_scan, gate, updates):
-    return _empty_like(gate)
+    return empty_rows_like(gate)
 
 
 @_separate_backward.register_fake
 def _(grad_out, forward_scan, backward_scan, gate, updates):
-    grads = tuple(_empty_like(gate) for _ in range(3))
+    grads = tuple(empty_rows_like(gate) for _ in range(3))
     return *grads, gate.new_empty(2, *gate.shape)
-
-
-def _empty_like(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.new_empty(tensor.shape)
 
 
 def _count(tensor: torch.Tensor) -> int:

@@ -166,6 +166,18 @@ def _exp2_float64(context, builder, signature, args):
 
 
 @intrinsic
+def drop_above(typing_context, test, threshold, row):
+    """``row``, but 0 in the lanes where ``test`` is above ``threshold``, a number."""
+
+    def generate(context, builder, signature, args):
+        test, threshold, row = args
+        above = builder.fcmp_ordered('>', test, _spread(builder, threshold))
+        return builder.select(above, ir.Constant(row.type, [0.0] * WIDTH), row)
+
+    return row(test, test.dtype, row), generate
+
+
+@intrinsic
 def sums(typing_context, a, b, c, d):
     """The sums over the lanes of four rows, in a fixed order."""
     signature = types.UniTuple(a.dtype, 4)(a, b, c, d)
