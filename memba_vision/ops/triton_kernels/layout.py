@@ -1,4 +1,4 @@
-"""Sizes of the selective scan's work tensors; known without Triton."""
+"""Sizes and layouts of what the kernels write; known without Triton."""
 
 import torch
 
@@ -15,3 +15,15 @@ def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool) -> torch.Tensor:
     batch, dim, length = u.shape
     chunks = -(-length // CHUNK) if keep else 0
     return u.new_empty(batch, chunks, A.shape[1], dim, dtype=torch.float32)
+
+
+def empty_mean(x: torch.Tensor, num_chunks: int, directions: int = 1) -> torch.Tensor:
+    """Memory for the mean potentials, channel-last where ``x`` is.
+
+    (directions * batch, dim, chunk) float32.
+    """
+    batch, dim, length = x.shape
+    rows, chunk = directions * batch, -(-length // num_chunks)
+    if x.stride(1) == 1:
+        return x.new_empty(rows, chunk, dim, dtype=torch.float32).transpose(1, 2)
+    return x.new_empty(rows, dim, chunk, dtype=torch.float32)
