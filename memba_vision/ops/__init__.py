@@ -2,6 +2,13 @@
 
 from memba_vision.ops.causal_conv1d import causal_conv1d
 from memba_vision.ops.leaky_integrate import check_membrane, leaky_integrate
+from memba_vision.ops.membrane_gate import membrane_gate
 from memba_vision.ops.selective_scan import selective_scan
 
-__all__ = ['causal_conv1d', 'check_membrane', 'leaky_integrate', 'selective_scan']
+__all__ = [
+    'causal_conv1d',
+    'check_membrane',
+    'leaky_integrate',
+    'membrane_gate',
+    'selective_scan',
+]

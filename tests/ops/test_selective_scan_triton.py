@@ -1,5 +1,7 @@
 """The triton backend against the plain loop: on a GPU, or on the CPU by Triton's interpreter."""
 
+import importlib
+
 import pytest
 import torch
 from scan_cases import (
@@ -16,7 +18,8 @@ from memba_vision.ops import selective_scan
 from memba_vision.ops.selective_scan import BACKENDS
 from memba_vision.ops.triton_kernels import presence
 
-pytest.importorskip('triton')
+if presence.MISSING:
+    pytest.skip(presence.MISSING, allow_module_level=True)
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 # batch, dim, length, state: below, at and beside the sizes of blocks, chunks and groups
@@ -210,10 +213,13 @@ def test_says_what_is_in_its_way(monkeypatch):
     monkeypatch.setattr(presence, 'INTERPRETED', False)
     with pytest.raises(UserError, match='needs tensors on a CUDA device, these are on cpu'):
         BACKENDS.select('triton', torch.zeros(1))
-    monkeypatch.setattr(presence, 'HAS_TRITON', False)
-    monkeypatch.setattr(presence, 'INTERPRETED', True)
-    with pytest.raises(UserError, match='triton is not installed'):
-        BACKENDS.select('triton', torch.zeros(1))
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    assert 'triton is not installed' in presence._missing()
+
+
+def test_says_which_triton_it_needs(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, 'version', lambda name: '3.2.0')
+    assert 'need Triton 3.3 (torch 2.7) or newer, this is Triton 3.2.0' in presence._missing()
 
 
 @pytest.mark.skipif(DEVICE == 'cuda', reason='on a GPU nothing is interpreted')

@@ -9,7 +9,7 @@ from memba_vision.models.modules.gates import GateState, SiLUGate
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.peft.adapter import Adapter
 from memba_vision.models.peft.lora import LoRALinear
-from memba_vision.ops import check_membrane, leaky_integrate
+from memba_vision.ops import check_membrane, leaky_integrate, membrane_gate
 from memba_vision.registry import ADAPTERS
 
 
@@ -43,15 +43,23 @@ class Membrane(nn.Module):
         """
         sequence = current.transpose(1, 2)
         potential, mean = leaky_integrate(
-            torch.cat([sequence, sequence.flip(-1)]),
-            state[0] if state is not None and self.cross_layer else None,
-            num_chunks=self.num_chunks,
-            leak=self.leak,
-            threshold=self.threshold,
+            torch.cat([sequence, sequence.flip(-1)]), self.initial(state), **self.settings()
         )
         forward, backward = potential.chunk(2)
-        next_state = (mean,) if self.cross_layer else None
-        return forward.transpose(1, 2), backward.flip(-1).transpose(1, 2), next_state
+        forward, backward = forward.transpose(1, 2), backward.flip(-1).transpose(1, 2)
+        return forward, backward, self.next_state(mean)
+
+    def settings(self) -> dict[str, int | float]:
+        """What the ops take by name."""
+        return dict(num_chunks=self.num_chunks, leak=self.leak, threshold=self.threshold)
+
+    def initial(self, state: GateState) -> torch.Tensor | None:
+        """The potentials to start from, given the state that the block before handed on."""
+        return state[0] if state is not None and self.cross_layer else None
+
+    def next_state(self, mean: torch.Tensor) -> GateState:
+        """The state for the next block."""
+        return (mean,) if self.cross_layer else None
 
     def extra_repr(self) -> str:
         """Show the settings when the model is printed."""
@@ -76,9 +84,14 @@ class MembraneGate(nn.Module):
         state: GateState = None,
     ) -> tuple[torch.Tensor, GateState]:
         """See :mod:`memba_vision.models.modules.gates`; ``gate_input`` is ``z``."""
-        forward, backward, state = self.membrane(gate_input, state)
-        merged = forward_scan * F.silu(forward) + backward_scan * F.silu(backward)
-        return merged / 2, state
+        merged, mean = membrane_gate(
+            gate_input.transpose(1, 2),
+            forward_scan.transpose(1, 2),
+            backward_scan.transpose(1, 2),
+            self.membrane.initial(state),
+            **self.membrane.settings(),
+        )
+        return merged.transpose(1, 2), self.membrane.next_state(mean)
 
 
 class LowRankMembraneGate(nn.Module):

@@ -129,6 +129,7 @@ def _save(ctx, inputs, output) -> None:
     *tensors, delta_softplus, reverse, _ = inputs
     ctx.save_for_backward(output[1], *tensors)
     ctx.flags = delta_softplus, reverse
+    ctx.set_materialize_grads(False)  # there is none of the states
 
 
 def _differentiate(ctx, grad_out, grad_states):

@@ -15,6 +15,7 @@ from memba_vision.ops.triton_kernels.scan_steps import (
     load_decay_rate,
     load_row,
     load_weight,
+    within,
 )
 
 #: Positions of a group; :func:`backward` is written out for this many. More of them would need
@@ -53,7 +54,7 @@ def _store_sums(rows, t, block, length, STATE: tl.constexpr, REVERSE: tl.constex
     """Write the sums of (state, channels) over the channels to the row of step ``t``."""
     position = length - 1 - t if REVERSE else t
     row = row_of_lane(block.shape[0])
-    mask = tl.where(t < length, row < STATE, False)
+    mask = within(t, length, row < STATE)
     tl.store(rows + position * STATE + row, sum_channels(block), mask=mask)
 
 
@@ -61,7 +62,7 @@ def _store_sums(rows, t, block, length, STATE: tl.constexpr, REVERSE: tl.constex
 def _store_row(rows, t, stride, values, length, mask, REVERSE: tl.constexpr):
     """Write the values of step ``t`` of the scan."""
     position = length - 1 - t if REVERSE else t
-    mask = tl.where(t < length, mask, False)
+    mask = within(t, length, mask)
     tl.store(rows + position * stride, values.to(rows.dtype.element_ty), mask=mask)
 
 

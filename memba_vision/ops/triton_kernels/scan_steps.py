@@ -30,11 +30,16 @@ def load_weight(weight, d, mask):
 
 
 @triton.jit
+def within(t, length, mask):
+    """``mask`` at the steps of the scan, False past its end."""
+    return mask & (tl.full(mask.shape, t, tl.int32) < length)
+
+
+@triton.jit
 def load_row(rows, t, stride, length, mask, REVERSE: tl.constexpr):
     """Values at step ``t`` of the scan; zeros past its end."""
     position = length - 1 - t if REVERSE else t
-    mask = tl.where(t < length, mask, False)
-    return tl.load(rows + position * stride, mask=mask, other=0.0)
+    return tl.load(rows + position * stride, mask=within(t, length, mask), other=0.0)
 
 
 @triton.jit
