@@ -2,7 +2,7 @@
 
 import torch
 
-# Channels of a program: one per lane of a warp.
+# Channels of a program: one per lane of a warp, as in `channels.py`.
 BLOCK = 32
 # States of a channel that a thread holds; where there are more, more warps share a channel.
 STATES_PER_WARP = 16

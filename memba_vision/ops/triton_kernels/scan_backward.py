@@ -18,8 +18,8 @@ from memba_vision.ops.triton_kernels.scan_steps import (
     within,
 )
 
-#: Positions of a group; :func:`backward` is written out for this many. More of them would need
-#: more registers than a thread has beside two others.
+#: Positions of a group; :func:`backward` is written out for this many. The states of more would
+#: not fit into the registers.
 GROUP = tl.constexpr(2)
 
 
@@ -35,9 +35,9 @@ def _retreat(carry, decayed, dy, u_now, raw, step, a, b, c, SOFTPLUS: tl.constex
     """Take ``carry``, the gradient of the state after a step, back over the step.
 
     Returns:
-        The gradient of the state before it, then those of ``B * u * step``, all (state, channels),
-        summed by the caller, of its exponent ``step * A``, of ``u`` (the skip's share apart), and
-        of the step size before its activation.
+        The gradient of the state before it; the share of each channel in the gradient of B; the
+        gradient of the exponent ``step * A``, all three (state, channels); and per channel those
+        of ``u``, without the skip's share, and of the step size before its activation.
     """
     grad_h = carry + dy[None, :] * c.to(tl.float32)[:, None]
     grad_input = tl.sum(grad_h * b.to(tl.float32)[:, None], axis=0)
