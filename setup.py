@@ -37,6 +37,7 @@ setup(
     extras_require={
         'benchmark': ['mambapy', 'transformers'],
         'cuda': ['mamba-ssm', 'causal-conv1d'],
-        'test': ['pytest', 'hypothesis', 'ruff'],
+        # torch's CUDA builds bring Triton along; its kernels are tested without a GPU too.
+        'test': ['pytest', 'hypothesis', 'ruff', 'triton; platform_system == "Linux"'],
     },
 )

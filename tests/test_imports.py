@@ -73,6 +73,8 @@ def test_ops_need_torch_alone(file):
     others = packages - sys.stdlib_module_names - {'torch', 'memba_vision'}
     if file.startswith('ops/numba_kernels/'):
         others -= {'numba', 'llvmlite', 'numpy'}
+    if file.startswith('ops/triton_kernels/'):
+        others -= {'triton'}
     assert others <= optional.get(file, set())
 
 
@@ -86,7 +88,7 @@ CODE = """
 import json, pathlib, sys
 import memba_vision
 from mmpretrain.registry import DATASETS, MODELS
-heavy = ['mmpretrain.models', 'mmpretrain.datasets', 'numba', 'timm', 'sklearn', 'scipy']
+heavy = ['mmpretrain.models', 'mmpretrain.datasets', 'numba', 'triton', 'timm', 'sklearn', 'scipy']
 found = {
     'heavy': [name for name in heavy if name in sys.modules],
     'models': sorted({'Vim', 'PEFTModel', 'MembaModel'} & MODELS.module_dict.keys()),

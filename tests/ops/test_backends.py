@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from memba_vision.errors import UserError
-from memba_vision.ops import causal_conv1d, leaky_integrate, selective_scan
+from memba_vision.ops import causal_conv1d, leaky_integrate, membrane_gate, selective_scan
 from memba_vision.ops.backends import BackendTable
 from memba_vision.ops.causal_conv1d import BACKENDS as CONVOLUTIONS
 from memba_vision.ops.leaky_integrate import BACKENDS as MEMBRANES
+from memba_vision.ops.membrane_gate import BACKENDS as GATES
 from memba_vision.ops.numba_kernels import layout
 from memba_vision.ops.selective_scan import BACKENDS as SCANS
 
-TABLES = [SCANS, CONVOLUTIONS, MEMBRANES]
+TABLES = [SCANS, CONVOLUTIONS, MEMBRANES, GATES]
 SEQUENCE = torch.zeros(1, 2, 3)
 CALLS = {
     'selective_scan': lambda **options: selective_scan(
@@ -21,6 +22,7 @@ CALLS = {
     ),
     'causal_conv1d': lambda **options: causal_conv1d(SEQUENCE, torch.zeros(2, 4), **options),
     'leaky_integrate': lambda **options: leaky_integrate(SEQUENCE, **options),
+    'membrane_gate': lambda **options: membrane_gate(SEQUENCE, SEQUENCE, SEQUENCE, **options),
 }
 
 

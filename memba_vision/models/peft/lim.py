@@ -1,7 +1,6 @@
 """LIM, the leaky-integrate membrane on the gate of both scan directions (Memba, ICLR 2026)."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from memba_vision.errors import UserError
@@ -10,7 +9,12 @@ from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.peft.adapter import Adapter
 from memba_vision.models.peft.lora import LoRALinear
-from memba_vision.ops import bidirectional_membrane, check_membrane, gated_merge
+from memba_vision.ops import (
+    bidirectional_membrane,
+    check_membrane,
+    gated_merge,
+    membrane_gate,
+)
 from memba_vision.registry import ADAPTERS
 
 
@@ -40,14 +44,20 @@ class Membrane(nn.Module):
             in image order, and the state for the next block: the mean potentials of both
             directions in scan order, (2 * batch, dim, chunk) float32.
         """
-        potentials, mean = bidirectional_membrane(
-            current,
-            state[0] if state is not None and self.cross_layer else None,
-            num_chunks=self.num_chunks,
-            leak=self.leak,
-            threshold=self.threshold,
-        )
-        return potentials, (mean,) if self.cross_layer else None
+        potentials, mean = bidirectional_membrane(current, self.initial(state), **self.settings())
+        return potentials, self.next_state(mean)
+
+    def settings(self) -> dict[str, int | float]:
+        """What the ops take by name."""
+        return dict(num_chunks=self.num_chunks, leak=self.leak, threshold=self.threshold)
+
+    def initial(self, state: GateState) -> torch.Tensor | None:
+        """The potentials to start from, given the state that the block before handed on."""
+        return state[0] if state is not None and self.cross_layer else None
+
+    def next_state(self, mean: torch.Tensor) -> GateState:
+        """The state for the next block."""
+        return (mean,) if self.cross_layer else None
 
     def extra_repr(self) -> str:
         """Show the settings when the model is printed."""
@@ -72,9 +82,14 @@ class MembraneGate(nn.Module):
         state: GateState = None,
     ) -> tuple[torch.Tensor, GateState]:
         """See :mod:`memba_vision.models.modules.gates`; ``gate_input`` is ``z``."""
-        potentials, state = self.membrane(gate_input, state)
-        forward, backward = F.silu(potentials).unbind()
-        return (forward_scan * forward + backward_scan * backward) / 2, state
+        merged, mean = membrane_gate(
+            gate_input.transpose(1, 2),
+            forward_scan.transpose(1, 2),
+            backward_scan.transpose(1, 2),
+            self.membrane.initial(state),
+            **self.membrane.settings(),
+        )
+        return merged.transpose(1, 2), self.membrane.next_state(mean)
 
 
 class LowRankMembraneGate(nn.Module):
