@@ -41,7 +41,7 @@ ALLOWED = {
     'ops': {'errors', 'discovery'},
     'models': {'errors', 'discovery', 'registry', 'weights', 'ops'},
     'datasets': {'errors', 'discovery', 'registry'},
-    'engine': {'errors', 'discovery', 'registry', 'weights'},
+    'engine': {'errors', 'discovery', 'registry', 'weights', 'ops'},
     'apis': {'errors', 'registry', 'weights', 'datasets', 'engine', 'models'},
     'benchmarks': {'errors', 'registry', 'ops', 'models'},
     '__init__': {'errors', 'registry', 'datasets', 'engine', 'models'},

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from memba_vision.errors import UserError
-from memba_vision.ops import causal_conv1d, leaky_integrate, membrane_gate, selective_scan
-from memba_vision.ops.backends import BackendTable
+from memba_vision.ops import backends, causal_conv1d, leaky_integrate, membrane_gate, selective_scan
+from memba_vision.ops.backends import BackendTable, describe_choice
 from memba_vision.ops.causal_conv1d import BACKENDS as CONVOLUTIONS
 from memba_vision.ops.leaky_integrate import BACKENDS as MEMBRANES
 from memba_vision.ops.membrane_gate import BACKENDS as GATES
@@ -30,6 +30,7 @@ CALLS = {
 def table():
     """A table with 'slow', 'fast' and 'rare', which runs on float64 alone."""
     table = BackendTable('add')
+    backends.TABLES.pop('add')
     table.register('slow', priority=-1)(lambda x: 'slow')
     table.register('fast', priority=5)(lambda x: 'fast')
     obstacle = lambda x: None if x.dtype == torch.float64 else 'it wants float64'  # noqa: E731
@@ -100,9 +101,19 @@ def test_cuda_kernels_refuse_a_cpu(table, name):
         CALLS[table.op](backend=name)
 
 
-def test_without_numba_the_torch_scan_runs(monkeypatch):
+def test_without_numba_the_torch_scan_runs(monkeypatch, caplog):
     monkeypatch.setattr(layout, 'HAS_NUMBA', False)
+    layout._say_once.cache_clear()
     tensor = torch.zeros(1, 1, 1)
     assert SCANS.select(None, tensor).name == 'torch'
     with pytest.raises(UserError, match='numba is not installed; pip install numba'):
         SCANS.select('numba', tensor)
+    assert [record.message for record in caplog.records] == [
+        'numba is not installed: plain torch takes several times as long on a CPU'
+    ]
+
+
+def test_the_choice_of_every_op_can_be_told():
+    line = describe_choice(torch.zeros(1, 64, 64))
+    assert line.startswith('Kernels on cpu: bidirectional_membrane numba, causal_conv1d numba')
+    assert line.endswith('linear onednn, membrane_gate numba, selective_scan numba')

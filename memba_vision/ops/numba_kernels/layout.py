@@ -1,6 +1,8 @@
 """Sizes and memory layouts of the selective scan's tensors; known without numba."""
 
 import importlib.util
+import logging
+from functools import cache
 
 import torch
 
@@ -47,8 +49,14 @@ def obstacle(tensor: torch.Tensor) -> str | None:
     if tensor.dtype not in DTYPES:
         return f'it takes floating-point tensors and these are {tensor.dtype}'
     if not HAS_NUMBA:
+        _say_once('numba is not installed: plain torch takes several times as long on a CPU')
         return 'numba is not installed; pip install numba'
     return None
+
+
+@cache
+def _say_once(message: str) -> None:
+    logging.getLogger(__name__).warning(message)
 
 
 def row_obstacle(tensor: torch.Tensor) -> str | None:
