@@ -6,14 +6,12 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.membrane`.
 import torch
 
 from memba_vision.ops.membrane_gate.table import BACKENDS
-from memba_vision.ops.numba_kernels.layout import WIDTH, empty_rows_like, obstacle, state_or_zeros
+from memba_vision.ops.numba_kernels.layout import empty_rows_like, obstacle, state_or_zeros, too_few
 
 
 def channel_obstacle(z: torch.Tensor) -> str | None:
     """Why numba's kernels cannot run on (batch, dim, length) like this, or None where they can."""
-    if z.shape[1] < WIDTH:
-        return f'it takes {WIDTH} channels or more and there are {z.shape[1]}'
-    return obstacle(z)
+    return obstacle(z) or too_few(z, axis=1)
 
 
 @BACKENDS.register('numba', priority=20, obstacle=channel_obstacle)

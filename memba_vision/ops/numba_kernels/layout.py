@@ -61,9 +61,15 @@ def _say_once(message: str) -> None:
 
 def row_obstacle(tensor: torch.Tensor) -> str | None:
     """As :func:`obstacle`, for kernels that need a whole row of channels, the last axis."""
-    if tensor.shape[-1] < WIDTH:
-        return f'it takes {WIDTH} channels or more and there are {tensor.shape[-1]}'
-    return obstacle(tensor)
+    return obstacle(tensor) or too_few(tensor, axis=-1)
+
+
+def too_few(tensor: torch.Tensor, axis: int) -> str | None:
+    """Why an axis of channels is too short for a row, or None where it is not."""
+    channels = tensor.shape[axis]
+    if channels < WIDTH:
+        return f'it takes {WIDTH} channels or more and there are {channels}'
+    return None
 
 
 def empty_rows_like(tensor: torch.Tensor) -> torch.Tensor:
