@@ -1,5 +1,6 @@
 """The wrapper that freezes a backbone and adapts it."""
 
+import copy
 import inspect
 import json
 from collections.abc import Sequence
@@ -24,8 +25,9 @@ class PEFTModel(BaseModule):
     The backbone is built, its pre-trained weights are loaded, and it is frozen; then each adapter
     changes it in turn. What requires a gradient afterwards is what the adapters own: the state
     dict holds that alone, with a header that names the method, the adapters with all their
-    settings and the :func:`~memba_vision.weights.fingerprint` of the base weights. Loading checks
-    adapters, settings and fingerprint; a preset and its adapters spelled out are the same.
+    settings and the :func:`~memba_vision.weights.fingerprint` of the base weights that stay
+    frozen. Loading checks adapters, settings and fingerprint; a preset and its adapters spelled
+    out are the same.
 
     Args:
         module: config of the backbone, or the backbone itself with its weights loaded.
@@ -43,15 +45,14 @@ class PEFTModel(BaseModule):
         if isinstance(module, dict):
             module = MODELS.build(module)
             module.init_weights()
-        adapter_objects = [_build_adapter(config) for config in adapters]
+        weights = module.state_dict(keep_vars=True)
+        self.adapters = attach_adapters(module, adapters)
+        frozen = {name: weight for name, weight in weights.items() if not weight.requires_grad}
         self.header = {
             'method': type(self).__name__,
             'adapters': [_full_settings(config) for config in adapters],
-            'base': fingerprint(module),
+            'base': fingerprint(frozen),
         }
-        module.requires_grad_(False)
-        for adapter in adapter_objects:
-            adapter.attach(module)
         self.module = module
         self._owned = frozenset(n for n, p in module.named_parameters() if p.requires_grad)
         self._register_state_dict_hook(_keep_owned)
@@ -68,6 +69,35 @@ class PEFTModel(BaseModule):
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that the adapters own, by their name in the backbone."""
         return {n: p for n, p in self.module.named_parameters() if n in self._owned}
+
+    def merge(self) -> tuple[nn.Module, list[str]]:
+        """Fold the adapters into a copy of the backbone, as far as they can be.
+
+        Returns:
+            The copy, in evaluation mode, and for each adapter that is still in it why. Where that
+            list is empty, the copy is a plain backbone with the official key names.
+        """
+        backbone = copy.deepcopy(self.module)
+        backbone.eval()
+        reasons = [adapter.merge(backbone) for adapter in self.adapters]
+        return backbone.requires_grad_(False), [reason for reason in reasons if reason]
+
+
+def attach_adapters(module: nn.Module, configs: Sequence[dict]) -> list[Adapter]:
+    """Freeze ``module`` and let each adapter change it in turn.
+
+    Args:
+        module: the backbone; what requires a gradient afterwards is what the adapters own.
+        configs: configs of the adapters.
+
+    Raises:
+        UserError: an unknown adapter, a target that does not exist, or settings out of range.
+    """
+    adapters = [_build_adapter(config) for config in configs]
+    module.requires_grad_(False)
+    for adapter in adapters:
+        adapter.attach(module)
+    return adapters
 
 
 def _build_adapter(config: dict) -> Adapter:
