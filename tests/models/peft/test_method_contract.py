@@ -46,7 +46,7 @@ SIZES = {
     'memba': 4_718_592,
     'memba_gate': 4_718_592,
     'memba_lim_alone': 0,
-    'memba_lora_alone': 4_718_592,
+    'lora': 4_718_592,
     'memba_no_transfer': 4_718_592,
     'memba_no_reset': 4_718_592,
     'memba_lstm': 6_316_032,
