@@ -36,6 +36,7 @@ setup(
     ],
     extras_require={
         'cuda': ['mamba-ssm', 'causal-conv1d'],
-        'test': ['pytest', 'hypothesis', 'ruff'],
+        'peft': ['peft>=0.21'],  # every method of Hugging Face's library as a baseline
+        'test': ['pytest', 'hypothesis', 'ruff', 'peft>=0.21'],
     },
 )

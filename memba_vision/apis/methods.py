@@ -14,12 +14,13 @@ from torch import nn
 from memba_vision.apis.presets import read_preset
 from memba_vision.apis.report import collect
 from memba_vision.apis.results import Result
-from memba_vision.apis.step0 import Step0, copy_sharing_weights
+from memba_vision.apis.step0 import Step0
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.errors import UserError
 from memba_vision.models.peft.methods import METHODS, Method
 from memba_vision.models.peft.model import attach_adapters
+from memba_vision.models.peft.sharing import copy_sharing_weights
 from memba_vision.registry import MODELS
 
 COLUMNS = (

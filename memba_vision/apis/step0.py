@@ -69,12 +69,6 @@ def _watch_resets(backbone: nn.Module) -> list[float]:
     return shares
 
 
-def copy_sharing_weights(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` whose parameters and buffers are those of the original."""
-    tensors = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
-
-
 def load_step0(config: Config, checkpoint: str, images: str | None, count: int = 8) -> Step0:
     """Build the backbone of ``config`` with the weights of ``checkpoint``.
 

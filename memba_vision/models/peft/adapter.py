@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from torch import nn
 
@@ -38,6 +39,14 @@ class Adapter(ABC):
             None if nothing is left, or what stays and why.
         """
         return f'{type(self).__name__} stays: it is no change of the weights that Vim has'
+
+    def save_hf(self, backbone: nn.Module, folder: Path) -> None:
+        """Write what :meth:`attach` added into ``folder``, as Hugging Face's peft would save it.
+
+        Raises:
+            UserError: peft has no such method.
+        """
+        raise UserError(f'{type(self).__name__} is no method of the peft library')
 
 
 class AdaptedLayer(nn.Module):

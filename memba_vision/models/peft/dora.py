@@ -1,11 +1,13 @@
 """DoRA (Liu et al. 2024): LoRA on the direction of a weight, and its magnitude apart."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from memba_vision.models.peft.adapter import Adapter, find_targets, fold_layers, replace_module
+from memba_vision.models.peft.hf_format import save_low_rank
 from memba_vision.models.peft.lora import (
     LowRankLayer,
     check_low_rank,
@@ -92,3 +94,7 @@ class DoRA(Adapter):
     def merge(self, backbone: nn.Module) -> None:
         """Put the adapted weights in the place of the frozen ones."""
         fold_layers(backbone, DoRALinear)
+
+    def save_hf(self, backbone: nn.Module, folder: Path) -> None:
+        """Save as peft saves its own DoRA."""
+        save_low_rank(backbone, [DoRALinear], self.targets, folder)

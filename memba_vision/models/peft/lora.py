@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from memba_vision.models.peft.adapter import (
     fold_layers,
     replace_module,
 )
+from memba_vision.models.peft.hf_format import save_low_rank
 from memba_vision.registry import ADAPTERS
 
 
@@ -173,3 +175,7 @@ class LoRA(Adapter):
         """Add the updates to the weights."""
         fold_layers(backbone, LoRALinear)
         fold_layers(backbone, LoRAConv2d)
+
+    def save_hf(self, backbone: nn.Module, folder: Path) -> None:
+        """Save as peft saves its own."""
+        save_low_rank(backbone, [LoRALinear, LoRAConv2d], self.targets, folder)

@@ -4,6 +4,7 @@ import copy
 import inspect
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -82,6 +83,17 @@ class PEFTModel(BaseModule):
         reasons = [adapter.merge(backbone) for adapter in self.adapters]
         return backbone.requires_grad_(False), [reason for reason in reasons if reason]
 
+    def save_hf(self, folder: str | Path) -> None:
+        """Write the adapter as Hugging Face's peft would save it, for a plain backbone.
+
+        Raises:
+            UserError: there is not one adapter, or peft has no such method.
+        """
+        if len(self.adapters) != 1:
+            names = ', '.join(type(adapter).__name__ for adapter in self.adapters) or 'none'
+            raise UserError(f"peft's format holds one method, but the adapters here are: {names}")
+        self.adapters[0].save_hf(self.module, Path(folder))
+
 
 def attach_adapters(module: nn.Module, configs: Sequence[dict]) -> list[Adapter]:
     """Freeze ``module`` and let each adapter change it in turn.
@@ -114,7 +126,11 @@ def _build_adapter(config: dict) -> Adapter:
 def _full_settings(config: dict) -> dict:
     """The config with all defaults written out, as JSON would give it back."""
     parameters = inspect.signature(ADAPTERS.get(config['type'])).parameters
-    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    defaults = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if parameter.default is not parameter.empty
+    }
     return json.loads(json.dumps({**defaults, **config}))
 
 
@@ -124,8 +140,7 @@ def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> Non
     owned = {base + name for name in model._owned}
     for key in [key for key in state_dict if key.startswith(base) and key not in owned]:
         del state_dict[key]
-    header = json.dumps(model.header, sort_keys=True).encode()
-    state_dict[prefix + HEADER] = torch.frombuffer(bytearray(header), dtype=torch.uint8)
+    state_dict[prefix + HEADER] = header_tensor(model.header)
 
 
 def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any) -> None:
@@ -138,7 +153,7 @@ def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any
         raise UserError(
             'the checkpoint has no adapter header: it was not saved by a PEFTModel, or not whole'
         )
-    _check_header(_parse_header(header), model.header)
+    _check_header(parse_header(header), model.header)
     given = {key for key in state_dict if key.startswith(f'{prefix}module.')}
     expected = {f'{prefix}module.{name}' for name in model._owned}
     if given != expected:
@@ -149,7 +164,18 @@ def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any
         state_dict.setdefault(f'{prefix}module.{name}', tensor)
 
 
-def _parse_header(header: torch.Tensor) -> dict:
+def header_tensor(header: dict) -> torch.Tensor:
+    """A header as a state dict holds it."""
+    text = json.dumps(header, sort_keys=True).encode()
+    return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+
+
+def parse_header(header: torch.Tensor) -> dict:
+    """The inverse of :func:`header_tensor`.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
         return json.loads(header.cpu().numpy().tobytes())
     except ValueError as error:
