@@ -97,6 +97,7 @@ METHODS = (
     Method('DoRA', 'dora', 'Liu et al. 2024'),
     Method('ProDiaL', 'prodial', 'Ham et al. 2025'),
     Method('State-offset Tuning', 'state_offset', 'Kang et al. 2025'),
+    Method('SSMLoRA', 'ssm_lora', 'Yu et al. 2025', note='on out_proj of every second block'),
     Method(
         'SLL LoRA',
         None,

@@ -218,6 +218,32 @@ def test_a_parallel_adapter_has_a_relu():
     torch.testing.assert_close(layer(hidden), layer.base_layer(hidden) + 0.1 * update)
 
 
+def test_ssm_lora_passes_its_state_from_one_time_module_to_the_next():
+    model = randomise(
+        make_peft(dict(type='SSMLoRA', rank=3), arch=VIM['arch'] | dict(num_layers=3))
+    )
+    vim = model.module
+    assert [hasattr(layer.mixer.gate, 'down') for layer in vim.layers] == [True, False, True]
+    first, third = vim.layers[0].mixer, vim.layers[2].mixer
+    y_forward, y_backward, z = torch.randn(3, 2, 5, 32)
+    merged = (y_forward + y_backward) / 2 * F.silu(z)
+    h = torch.zeros(2, 5, 3)
+    state = None
+    for mixer in (first, third):
+        gate = mixer.gate
+        low_rank = merged @ gate.down.weight.T
+        h = h + h @ gate.carry.weight.T + low_rank @ gate.enter.weight.T
+        low, high = h.min(-1, keepdim=True).values, h.max(-1, keepdim=True).values
+        h = (h - low) / (high - low).clamp(min=1)
+        gated, state = gate(y_forward, y_backward, z, state)
+        torch.testing.assert_close(gated, torch.cat([merged, low_rank + h], dim=-1))
+        torch.testing.assert_close(state[0], h)
+        assert not state[0].requires_grad
+        expected = merged @ mixer.out_proj.base_layer.weight.T
+        expected = expected + 0.1 * (low_rank + h) @ mixer.out_proj.up.weight.T
+        torch.testing.assert_close(mixer.out_proj(gated), expected)
+
+
 # Combinations
 
 
@@ -294,6 +320,8 @@ ERRORS = {
     'wider_twice': ([WIDER, WIDER], 'use one of them alone'),
     'prompts_twice': ([PROMPT, PROMPT], 'use one PromptTuning alone'),
     'two_gates': ([LORA, LIM, GRU], 'use one RecurrentGate alone'),
+    'ssm_lora_and_lim': ([LORA, LIM, dict(type='SSMLoRA')], 'target .out_proj. has an adapter'),
+    'ssm_lora_every': ([dict(type='SSMLoRA', every=0)], 'every must be at least 1, got 0'),
     'gru_without_lora': ([GRU], 'put dict.*before it$'),
     'gru_on_a_part': ([PARTIAL, GRU], 'put dict.*before it$'),
 }
