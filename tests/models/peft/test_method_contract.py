@@ -1,9 +1,11 @@
 """What holds for every method that has a preset: size, training, saving, loading and merging."""
 
 import copy
+import re
 
 import pytest
 import torch
+from helpers import REPOSITORY
 from mmpretrain.registry import MODELS
 
 from memba_vision.apis.presets import preset_names, read_preset
@@ -147,6 +149,12 @@ def test_every_preset_is_in_the_table_and_tested():
     built = [method.preset for method in METHODS if method.preset]
     assert len(built) == len(set(built))
     assert set(built) == set(preset_names()) == set(SIZES)
+
+
+def test_the_docs_describe_every_preset_with_its_size():
+    text = (REPOSITORY / 'docs' / 'methods.md').read_text(encoding='utf-8')
+    rows = dict(re.findall(r'^\| `(\w+)` \|.*\| ([\d,]+) \|.*\|$', text, re.MULTILINE))
+    assert rows == {preset: f'{size:,}' for preset, size in SIZES.items()}
 
 
 @pytest.mark.parametrize('preset', SIZES)
