@@ -15,6 +15,8 @@ CELLS = {'lstm': nn.LSTM, 'gru': nn.GRU}
 class RecurrentMembrane(nn.Module):
     """A recurrent network per direction, each in its own scan order, from position to position.
 
+    ``torch.compile`` does not take torch's recurrent networks.
+
     Args:
         cell: a key of ``CELLS``.
         like: a parameter of shape (dim, …) whose device and dtype are taken.

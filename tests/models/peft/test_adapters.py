@@ -277,6 +277,15 @@ def test_combinations_around_the_scan(adapters):
     assert all(gradient.abs().max() > 0 for gradient in gradients)
 
 
+def test_a_compiled_combination_equals_an_eager_one():
+    model = randomise(make_peft(OFFSET, WIDER, AFFIX, PROMPT, PARTIAL, LORA, PARALLEL))
+    parameters = list(model.adapter_parameters().values())
+    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
+    expected = torch.autograd.grad(model(make_images())[0].pow(3).sum(), parameters)
+    actual = torch.autograd.grad(compiled(make_images())[0].pow(3).sum(), parameters)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_what_folds_is_folded_beside_what_stays():
     model = randomise(make_peft(LORA, LIM, PARALLEL), std=0.1)
     merged, (first, second) = model.merge()

@@ -99,10 +99,11 @@ CHANGED_AT_ONCE = {
 WITHOUT_EFFECT = {'backbone.module.layers.0.mixer.gate.carry.weight'}
 
 
-def build(preset, seed=0):
+def build(preset, seed=0, **vim):
     """A tiny classifier with a preset's adapters."""
     torch.manual_seed(seed)
-    backbone = dict(type='PEFTModel', module=VIM, adapters=read_preset(preset, SMALL).adapters)
+    adapters = read_preset(preset, SMALL).adapters
+    backbone = dict(type='PEFTModel', module=VIM | vim, adapters=adapters)
     head = dict(type='LinearClsHead', num_classes=4, in_channels=16)
     return MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
 
@@ -217,3 +218,24 @@ def test_the_pretrained_function_at_step_0(preset):
     with torch.no_grad():
         same = torch.allclose(backbone(make_images())[0], expected(make_images())[0], atol=1e-6)
     assert same == (preset not in CHANGED_AT_ONCE)
+
+
+def gradients(model):
+    torch.manual_seed(1)
+    loss = loss_of(model)
+    return torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
+
+
+@pytest.mark.parametrize('preset', SIZES)
+def test_blocks_that_are_recomputed_give_the_same_gradients(preset):
+    plain, recomputed = build(preset).train(), build(preset, with_cp=True).train()
+    torch.testing.assert_close(gradients(recomputed), gradients(plain))
+
+
+def test_under_autocast(run):
+    _, _, model, _ = run
+    expected = model(make_images())
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        actual = model(make_images())
+        assert all(torch.isfinite(gradient).all() for gradient in gradients(model))
+    assert (actual - expected).norm() < 0.03 * expected.norm()
