@@ -14,6 +14,7 @@ from torch import nn
 from memba_vision.apis.presets import read_preset
 from memba_vision.apis.report import collect
 from memba_vision.apis.results import Result
+from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.apis.step0 import Step0
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS
 from memba_vision.engine.hooks.parameter_report import count_parameters
@@ -117,13 +118,10 @@ def measured_accuracies(config: Config, runs: str | Path | None) -> dict[str, st
 
     A task's value is the mean over its seeds.
     """
-    if runs is None or not Path(runs).is_dir():
+    if runs is None or not any(Path(runs).rglob(RESULT_FILE)):
         return {}
     suite = MINI_TASKS if config.get('task') in MINI_TASKS else VTAB1K_TASKS
-    try:
-        results = [result for result in collect(runs) if result.task in suite]
-    except UserError:
-        return {}
+    results = [result for result in collect(runs) if result.task in suite]
     return {
         preset: f'{mean(values):.2f} ({len(values)} of {len(suite)} tasks)'
         for preset, values in _by_preset(results)

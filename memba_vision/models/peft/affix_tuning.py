@@ -5,43 +5,24 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import DIRECTIONS, Adapter, find_mixers
-from memba_vision.models.peft.virtual_tokens import TokenTrunk, plain_tokens
+from memba_vision.models.peft.virtual_tokens import PlainTokens, ProjectedTokens, TokenTrunk
 from memba_vision.registry import ADAPTERS
 
 
 class AffixScan(nn.Module):
     """A scan that starts on learned tokens, in its own direction.
 
-    The tokens have the width of in_proj's output, ``2 * d_inner``. Their second half is the gate
-    of positions that are dropped: it has no effect, but the published size counts it.
-
     Args:
         base_layer: the scan.
-        count: tokens.
-        d_inner: channels of the scan.
-        trunk: the first layer of the network that makes the tokens, shared by all scans and owned
-            by the backbone; None stands for tokens of their own.
-        like: a parameter whose device and dtype are taken.
+        tokens: makes the tokens, (count, 2 * d_inner), as wide as what in_proj yields. Their
+            second half is the gate of positions that are dropped: it has no effect, but the
+            published size counts it.
     """
 
-    def __init__(
-        self,
-        base_layer: nn.Module,
-        count: int,
-        d_inner: int,
-        trunk: TokenTrunk | None,
-        like: torch.Tensor,
-    ) -> None:
+    def __init__(self, base_layer: nn.Module, tokens: PlainTokens | ProjectedTokens) -> None:
         super().__init__()
         self.base_layer = base_layer
-        self.count = count
-        self.d_inner = d_inner
-        width = 2 * d_inner
-        if trunk is None:
-            self.tokens = plain_tokens(count, width, like)
-        else:
-            self._trunk = (trunk,)  # not a child: its parameters are those of the backbone's
-            self.project = nn.Linear(width, width, device=like.device, dtype=like.dtype)
+        self.tokens = tokens
 
     def forward(
         self,
@@ -54,11 +35,12 @@ class AffixScan(nn.Module):
         reverse: bool,
     ) -> torch.Tensor:
         """See :class:`memba_vision.models.modules.mixer.DirectionScan`."""
-        tokens = self.tokens if hasattr(self, 'tokens') else self.project(self._trunk[0]())
-        affix = tokens[:, : self.d_inner].T.expand(len(x), -1, -1).to(x.dtype)
+        tokens = self.tokens()
+        count, d_inner = len(tokens), x.shape[1]
+        affix = tokens[:, :d_inner].T.expand(len(x), -1, -1).to(x.dtype)
         x = torch.cat([x, affix.flip(-1)] if reverse else [affix, x], dim=-1)
         scan = self.base_layer(x, conv1d, x_proj, dt_proj, A_log, D, reverse)
-        return scan[:, : -self.count] if reverse else scan[:, self.count :]
+        return scan[:, :-count] if reverse else scan[:, count:]
 
 
 @ADAPTERS.register_module()
@@ -87,16 +69,15 @@ class AffixTuning(Adapter):
         mixers = find_mixers(backbone, 'AffixTuning')
         if any(isinstance(mixer.scan, AffixScan) for mixer in mixers.values()):
             raise UserError('AffixTuning: there are affixes already; use one AffixTuning alone')
-        trunk = None
+        first = next(iter(mixers.values()))
+        shape = (self.num_tokens, 2 * first.d_inner, first.A_log)
         if self.project:
-            first = next(iter(mixers.values()))
-            trunk = TokenTrunk(self.num_tokens, 2 * first.d_inner, first.A_log)
-            backbone.add_module('affix', trunk)
+            backbone.add_module('affix', TokenTrunk(*shape))
         for mixer in mixers.values():
             for suffix in DIRECTIONS:
+                tokens = ProjectedTokens(backbone.affix) if self.project else PlainTokens(*shape)
                 scan = getattr(mixer, f'scan{suffix}')
-                affixed = AffixScan(scan, self.num_tokens, mixer.d_inner, trunk, mixer.A_log)
-                setattr(mixer, f'scan{suffix}', affixed)
+                setattr(mixer, f'scan{suffix}', AffixScan(scan, tokens))
 
     def merge(self, backbone: nn.Module) -> str:
         """It cannot: tokens are no weights."""

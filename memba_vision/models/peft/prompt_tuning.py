@@ -6,7 +6,7 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.modules.prompts import NoPrompt
 from memba_vision.models.peft.adapter import Adapter
-from memba_vision.models.peft.virtual_tokens import TokenTrunk, plain_tokens
+from memba_vision.models.peft.virtual_tokens import PlainTokens, ProjectedTokens, TokenTrunk
 from memba_vision.registry import ADAPTERS
 
 
@@ -15,28 +15,25 @@ class Prompt(nn.Module):
 
     Args:
         count: tokens, an even number.
-        width: width of the residual stream.
-        project: make them by a two-layer network with tanh.
-        like: a parameter whose device and dtype are taken.
+        tokens: makes them, (count, embed_dims).
+        trunk: the first layer of the network that makes them, if one does.
     """
 
-    def __init__(self, count: int, width: int, project: bool, like: torch.Tensor) -> None:
+    def __init__(
+        self, count: int, tokens: PlainTokens | ProjectedTokens, trunk: TokenTrunk | None = None
+    ) -> None:
         super().__init__()
         self.half = count // 2
-        if project:
-            self.trunk = TokenTrunk(count, width, like)
-            self.project = nn.Linear(width, width, device=like.device, dtype=like.dtype)
-        else:
-            self.tokens = plain_tokens(count, width, like)
+        self.tokens = tokens
+        self.trunk = trunk
 
     def insert(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens, width), with positions, to (batch, tokens + count, width)."""
-        own = self.tokens if hasattr(self, 'tokens') else self.project(self.trunk())
-        before, after = own.expand(len(tokens), -1, -1).chunk(2, dim=1)
+        """(batch, tokens, embed_dims), with positions, to (batch, tokens + count, embed_dims)."""
+        before, after = self.tokens().expand(len(tokens), -1, -1).chunk(2, dim=1)
         return torch.cat([before, tokens, after], dim=1)
 
     def remove(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens + count, width) to (batch, tokens, width)."""
+        """(batch, tokens + count, embed_dims) to (batch, tokens, embed_dims)."""
         return tokens[:, self.half : -self.half]
 
 
@@ -70,8 +67,12 @@ class PromptTuning(Adapter):
             raise UserError('PromptTuning: there are prompts already; use one PromptTuning alone')
         if not isinstance(prompt, NoPrompt):
             raise UserError(f'PromptTuning: {type(backbone).__name__} has no slot for prompts')
-        width = backbone.embed_dims
-        backbone.prompt = Prompt(self.num_tokens, width, self.project, backbone.cls_token)
+        shape = (self.num_tokens, backbone.embed_dims, backbone.cls_token)
+        if self.project:
+            trunk = TokenTrunk(*shape)
+            backbone.prompt = Prompt(self.num_tokens, ProjectedTokens(trunk), trunk)
+        else:
+            backbone.prompt = Prompt(self.num_tokens, PlainTokens(*shape))
 
     def merge(self, backbone: nn.Module) -> str:
         """It cannot: tokens are no weights."""

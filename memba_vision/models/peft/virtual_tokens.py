@@ -4,8 +4,26 @@ import torch
 from torch import nn
 
 
+class PlainTokens(nn.Module):
+    """Tokens of their own, normally distributed at the start as an embedding's.
+
+    Args:
+        count: tokens.
+        width: their width.
+        like: a parameter whose device and dtype are taken.
+    """
+
+    def __init__(self, count: int, width: int, like: torch.Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(nn.init.normal_(like.new_empty(count, width)))
+
+    def forward(self) -> torch.Tensor:
+        """(count, width)."""
+        return self.values
+
+
 class TokenTrunk(nn.Module):
-    """The first layer of the network: an embedding per token, a linear layer and tanh.
+    """The first layer of a network that makes tokens: an embedding each, a linear layer and tanh.
 
     Args:
         count: tokens.
@@ -15,15 +33,27 @@ class TokenTrunk(nn.Module):
 
     def __init__(self, count: int, width: int, like: torch.Tensor) -> None:
         super().__init__()
-        self.embedding = nn.Parameter(like.new_empty(count, width))
+        self.embedding = nn.Parameter(nn.init.normal_(like.new_empty(count, width)))
         self.hidden = nn.Linear(width, width, device=like.device, dtype=like.dtype)
-        nn.init.normal_(self.embedding)
 
     def forward(self) -> torch.Tensor:
         """(count, width)."""
         return torch.tanh(self.hidden(self.embedding))
 
 
-def plain_tokens(count: int, width: int, like: torch.Tensor) -> nn.Parameter:
-    """Tokens of their own, (count, width), normally distributed as an embedding's."""
-    return nn.Parameter(nn.init.normal_(like.new_empty(count, width)))
+class ProjectedTokens(nn.Module):
+    """Tokens that the second, linear layer of the network makes.
+
+    Args:
+        trunk: the first layer. It may be shared, so somebody else owns it.
+    """
+
+    def __init__(self, trunk: TokenTrunk) -> None:
+        super().__init__()
+        like = trunk.hidden.weight
+        self._trunk = (trunk,)  # in a tuple it is not a child
+        self.project = nn.Linear(*like.shape, device=like.device, dtype=like.dtype)
+
+    def forward(self) -> torch.Tensor:
+        """(count, width)."""
+        return self.project(self._trunk[0]())

@@ -14,6 +14,7 @@ from memba_vision.models.peft.affix_tuning import AffixScan
 from memba_vision.models.peft.lim import LowRankMembraneGate
 from memba_vision.models.peft.recurrent_gate import CELLS, RecurrentMembrane
 from memba_vision.models.peft.state_offset import StateOffsetScan
+from memba_vision.models.peft.virtual_tokens import PlainTokens
 
 VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
 LORA = dict(type='LoRA', targets=['in_proj', 'out_proj'], rank=3, scale=0.5)
@@ -90,8 +91,8 @@ def test_new_states_start_as_copies_of_their_neighbour():
 def affixed(mixer, seed):
     torch.manual_seed(seed)
     for suffix in ('', '_b'):
-        scan = AffixScan(getattr(mixer, f'scan{suffix}'), 3, mixer.d_inner, None, mixer.A_log)
-        setattr(mixer, f'scan{suffix}', scan)
+        tokens = PlainTokens(3, 2 * mixer.d_inner, mixer.A_log)
+        setattr(mixer, f'scan{suffix}', AffixScan(getattr(mixer, f'scan{suffix}'), tokens))
     return mixer
 
 
@@ -115,7 +116,8 @@ def test_an_affix_comes_first_in_the_scan_of_either_direction():
 
 def test_half_of_an_affix_has_no_effect():
     mixer = affixed(make_mixer(), 1)
-    gradient = torch.autograd.grad(mixer(make_sequence())[0].square().sum(), mixer.scan.tokens)[0]
+    tokens = mixer.scan.tokens.values
+    gradient = torch.autograd.grad(mixer(make_sequence())[0].square().sum(), tokens)[0]
     assert (gradient[:, mixer.d_inner :] == 0).all()
     assert (gradient[:, : mixer.d_inner] != 0).all()
 
