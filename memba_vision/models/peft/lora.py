@@ -42,8 +42,8 @@ class LowRankLayer(AdaptedLayer):
         nn.init.zeros_(up.weight)
 
     def update(self, hidden: torch.Tensor) -> torch.Tensor:
-        """``scale * up(dropout(down(hidden)))``."""
-        return self.scale * self.up(self.dropout(self.down(hidden)))
+        """``up(scale * dropout(down(hidden)))``."""
+        return self.up(self.scale * self.dropout(self.down(hidden)))
 
 
 def make_bottleneck(
@@ -60,7 +60,7 @@ class AdditiveLayer(LowRankLayer):
 
 
 class LoRALinear(AdditiveLayer):
-    """``y = W h + b + scale * up(dropout(down(h)))``, with ``up`` zero at the start.
+    """``y = W h + b + up(scale * dropout(down(h)))``, with ``up`` zero at the start.
 
     Args:
         base_layer: the frozen projection, in_features to out_features.

@@ -36,8 +36,8 @@ class ParallelLinear(LowRankLayer):
         super().__init__(base_layer, down, up, scale, drop_rate)
 
     def update(self, hidden: torch.Tensor) -> torch.Tensor:
-        """``scale * up(dropout(relu(down(hidden))))``."""
-        return self.scale * self.up(self.dropout(F.relu(self.down(hidden))))
+        """``up(scale * dropout(relu(down(hidden))))``."""
+        return self.up(self.scale * self.dropout(F.relu(self.down(hidden))))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., in_features) to (..., out_features)."""
