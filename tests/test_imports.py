@@ -43,7 +43,7 @@ ALLOWED = {
     'datasets': {'errors', 'discovery', 'registry'},
     'engine': {'errors', 'discovery', 'registry', 'weights'},
     'apis': {'errors', 'registry', 'weights', 'datasets', 'engine', 'models'},
-    '__init__': {'errors', 'registry', 'datasets', 'engine', 'models'},
+    '__init__': {'errors', 'discovery', 'registry', 'datasets', 'engine', 'models'},
 }
 
 
@@ -85,7 +85,7 @@ CODE = """
 import json, pathlib, sys
 import memba_vision
 from mmpretrain.registry import DATASETS, MODELS
-heavy = ['mmpretrain.models', 'mmpretrain.datasets', 'numba', 'timm', 'sklearn', 'scipy']
+heavy = 'mmpretrain.models mmpretrain.datasets numba timm sklearn scipy transformers'.split()
 found = {
     'heavy': [name for name in heavy if name in sys.modules],
     'models': sorted({'Vim', 'PEFTModel', 'MembaModel'} & MODELS.module_dict.keys()),
