@@ -1,6 +1,6 @@
 """Hugging Face's peft: its methods as adapters, and adapters in its format."""
 
-import builtins
+import sys
 
 import pytest
 import torch
@@ -153,14 +153,7 @@ def test_a_target_with_an_adapter_is_refused():
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
-    real_import = builtins.__import__
-
-    def no_peft(name, *args, **kwargs):
-        if name == 'peft':
-            raise ImportError("No module named 'peft'")
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, '__import__', no_peft)
+    monkeypatch.setitem(sys.modules, 'peft', None)
     with pytest.raises(UserError, match=r'pip install "memba_vision\[peft\]"'):
         import_peft()
     with pytest.raises(UserError, match=r'pip install "memba_vision\[peft\]"'):
