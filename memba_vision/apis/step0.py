@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.lim import Membrane
+from memba_vision.models.peft.lim import LowRankMembraneGate, Membrane
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.registry import MODELS
 
@@ -59,14 +60,22 @@ def _watch_resets(backbone: nn.Module) -> list[float]:
     """
     shares = []
 
-    def note(_module: nn.Module, _inputs: tuple, outputs: tuple) -> None:
-        forward, backward, _ = outputs
-        shares.append(((forward == 0).float().mean() + (backward == 0).float().mean()).item() / 2)
+    def note(gate: nn.Module, inputs: tuple) -> None:
+        _, _, gate_input, state = inputs
+        *potentials, _ = gate.membrane(_current(gate, gate_input), state)
+        shares.append(mean((potential == 0).float().mean().item() for potential in potentials))
 
     for module in backbone.modules():
-        if isinstance(module, Membrane):
-            module.register_forward_hook(note)
+        if isinstance(getattr(module, 'membrane', None), Membrane):
+            module.register_forward_pre_hook(note)
     return shares
+
+
+def _current(gate: nn.Module, gate_input: torch.Tensor) -> torch.Tensor:
+    """What of a gate's input its membrane integrates."""
+    if isinstance(gate, LowRankMembraneGate):
+        return gate_input[..., -gate.up.in_features :]
+    return gate_input
 
 
 def load_step0(config: Config, checkpoint: str, images: str | None, count: int = 8) -> Step0:
@@ -101,8 +110,8 @@ def _read_images(config: Config, folder: str, size: int, count: int) -> torch.Te
         raise UserError(f'--images {folder}: there is no image ({", ".join(IMAGE_ENDINGS)})')
     chosen = paths[:: max(1, len(paths) // count)][:count]
     pixels = [_read_image(path, size) for path in chosen]
-    mean, std = (torch.tensor(config.data_preprocessor[key]) for key in ('mean', 'std'))
-    return ((torch.stack(pixels) - mean) / std).permute(0, 3, 1, 2).contiguous()
+    middle, spread = (torch.tensor(config.data_preprocessor[key]) for key in ('mean', 'std'))
+    return ((torch.stack(pixels) - middle) / spread).permute(0, 3, 1, 2).contiguous()
 
 
 def _read_image(path: Path, size: int) -> torch.Tensor:
