@@ -9,6 +9,7 @@ default_hooks = dict(
     epoch_seed=dict(type='EpochSeedHook'),
     finite_loss=dict(type='FiniteLossHook'),
     parameter_report=dict(type='ParameterReportHook'),
+    kernel_report=dict(type='KernelReportHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     checkpoint=dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')

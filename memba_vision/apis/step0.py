@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
 
 import numpy as np
 import torch
@@ -62,8 +61,8 @@ def _watch_resets(backbone: nn.Module) -> list[float]:
 
     def note(gate: nn.Module, inputs: tuple) -> None:
         _, _, gate_input, state = inputs
-        *potentials, _ = gate.membrane(_current(gate, gate_input), state)
-        shares.append(mean((potential == 0).float().mean().item() for potential in potentials))
+        potentials, _ = gate.membrane(_current(gate, gate_input), state)
+        shares.append((potentials == 0).float().mean().item())
 
     for module in backbone.modules():
         if isinstance(getattr(module, 'membrane', None), Membrane):
@@ -71,11 +70,11 @@ def _watch_resets(backbone: nn.Module) -> list[float]:
     return shares
 
 
-def _current(gate: nn.Module, gate_input: torch.Tensor) -> torch.Tensor:
+def _current(
+    gate: nn.Module, gate_input: torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
     """What of a gate's input its membrane integrates."""
-    if isinstance(gate, LowRankMembraneGate):
-        return gate_input[..., -gate.up.in_features :]
-    return gate_input
+    return gate_input[1] if isinstance(gate, LowRankMembraneGate) else gate_input
 
 
 def load_step0(config: Config, checkpoint: str, images: str | None, count: int = 8) -> Step0:

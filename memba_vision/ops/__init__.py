@@ -1,7 +1,20 @@
 """Pure tensor functions: no modules, no registries, no state."""
 
+from memba_vision.ops.bidirectional_membrane import bidirectional_membrane
 from memba_vision.ops.causal_conv1d import causal_conv1d
+from memba_vision.ops.gated_merge import gated_merge
 from memba_vision.ops.leaky_integrate import check_membrane, leaky_integrate
+from memba_vision.ops.linear import linear
+from memba_vision.ops.membrane_gate import membrane_gate
 from memba_vision.ops.selective_scan import selective_scan
 
-__all__ = ['causal_conv1d', 'check_membrane', 'leaky_integrate', 'selective_scan']
+__all__ = [
+    'bidirectional_membrane',
+    'causal_conv1d',
+    'check_membrane',
+    'gated_merge',
+    'leaky_integrate',
+    'linear',
+    'membrane_gate',
+    'selective_scan',
+]

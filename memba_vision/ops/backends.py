@@ -8,6 +8,15 @@ import torch
 
 from memba_vision.errors import UserError
 
+#: The table of every op that has been imported, by its name.
+TABLES: dict[str, 'BackendTable'] = {}
+
+
+def describe_choice(tensor: torch.Tensor) -> str:
+    """One line on which backend every op takes for tensors like this one, left to itself."""
+    chosen = (f'{op} {table.select(None, tensor).name}' for op, table in sorted(TABLES.items()))
+    return f'Kernels on {tensor.device}: {", ".join(chosen)}'
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -30,6 +39,7 @@ class BackendTable:
     """
 
     def __init__(self, op: str) -> None:
+        TABLES[op] = self
         self.op = op
         self.variable = f'MEMBA_VISION_{op.upper()}_BACKEND'
         self._backends: dict[str, Backend] = {}

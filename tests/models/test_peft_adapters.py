@@ -171,7 +171,7 @@ def test_a_recurrent_gate_runs_along_either_direction(cell):
     gate = LowRankMembraneGate(RecurrentMembrane(cell, torch.empty(3, 5)), up, 0.5, 0.0)
     y_forward, y_backward, z = torch.randn(3, 2, 7, 5)
     low_rank = torch.randn(2, 7, 3)
-    actual, state = gate(y_forward, y_backward, torch.cat([z, low_rank], dim=-1), None)
+    actual, state = gate(y_forward, y_backward, (z, low_rank), None)
     ahead = gate.membrane.forward_net(low_rank)[0]
     back = gate.membrane.backward_net(low_rank.flip(1))[0].flip(1)
     expected = y_forward * F.silu(z + 0.5 * up(ahead)) + y_backward * F.silu(z + 0.5 * up(back))

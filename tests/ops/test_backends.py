@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from memba_vision.errors import UserError
-from memba_vision.ops import causal_conv1d, leaky_integrate, selective_scan
-from memba_vision.ops.backends import BackendTable
+from memba_vision.ops import backends, causal_conv1d, leaky_integrate, membrane_gate, selective_scan
+from memba_vision.ops.backends import BackendTable, describe_choice
 from memba_vision.ops.causal_conv1d import BACKENDS as CONVOLUTIONS
 from memba_vision.ops.leaky_integrate import BACKENDS as MEMBRANES
+from memba_vision.ops.membrane_gate import BACKENDS as GATES
+from memba_vision.ops.numba_kernels import layout
 from memba_vision.ops.selective_scan import BACKENDS as SCANS
-from memba_vision.ops.selective_scan import numba_cpu
 
-TABLES = [SCANS, CONVOLUTIONS, MEMBRANES]
+TABLES = [SCANS, CONVOLUTIONS, MEMBRANES, GATES]
 SEQUENCE = torch.zeros(1, 2, 3)
 CALLS = {
     'selective_scan': lambda **options: selective_scan(
@@ -21,6 +22,7 @@ CALLS = {
     ),
     'causal_conv1d': lambda **options: causal_conv1d(SEQUENCE, torch.zeros(2, 4), **options),
     'leaky_integrate': lambda **options: leaky_integrate(SEQUENCE, **options),
+    'membrane_gate': lambda **options: membrane_gate(SEQUENCE, SEQUENCE, SEQUENCE, **options),
 }
 
 
@@ -28,6 +30,7 @@ CALLS = {
 def table():
     """A table with 'slow', 'fast' and 'rare', which runs on float64 alone."""
     table = BackendTable('add')
+    backends.TABLES.pop('add')
     table.register('slow', priority=-1)(lambda x: 'slow')
     table.register('fast', priority=5)(lambda x: 'fast')
     obstacle = lambda x: None if x.dtype == torch.float64 else 'it wants float64'  # noqa: E731
@@ -98,9 +101,19 @@ def test_cuda_kernels_refuse_a_cpu(table, name):
         CALLS[table.op](backend=name)
 
 
-def test_without_numba_the_torch_scan_runs(monkeypatch):
-    monkeypatch.setattr(numba_cpu, 'HAS_NUMBA', False)
+def test_without_numba_the_torch_scan_runs(monkeypatch, caplog):
+    monkeypatch.setattr(layout, 'HAS_NUMBA', False)
+    layout._say_once.cache_clear()
     tensor = torch.zeros(1, 1, 1)
     assert SCANS.select(None, tensor).name == 'torch'
     with pytest.raises(UserError, match='numba is not installed; pip install numba'):
         SCANS.select('numba', tensor)
+    assert [record.message for record in caplog.records] == [
+        'numba is not installed: plain torch takes several times as long on a CPU'
+    ]
+
+
+def test_the_choice_of_every_op_can_be_told():
+    line = describe_choice(torch.zeros(1, 64, 64))
+    assert line.startswith('Kernels on cpu: bidirectional_membrane numba, causal_conv1d numba')
+    assert line.endswith('linear onednn, membrane_gate numba, selective_scan numba')

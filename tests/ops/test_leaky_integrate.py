@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from membrane_cases import integrate_and_grads, make_inputs
 
 from memba_vision.errors import UserError
 from memba_vision.ops import leaky_integrate
@@ -61,22 +62,6 @@ def test_by_hand(case, backend):
         row(x), None if initial is None else row(initial), **options, backend=backend
     )
     torch.testing.assert_close(actual, (row(potential), row(mean)))
-
-
-def make_inputs(length, num_chunks, dtype=torch.float64, batch=2, dim=3):
-    generator = torch.Generator().manual_seed(length)
-    x = torch.randn(batch, dim, length, generator=generator, dtype=dtype)
-    initial = torch.randn(batch, dim, -(-length // num_chunks), generator=generator)
-    return x, initial.to(torch.promote_types(dtype, torch.float32))
-
-
-def integrate_and_grads(x, initial, **options):
-    """Potentials and mean, and the gradients of a function of both."""
-    inputs = [tensor.detach().requires_grad_() for tensor in (x, initial) if tensor is not None]
-    outputs = leaky_integrate(*inputs, **options)
-    weights = [torch.linspace(-1, 2, t.numel(), dtype=t.dtype).view_as(t) for t in outputs]
-    loss = sum((output * weight).sum() for output, weight in zip(outputs, weights, strict=True))
-    return [*outputs, *torch.autograd.grad(loss, inputs)]
 
 
 @pytest.mark.parametrize('carried', [False, True], ids=['from_zero', 'carried'])

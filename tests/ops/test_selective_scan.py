@@ -9,7 +9,6 @@ import types
 
 import pytest
 import torch
-import torch.nn.functional as F
 from scan_cases import (
     NAMES,
     assert_close,
@@ -20,6 +19,7 @@ from scan_cases import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from memba_vision.benchmarks.published_loop import published_loop
 from memba_vision.ops import selective_scan
 from memba_vision.ops.selective_scan import mamba_ssm, torch_blocked
 from memba_vision.ops.selective_scan.naive import selective_scan_naive
@@ -236,18 +236,6 @@ def test_states_of_all_positions_are_never_in_memory_at_once(monkeypatch):
     assert in_forward <= everything // 8
     assert in_backward <= everything // 8
     assert in_forward >= starts.numel()  # the recorder does see what is allocated
-
-
-def published_loop(u, delta, A, B, C, D, z, delta_bias):
-    """The algorithm of mamba-ssm's ``selective_scan_ref``: all decays and inputs first."""
-    delta = F.softplus(delta + delta_bias[:, None])
-    decays = torch.exp(torch.einsum('bdl,dn->bdln', delta, A))
-    inputs = torch.einsum('bdl,bnl,bdl->bdln', delta, B, u)
-    state, outputs = u.new_zeros(len(u), *A.shape), []
-    for t in range(u.shape[2]):
-        state = decays[:, :, t] * state + inputs[:, :, t]
-        outputs.append(torch.einsum('bdn,bn->bd', state, C[:, :, t]))
-    return (torch.stack(outputs, dim=2) + u * D[:, None]) * F.silu(z)
 
 
 def seconds_and_results(function, inputs):

@@ -1,14 +1,15 @@
 """Gates: how the two scan directions of a mixer are weighted and merged.
 
 A gate is called as ``gate(forward_scan, backward_scan, gate_input, state) -> (merged, state)``.
-The mixer hands it whatever its ``in_proj`` yields beyond the channels of ``x``, and the state that
-the gate of the block before returned; it returns its own state for the block after. A gate that
+The mixer hands it whatever its ``in_proj`` yields beside ``x``, and the state that the gate of the
+block before returned; it returns its own state for the block after. A gate that
 needs none passes on what it gets. PEFT methods replace the module.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+
+from memba_vision.ops import gated_merge
 
 #: What a gate hands to the gate of the next block: a tuple of tensors, or None.
 GateState = tuple[torch.Tensor, ...] | None
@@ -38,4 +39,4 @@ class SiLUGate(nn.Module):
         Returns:
             The merged sequence, (batch, length, d_inner), and ``state``.
         """
-        return (forward_scan + backward_scan) * (F.silu(gate_input) / 2), state
+        return gated_merge(forward_scan, backward_scan, gate_input), state

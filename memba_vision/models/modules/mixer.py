@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from memba_vision.models.modules.gates import GateState, SiLUGate
+from memba_vision.models.modules.linear import Linear
 from memba_vision.ops import causal_conv1d, selective_scan
 
 DELTA_MIN, DELTA_MAX, DELTA_FLOOR = 1e-3, 1e-1, 1e-4
@@ -23,7 +24,7 @@ class CausalConv1d(nn.Conv1d):
         return causal_conv1d(x, self.weight[:, 0], self.bias, silu=True, reverse=reverse)
 
 
-class DeltaProjection(nn.Linear):
+class DeltaProjection(Linear):
     """The projection to the step size; under autocast its bias is added in float32.
 
     The bias is about -4.6 and the projected part small: in bfloat16 their sum would lose a
@@ -57,8 +58,9 @@ class BidirectionalMixer(nn.Module):
         out           = out_proj(merged)
 
     The mixer calls its projections, scans and gate and never reads their weights, so each can be
-    replaced by an adapter around it. The first ``d_inner`` channels that ``in_proj`` yields are
-    ``x``; all others go to the gate.
+    replaced by an adapter around it. ``in_proj`` yields one tensor, ``x`` and the gate's input side
+    by side, or, where an adapter has more for the gate, the pair of ``x`` and whatever the gate
+    takes.
 
     Args:
         dim: width of the residual stream.
@@ -79,18 +81,18 @@ class BidirectionalMixer(nn.Module):
         super().__init__()
         self.d_inner = expand * dim
         self.dt_rank = dt_rank or math.ceil(dim / 16)
-        self.in_proj = nn.Linear(dim, 2 * self.d_inner, bias=False)
+        self.in_proj = Linear(dim, 2 * self.d_inner, bias=False)
         self.gate = SiLUGate()
         for suffix in ('', '_b'):
             self.add_module(f'scan{suffix}', DirectionScan())
             self.add_module(f'conv1d{suffix}', CausalConv1d(self.d_inner, d_conv))
-            x_proj = nn.Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
+            x_proj = Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
             self.add_module(f'x_proj{suffix}', x_proj)
             self.add_module(f'dt_proj{suffix}', DeltaProjection(self.dt_rank, self.d_inner))
             A = torch.arange(1, d_state + 1, dtype=torch.float32).repeat(self.d_inner, 1)
             self.register_parameter(f'A{suffix}_log', nn.Parameter(A.log()))
             self.register_parameter(f'D{suffix}', nn.Parameter(torch.ones(self.d_inner)))
-        self.out_proj = nn.Linear(self.d_inner, dim, bias=False)
+        self.out_proj = Linear(self.d_inner, dim, bias=False)
 
     def forward(
         self, hidden: torch.Tensor, gate_state: GateState = None
@@ -101,8 +103,10 @@ class BidirectionalMixer(nn.Module):
             (batch, length, dim), and what the gate of the next block is to get.
         """
         projected = self.in_proj(hidden)
-        x = projected[..., : self.d_inner].transpose(1, 2)
-        gate_input = projected[..., self.d_inner :]
+        if isinstance(projected, torch.Tensor):
+            projected = projected.chunk(2, dim=-1)
+        x, gate_input = projected
+        x = x.transpose(1, 2)
         forward_scan = self.scan(
             x, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, reverse=False
         )

@@ -3,15 +3,20 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState, SiLUGate
+from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.peft.adapter import Adapter, find_mixers
 from memba_vision.models.peft.lora import LoRALinear
-from memba_vision.ops import check_membrane, leaky_integrate
+from memba_vision.ops import (
+    bidirectional_membrane,
+    check_membrane,
+    gated_merge,
+    membrane_gate,
+)
 from memba_vision.registry import ADAPTERS
 
 
@@ -33,27 +38,28 @@ class Membrane(nn.Module):
         self.threshold = threshold
         self.cross_layer = cross_layer
 
-    def forward(
-        self, current: torch.Tensor, state: GateState
-    ) -> tuple[torch.Tensor, torch.Tensor, GateState]:
+    def forward(self, current: torch.Tensor, state: GateState) -> tuple[torch.Tensor, GateState]:
         """Integrate (batch, length, dim) from both ends.
 
         Returns:
-            The potentials of the forward and of the backward direction, both (batch, length, dim)
+            The potentials of the forward and of the backward direction, (2, batch, length, dim)
             in image order, and the state for the next block: the mean potentials of both
             directions in scan order, (2 * batch, dim, chunk) float32.
         """
-        sequence = current.transpose(1, 2)
-        potential, mean = leaky_integrate(
-            torch.cat([sequence, sequence.flip(-1)]),
-            state[0] if state is not None and self.cross_layer else None,
-            num_chunks=self.num_chunks,
-            leak=self.leak,
-            threshold=self.threshold,
-        )
-        forward, backward = potential.chunk(2)
-        next_state = (mean,) if self.cross_layer else None
-        return forward.transpose(1, 2), backward.flip(-1).transpose(1, 2), next_state
+        potentials, mean = bidirectional_membrane(current, self.initial(state), **self.settings())
+        return potentials, self.next_state(mean)
+
+    def settings(self) -> dict[str, int | float]:
+        """What the ops take by name."""
+        return dict(num_chunks=self.num_chunks, leak=self.leak, threshold=self.threshold)
+
+    def initial(self, state: GateState) -> torch.Tensor | None:
+        """The potentials to start from, given the state that the block before handed on."""
+        return state[0] if state is not None and self.cross_layer else None
+
+    def next_state(self, mean: torch.Tensor) -> GateState:
+        """The state for the next block."""
+        return (mean,) if self.cross_layer else None
 
     def extra_repr(self) -> str:
         """Show the settings when the model is printed."""
@@ -78,15 +84,20 @@ class MembraneGate(nn.Module):
         state: GateState = None,
     ) -> tuple[torch.Tensor, GateState]:
         """See :mod:`memba_vision.models.modules.gates`; ``gate_input`` is ``z``."""
-        forward, backward, state = self.membrane(gate_input, state)
-        merged = forward_scan * F.silu(forward) + backward_scan * F.silu(backward)
-        return merged / 2, state
+        merged, mean = membrane_gate(
+            gate_input.transpose(1, 2),
+            forward_scan.transpose(1, 2),
+            backward_scan.transpose(1, 2),
+            self.membrane.initial(state),
+            **self.membrane.settings(),
+        )
+        return merged.transpose(1, 2), self.membrane.next_state(mean)
 
 
 class LowRankMembraneGate(nn.Module):
     """Site 'lora': the membrane integrates LoRA's hidden activations on their way to the gate.
 
-    ``silu(W_z h + scale * up(dropout(LIM_k(down h))))``
+    ``silu(W_z h + up(scale * dropout(LIM_k(down h))))``
 
     Args:
         membrane: integrates the hidden activations, one channel per rank.
@@ -106,29 +117,24 @@ class LowRankMembraneGate(nn.Module):
         self,
         forward_scan: torch.Tensor,
         backward_scan: torch.Tensor,
-        gate_input: torch.Tensor,
+        gate_input: tuple[torch.Tensor, torch.Tensor],
         state: GateState = None,
     ) -> tuple[torch.Tensor, GateState]:
         """See :mod:`memba_vision.models.modules.gates`.
 
-        ``gate_input`` is ``W_z h`` followed by ``down h``, (batch, length, d_inner + rank).
+        ``gate_input`` is ``W_z h``, (batch, length, d_inner), with ``down h``, (batch, length,
+        rank).
         """
-        rank = self.up.in_features
-        base, low_rank = gate_input.split([gate_input.shape[-1] - rank, rank], dim=-1)
-        forward, backward, state = self.membrane(low_rank, state)
-        merged = forward_scan * F.silu(base + self._update(forward))
-        merged = merged + backward_scan * F.silu(base + self._update(backward))
-        return merged / 2, state
-
-    def _update(self, potential: torch.Tensor) -> torch.Tensor:
-        return self.scale * self.up(self.dropout(potential))
+        base, low_rank = gate_input
+        potentials, state = self.membrane(low_rank, state)
+        updates = self.up(self.scale * self.dropout(potentials))
+        return gated_merge(forward_scan, backward_scan, base, updates), state
 
 
 class TappedLoRALinear(nn.Module):
     """An in_proj with LoRA on ``x`` alone that hands LoRA's hidden activations to the gate.
 
-    Yields ``[W_x h + scale * up(dropout(down h)), W_z h, down h]``,
-    (..., 2 * d_inner + rank).
+    Yields the pair ``W_x h + up(scale * dropout(down h))`` and ``(W_z h, down h)``.
 
     Args:
         lora: the LoRA layer that this one takes over; its ``up`` is cut to the rows of ``x``.
@@ -144,18 +150,19 @@ class TappedLoRALinear(nn.Module):
         self.up = _first_rows(lora.up, d_inner)
         self.d_inner = d_inner
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., dim) to (..., 2 * d_inner + rank)."""
-        projected = self.base_layer(hidden)
+    def forward(
+        self, hidden: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """(..., dim) to (..., d_inner), and (..., d_inner) with (..., rank) for the gate."""
+        x, gate = self.base_layer(hidden).chunk(2, dim=-1)
         low_rank = self.down(hidden)
-        update = self.scale * self.up(self.dropout(low_rank))
-        x = projected[..., : self.d_inner] + update
-        return torch.cat([x, projected[..., self.d_inner :], low_rank], dim=-1)
+        update = self.up(self.scale * self.dropout(low_rank))
+        return x + update, (gate, low_rank)
 
 
 def _first_rows(up: nn.Linear, rows: int) -> nn.Linear:
     """A linear layer with the first ``rows`` outputs of ``up``, as a parameter of its own."""
-    part = nn.Linear(up.in_features, rows, bias=False, device='meta', dtype=up.weight.dtype)
+    part = Linear(up.in_features, rows, bias=False, device='meta', dtype=up.weight.dtype)
     part.weight = nn.Parameter(up.weight.detach()[:rows].clone())
     return part
 

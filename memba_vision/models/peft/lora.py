@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.linear import Linear
 from memba_vision.models.peft.adapter import (
     AdaptedLayer,
     Adapter,
@@ -51,8 +52,8 @@ def make_bottleneck(
 ) -> tuple[nn.Linear, nn.Linear]:
     """``down`` and ``up`` beside a linear layer, on its device and of its dtype, without biases."""
     like = dict(device=base_layer.weight.device, dtype=base_layer.weight.dtype)
-    down = nn.Linear(base_layer.in_features, rank, bias=False, **like)
-    return down, nn.Linear(rank, out_features, bias=False, **like)
+    down = Linear(base_layer.in_features, rank, bias=False, **like)
+    return down, Linear(rank, out_features, bias=False, **like)
 
 
 class AdditiveLayer(LowRankLayer):

@@ -29,13 +29,11 @@ class RecurrentMembrane(nn.Module):
         self.forward_net = CELLS[cell](dim, dim, **settings)
         self.backward_net = CELLS[cell](dim, dim, **settings)
 
-    def forward(
-        self, current: torch.Tensor, state: GateState
-    ) -> tuple[torch.Tensor, torch.Tensor, GateState]:
+    def forward(self, current: torch.Tensor, state: GateState) -> tuple[torch.Tensor, GateState]:
         """As :class:`memba_vision.models.peft.lim.Membrane`; ``state`` is passed on."""
         forward, _ = self.forward_net(current)
         backward, _ = self.backward_net(current.flip(1))
-        return forward, backward.flip(1), state
+        return torch.stack([forward, backward.flip(1)]), state
 
 
 @ADAPTERS.register_module()

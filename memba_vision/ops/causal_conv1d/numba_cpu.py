@@ -6,7 +6,7 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.conv`.
 import torch
 
 from memba_vision.ops.causal_conv1d.table import BACKENDS
-from memba_vision.ops.selective_scan.numba_cpu import obstacle
+from memba_vision.ops.numba_kernels.layout import obstacle
 
 
 @BACKENDS.register('numba', priority=20, obstacle=obstacle)

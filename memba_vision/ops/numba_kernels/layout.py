@@ -1,10 +1,20 @@
 """Sizes and memory layouts of the selective scan's tensors; known without numba."""
 
+import importlib.util
+import logging
+from functools import cache
+
 import torch
 
-# Channels side by side in a tile, the SIMD axis, and positions from one kept state to the next.
-WIDTH = 64
+# Looked up, not imported: numba takes a second to import, and a GPU needs none of it.
+HAS_NUMBA = importlib.util.find_spec('numba') is not None
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+# Channels side by side in a tile, the SIMD axis; positions from one kept state to the next; and
+# state dimensions that are worked on at once, held in registers.
+WIDTH = 32
 STEPS = 16
+GROUP = 4
 
 
 def is_channel_last(tensor: torch.Tensor) -> bool:
@@ -24,4 +34,48 @@ def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool) -> torch.Tensor:
     """Memory for the state at the start of each tile; (batch, blocks, tiles, state, WIDTH)."""
     batch, dim, length = u.shape
     tiles = -(-length // STEPS) if keep else 0
-    return u.new_empty(batch, -(-dim // WIDTH), tiles, A.shape[1], WIDTH)
+    return u.new_empty(batch, -(-dim // WIDTH), tiles, whole_groups(A.shape[1]), WIDTH)
+
+
+def whole_groups(state: int) -> int:
+    """``state`` dimensions filled up to a multiple of ``GROUP``."""
+    return -(-state // GROUP) * GROUP
+
+
+def obstacle(tensor: torch.Tensor) -> str | None:
+    """Why numba's kernels cannot run on tensors like this one, or None where they can."""
+    if tensor.device.type != 'cpu':
+        return f'it runs on the CPU and the tensors are on {tensor.device}'
+    if tensor.dtype not in DTYPES:
+        return f'it takes floating-point tensors and these are {tensor.dtype}'
+    if not HAS_NUMBA:
+        _say_once('numba is not installed: plain torch takes several times as long on a CPU')
+        return 'numba is not installed; pip install numba'
+    return None
+
+
+@cache
+def _say_once(message: str) -> None:
+    logging.getLogger(__name__).warning(message)
+
+
+def row_obstacle(tensor: torch.Tensor) -> str | None:
+    """As :func:`obstacle`, for kernels that need a whole row of channels, the last axis."""
+    if tensor.shape[-1] < WIDTH:
+        return f'it takes {WIDTH} channels or more and there are {tensor.shape[-1]}'
+    return obstacle(tensor)
+
+
+def empty_rows_like(tensor: torch.Tensor) -> torch.Tensor:
+    """An uninitialised tensor of the same shape, contiguous."""
+    return tensor.new_empty(tensor.shape)
+
+
+def state_or_zeros(
+    initial: torch.Tensor | None, current: torch.Tensor, num_chunks: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """A membrane's initial state (2 * batch, dim, chunk) as (2 * batch, chunk, dim)."""
+    if initial is not None:
+        return initial.to(dtype).transpose(1, 2)
+    batch, length, dim = current.shape
+    return current.new_zeros(2 * batch, -(-length // num_chunks), dim, dtype=dtype)

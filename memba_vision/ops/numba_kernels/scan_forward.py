@@ -1,17 +1,18 @@
 """The selective scan on tiles of channels: forward."""
 
-import numpy as np
-
 from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
-from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
-from memba_vision.ops.numba_kernels.maths import exp2, softplus
+from memba_vision.ops.numba_kernels.layout import GROUP, STEPS, WIDTH
+from memba_vision.ops.numba_kernels.maths import softplus
+from memba_vision.ops.numba_kernels.simd import exp2, spread
+from memba_vision.ops.numba_kernels.simd import load as load_row
+from memba_vision.ops.numba_kernels.simd import store as store_row
 from memba_vision.ops.numba_kernels.tiles import (
     copy,
     empty_rows,
     fill,
     load,
     load_channels,
-    load_matrix,
+    position,
     store,
 )
 
@@ -30,19 +31,44 @@ def activate(delta, slope, bias, use_softplus, steps):
 
 
 @part()
-def scan_tile(out, h, u, delta, A, B, C, D, steps):
-    """Advance ``h``, (state, WIDTH), over a tile; read out into ``out``. Overwrites ``u``."""
+def skip(out, x, u, delta, D, steps):
+    """Start ``out`` with the skip connection, and write ``delta * u`` to ``x``."""
+    skip_weight = load_row(D, (0, 0))
     for k in range(steps):
-        for w in range(WIDTH):
-            out[k, w] = D[0, w] * u[k, w]
-            u[k, w] *= delta[k, w]
-        for n in range(h.shape[0]):
-            b = B[k, n]
-            c = C[k, n]
-            for w in range(WIDTH):
-                value = exp2(delta[k, w] * A[n, w]) * h[n, w] + u[k, w] * b
-                h[n, w] = value
-                out[k, w] += value * c
+        u_row = load_row(u, (k, 0))
+        store_row(out, (k, 0), skip_weight * u_row)
+        store_row(x, (k, 0), load_row(delta, (k, 0)) * u_row)
+
+
+@part()
+def advance(h, out, delta, x, A, b, c):
+    """One step of one state dimension: its new value, and the read-out with it."""
+    h = exp2(delta * A) * h + x * spread(b)
+    return h, out + h * spread(c)
+
+
+@part()
+def scan_group(out, h, x, delta, A, B, C, n, start, stride, steps):
+    """Advance ``GROUP`` dimensions of ``h``, (state, WIDTH), over a tile; add them to ``out``.
+
+    ``B`` and ``C``, (length, state), are read from position ``start`` on, every ``stride``.
+    """
+    A0, A1 = load_row(A, (n, 0)), load_row(A, (n + 1, 0))
+    A2, A3 = load_row(A, (n + 2, 0)), load_row(A, (n + 3, 0))
+    h0, h1 = load_row(h, (n, 0)), load_row(h, (n + 1, 0))
+    h2, h3 = load_row(h, (n + 2, 0)), load_row(h, (n + 3, 0))
+    for k in range(steps):
+        t = start + k * stride
+        d, v, o = load_row(delta, (k, 0)), load_row(x, (k, 0)), load_row(out, (k, 0))
+        h0, o = advance(h0, o, d, v, A0, B[t, n], C[t, n])
+        h1, o = advance(h1, o, d, v, A1, B[t, n + 1], C[t, n + 1])
+        h2, o = advance(h2, o, d, v, A2, B[t, n + 2], C[t, n + 2])
+        h3, o = advance(h3, o, d, v, A3, B[t, n + 3], C[t, n + 3])
+        store_row(out, (k, 0), o)
+    store_row(h, (n, 0), h0)
+    store_row(h, (n + 1, 0), h1)
+    store_row(h, (n + 2, 0), h2)
+    store_row(h, (n + 3, 0), h3)
 
 
 @kernel
@@ -60,7 +86,7 @@ def forward(
         u_last: whether the channels of ``u`` are the last axis.
         delta: like ``u``.
         delta_last: like ``u_last``.
-        A: (state, dim), times log2(e).
+        A: (state, dim), times log2(e); ``state`` is a multiple of ``GROUP``.
         B: (batch, length, state).
         C: (batch, length, state).
         D: (1, dim).
@@ -76,10 +102,12 @@ def forward(
     D_row, bias_row = empty_rows(1, dtype), empty_rows(1, dtype)
     u_tile, delta_tile = empty_rows(STEPS, dtype), empty_rows(STEPS, dtype)
     out_tile, slope = empty_rows(STEPS, dtype), empty_rows(STEPS, dtype)
-    B_tile, C_tile = np.empty((STEPS, state), dtype), np.empty((STEPS, state), dtype)
+    x = empty_rows(STEPS, dtype)
+    stride = -1 if reverse else 1
     for item in range(first, last):
         sample, block = item // blocks, item % blocks
         channel = block * WIDTH
+        B_rows, C_rows = B[sample], C[sample]
         load_channels(A_tile, A, channel)
         load_channels(D_row, D, channel)
         load_channels(bias_row, bias, channel)
@@ -90,8 +118,11 @@ def forward(
                 copy(states[sample, block, step // STEPS], h)
             load(u_tile, u, u_last, sample, channel, step, length, reverse)
             load(delta_tile, delta, delta_last, sample, channel, step, length, reverse)
-            load_matrix(B_tile, B, sample, step, length, reverse)
-            load_matrix(C_tile, C, sample, step, length, reverse)
             activate(delta_tile, slope, bias_row, use_softplus, steps)
-            scan_tile(out_tile, h, u_tile, delta_tile, A_tile, B_tile, C_tile, D_row, steps)
+            skip(out_tile, x, u_tile, delta_tile, D_row, steps)
+            start = position(step, length, reverse)
+            for n in range(0, state, GROUP):
+                scan_group(
+                    out_tile, h, x, delta_tile, A_tile, B_rows, C_rows, n, start, stride, steps
+                )
             store(out_tile, out, u_last, sample, channel, step, length, reverse)

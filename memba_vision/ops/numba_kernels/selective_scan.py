@@ -2,9 +2,16 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from memba_vision.ops.numba_kernels import scan_backward, scan_forward
-from memba_vision.ops.numba_kernels.layout import WIDTH, empty_like, empty_states, is_channel_last
+from memba_vision.ops.numba_kernels.layout import (
+    WIDTH,
+    empty_like,
+    empty_states,
+    is_channel_last,
+    whole_groups,
+)
 from memba_vision.ops.numba_kernels.maths import LOG2E
 from memba_vision.ops.numba_kernels.threads import run
 
@@ -31,10 +38,10 @@ def backward(grad_out, states, u, delta, A, B, C, D, delta_bias, softplus, rever
     """
     (batch, dim, length), state = u.shape, A.shape[1]
     grad_u, grad_delta = empty_like(u), empty_like(delta)
-    grad_B, grad_C = u.new_empty(2, batch, -(-dim // WIDTH), length, state)
+    grad_B, grad_C = u.new_empty(2, batch, -(-dim // WIDTH), length, whole_groups(state))
     grad_A, grad_D, grad_bias = (
         u.new_empty((batch, rows, dim) if needed else (0, 0, 0))
-        for rows, needed in zip((state, 1, 1), needs, strict=True)
+        for rows, needed in zip((whole_groups(state), 1, 1), needs, strict=True)
     )
     run(
         scan_backward.backward,
@@ -52,9 +59,9 @@ def backward(grad_out, states, u, delta, A, B, C, D, delta_bias, softplus, rever
     return (
         grad_u,
         grad_delta,
-        grad_A.sum(0).T,
-        grad_B.sum(1).transpose(1, 2),
-        grad_C.sum(1).transpose(1, 2),
+        grad_A.sum(0)[:state].T,
+        grad_B.sum(1).transpose(1, 2)[:, :state],
+        grad_C.sum(1).transpose(1, 2)[:, :state],
         grad_D.sum((0, 1)),
         grad_bias.sum((0, 1)),
     )
@@ -67,12 +74,16 @@ def _items(u: torch.Tensor) -> int:
 def _operands(u, delta, A, B, C, D, delta_bias) -> tuple:
     """The inputs as the kernels take them."""
     zeros = np.zeros((1, A.shape[0]), _array(A).dtype)
+    missing = whole_groups(A.shape[1]) - A.shape[1]
+    A, B, C = A.detach() * LOG2E, B.transpose(1, 2), C.transpose(1, 2)
+    if missing:  # a state of zeros, that stays zero and is read by nobody
+        A, B, C = (F.pad(tensor, (0, missing)) for tensor in (A, B, C))
     return (
         *_sequence(u),
         *_sequence(delta),
-        _array(A.detach().T * LOG2E),
-        _array(B.transpose(1, 2)),
-        _array(C.transpose(1, 2)),
+        _array(A.T),
+        _array(B),
+        _array(C),
         zeros if D is None else _array(D)[None],
         zeros if delta_bias is None else _array(delta_bias)[None],
     )

@@ -5,10 +5,12 @@ process when two Python threads enter them at once, and compile several times as
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+
+from memba_vision.ops.numba_kernels.layout import WIDTH
 
 # More pieces than threads, for a thread that is held up leaves its share to the others.
 PIECES_PER_THREAD = 4
@@ -39,6 +41,28 @@ def run(kernel: Callable, items: int, *args) -> None:
     work()
     for helper in helpers:
         helper.result()
+
+
+def run_blocks(
+    kernel: Callable, sequence: torch.Tensor, tensors: Iterable[torch.Tensor], settings: tuple
+) -> None:
+    """Run a kernel whose items are blocks of the channels of (batch, length, dim) sequences.
+
+    The blocks of a sample run in one item where the last of them overlaps another. Float settings
+    are passed in the precision of ``sequence``.
+    """
+    batch, _, dim = sequence.shape
+    parts = dim // WIDTH if dim % WIDTH == 0 else 1
+    arrays = [_rows(tensor).numpy() for tensor in tensors]
+    precision = arrays[0].dtype.type
+    numbers = [precision(s) if isinstance(s, float) else s for s in settings]
+    run(kernel, batch * parts, parts, *arrays, *numbers)
+
+
+def _rows(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself where the numbers of a row are neighbours in memory, or else a copy."""
+    tensor = tensor.detach()
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -4,6 +4,9 @@ import numpy as np
 
 from memba_vision.ops.numba_kernels.jit import part
 from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
+from memba_vision.ops.numba_kernels.simd import load as load_row
+from memba_vision.ops.numba_kernels.simd import spread
+from memba_vision.ops.numba_kernels.simd import store as store_row
 
 
 @part()
@@ -26,6 +29,11 @@ def load(tile, source, channel_last, sample, channel, step, length, reverse):
     steps = min(STEPS, length - step)
     if channel_last:
         width = min(WIDTH, source.shape[2] - channel)
+        if width == WIDTH:
+            for k in range(steps):
+                t = position(step + k, length, reverse)
+                store_row(tile, (k, 0), load_row(source, (sample, t, channel)))
+            return
         for k in range(steps):
             t = position(step + k, length, reverse)
             for w in range(width):
@@ -46,6 +54,11 @@ def store(tile, target, channel_last, sample, channel, step, length, reverse):
     steps = min(STEPS, length - step)
     if channel_last:
         width = min(WIDTH, target.shape[2] - channel)
+        if width == WIDTH:
+            for k in range(steps):
+                t = position(step + k, length, reverse)
+                store_row(target, (sample, t, channel), load_row(tile, (k, 0)))
+            return
         for k in range(steps):
             t = position(step + k, length, reverse)
             for w in range(width):
@@ -55,15 +68,6 @@ def store(tile, target, channel_last, sample, channel, step, length, reverse):
         for w in range(width):
             for k in range(steps):
                 target[sample, channel + w, position(step + k, length, reverse)] = tile[k, w]
-
-
-@part()
-def load_matrix(tile, source, sample, step, length, reverse):
-    """Fill ``tile``, (STEPS, state), from ``source``, (batch, length, state)."""
-    for k in range(min(STEPS, length - step)):
-        t = position(step + k, length, reverse)
-        for n in range(source.shape[2]):
-            tile[k, n] = source[sample, t, n]
 
 
 @part()
@@ -78,15 +82,6 @@ def load_channels(tile, source, channel):
 
 
 @part()
-def store_matrix(tile, target, sample, block, step, length, reverse):
-    """Write ``tile``, (STEPS, state), into ``target``, (batch, blocks, length, state)."""
-    for k in range(min(STEPS, length - step)):
-        t = position(step + k, length, reverse)
-        for n in range(target.shape[3]):
-            target[sample, block, t, n] = tile[k, n]
-
-
-@part()
 def store_channels(tile, target, sample, channel):
     """Write ``tile``, (rows, WIDTH), into ``target``, (batch, rows, dim), from ``channel`` on."""
     for row in range(target.shape[1]):
@@ -97,14 +92,13 @@ def store_channels(tile, target, sample, channel):
 @part()
 def fill(tile, value):
     """Set all of ``tile``, (rows, WIDTH)."""
-    for row in range(tile.shape[0]):
-        for w in range(WIDTH):
-            tile[row, w] = value
+    row = spread(tile.dtype.type(value))
+    for k in range(tile.shape[0]):
+        store_row(tile, (k, 0), row)
 
 
 @part()
 def copy(target, source):
     """Copy a tile, (rows, WIDTH)."""
-    for row in range(source.shape[0]):
-        for w in range(WIDTH):
-            target[row, w] = source[row, w]
+    for k in range(source.shape[0]):
+        store_row(target, (k, 0), load_row(source, (k, 0)))

@@ -3,28 +3,11 @@
 Needs no compiler on the machine. Kernels: :mod:`memba_vision.ops.numba_kernels`.
 """
 
-import importlib.util
-
 import torch
 import torch.nn.functional as F
 
-from memba_vision.ops.numba_kernels.layout import empty_like, empty_states
+from memba_vision.ops.numba_kernels.layout import empty_like, empty_states, obstacle
 from memba_vision.ops.selective_scan.table import BACKENDS
-
-# Looked up, not imported: numba takes a second to import, and a GPU needs none of it.
-HAS_NUMBA = importlib.util.find_spec('numba') is not None
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-
-def obstacle(tensor: torch.Tensor) -> str | None:
-    """Why numba's kernels cannot run on tensors like this one, or None where they can."""
-    if tensor.device.type != 'cpu':
-        return f'it runs on the CPU and the tensors are on {tensor.device}'
-    if tensor.dtype not in DTYPES:
-        return f'it takes floating-point tensors and these are {tensor.dtype}'
-    if not HAS_NUMBA:
-        return 'numba is not installed; pip install numba'
-    return None
 
 
 @BACKENDS.register('numba', priority=20, obstacle=obstacle)
@@ -143,6 +126,7 @@ def _save(ctx, inputs, output) -> None:
     *tensors, delta_softplus, reverse, _ = inputs
     ctx.save_for_backward(output[1], *tensors)
     ctx.flags = delta_softplus, reverse
+    ctx.set_materialize_grads(False)  # the states get no gradient: spare the zeros
 
 
 def _differentiate(ctx, grad_out, grad_states):

@@ -1,0 +1,88 @@
+"""An adapted Vim with a head, and the passes through it that are timed."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from memba_vision.benchmarks import passes
+from memba_vision.benchmarks.contest import Call
+from memba_vision.benchmarks.methods import adapters
+from memba_vision.benchmarks.setting import Sizes, Workload
+from memba_vision.models.backbones.vim import Vim
+from memba_vision.models.peft.model import PEFTModel
+
+CLASSES = 100
+LEARNING_RATE = 1e-4
+
+
+class Classifier(nn.Module):
+    """A frozen Vim with random weights, a method's adapters, and a linear head.
+
+    Args:
+        method: one of :mod:`memba_vision.benchmarks.methods`.
+        sizes: width, state and rank.
+        depth: blocks.
+        image: height and width of the images, in pixels.
+    """
+
+    def __init__(self, method: str, sizes: Sizes, depth: int, image: int) -> None:
+        super().__init__()
+        arch = dict(embed_dims=sizes.width, num_layers=depth, d_state=sizes.state)
+        vim = Vim(arch, img_size=image, drop_path_rate=0.1)
+        self.backbone = PEFTModel(vim, adapters(method, sizes))
+        self.head = nn.Linear(sizes.width, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(batch, 3, image, image) to (batch, classes)."""
+        return self.head(self.backbone(images)[-1])
+
+
+def training_step(model: Classifier, images: torch.Tensor, workload: Workload) -> Call:
+    """Forward pass, cross-entropy, backward pass and AdamW on all that trains."""
+    model.train()
+    optimizer = torch.optim.AdamW(passes.trained(model), lr=LEARNING_RATE)
+    labels = torch.arange(len(images), device=images.device) % CLASSES
+    classify = workload.autocast(model)
+
+    def step() -> None:
+        loss = F.cross_entropy(classify(images).float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def forward_pass(model: Classifier, images: torch.Tensor, workload: Workload) -> Call:
+    """A forward pass as in testing."""
+    model.eval()
+    classify = workload.autocast(model)
+    return passes.forward(lambda: classify(images))
+
+
+def model_pass(kind: str, model: Classifier, images: torch.Tensor, workload: Workload) -> Call:
+    """A pass of either kind, see :mod:`memba_vision.benchmarks.passes`."""
+    make = training_step if kind == passes.STEP else forward_pass
+    return make(model, images, workload)
+
+
+def random_images(workload: Workload, image: int) -> torch.Tensor:
+    """(batch, 3, image, image), normally distributed."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(workload.batch, 3, image, image, generator=generator)
+    return values.to(workload.device)
+
+
+def model_builders(
+    methods: Sequence[str], kind: str, sizes: Sizes, depth: int, workload: Workload
+) -> dict[str, Callable[[], Call]]:
+    """What builds a pass through a model of each method, by the method's name."""
+    images = random_images(workload, sizes.image)
+
+    def build(method: str) -> Call:
+        model = Classifier(method, sizes, depth, sizes.image).to(workload.device)
+        return model_pass(kind, model, images, workload)
+
+    return {method: (lambda method=method: build(method)) for method in methods}

@@ -1,0 +1,47 @@
+"""Part 'membrane': what LIM costs beyond LoRA alone at the same ranks."""
+
+from collections.abc import Callable, Iterator
+
+from memba_vision.benchmarks.classifier import model_builders
+from memba_vision.benchmarks.contest import Call, hold
+from memba_vision.benchmarks.methods import LORA, MEMBA, MEMBA_GATE
+from memba_vision.benchmarks.mixer_passes import mixer_builders
+from memba_vision.benchmarks.passes import KINDS
+from memba_vision.benchmarks.setting import Setting, Workload
+from memba_vision.benchmarks.table import Section, as_percent, contest_section
+
+METHODS = (LORA, MEMBA, MEMBA_GATE)
+ABOUT = (
+    '{workload}, length {sizes.length}, width {sizes.width}; all have LoRA of rank {sizes.rank} '
+    'on in_proj and out_proj over a frozen base. '
+)
+#: What is measured, and how its training step is meant.
+PLACES = {
+    'a mixer': 'One mixer, with the state of a block before it; a training step is forward and '
+    'backward.',
+    'a model': '{sizes.part_depth} blocks and a linear head; a training step is forward pass, '
+    'cross-entropy, backward pass and AdamW.',
+}
+
+
+def sections(setting: Setting) -> Iterator[Section]:
+    """The share in a mixer and in a model, of a training step and of a forward pass."""
+    seconds = setting.seconds / len(PLACES) / len(KINDS) / len(setting.workloads)
+    for workload in setting.workloads:
+        for place, explanation in PLACES.items():
+            for kind in KINDS:
+                yield contest_section(
+                    f'The share of the membrane in {place}: {kind}, {workload}',
+                    (ABOUT + explanation).format(workload=workload, sizes=setting.sizes),
+                    hold(_builders(place, kind, setting, workload), setting.device, seconds),
+                    {f'against {LORA}': LORA},
+                    as_percent,
+                )
+
+
+def _builders(
+    place: str, kind: str, setting: Setting, workload: Workload
+) -> dict[str, Callable[[], Call]]:
+    if place == 'a mixer':
+        return mixer_builders(METHODS, kind, setting.sizes, workload)
+    return model_builders(METHODS, kind, setting.sizes, setting.sizes.part_depth, workload)

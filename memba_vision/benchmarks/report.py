@@ -1,0 +1,41 @@
+"""Run the parts that were asked for, and write the report."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from memba_vision.benchmarks import machine
+from memba_vision.benchmarks.parts import PARTS
+from memba_vision.benchmarks.setting import Setting
+from memba_vision.benchmarks.table import Section
+from memba_vision.errors import UserError
+
+
+def check_request(parts: Sequence[str], out: str | None) -> None:
+    """Raise a UserError where a part is unknown, or the report cannot be written there."""
+    for name in parts:
+        if name not in PARTS:
+            raise UserError(f'unknown part {name!r}; known are {", ".join(PARTS)}')
+    if out and Path(out).suffix not in ('.md', '.json'):
+        raise UserError(f'--out {out}: the name must end in .md or .json')
+    if out and not Path(out).parent.is_dir():
+        raise UserError(f'--out {out}: there is no folder {Path(out).parent}; make it first')
+
+
+def run_parts(parts: Sequence[str], setting: Setting) -> Iterator[Section]:
+    """Measure, and yield each table as soon as it is there; always in the same order."""
+    for name, sections in PARTS.items():
+        if name in parts:
+            yield from sections(setting)
+
+
+def report(path: str, facts: dict[str, str], command: str, sections: Sequence[Section]) -> bytes:
+    """The report in the form that the ending of ``path`` says: Markdown or JSON."""
+    if Path(path).suffix == '.json':
+        content = dict(command=command, machine=facts, sections=[asdict(s) for s in sections])
+        text = json.dumps(content, indent=2, ensure_ascii=False) + '\n'
+    else:
+        parts = [machine.as_markdown(facts, command), *(s.as_markdown() for s in sections)]
+        text = '\n'.join(parts)
+    return text.encode()

@@ -1,0 +1,20 @@
+"""The gate in plain torch: the reference."""
+
+import torch
+import torch.nn.functional as F
+
+from memba_vision.ops.gated_merge.table import BACKENDS
+
+
+@BACKENDS.register('torch', priority=0)
+def gated_merge_torch(
+    forward_scan: torch.Tensor,
+    backward_scan: torch.Tensor,
+    gate: torch.Tensor,
+    updates: torch.Tensor | None,
+) -> torch.Tensor:
+    """See :func:`memba_vision.ops.gated_merge`."""
+    if updates is None:
+        return (forward_scan + backward_scan) * (F.silu(gate) / 2)
+    forward_gate, backward_gate = F.silu(gate + updates).unbind()
+    return (forward_scan * forward_gate + backward_scan * backward_gate) / 2

@@ -1,0 +1,62 @@
+"""The gate of both scan directions behind their membranes: site 'gate' of Memba (ICLR 2026)."""
+
+import torch
+
+from memba_vision.discovery import import_submodules
+from memba_vision.errors import UserError
+from memba_vision.ops.leaky_integrate import check_membrane
+from memba_vision.ops.membrane_gate.table import BACKENDS
+
+import_submodules(__name__, __path__)
+
+__all__ = ['BACKENDS', 'membrane_gate']
+
+
+def membrane_gate(
+    z: torch.Tensor,
+    forward_scan: torch.Tensor,
+    backward_scan: torch.Tensor,
+    initial: torch.Tensor | None = None,
+    *,
+    num_chunks: int = 4,
+    leak: float = 0.9,
+    threshold: float = 1.0,
+    backend: str | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Integrate ``z`` from both ends, gate each direction's scan with its potential, and average.
+
+    .. code-block:: text
+
+        merged = (forward_scan  * silu(LIM(z))
+               +  backward_scan * silu(flip(LIM(flip(z))))) / 2
+
+    LIM is :func:`memba_vision.ops.leaky_integrate`, which says what the settings mean.
+
+    Args:
+        z: gate pre-activation, (batch, dim, length), in image order as the scans.
+        forward_scan: (batch, dim, length).
+        backward_scan: (batch, dim, length).
+        initial: the potentials to start from, in scan order, first those of the forward
+            directions, then those of the backward: (2 * batch, dim, chunk); None stands for zeros.
+        num_chunks: number of chunks, at least 1. It may exceed the length.
+        leak: what a potential keeps from chunk to chunk, in (0, 1].
+        threshold: a potential above it is reset to zero; infinity never resets.
+        backend: 'auto' (or None), or one of ``BACKENDS.names()``.
+
+    Returns:
+        The merged sequence, (batch, dim, length) in the dtype of ``forward_scan``, and the mean
+        potentials, (2 * batch, dim, chunk) in float32 at the least, ordered as ``initial``.
+
+    Raises:
+        UserError: ``num_chunks`` or ``leak`` is out of range, or ``initial`` has another shape.
+    """
+    check_membrane(num_chunks, leak)
+    batch, dim, length = z.shape
+    expected = (2 * batch, dim, -(-length // num_chunks))
+    if initial is not None and tuple(initial.shape) != expected:
+        raise UserError(
+            f'membrane_gate: the initial potential must be (2 * batch, dim, chunk) = {expected}, '
+            f'got {tuple(initial.shape)}'
+        )
+    function = BACKENDS.select(backend, z).function
+    return function(z, forward_scan, backward_scan, initial, num_chunks, leak, threshold)

@@ -1,0 +1,26 @@
+"""The membrane's gate, with the membrane position by position."""
+
+import torch
+import torch.nn.functional as F
+
+from memba_vision.ops.leaky_integrate.naive import leaky_integrate_naive
+from memba_vision.ops.membrane_gate.table import BACKENDS
+
+
+@BACKENDS.register('naive', priority=-2)
+def membrane_gate_naive(
+    z: torch.Tensor,
+    forward_scan: torch.Tensor,
+    backward_scan: torch.Tensor,
+    initial: torch.Tensor | None,
+    num_chunks: int,
+    leak: float,
+    threshold: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See :func:`memba_vision.ops.membrane_gate`: the reference for every other backend."""
+    potentials, mean = leaky_integrate_naive(
+        torch.cat([z, z.flip(-1)]), initial, num_chunks, leak, threshold
+    )
+    forward, backward = potentials.chunk(2)
+    merged = forward_scan * F.silu(forward) + backward_scan * F.silu(backward.flip(-1))
+    return (merged / 2).to(forward_scan.dtype), mean

@@ -1,0 +1,100 @@
+"""The membrane's gate on a CPU, without a flip; compiled by numba at the first call.
+
+Kernels: :mod:`memba_vision.ops.numba_kernels.membrane`.
+"""
+
+import torch
+
+from memba_vision.ops.membrane_gate.table import BACKENDS
+from memba_vision.ops.numba_kernels.layout import WIDTH, empty_rows_like, obstacle, state_or_zeros
+
+
+def channel_obstacle(z: torch.Tensor) -> str | None:
+    """Why numba's kernels cannot run on (batch, dim, length) like this, or None where they can."""
+    if z.shape[1] < WIDTH:
+        return f'it takes {WIDTH} channels or more and there are {z.shape[1]}'
+    return obstacle(z)
+
+
+@BACKENDS.register('numba', priority=20, obstacle=channel_obstacle)
+def membrane_gate_numba(
+    z: torch.Tensor,
+    forward_scan: torch.Tensor,
+    backward_scan: torch.Tensor,
+    initial: torch.Tensor | None,
+    num_chunks: int,
+    leak: float,
+    threshold: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See :func:`memba_vision.ops.membrane_gate`; fastest on views of (batch, length, dim)."""
+    dtype = torch.promote_types(forward_scan.dtype, torch.float32)
+    sequences = [t.to(dtype).transpose(1, 2) for t in (z, forward_scan, backward_scan)]
+    state = state_or_zeros(initial, sequences[0], num_chunks, dtype)
+    merged, mean = _gate(*sequences, state, num_chunks, leak, threshold)
+    return merged.to(forward_scan.dtype).transpose(1, 2), mean.transpose(1, 2)
+
+
+@torch.library.custom_op('memba_vision::membrane_gate_numba', mutates_args=())
+def _gate(
+    z: torch.Tensor,
+    forward_scan: torch.Tensor,
+    backward_scan: torch.Tensor,
+    initial: torch.Tensor,
+    num_chunks: int,
+    leak: float,
+    threshold: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    from memba_vision.ops.numba_kernels import membrane
+    from memba_vision.ops.numba_kernels.threads import run_blocks
+
+    outputs = empty_rows_like(z), empty_rows_like(initial)
+    tensors = *outputs, z, forward_scan, backward_scan, initial
+    run_blocks(membrane.gate, z, tensors, (num_chunks, leak, threshold))
+    return outputs
+
+
+@torch.library.custom_op('memba_vision::membrane_gate_numba_backward', mutates_args=())
+def _gate_backward(
+    grad_merged: torch.Tensor,
+    grad_mean: torch.Tensor,
+    z: torch.Tensor,
+    forward_scan: torch.Tensor,
+    backward_scan: torch.Tensor,
+    initial: torch.Tensor,
+    num_chunks: int,
+    leak: float,
+    threshold: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of z, both scans and initial."""
+    from memba_vision.ops.numba_kernels import membrane
+    from memba_vision.ops.numba_kernels.threads import run_blocks
+
+    inputs = z, forward_scan, backward_scan, initial
+    grads = tuple(empty_rows_like(tensor) for tensor in inputs)
+    settings = num_chunks, leak, threshold
+    run_blocks(membrane.gate_backward, z, (*grads, grad_merged, grad_mean, *inputs), settings)
+    return grads
+
+
+@_gate.register_fake
+def _(z, forward_scan, backward_scan, initial, num_chunks, leak, threshold):
+    return empty_rows_like(z), empty_rows_like(initial)
+
+
+@_gate_backward.register_fake
+def _(grad_merged, grad_mean, *inputs):
+    return tuple(empty_rows_like(tensor) for tensor in inputs[:4])
+
+
+def _save(ctx, inputs, output) -> None:
+    *tensors, num_chunks, leak, threshold = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.settings = num_chunks, leak, threshold
+
+
+def _differentiate(ctx, grad_merged, grad_mean):
+    grads = _gate_backward(grad_merged, grad_mean, *ctx.saved_tensors, *ctx.settings)
+    return *grads, None, None, None
+
+
+_gate.register_autograd(_differentiate, setup_context=_save)

@@ -1,0 +1,30 @@
+"""The membrane's gate, composed of the membrane's fastest backend and of torch's functions."""
+
+import torch
+import torch.nn.functional as F
+
+from memba_vision.ops.leaky_integrate import leaky_integrate
+from memba_vision.ops.membrane_gate.table import BACKENDS
+
+
+@BACKENDS.register('torch', priority=0)
+def membrane_gate_torch(
+    z: torch.Tensor,
+    forward_scan: torch.Tensor,
+    backward_scan: torch.Tensor,
+    initial: torch.Tensor | None,
+    num_chunks: int,
+    leak: float,
+    threshold: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See :func:`memba_vision.ops.membrane_gate`."""
+    potentials, mean = leaky_integrate(
+        torch.cat([z, z.flip(-1)]),
+        initial,
+        num_chunks=num_chunks,
+        leak=leak,
+        threshold=threshold,
+    )
+    forward, backward = potentials.chunk(2)
+    merged = forward_scan * F.silu(forward) + backward_scan * F.silu(backward.flip(-1))
+    return (merged / 2).to(forward_scan.dtype), mean

@@ -1,0 +1,110 @@
+"""The gate of both scan directions, forward and backward, in one pass over memory.
+
+All arrays are (positions, dim) of one dtype, whose rows lie ``dim`` or more numbers apart; ``dim``
+is ``WIDTH`` at the least. The last block of channels may overlap the one before.
+"""
+
+from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
+from memba_vision.ops.numba_kernels.layout import WIDTH
+from memba_vision.ops.numba_kernels.maths import LOG2E
+from memba_vision.ops.numba_kernels.simd import exp2, load, spread, store
+
+
+@part()
+def constants(dtype):
+    """Rows of 1, 1/2 and -log2(e)."""
+    return spread(dtype.type(1)), spread(dtype.type(0.5)), spread(dtype.type(-LOG2E))
+
+
+@part()
+def sigmoid(x, one, scale):
+    """1 / (1 + exp(-x)) of a row; ``one`` and ``scale`` are rows of 1 and -log2(e)."""
+    return one / (one + exp2(x * scale))
+
+
+@part()
+def silu_gradient(x, slope, one):
+    """The slope of SiLU where the sigmoid of ``x`` is ``slope``."""
+    return slope * (one + x * (one - slope))
+
+
+@kernel
+def shared(first, last, out, forward_scan, backward_scan, gate):
+    """Positions ``first`` to ``last`` of (forward_scan + backward_scan) / 2 * silu(gate)."""
+    widest_vectors()
+    dim = out.shape[1]
+    one, half, scale = constants(out.dtype)
+    for p in range(first, last):
+        for block in range(0, dim, WIDTH):
+            at = p, min(block, dim - WIDTH)
+            z = load(gate, at)
+            scans = load(forward_scan, at) + load(backward_scan, at)
+            store(out, at, half * scans * z * sigmoid(z, one, scale))
+
+
+@kernel
+def shared_backward(first, last, grad_scan, grad_gate, grad_out, forward_scan, backward_scan, gate):
+    """Gradients of :func:`shared`; that of both scans is the same."""
+    widest_vectors()
+    dim = grad_gate.shape[1]
+    one, half, scale = constants(gate.dtype)
+    for p in range(first, last):
+        for block in range(0, dim, WIDTH):
+            at = p, min(block, dim - WIDTH)
+            z = load(gate, at)
+            s = sigmoid(z, one, scale)
+            g = half * load(grad_out, at)
+            scans = load(forward_scan, at) + load(backward_scan, at)
+            store(grad_scan, at, g * z * s)
+            store(grad_gate, at, g * scans * silu_gradient(z, s, one))
+
+
+@kernel
+def separate(first, last, out, forward_scan, backward_scan, gate, forward_update, backward_update):
+    """As :func:`shared`, with the gate of each direction moved by its update."""
+    widest_vectors()
+    dim = out.shape[1]
+    one, half, scale = constants(out.dtype)
+    for p in range(first, last):
+        for block in range(0, dim, WIDTH):
+            at = p, min(block, dim - WIDTH)
+            z = load(gate, at)
+            z_forward, z_backward = z + load(forward_update, at), z + load(backward_update, at)
+            forward = load(forward_scan, at) * z_forward * sigmoid(z_forward, one, scale)
+            backward = load(backward_scan, at) * z_backward * sigmoid(z_backward, one, scale)
+            store(out, at, half * (forward + backward))
+
+
+@kernel
+def separate_backward(
+    first,
+    last,
+    grad_forward_scan,
+    grad_backward_scan,
+    grad_gate,
+    grad_forward_update,
+    grad_backward_update,
+    grad_out,
+    forward_scan,
+    backward_scan,
+    gate,
+    forward_update,
+    backward_update,
+):
+    """Gradients of :func:`separate`."""
+    widest_vectors()
+    dim = grad_gate.shape[1]
+    one, half, scale = constants(gate.dtype)
+    for p in range(first, last):
+        for block in range(0, dim, WIDTH):
+            at = p, min(block, dim - WIDTH)
+            z, g = load(gate, at), half * load(grad_out, at)
+            z_forward, z_backward = z + load(forward_update, at), z + load(backward_update, at)
+            s_forward, s_backward = sigmoid(z_forward, one, scale), sigmoid(z_backward, one, scale)
+            store(grad_forward_scan, at, g * z_forward * s_forward)
+            store(grad_backward_scan, at, g * z_backward * s_backward)
+            forward = g * load(forward_scan, at) * silu_gradient(z_forward, s_forward, one)
+            backward = g * load(backward_scan, at) * silu_gradient(z_backward, s_backward, one)
+            store(grad_forward_update, at, forward)
+            store(grad_backward_update, at, backward)
+            store(grad_gate, at, forward + backward)

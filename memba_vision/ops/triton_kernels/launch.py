@@ -1,0 +1,19 @@
+"""How every kernel is started."""
+
+import torch
+
+
+def launch(kernel, programs: int, *arguments, registers: int | None = None, **constants) -> None:
+    """Run ``programs`` programs of ``kernel`` on the device of its first argument.
+
+    Args:
+        kernel: a kernel.
+        programs: size of the grid.
+        arguments: what the kernel takes by position.
+        registers: the most that a thread may use, where the compiler knows such a limit.
+        constants: what the kernel takes by name, ``num_warps`` included.
+    """
+    if registers is not None and torch.version.hip is None:
+        constants['maxnreg'] = registers
+    with torch.cuda.device_of(arguments[0]):
+        kernel[(programs,)](*arguments, **constants, enable_fp_fusion=True)

@@ -1,0 +1,29 @@
+"""Sizes and layouts of what the kernels write; known without Triton."""
+
+import torch
+
+# Channels of a program: one per lane of a warp, as in `channels.py`.
+BLOCK = 32
+# States of a channel that a thread holds; where there are more, more warps share a channel.
+STATES_PER_WARP = 16
+# Positions from one state that the forward pass keeps to the next.
+CHUNK = 32
+
+
+def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool) -> torch.Tensor:
+    """Memory for the state before each chunk; (batch, chunks, state, dim) float32."""
+    batch, dim, length = u.shape
+    chunks = -(-length // CHUNK) if keep else 0
+    return u.new_empty(batch, chunks, A.shape[1], dim, dtype=torch.float32)
+
+
+def empty_mean(x: torch.Tensor, num_chunks: int, directions: int = 1) -> torch.Tensor:
+    """Memory for the mean potentials, channel-last where ``x`` is.
+
+    (directions * batch, dim, chunk) float32.
+    """
+    batch, dim, length = x.shape
+    rows, chunk = directions * batch, -(-length // num_chunks)
+    if x.stride(1) == 1:
+        return x.new_empty(rows, chunk, dim, dtype=torch.float32).transpose(1, 2)
+    return x.new_empty(rows, dim, chunk, dtype=torch.float32)

@@ -1,0 +1,112 @@
+"""The selective scan: forward. A program takes one sample and one block of channels."""
+
+import triton
+import triton.language as tl
+
+from memba_vision.ops.triton_kernels.scan_steps import (
+    activate,
+    load_decay_rate,
+    load_row,
+    load_weight,
+)
+
+
+@triton.jit(do_not_specialize=['A_channel', 'A_state', 'states_channel'])
+def forward(
+    out,
+    states,
+    u,
+    delta,
+    A,
+    B,
+    C,
+    D,
+    bias,
+    dim,
+    length,
+    out_batch,
+    out_channel,
+    out_position,
+    states_channel,
+    u_batch,
+    u_channel,
+    u_position,
+    delta_batch,
+    delta_channel,
+    delta_position,
+    A_channel,
+    A_state,
+    B_batch,
+    B_state,
+    B_position,
+    C_batch,
+    C_state,
+    C_position,
+    STATE: tl.constexpr,
+    SOFTPLUS: tl.constexpr,
+    REVERSE: tl.constexpr,
+    KEEP: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """Scan (batch, dim, length) sequences. After the tensors come their sizes and strides.
+
+    Args:
+        out: the result, of any strides.
+        states: (batch, chunks, state, dim) float32, the state before each chunk, where ``KEEP``.
+        u, delta, A, B, C: as in :func:`memba_vision.ops.selective_scan`, of any strides.
+        D, bias: (dim,), or None.
+        dim, length: of the sequences.
+        STATE, ROWS: number of states, and the next power of two.
+        SOFTPLUS, REVERSE: as in :func:`memba_vision.ops.selective_scan`.
+        CHUNK: positions of a chunk.
+        BLOCK: channels of a program.
+    """
+    blocks = tl.cdiv(dim, BLOCK)
+    sample = (tl.program_id(0) // blocks).to(tl.int64)
+    d = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
+    n = tl.arange(0, ROWS)
+    has_d, has_n = d < dim, n < STATE
+    has_both = has_n[:, None] & has_d[None, :]
+
+    a = load_decay_rate(A, n, d, A_channel, A_state, has_both)
+    skip = load_weight(D, d, has_d)
+    shift = load_weight(bias, d, has_d)
+    u += sample * u_batch + d * u_channel
+    delta += sample * delta_batch + d * delta_channel
+    B += sample * B_batch + n * B_state
+    C += sample * C_batch + n * C_state
+    out += sample * out_batch + d * out_channel
+    states += sample * tl.cdiv(length, CHUNK) * STATE * dim
+    states += n[:, None] * dim + d[None, :] * states_channel
+
+    # Loaded ahead: u and delta come from memory, B and C mostly from the cache, since the programs
+    # of a sample share them.
+    u0 = load_row(u, 0, u_position, length, has_d, REVERSE)
+    u1 = load_row(u, 1, u_position, length, has_d, REVERSE)
+    u2 = load_row(u, 2, u_position, length, has_d, REVERSE)
+    raw0 = load_row(delta, 0, delta_position, length, has_d, REVERSE)
+    raw1 = load_row(delta, 1, delta_position, length, has_d, REVERSE)
+    raw2 = load_row(delta, 2, delta_position, length, has_d, REVERSE)
+    next_b = load_row(B, 0, B_position, length, has_n, REVERSE)
+    next_c = load_row(C, 0, C_position, length, has_n, REVERSE)
+    h = tl.zeros((ROWS, BLOCK), tl.float32)
+    for t in range(length):
+        if KEEP and t % CHUNK == 0:
+            tl.store(states + (t // CHUNK) * STATE * dim, h, mask=has_both)
+        u_now, step = u0.to(tl.float32), activate(raw0, shift, SOFTPLUS)
+        b, c = next_b.to(tl.float32), next_c.to(tl.float32)
+        u0, u1, u2 = u1, u2, load_row(u, t + 3, u_position, length, has_d, REVERSE)
+        raw0, raw1, raw2 = (
+            raw1,
+            raw2,
+            load_row(delta, t + 3, delta_position, length, has_d, REVERSE),
+        )
+        next_b = load_row(B, t + 1, B_position, length, has_n, REVERSE)
+        next_c = load_row(C, t + 1, C_position, length, has_n, REVERSE)
+
+        h = tl.exp2(step[None, :] * a) * h + (step * u_now)[None, :] * b[:, None]
+        y = tl.sum(h * c[:, None], axis=0) + skip * u_now
+        position = length - 1 - t if REVERSE else t
+        tl.store(out + position * out_position, y.to(out.dtype.element_ty), mask=has_d)

@@ -1,0 +1,51 @@
+"""What the forward and the backward pass of the selective scan share: reading the inputs.
+
+A block is (state, channels), one channel a lane of a warp: the states of a channel are then in the
+registers of one thread, and sums over them need no exchange. Triton would choose another layout
+for what lies side by side in memory, so the strides of such tensors are kept from it
+(`do_not_specialize`).
+"""
+
+import triton
+import triton.language as tl
+
+from memba_vision.ops.triton_kernels.maths import LOG2E, softplus
+
+
+@triton.jit
+def load_decay_rate(A, n, d, A_channel, A_state, mask):
+    """A in units of log2, (state, channels)."""
+    rate = tl.load(A + d[None, :] * A_channel + n[:, None] * A_state, mask=mask, other=0.0)
+    return rate.to(tl.float32) * LOG2E
+
+
+@triton.jit
+def load_weight(weight, d, mask):
+    """A weight per channel; zeros where there is none."""
+    if weight is None:
+        values = tl.zeros(d.shape, tl.float32)
+    else:
+        values = tl.load(weight + d, mask=mask, other=0.0).to(tl.float32)
+    return values
+
+
+@triton.jit
+def within(t, length, mask):
+    """``mask`` at the steps of the scan, False past its end."""
+    return mask & (tl.full(mask.shape, t, tl.int32) < length)
+
+
+@triton.jit
+def load_row(rows, t, stride, length, mask, REVERSE: tl.constexpr):
+    """Values at step ``t`` of the scan; zeros past its end."""
+    position = length - 1 - t if REVERSE else t
+    return tl.load(rows + position * stride, mask=within(t, length, mask), other=0.0)
+
+
+@triton.jit
+def activate(raw, shift, SOFTPLUS: tl.constexpr):
+    """The step size."""
+    step = raw.to(tl.float32) + shift
+    if SOFTPLUS:
+        step = softplus(step)
+    return step

@@ -1,0 +1,85 @@
+"""Every Triton kernel compiles for a GPU, whether there is one here or not.
+
+The interpreter, which stands in for a GPU in the other tests, accepts more than the compiler. Run
+in a process of its own: Triton decides at its import whether it interprets.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from memba_vision.ops.triton_kernels import presence
+
+if presence.MISSING:
+    pytest.skip(presence.MISSING, allow_module_level=True)
+
+CODE = """
+import sys
+import torch
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from memba_vision.ops.triton_kernels import launch
+
+TYPES = {torch.float32: '*fp32', torch.bfloat16: '*bf16', int: 'i32', float: 'fp32'}
+
+def compile_only(kernel, programs, *arguments, registers=None, **constants):
+    warps = constants.pop('num_warps', 4)
+    constants = {name: constants[name] for name in kernel.arg_names if name in constants}
+    signature = {}
+    for parameter, value in zip(kernel.params, arguments):
+        if value is None or type(value) is int and value == 1 and not parameter.do_not_specialize:
+            constants[parameter.name] = value
+        else:
+            kind = value.dtype if isinstance(value, torch.Tensor) else type(value)
+            signature[parameter.name] = TYPES[kind]
+    signature.update(dict.fromkeys(constants, 'constexpr'))
+    signature = {name: signature[name] for name in kernel.arg_names}
+    keys = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    options = dict(num_warps=warps, maxnreg=registers, enable_fp_fusion=True)
+    source = ASTSource(kernel, signature, keys)
+    compiled = compile(source, target=GPUTarget('cuda', 80, 32), options=options)
+    assert compiled.asm['cubin']
+    print(kernel.fn.__module__, kernel.__name__)
+
+launch.launch = compile_only
+from memba_vision.ops.triton_kernels import leaky_integrate, membrane_gate, selective_scan
+
+def empty(*shape, dtype=torch.bfloat16):
+    return torch.empty(shape, dtype=dtype)
+
+weight = empty(96, dtype=torch.float32)
+for state, needed, D, bias in ((1, False, weight, None), (16, False, None, None),
+                               (64, True, weight, weight)):
+    u, delta, A = empty(2, 40, 96).mT, empty(2, 40, 96).mT, empty(96, state, dtype=torch.float32)
+    B, C = empty(2, 40, state).mT, empty(2, 40, state).mT
+    inputs = u, delta, A, B, C, D, bias, needed, needed
+    out, states = selective_scan.forward(*inputs, True)
+    selective_scan.backward(out, states, *inputs, [needed] * 3)
+for initial, needed in ((None, False), (empty(4, 96, 10, dtype=torch.float32), True)):
+    settings = initial, 4, 0.9, 1.0
+    x = empty(4, 96, 40)
+    leaky_integrate.backward(*leaky_integrate.forward(x, *settings), x, *settings, needed)
+    sequences = [empty(2, 40, 96).mT for _ in range(3)]
+    outputs = membrane_gate.forward(*sequences, *settings)
+    membrane_gate.backward(*outputs, *sequences, *settings, needed)
+"""
+
+
+@pytest.mark.slow
+def test_every_kernel_compiles(tmp_path):
+    environment = {**os.environ, 'TRITON_CACHE_DIR': str(tmp_path)}
+    environment.pop('TRITON_INTERPRET', None)
+    result = subprocess.run(
+        [sys.executable, '-c', CODE],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    # Forward and backward of the scan, of the membrane and of its gate.
+    assert len(set(result.stdout.splitlines())) == 6

@@ -1,0 +1,91 @@
+"""Measure speed and memory against peers and floors: ratios in one run, side by side.
+
+python tools/benchmark.py --threads 2 --out benchmarks.md
+"""
+
+import argparse
+import contextlib
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+import torch
+
+from memba_vision.apis.cli import run_tool
+from memba_vision.benchmarks.machine import as_markdown, describe_machine
+from memba_vision.benchmarks.parts import PARTS
+from memba_vision.benchmarks.report import check_request, report, run_parts
+from memba_vision.benchmarks.setting import choose_setting
+from memba_vision.engine.file_backend import write_atomically
+from memba_vision.errors import UserError
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        '--parts',
+        nargs='+',
+        default=list(PARTS),
+        metavar='PART',
+        help=f'what to measure, of {", ".join(PARTS)}; everything by default',
+    )
+    parser.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'])
+    parser.add_argument('--threads', type=int, help="threads on the CPU; torch's number by default")
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        default=60,
+        help='about how long to measure each part (60); slow peers get three repeats in any case',
+    )
+    parser.add_argument(
+        '--depth', type=int, help='blocks in membrane and growth: 6 by default, on a GPU 24'
+    )
+    parser.add_argument(
+        '--fresh-kernels',
+        action='store_true',
+        help='compile the kernels again, so that first calls show what that takes',
+    )
+    parser.add_argument(
+        '--quick', action='store_true', help='tiny shapes, to see that everything runs'
+    )
+    parser.add_argument('--out', metavar='FILE', help='write the report to FILE.md or .json')
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def empty_kernel_caches() -> Iterator[None]:
+    """Let numba and Triton keep what they compile in a folder of its own, for a while."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ['NUMBA_CACHE_DIR'] = os.environ['TRITON_CACHE_DIR'] = folder
+        yield
+
+
+def main() -> None:
+    """Measure as the command line says."""
+    started = time.perf_counter()
+    args = parse_arguments()
+    check_request(args.parts, args.out)
+    setting = choose_setting(args.device, args.quick, args.seconds, args.depth)
+    if args.threads is not None:
+        if args.threads < 1:
+            raise UserError(f'--threads must be at least 1, got {args.threads}')
+        torch.set_num_threads(args.threads)
+    command = shlex.join(['python', 'tools/benchmark.py', *sys.argv[1:]])
+    facts = describe_machine(setting.device)
+    print(as_markdown(facts, command), flush=True)
+    sections = []
+    with empty_kernel_caches() if args.fresh_kernels else contextlib.nullcontext():
+        for section in run_parts(args.parts, setting):
+            print(section.as_markdown(), flush=True)
+            sections.append(section)
+    if args.out:
+        write_atomically(args.out, report(args.out, facts, command, sections))
+    print(f'{time.perf_counter() - started:.0f} s in all')
+
+
+if __name__ == '__main__':
+    run_tool(main)
