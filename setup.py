@@ -37,7 +37,14 @@ setup(
     extras_require={
         'benchmark': ['mambapy', 'transformers'],
         'cuda': ['mamba-ssm', 'causal-conv1d'],
+        'peft': ['peft>=0.21'],  # every method of Hugging Face's library as a baseline
         # torch's CUDA builds bring Triton along; its kernels are tested without a GPU too.
-        'test': ['pytest', 'hypothesis', 'ruff', 'triton; platform_system == "Linux"'],
+        'test': [
+            'pytest',
+            'hypothesis',
+            'ruff',
+            'peft>=0.21',
+            'triton; platform_system == "Linux"',
+        ],
     },
 )

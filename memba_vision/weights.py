@@ -179,10 +179,10 @@ def load_strictly(
     module.load_state_dict(given, strict=True)
 
 
-def fingerprint(module: nn.Module) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of all weights of ``module``, in hex."""
+def fingerprint(weights: dict[str, torch.Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all ``weights``, in hex."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(weights.items()):
         tensor = tensor.detach().cpu().contiguous()
         digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy())

@@ -44,7 +44,7 @@ ALLOWED = {
     'engine': {'errors', 'discovery', 'registry', 'weights', 'ops'},
     'apis': {'errors', 'registry', 'weights', 'datasets', 'engine', 'models'},
     'benchmarks': {'errors', 'registry', 'ops', 'models'},
-    '__init__': {'errors', 'registry', 'datasets', 'engine', 'models'},
+    '__init__': {'errors', 'discovery', 'registry', 'datasets', 'engine', 'models'},
 }
 
 
@@ -88,7 +88,7 @@ CODE = """
 import json, pathlib, sys
 import memba_vision
 from mmpretrain.registry import DATASETS, MODELS
-heavy = ['mmpretrain.models', 'mmpretrain.datasets', 'numba', 'triton', 'timm', 'sklearn', 'scipy']
+heavy = 'mmpretrain.models mmpretrain.datasets numba triton timm sklearn scipy transformers'.split()
 found = {
     'heavy': [name for name in heavy if name in sys.modules],
     'models': sorted({'Vim', 'PEFTModel', 'MembaModel'} & MODELS.module_dict.keys()),

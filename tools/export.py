@@ -1,37 +1,71 @@
-"""Write the backbone of a training checkpoint as safetensors, under the official key names.
+"""Write what a training checkpoint holds in a format that others read.
 
 python tools/export.py work_dirs/vim-mini_shapes/iter_3000.pth vim-mini.safetensors
+python tools/export.py work_dirs/digits_memba/epoch_20.pth digits.safetensors --as adapter
+python tools/export.py work_dirs/digits_lora/epoch_20.pth digits.safetensors --as merged \\
+    --config configs/demo/digits_lora.py
 """
 
 import argparse
 from pathlib import Path
 
-from safetensors.torch import save
+from mmengine.config import DictAction
 
+from memba_vision.apis.adapter_files import write_adapter
 from memba_vision.apis.cli import run_tool
-from memba_vision.engine.file_backend import write_atomically
+from memba_vision.apis.config import default_environment, load_config
+from memba_vision.apis.export import export_backbone, export_hf, export_merged
 from memba_vision.errors import UserError
-from memba_vision.weights import read_state_dict
+
+FORMATS = {
+    'backbone': 'the weights of a backbone that was trained in full, with the official key names',
+    'adapter': 'adapters and head, with a header that says what they are',
+    'merged': 'the adapters folded into the weights of the backbone, and the head',
+    'hf': "a folder in the format of Hugging Face's peft",
+}
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('checkpoint', help='a checkpoint that tools/train.py wrote')
+    parser.add_argument('out', help='the file to write, *.safetensors, or for hf the folder')
+    parser.add_argument(
+        '--as',
+        dest='format',
+        choices=FORMATS,
+        default='backbone',
+        help='; '.join(f'{name}: {text}' for name, text in FORMATS.items()),
+    )
+    parser.add_argument('--config', help='for merged and hf: the config of the training')
+    parser.add_argument('--peft', metavar='METHOD', help='for merged and hf: as in the training')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='for merged and hf: as in the training',
+    )
+    return parser.parse_args()
 
 
 def main() -> None:
     """Export as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint', help='a checkpoint that tools/train.py wrote')
-    parser.add_argument('out', help='the file to write, *.safetensors')
-    args = parser.parse_args()
-    if Path(args.out).suffix != '.safetensors':
+    args = parse_arguments()
+    default_environment()
+    if args.format != 'hf' and Path(args.out).suffix != '.safetensors':
         raise UserError(f'{args.out}: the name must end in .safetensors')
-    weights = read_state_dict(args.checkpoint, prefix='backbone.')
-    if not any(name.startswith('layers.') for name in weights):
-        raise UserError(
-            f'{args.checkpoint} holds no whole backbone (an adapter checkpoint does not): give '
-            'one that was trained in full'
-        )
-    write_atomically(args.out, save({k: v.contiguous() for k, v in weights.items()}))
-    print(
-        f'{args.out}: {len(weights)} tensors, {sum(v.numel() for v in weights.values()):,} values'
-    )
+    if args.format == 'backbone':
+        print(export_backbone(args.checkpoint, args.out))
+    elif args.format == 'adapter':
+        print(f'{args.out}: {write_adapter(args.checkpoint, args.out)}')
+    else:
+        if not args.config:
+            raise UserError(f'--as {args.format} needs the base weights: add --config CONFIG')
+        config = load_config(args.config, args.cfg_options, None, peft=args.peft)
+        export = export_merged if args.format == 'merged' else export_hf
+        print(export(config, args.checkpoint, args.out))
 
 
 if __name__ == '__main__':

@@ -47,7 +47,9 @@ def main() -> None:
     if args.work_dir and len(configs) > 1:
         raise UserError('--work-dir goes with a single config')
     results = [
-        test(load_config(path, args.cfg_options, args.work_dir, args.launcher), checkpoint)
+        test(
+            load_config(path, args.cfg_options, args.work_dir, args.launcher, args.peft), checkpoint
+        )
         for path in configs
     ]
     print(as_markdown(table_rows(results)), end='')

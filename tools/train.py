@@ -1,6 +1,7 @@
 """Adapt a model to a task, and report its test accuracy.
 
 python tools/train.py configs/demo/digits_memba.py
+python tools/train.py configs/demo/digits_memba.py --peft conv1d_tuning
 """
 
 import argparse
@@ -31,7 +32,7 @@ def main() -> None:
     """Train as the command line says."""
     args = parse_arguments()
     default_environment()
-    config = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    config = load_config(args.config, args.cfg_options, args.work_dir, args.launcher, args.peft)
     if args.seed is not None:
         config.merge_from_dict({'randomness.seed': args.seed})
     if args.amp:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 
+from memba_vision.apis.presets import read_config, use_preset
 from memba_vision.errors import UserError
 
 
@@ -22,6 +23,11 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help='settings that replace those of the config, such as optim_wrapper.optimizer.lr=5e-4',
     )
     parser.add_argument(
+        '--peft',
+        metavar='METHOD',
+        help="a method of configs/_base_/peft, or a file like those, in place of the config's own",
+    )
+    parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
@@ -30,7 +36,13 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def load_config(path: str, options: dict, work_dir: str | None, launcher: str = 'none') -> Config:
+def load_config(
+    path: str,
+    options: dict,
+    work_dir: str | None,
+    launcher: str = 'none',
+    peft: str | None = None,
+) -> Config:
     """Read a config file and apply what the command line says.
 
     Args:
@@ -38,26 +50,22 @@ def load_config(path: str, options: dict, work_dir: str | None, launcher: str = 
         options: settings by dotted key, as ``--cfg-options`` gives them.
         work_dir: the run's folder; None stands for ``work_dirs/<config's name>``.
         launcher: 'none', or who starts the processes of a distributed run.
+        peft: a method in place of the config's own; see :func:`memba_vision.apis.presets.
+            use_preset`. It comes before ``options``.
 
     Raises:
         UserError: the file is missing or does not parse, or an option does not fit.
     """
     if not Path(path).is_file():
         raise UserError(f'no config at {path}: give a file such as configs/demo/digits_memba.py')
-    try:
-        config = Config.fromfile(path)
-    except UserError:
-        raise
-    except Exception as error:
-        reason = ' '.join(str(error).split())
-        raise UserError(
-            f'config {path} cannot be read: {type(error).__name__}: {reason}'
-        ) from error
+    config = read_config(path)
+    if peft:
+        use_preset(config, peft)
     try:
         config.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise UserError(f'--cfg-options: {error}') from error
-    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{Path(path).stem}'
+    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{run_name(config)}'
     config.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():
         # mmengine's default wrapper is told a GPU's number.
@@ -66,9 +74,15 @@ def load_config(path: str, options: dict, work_dir: str | None, launcher: str = 
 
 
 def method_name(config: Config) -> str:
-    """The method that a config file's name gives beside its task: ``<task>_<method>.py``."""
+    """The method: that of ``--peft``, or what the file's name has beside the task's."""
     stem = Path(config.filename).stem
-    return stem.removeprefix(f'{config.get("task", "")}_')
+    return config.get('peft') or stem.removeprefix(f'{config.get("task", "")}_')
+
+
+def run_name(config: Config) -> str:
+    """The name of a run's folder: the config's, or task and method where that was replaced."""
+    stem = Path(config.filename).stem
+    return f'{config.get("task", stem)}_{config.peft}' if config.get('peft') else stem
 
 
 def default_environment() -> None:

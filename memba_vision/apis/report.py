@@ -20,10 +20,15 @@ def collect(folder: str | Path) -> list[Result]:
     paths = sorted(Path(folder).rglob(RESULT_FILE))
     if not paths:
         raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
-    return [_read(path) for path in paths]
+    return [read_result(path) for path in paths]
 
 
-def _read(path: Path) -> Result:
+def read_result(path: Path) -> Result:
+    """Read the record of one run.
+
+    Raises:
+        UserError: it is not one.
+    """
     try:
         return Result(**json.loads(path.read_text(encoding='utf-8')))
     except (ValueError, TypeError) as error:

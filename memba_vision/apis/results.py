@@ -1,13 +1,12 @@
 """Measured accuracies: one record per run, and the tables made of them."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 
+from memba_vision.apis.tables import csv_table, markdown_table
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
@@ -96,25 +95,12 @@ def _mean_row(
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:
     """The table in Markdown, its columns aligned."""
-    table = [COLUMNS, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
-    lines = [
-        '| ' + ' | '.join(_pad(cell, widths[i], i) for i, cell in enumerate(row)) + ' |'
-        for row in table
-    ]
-    rule = '| ' + ' | '.join('-' * (w - 1) + (':' if i >= 3 else '-') for i, w in enumerate(widths))
-    return '\n'.join([lines[0], f'{rule} |', *lines[1:]]) + '\n'
-
-
-def _pad(cell: str, width: int, column: int) -> str:
-    return cell.rjust(width) if column >= 3 else cell.ljust(width)
+    return markdown_table([COLUMNS, *rows], numbers_from=3)
 
 
 def as_csv(rows: Sequence[Sequence[str]]) -> str:
     """The table as comma-separated values."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows([COLUMNS, *rows])
-    return text.getvalue()
+    return csv_table([COLUMNS, *rows])
 
 
 def write_table(path: str, results: Sequence[Result]) -> None:

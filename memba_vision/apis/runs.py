@@ -42,9 +42,10 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
     """
     path = Path(checkpoint) if checkpoint else newest_readable(config.work_dir)
     if path is None:
+        peft = f' --peft {config.peft}' if config.get('peft') else ''
         raise UserError(
             f'no checkpoint in {config.work_dir}: train first with '
-            f'"python tools/train.py {config.filename}", or name a checkpoint'
+            f'"python tools/train.py {config.filename}{peft}", or name a checkpoint'
         )
     config.load_from = str(path)
     runner = ReadableRunner.from_cfg(config)

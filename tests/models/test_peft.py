@@ -396,12 +396,12 @@ MEMBA_ERRORS = {
     'site': (dict(site='z'), "unknown site 'z'; known are lora, gate"),
     'unknown_target': (
         dict(targets=['in_proj', 'qkv']),
-        "target 'qkv' matches no Linear of Vim; possible targets are dt_proj, dt_proj_b, in_proj, "
-        'out_proj, x_proj, x_proj_b',
+        "target 'qkv' matches no Linear or Conv2d of Vim; possible targets are dt_proj, dt_proj_b, "
+        'in_proj, out_proj, patch_embed.proj, x_proj, x_proj_b',
     ),
     'text_for_targets': (dict(targets='in_proj'), "must be a list of layer names, got 'in_proj'"),
     'no_targets': (dict(targets=[]), 'must be a list of layer names'),
-    'part_of_a_name': (dict(targets=['proj']), "target 'proj' matches no Linear"),
+    'part_of_a_name': (dict(targets=['roj']), "target 'roj' matches no Linear"),
     'lim_without_in_proj': (dict(targets=['out_proj']), "site 'lora' .* put dict"),
 }
 

@@ -12,3 +12,7 @@ model = dict(
     ),
     head=dict(type='LinearClsHead', in_channels=96, loss=dict(type='CrossEntropyLoss')),
 )
+
+# What a preset's adapters get in place of the settings for Vim-S: at scale 0.1, so small a model
+# and so short a run would not learn enough.
+adapter_settings = dict(rank=16, scale=1.0)

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mixer import BidirectionalMixer
+from memba_vision.models.modules.prompts import NoPrompt
 from memba_vision.registry import MODELS
 from memba_vision.weights import load_strictly, read_state_dict
 
@@ -62,7 +63,8 @@ class Vim(BaseModule):
 
     A batch goes through ``patch_embed``, gets the class token in the middle of its patches and
     the position embedding, then passes the blocks of ``layers`` and ``norm_f``. What a gate
-    carries from block to block travels as an argument: no module holds a state.
+    carries from block to block travels as an argument: no module holds a state. ``prompt`` is a
+    slot for tokens that an adapter adds before the first block and takes out again at the end.
 
     Args:
         arch: 'tiny', 'small' or 'base', or a dict with ``embed_dims`` and ``num_layers`` and
@@ -124,7 +126,8 @@ class Vim(BaseModule):
         )
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
         self.pos_embed = nn.Parameter(torch.zeros(1, self.num_patches + 1, self.embed_dims))
-        rates = torch.linspace(0, drop_path_rate, self.num_layers).tolist()
+        self.prompt = NoPrompt()
+        rates = torch.linspace(0, drop_path_rate, self.num_layers, device='cpu').tolist()
         self.layers = nn.ModuleList(VimBlock(self.embed_dims, rate, **settings) for rate in rates)
         self.norm_f = nn.RMSNorm(self.embed_dims, eps=NORM_EPS)
         self._init_tokens_and_outputs()
@@ -154,7 +157,7 @@ class Vim(BaseModule):
                 f'Vim was built for images of {self.img_size} x {self.img_size} pixels, got '
                 f'{images.shape[-2]} x {images.shape[-1]}: resize them or set img_size'
             )
-        residual = self._embed(images)
+        residual = self.prompt.insert(self._embed(images))
         gate_state = None
         outputs = []
         for number, layer in enumerate(self.layers):
@@ -164,7 +167,8 @@ class Vim(BaseModule):
                 residual, gate_state = layer(residual, gate_state)
             if number in self.out_indices:
                 last = number == self.num_layers - 1
-                outputs.append(self._format(self.norm_f(residual) if last else residual))
+                tokens = self.prompt.remove(self.norm_f(residual) if last else residual)
+                outputs.append(self._format(tokens))
         return tuple(outputs)
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:

@@ -57,7 +57,7 @@ class BidirectionalMixer(nn.Module):
         merged, state = gate(y_forward, y_backward, gate_input, state)
         out           = out_proj(merged)
 
-    The mixer calls its projections and its gate and never reads their weights, so each can be
+    The mixer calls its projections, scans and gate and never reads their weights, so each can be
     replaced by an adapter around it. ``in_proj`` yields one tensor, ``x`` and the gate's input side
     by side, or, where an adapter has more for the gate, the pair of ``x`` and whatever the gate
     takes.
@@ -84,6 +84,7 @@ class BidirectionalMixer(nn.Module):
         self.in_proj = Linear(dim, 2 * self.d_inner, bias=False)
         self.gate = SiLUGate()
         for suffix in ('', '_b'):
+            self.add_module(f'scan{suffix}', DirectionScan())
             self.add_module(f'conv1d{suffix}', CausalConv1d(self.d_inner, d_conv))
             x_proj = Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
             self.add_module(f'x_proj{suffix}', x_proj)
@@ -106,16 +107,23 @@ class BidirectionalMixer(nn.Module):
             projected = projected.chunk(2, dim=-1)
         x, gate_input = projected
         x = x.transpose(1, 2)
-        forward_scan = self._scan(
+        forward_scan = self.scan(
             x, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, reverse=False
         )
-        backward_scan = self._scan(
+        backward_scan = self.scan_b(
             x, self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, reverse=True
         )
         merged, gate_state = self.gate(forward_scan, backward_scan, gate_input, gate_state)
         return self.out_proj(merged), gate_state
 
-    def _scan(
+
+class DirectionScan(nn.Module):
+    """One direction's convolution, projections and scan, of the weights that it is handed.
+
+    It has no parameters: a slot of the mixer that an adapter can put a module of its own around.
+    """
+
+    def forward(
         self,
         x: torch.Tensor,
         conv1d: nn.Module,
@@ -125,10 +133,12 @@ class BidirectionalMixer(nn.Module):
         D: torch.Tensor,
         reverse: bool,
     ) -> torch.Tensor:
-        """One direction: (batch, d_inner, length) to (batch, length, d_inner)."""
+        """(batch, d_inner, length) to (batch, length, d_inner), both in image order."""
         d_state = A_log.shape[1]
         x = conv1d(x, reverse=reverse)
-        delta, B, C = x_proj(x.transpose(1, 2)).split([self.dt_rank, d_state, d_state], dim=-1)
+        projected = x_proj(x.transpose(1, 2))
+        dt_rank = projected.shape[-1] - 2 * d_state
+        delta, B, C = projected.split([dt_rank, d_state, d_state], dim=-1)
         out = selective_scan(
             x,
             dt_proj(delta).transpose(1, 2),

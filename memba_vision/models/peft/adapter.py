@@ -1,11 +1,17 @@
 """What every adapter is, and how it finds the places it adapts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.mixer import BidirectionalMixer
+
+#: The two directions of a mixer, by what their modules' names end in.
+DIRECTIONS = ('', '_b')
 
 
 class Adapter(ABC):
@@ -26,21 +32,101 @@ class Adapter(ABC):
                 raised before anything is changed.
         """
 
+    def merge(self, backbone: nn.Module) -> str | None:
+        """Fold what :meth:`attach` added into the weights of ``backbone``, as far as it can be.
+
+        Returns:
+            None if nothing is left, or what stays and why.
+        """
+        return f'{type(self).__name__} stays: it is no change of the weights that Vim has'
+
+    def save_hf(self, backbone: nn.Module, folder: Path) -> None:
+        """Write what :meth:`attach` added into ``folder``, as Hugging Face's peft would save it.
+
+        Raises:
+            UserError: peft has no such method.
+        """
+        raise UserError(f'{type(self).__name__} is no method of the peft library')
+
+
+class AdaptedLayer(nn.Module):
+    """A projection with something beside it; from outside, it looks like the projection.
+
+    Args:
+        base_layer: the frozen projection, or another adapted layer.
+    """
+
+    #: The outputs that are adapted, for telling whether two adapters collide; None is all.
+    part: str | None = None
+
+    def __init__(self, base_layer: nn.Module) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The frozen weight at the bottom."""
+        return self.base_layer.weight
+
+    @property
+    def in_features(self) -> int:
+        """Inputs of the projection."""
+        return self.base_layer.in_features
+
+    @property
+    def out_features(self) -> int:
+        """Outputs of the projection."""
+        return self.base_layer.out_features
+
+    def merged(self) -> nn.Module:
+        """The plain projection with the update in its weight, which is changed in place."""
+        raise NotImplementedError
+
+
+def fold_layers(backbone: nn.Module, kind: type[AdaptedLayer]) -> None:
+    """Put the merged projection in the place of every layer of class ``kind`` on a plain one."""
+    for name, layer in list(backbone.named_modules()):
+        if isinstance(layer, kind) and isinstance(layer.base_layer, nn.Linear | nn.Conv2d):
+            replace_module(backbone, name, layer.merged())
+
+
+def find_mixers(backbone: nn.Module, adapter: str) -> dict[str, BidirectionalMixer]:
+    """The mixers of ``backbone`` by name.
+
+    Args:
+        backbone: where to look.
+        adapter: who looks, for the error's text.
+
+    Raises:
+        UserError: there is none.
+    """
+    mixers = {n: m for n, m in backbone.named_modules() if isinstance(m, BidirectionalMixer)}
+    if not mixers:
+        raise UserError(f'{adapter}: {type(backbone).__name__} has no mixer with a gate')
+    return mixers
+
 
 def find_targets(
-    backbone: nn.Module, targets: Sequence[str], kind: type[nn.Module]
+    backbone: nn.Module,
+    targets: Sequence[str],
+    kinds: Sequence[type[nn.Module]],
+    stacks_on: Sequence[type[AdaptedLayer]] = (),
+    part: str | None = None,
 ) -> dict[str, nn.Module]:
-    """The modules of class ``kind`` that ``targets`` name, by full name.
+    """The modules of the classes ``kinds`` that ``targets`` name, by full name.
 
     Args:
         backbone: where to look.
         targets: names such as ``'in_proj'``, matching every module whose dotted name is that or
             ends with ``'.in_proj'``. Each must match something.
-        kind: the class that the adapter can work on.
+        kinds: the classes that the adapter can work on.
+        stacks_on: the adapted layers that it can stand on too, if they adapt another ``part``.
+        part: the outputs that it adapts; None is all.
 
     Raises:
-        UserError: a target matches nothing (the possible ones are listed), or what another
-            adapter has wrapped: a module that holds a ``base_layer``.
+        UserError: a target matches nothing (the possible ones are listed), what another adapter
+            has wrapped (a module that holds a ``base_layer``), or a projection that trains in
+            full.
     """
     modules = dict(backbone.named_modules())
     taken = [name for name, module in modules.items() if hasattr(module, 'base_layer')]
@@ -48,23 +134,47 @@ def find_targets(
     candidates = {
         name: module
         for name, module in modules.items()
-        if isinstance(module, kind) and not name.startswith(inside_taken)
+        if isinstance(module, (*kinds, *stacks_on)) and not name.startswith(inside_taken)
     }
     found = {}
     for target in targets:
-        if any(_is_named(name, target) for name in taken):
-            raise UserError(
-                f'target {target!r} has an adapter already: name each target in one adapter alone'
-            )
+        for name in taken:
+            if _is_named(name, target) and not _can_stand_on(modules[name], stacks_on, part):
+                raise UserError(
+                    f'target {target!r} has an adapter already: name each target in one adapter '
+                    'alone'
+                )
         matches = {n: m for n, m in candidates.items() if _is_named(n, target)}
         if not matches:
-            possible = sorted({name.rpartition('.')[2] for name in candidates})
+            possible = sorted(_short_names(candidates))
             raise UserError(
-                f'target {target!r} matches no {kind.__name__} of {type(backbone).__name__}; '
-                f'possible targets are {", ".join(possible)}'
+                f'target {target!r} matches no {" or ".join(kind.__name__ for kind in kinds)} of '
+                f'{type(backbone).__name__}; possible targets are {", ".join(possible)}'
             )
+        for name, module in matches.items():
+            if module.weight.requires_grad:
+                raise UserError(
+                    f'target {target!r}: {name}.weight trains in full, so an adapter on it adds '
+                    'nothing: leave one of the two out'
+                )
         found.update(matches)
     return found
+
+
+def _can_stand_on(module: nn.Module, kinds: Sequence[type], part: str | None) -> bool:
+    if not isinstance(module, tuple(kinds)) or module.part == part:
+        return False
+    inner = module.base_layer
+    return not hasattr(inner, 'base_layer') or _can_stand_on(inner, kinds, part)
+
+
+def _short_names(names: Collection[str]) -> set[str]:
+    """The last part of each name, with the part before it where it is one of a kind."""
+    last_parts = Counter(name.rpartition('.')[2] for name in names)
+    return {
+        last if last_parts[last := name.rpartition('.')[2]] > 1 else '.'.join(name.split('.')[-2:])
+        for name in names
+    }
 
 
 def _is_named(name: str, target: str) -> bool:

@@ -1,5 +1,7 @@
 """LIM, the leaky-integrate membrane on the gate of both scan directions (Memba, ICLR 2026)."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -7,7 +9,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState, SiLUGate
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.mixer import BidirectionalMixer
-from memba_vision.models.peft.adapter import Adapter
+from memba_vision.models.peft.adapter import Adapter, find_mixers
 from memba_vision.models.peft.lora import LoRALinear
 from memba_vision.ops import (
     bidirectional_membrane,
@@ -178,7 +180,7 @@ class LIM(Adapter):
         site: 'lora' (:class:`LowRankMembraneGate`) or 'gate' (:class:`MembraneGate`).
         num_chunks: chunks that the sequence is cut into (T), at least 1.
         leak: what a potential keeps from chunk to chunk, in (0, 1].
-        threshold: potentials above it are reset to zero.
+        threshold: potentials above it are reset to zero; None stands for no reset.
         cross_layer: start from the mean potential of the block before.
     """
 
@@ -189,7 +191,7 @@ class LIM(Adapter):
         site: str = 'lora',
         num_chunks: int = 4,
         leak: float = 0.9,
-        threshold: float = 1.0,
+        threshold: float | None = 1.0,
         cross_layer: bool = True,
     ) -> None:
         if site not in self.SITES:
@@ -197,35 +199,60 @@ class LIM(Adapter):
         check_membrane(num_chunks, leak)
         self.site = site
         self.settings = dict(
-            num_chunks=num_chunks, leak=leak, threshold=threshold, cross_layer=cross_layer
+            num_chunks=num_chunks,
+            leak=leak,
+            threshold=math.inf if threshold is None else threshold,
+            cross_layer=cross_layer,
         )
 
     def attach(self, backbone: nn.Module) -> None:
         """Replace the gate of every mixer."""
-        mixers = [m for m in backbone.modules() if isinstance(m, BidirectionalMixer)]
-        if not mixers:
-            raise UserError(f'LIM: {type(backbone).__name__} has no mixer with a gate')
+        mixers = find_mixers(backbone, 'LIM').values()
         for mixer in mixers:
-            self._check(mixer)
+            check_plain_gate(mixer, 'LIM')
+            if self.site == 'lora':
+                check_tap(mixer, 'LIM', "site 'lora'", ", or choose site 'gate'")
         for mixer in mixers:
             membrane = Membrane(**self.settings)
             if self.site == 'lora':
-                _tap(mixer, membrane)
+                tap_gate(mixer, membrane)
             else:
                 mixer.gate = MembraneGate(membrane)
 
-    def _check(self, mixer: BidirectionalMixer) -> None:
-        if type(mixer.gate) is not SiLUGate:
-            raise UserError('LIM: the gates have been replaced already; use one LIM alone')
-        if self.site == 'lora' and not isinstance(mixer.in_proj, LoRALinear):
-            raise UserError(
-                "LIM: site 'lora' integrates the hidden activations of a LoRA on in_proj: put "
-                "dict(type='LoRA', targets=['in_proj', …]) before it, or choose site 'gate'"
-            )
+    def merge(self, backbone: nn.Module) -> str:
+        """It cannot; with site 'lora' that holds for the LoRA below it too."""
+        if self.site == 'gate':
+            return 'LIM stays as the gate: no weight leaks and resets; it has no parameters'
+        return f'LIM stays as the gate, {TAP_STAYS}'
 
 
-def _tap(mixer: BidirectionalMixer, membrane: Membrane) -> None:
-    """Cut in_proj's LoRA in two: the rows of x stay, those of the gate go behind the membrane."""
+TAP_STAYS = "and in_proj's LoRA with it: what it integrates is LoRA's hidden activations"
+
+
+def check_plain_gate(mixer: BidirectionalMixer, adapter: str) -> None:
+    """Raise a UserError where the gate of ``mixer`` is not Vim's own."""
+    if type(mixer.gate) is not SiLUGate:
+        raise UserError(f'{adapter}: the gates have been replaced already; use one {adapter} alone')
+
+
+def check_tap(mixer: BidirectionalMixer, adapter: str, what: str, otherwise: str = '') -> None:
+    """Raise a UserError where in_proj has no LoRA whose hidden activations could be tapped.
+
+    Args:
+        mixer: the mixer.
+        adapter: who wants to tap, for the error's text.
+        what: the part of it that does.
+        otherwise: what the user can do beside adding a LoRA.
+    """
+    if not isinstance(mixer.in_proj, LoRALinear):
+        raise UserError(
+            f'{adapter}: {what} integrates the hidden activations of a LoRA on in_proj: put '
+            f"dict(type='LoRA', targets=['in_proj', …]) before it{otherwise}"
+        )
+
+
+def tap_gate(mixer: BidirectionalMixer, membrane: nn.Module) -> None:
+    """Cut in_proj's LoRA in two: the rows of x stay, those of the gate go behind ``membrane``."""
     lora = mixer.in_proj
     gate_rows = lora.up.out_features - mixer.d_inner
     mixer.in_proj = TappedLoRALinear(lora, mixer.d_inner)

@@ -2,17 +2,65 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.linear import Linear
-from memba_vision.models.peft.adapter import Adapter, find_targets, replace_module
+from memba_vision.models.peft.adapter import (
+    AdaptedLayer,
+    Adapter,
+    find_targets,
+    fold_layers,
+    replace_module,
+)
+from memba_vision.models.peft.hf_format import save_low_rank
 from memba_vision.registry import ADAPTERS
 
 
-class LoRALinear(nn.Module):
+class LowRankLayer(AdaptedLayer):
+    """What all layers with a low-rank update share: ``down``, dropout, ``up`` and a scale.
+
+    Args:
+        base_layer: the frozen projection, or another adapted layer.
+        down: to the bottleneck.
+        up: from the bottleneck; zero at the start.
+        scale: factor of the update.
+        drop_rate: dropout on the bottleneck's activations.
+    """
+
+    def __init__(
+        self, base_layer: nn.Module, down: nn.Module, up: nn.Module, scale: float, drop_rate: float
+    ) -> None:
+        super().__init__(base_layer)
+        self.scale = scale
+        self.down = down
+        self.dropout = nn.Dropout(drop_rate)
+        self.up = up
+        nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
+        nn.init.zeros_(up.weight)
+
+    def update(self, hidden: torch.Tensor) -> torch.Tensor:
+        """``up(scale * dropout(down(hidden)))``."""
+        return self.up(self.scale * self.dropout(self.down(hidden)))
+
+
+def make_bottleneck(
+    base_layer: nn.Module, rank: int, out_features: int
+) -> tuple[nn.Linear, nn.Linear]:
+    """``down`` and ``up`` beside a linear layer, on its device and of its dtype, without biases."""
+    like = dict(device=base_layer.weight.device, dtype=base_layer.weight.dtype)
+    down = Linear(base_layer.in_features, rank, bias=False, **like)
+    return down, Linear(rank, out_features, bias=False, **like)
+
+
+class AdditiveLayer(LowRankLayer):
+    """A layer that adds a linear update: others may stand on it, and it folds into the weight."""
+
+
+class LoRALinear(AdditiveLayer):
     """``y = W h + b + up(scale * dropout(down(h)))``, with ``up`` zero at the start.
 
     Args:
@@ -23,33 +71,83 @@ class LoRALinear(nn.Module):
     """
 
     def __init__(
-        self, base_layer: nn.Linear, rank: int, scale: float = 1.0, drop_rate: float = 0.0
+        self, base_layer: nn.Module, rank: int, scale: float = 1.0, drop_rate: float = 0.0
     ) -> None:
-        super().__init__()
-        like = dict(device=base_layer.weight.device, dtype=base_layer.weight.dtype)
-        self.base_layer = base_layer
-        self.scale = scale
-        self.down = Linear(base_layer.in_features, rank, bias=False, **like)
-        self.dropout = nn.Dropout(drop_rate)
-        self.up = Linear(rank, base_layer.out_features, bias=False, **like)
-        nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
-        nn.init.zeros_(self.up.weight)
+        down, up = make_bottleneck(base_layer, rank, base_layer.out_features)
+        super().__init__(base_layer, down, up, scale, drop_rate)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., in_features) to (..., out_features)."""
-        return self.base_layer(hidden) + self.up(self.scale * self.dropout(self.down(hidden)))
+        return self.base_layer(hidden) + self.update(hidden)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Module:
+        """``W + scale * up down`` in the place of ``W``."""
+        self.base_layer.weight += self.scale * self.up.weight @ self.down.weight
+        return self.base_layer
+
+
+class LoRAConv2d(AdditiveLayer):
+    """LoRA beside a convolution: ``down`` has its kernel and stride, ``up`` is 1 x 1.
+
+    Args:
+        base_layer: the frozen convolution, without groups.
+        rank: channels of the bottleneck.
+        scale: factor of the update.
+        drop_rate: dropout on the bottleneck's activations.
+    """
+
+    def __init__(
+        self, base_layer: nn.Conv2d, rank: int, scale: float = 1.0, drop_rate: float = 0.0
+    ) -> None:
+        like = dict(device=base_layer.weight.device, dtype=base_layer.weight.dtype)
+        geometry = dict(
+            kernel_size=base_layer.kernel_size,
+            stride=base_layer.stride,
+            padding=base_layer.padding,
+            dilation=base_layer.dilation,
+        )
+        down = nn.Conv2d(base_layer.in_channels, rank, bias=False, **geometry, **like)
+        up = nn.Conv2d(rank, base_layer.out_channels, 1, bias=False, **like)
+        super().__init__(base_layer, down, up, scale, drop_rate)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(batch, in_channels, height, width) to (batch, out_channels, rows, columns)."""
+        return self.base_layer(images) + self.update(images)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Module:
+        """The update as one kernel, added to that of the convolution."""
+        kernel = torch.einsum('or,rihw->oihw', self.up.weight[:, :, 0, 0], self.down.weight)
+        self.base_layer.weight += self.scale * kernel
+        return self.base_layer
+
+
+def check_low_rank(adapter: str, rank: int, drop_rate: float) -> None:
+    """Raise a UserError where a rank or a drop rate is out of range."""
+    if rank < 1:
+        raise UserError(f'{adapter}: rank must be at least 1, got {rank}')
+    if not 0 <= drop_rate < 1:
+        raise UserError(f'{adapter}: drop_rate must be in [0, 1), got {drop_rate}')
+
+
+def check_targets(adapter: str, targets: Sequence[str]) -> None:
+    """Raise a UserError where ``targets`` is no list of names."""
+    if isinstance(targets, str) or not targets:
+        raise UserError(f'{adapter}: targets must be a list of layer names, got {targets!r}')
 
 
 @ADAPTERS.register_module()
 class LoRA(Adapter):
-    """LoRA on every projection that ``targets`` names.
+    """LoRA on every projection that ``targets`` names, the patch embedding's convolution too.
 
     Trains ``rank * (in_features + out_features)`` parameters per projection; rank 64 on
-    ``in_proj`` and ``out_proj`` of Vim-S makes 4,718,592. Source: Hu et al. 2022, section 4; on
-    Vim, Yoshimura et al. 2025 (MambaPEFT), section 3.
+    ``in_proj`` and ``out_proj`` of Vim-S makes 4,718,592, on ``x_proj`` and ``x_proj_b``
+    2,531,328, on ``dt_proj`` and ``dt_proj_b`` 2,433,024; rank 32 on ``patch_embed.proj`` 36,864.
+    Source: Hu et al. 2022, section 4; on Vim, Yoshimura et al. 2025 (MambaPEFT), section 3.
 
     Args:
-        targets: names of linear layers.
+        targets: names of linear layers or 2D convolutions.
         rank: width of the bottleneck.
         scale: factor of the update.
         drop_rate: dropout on the bottleneck's activations.
@@ -62,18 +160,23 @@ class LoRA(Adapter):
         scale: float = 0.1,
         drop_rate: float = 0.1,
     ) -> None:
-        if isinstance(targets, str) or not targets:
-            raise UserError(f'LoRA: targets must be a list of layer names, got {targets!r}')
-        if rank < 1:
-            raise UserError(f'LoRA: rank must be at least 1, got {rank}')
-        if not 0 <= drop_rate < 1:
-            raise UserError(f'LoRA: drop_rate must be in [0, 1), got {drop_rate}')
+        check_targets('LoRA', targets)
+        check_low_rank('LoRA', rank, drop_rate)
         self.targets = tuple(targets)
-        self.rank = rank
-        self.scale = scale
-        self.drop_rate = drop_rate
+        self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)
 
     def attach(self, backbone: nn.Module) -> None:
-        """Wrap the targets, each in a :class:`LoRALinear`."""
-        for name, layer in find_targets(backbone, self.targets, nn.Linear).items():
-            replace_module(backbone, name, LoRALinear(layer, self.rank, self.scale, self.drop_rate))
+        """Wrap the targets, each in a :class:`LoRALinear` or a :class:`LoRAConv2d`."""
+        found = find_targets(backbone, self.targets, [nn.Linear, nn.Conv2d], [AdditiveLayer])
+        for name, layer in found.items():
+            kind = LoRAConv2d if isinstance(layer, nn.Conv2d) else LoRALinear
+            replace_module(backbone, name, kind(layer, **self.settings))
+
+    def merge(self, backbone: nn.Module) -> None:
+        """Add the updates to the weights."""
+        fold_layers(backbone, LoRALinear)
+        fold_layers(backbone, LoRAConv2d)
+
+    def save_hf(self, backbone: nn.Module, folder: Path) -> None:
+        """Save as peft saves its own."""
+        save_low_rank(backbone, [LoRALinear, LoRAConv2d], self.targets, folder)

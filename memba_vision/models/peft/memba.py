@@ -24,7 +24,7 @@ class MembaModel(PEFTModel):
         site: str = 'lora',
         num_chunks: int = 4,
         leak: float = 0.9,
-        threshold: float = 1.0,
+        threshold: float | None = 1.0,
         cross_layer: bool = True,
     ) -> None:
         lora = dict(type='LoRA', targets=targets, rank=rank, scale=scale, drop_rate=drop_rate)

@@ -1,8 +1,10 @@
 """The wrapper that freezes a backbone and adapts it."""
 
+import copy
 import inspect
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,8 +26,9 @@ class PEFTModel(BaseModule):
     The backbone is built, its pre-trained weights are loaded, and it is frozen; then each adapter
     changes it in turn. What requires a gradient afterwards is what the adapters own: the state
     dict holds that alone, with a header that names the method, the adapters with all their
-    settings and the :func:`~memba_vision.weights.fingerprint` of the base weights. Loading checks
-    adapters, settings and fingerprint; a preset and its adapters spelled out are the same.
+    settings and the :func:`~memba_vision.weights.fingerprint` of the base weights that stay
+    frozen. Loading checks adapters, settings and fingerprint; a preset and its adapters spelled
+    out are the same.
 
     Args:
         module: config of the backbone, or the backbone itself with its weights loaded.
@@ -43,15 +46,14 @@ class PEFTModel(BaseModule):
         if isinstance(module, dict):
             module = MODELS.build(module)
             module.init_weights()
-        adapter_objects = [_build_adapter(config) for config in adapters]
+        weights = module.state_dict(keep_vars=True)
+        self.adapters = attach_adapters(module, adapters)
+        frozen = {name: weight for name, weight in weights.items() if not weight.requires_grad}
         self.header = {
             'method': type(self).__name__,
             'adapters': [_full_settings(config) for config in adapters],
-            'base': fingerprint(module),
+            'base': fingerprint(frozen),
         }
-        module.requires_grad_(False)
-        for adapter in adapter_objects:
-            adapter.attach(module)
         self.module = module
         self._owned = frozenset(n for n, p in module.named_parameters() if p.requires_grad)
         self._register_state_dict_hook(_keep_owned)
@@ -69,6 +71,46 @@ class PEFTModel(BaseModule):
         """The parameters that the adapters own, by their name in the backbone."""
         return {n: p for n, p in self.module.named_parameters() if n in self._owned}
 
+    def merge(self) -> tuple[nn.Module, list[str]]:
+        """Fold the adapters into a copy of the backbone, as far as they can be.
+
+        Returns:
+            The copy, in evaluation mode, and for each adapter that is still in it why. Where that
+            list is empty, the copy is a plain backbone with the official key names.
+        """
+        backbone = copy.deepcopy(self.module)
+        backbone.eval()
+        reasons = [adapter.merge(backbone) for adapter in self.adapters]
+        return backbone.requires_grad_(False), [reason for reason in reasons if reason]
+
+    def save_hf(self, folder: str | Path) -> None:
+        """Write the adapter as Hugging Face's peft would save it, for a plain backbone.
+
+        Raises:
+            UserError: there is not one adapter, or peft has no such method.
+        """
+        if len(self.adapters) != 1:
+            names = ', '.join(type(adapter).__name__ for adapter in self.adapters) or 'none'
+            raise UserError(f"peft's format holds one method, but the adapters here are: {names}")
+        self.adapters[0].save_hf(self.module, Path(folder))
+
+
+def attach_adapters(module: nn.Module, configs: Sequence[dict]) -> list[Adapter]:
+    """Freeze ``module`` and let each adapter change it in turn.
+
+    Args:
+        module: the backbone; what requires a gradient afterwards is what the adapters own.
+        configs: configs of the adapters.
+
+    Raises:
+        UserError: an unknown adapter, a target that does not exist, or settings out of range.
+    """
+    adapters = [_build_adapter(config) for config in configs]
+    module.requires_grad_(False)
+    for adapter in adapters:
+        adapter.attach(module)
+    return adapters
+
 
 def _build_adapter(config: dict) -> Adapter:
     name = config.get('type')
@@ -84,7 +126,11 @@ def _build_adapter(config: dict) -> Adapter:
 def _full_settings(config: dict) -> dict:
     """The config with all defaults written out, as JSON would give it back."""
     parameters = inspect.signature(ADAPTERS.get(config['type'])).parameters
-    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    defaults = {
+        name: parameter.default
+        for name, parameter in parameters.items()
+        if parameter.default is not parameter.empty
+    }
     return json.loads(json.dumps({**defaults, **config}))
 
 
@@ -94,8 +140,7 @@ def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> Non
     owned = {base + name for name in model._owned}
     for key in [key for key in state_dict if key.startswith(base) and key not in owned]:
         del state_dict[key]
-    header = json.dumps(model.header, sort_keys=True).encode()
-    state_dict[prefix + HEADER] = torch.frombuffer(bytearray(header), dtype=torch.uint8)
+    state_dict[prefix + HEADER] = header_tensor(model.header)
 
 
 def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any) -> None:
@@ -108,7 +153,7 @@ def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any
         raise UserError(
             'the checkpoint has no adapter header: it was not saved by a PEFTModel, or not whole'
         )
-    _check_header(_parse_header(header), model.header)
+    _check_header(parse_header(header), model.header)
     given = {key for key in state_dict if key.startswith(f'{prefix}module.')}
     expected = {f'{prefix}module.{name}' for name in model._owned}
     if given != expected:
@@ -119,7 +164,18 @@ def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any
         state_dict.setdefault(f'{prefix}module.{name}', tensor)
 
 
-def _parse_header(header: torch.Tensor) -> dict:
+def header_tensor(header: dict) -> torch.Tensor:
+    """A header as a state dict holds it."""
+    text = json.dumps(header, sort_keys=True).encode()
+    return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+
+
+def parse_header(header: torch.Tensor) -> dict:
+    """The inverse of :func:`header_tensor`.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
         return json.loads(header.cpu().numpy().tobytes())
     except ValueError as error:

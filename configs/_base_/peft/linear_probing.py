@@ -1,0 +1,2 @@
+# Linear probing: the head alone.
+adapters = []

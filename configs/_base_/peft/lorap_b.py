@@ -1,0 +1,2 @@
+# LoRA on the rows of x_proj that make B: 2,408,448 parameters on Vim-S.
+adapters = [dict(type='PartialLoRA', part='B', rank=64, scale=0.1, drop_rate=0.1)]

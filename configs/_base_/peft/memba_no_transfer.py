@@ -1,0 +1,5 @@
+# Ablation of Memba: no membrane is handed on to the next block.
+adapters = [
+    dict(type='LoRA', targets=['in_proj', 'out_proj'], rank=64, scale=0.1, drop_rate=0.1),
+    dict(type='LIM', site='lora', num_chunks=4, leak=0.9, threshold=1.0, cross_layer=False),
+]

@@ -1,0 +1,137 @@
+"""All methods side by side: what they train on a given backbone, and what is known of them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from memba_vision.apis.presets import read_preset
+from memba_vision.apis.report import collect
+from memba_vision.apis.results import Result
+from memba_vision.apis.runs import RESULT_FILE
+from memba_vision.apis.step0 import Step0
+from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS
+from memba_vision.engine.hooks.parameter_report import count_parameters
+from memba_vision.errors import UserError
+from memba_vision.models.peft.methods import METHODS, Method
+from memba_vision.models.peft.model import attach_adapters
+from memba_vision.models.peft.sharing import copy_sharing_weights
+from memba_vision.registry import MODELS
+
+COLUMNS = (
+    'method',
+    'preset',
+    'adapters',
+    'trained parameters',
+    'share (%)',
+    'published for Vim-S (K)',
+    'published top-1 (%)',
+    'measured top-1 (%)',
+)
+STEP0_COLUMNS = ('cosine at step 0', 'reset per block (%)')
+FIRST_NUMBER = 3
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a method's adapters are on a backbone.
+
+    Attributes:
+        adapters: their names, in the order they are attached.
+        trained: parameters that train, the head aside.
+        share: of the backbone's own, in percent.
+    """
+
+    adapters: tuple[str, ...]
+    trained: int
+    share: float
+
+
+def measure_size(backbone: nn.Module, adapters: Sequence[dict]) -> Size:
+    """Attach adapters to a copy of ``backbone``, which may be on the meta device, and count."""
+    total = count_parameters(backbone)[1]
+    adapted = copy_sharing_weights(backbone)
+    with torch.device('meta'):
+        attach_adapters(adapted, adapters)
+    trained = count_parameters(adapted)[0]
+    return Size(tuple(adapter['type'] for adapter in adapters), trained, 100 * trained / total)
+
+
+def build_without_weights(config: Config) -> nn.Module:
+    """The backbone of a config on the meta device: shapes, but no memory.
+
+    Raises:
+        UserError: the config adapts no backbone.
+    """
+    module = config.get('model', {}).get('backbone', {}).get('module')
+    if module is None:
+        raise UserError(f'{config.filename} adapts no backbone (it has no model.backbone.module)')
+    init_default_scope('mmpretrain')
+    with torch.device('meta'):
+        return MODELS.build({**module, 'init_cfg': None})
+
+
+def method_table(
+    config: Config, runs: str | Path | None = None, step0: Step0 | None = None
+) -> list[tuple[str, ...]]:
+    """A header and a row per method.
+
+    Args:
+        config: whose backbone, family's settings and suite of tasks count.
+        runs: the folder whose ``result.json`` files hold measured accuracies.
+        step0: adds what each method does to the features before any training.
+    """
+    backbone = build_without_weights(config)
+    overrides = config.get('adapter_settings', {})
+    measured = measured_accuracies(config, runs)
+    rows = [COLUMNS + (STEP0_COLUMNS if step0 else ())]
+    for method in METHODS:
+        row = _known(method, measured.get(method.preset, ''))
+        more = ('', '')
+        if method.preset:
+            preset = read_preset(method.preset, overrides)
+            size = measure_size(backbone, preset.adapters)
+            row[2:5] = ', '.join(size.adapters) or '-', f'{size.trained:,}', f'{size.share:.2f}'
+            if step0 and 'module' not in preset:  # which would be another backbone
+                more = step0.describe(preset.adapters)
+        rows.append((*row, *more) if step0 else tuple(row))
+    return rows
+
+
+def _known(method: Method, measured: str) -> list[str]:
+    """The cells of a row that need no backbone."""
+    figures = method.published
+    thousands = f'{figures.thousands:,}' if figures else ''
+    average = f'{figures.average:.2f}' if figures else ''
+    adapters = '' if method.preset else method.note
+    return [method.name, method.preset or '-', adapters, '', '', thousands, average, measured]
+
+
+def measured_accuracies(config: Config, runs: str | Path | None) -> dict[str, str]:
+    """Mean top-1 over the tasks of the config's suite, by preset, with the number of tasks.
+
+    A task's value is the mean over its seeds.
+    """
+    if runs is None or not any(Path(runs).rglob(RESULT_FILE)):
+        return {}
+    suite = MINI_TASKS if config.get('task') in MINI_TASKS else VTAB1K_TASKS
+    results = [result for result in collect(runs) if result.task in suite]
+    return {
+        preset: f'{mean(values):.2f} ({len(values)} of {len(suite)} tasks)'
+        for preset, values in _by_preset(results)
+    }
+
+
+def _by_preset(results: Iterable[Result]) -> Iterable[tuple[str, list[float]]]:
+    """Each preset with the means of its tasks; a config's own name may have hyphens."""
+    seeds = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        seeds[result.method.replace('-', '_')][result.task].append(result.top1)
+    for preset, tasks in seeds.items():
+        yield preset, [mean(values) for values in tasks.values()]

@@ -1,0 +1,76 @@
+"""Presets: a method's adapters and their settings, to be put into any config."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from memba_vision.errors import UserError
+
+PRESETS = Path(__file__).parents[2] / 'configs' / '_base_' / 'peft'
+
+
+def read_config(path: str | Path) -> Config:
+    """Read a config file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return Config.fromfile(path)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(
+            f'config {path} cannot be read: {type(error).__name__}: {reason}'
+        ) from error
+
+
+def preset_names() -> list[str]:
+    """The methods that have a preset."""
+    return sorted(path.stem for path in PRESETS.glob('*.py'))
+
+
+def read_preset(name: str, overrides: dict) -> Config:
+    """Read a preset: ``adapters``, and what is to be changed in the backbone, ``module``.
+
+    Args:
+        name: a file of ``configs/_base_/peft`` without its ending, or the path of a file like
+            those.
+        overrides: settings that replace those of every adapter that states them, which a family
+            of models gives as ``adapter_settings`` (small models want another rank and scale).
+
+    Raises:
+        UserError: there is no such preset, or it names no adapters.
+    """
+    path = Path(name) if name.endswith('.py') else PRESETS / f'{name}.py'
+    if not path.is_file():
+        known = ', '.join(preset_names()) or f'none, as {PRESETS} does not exist'
+        raise UserError(f'--peft {name}: no such method; known are {known}')
+    preset = read_config(path)
+    if not isinstance(preset.get('adapters'), list):
+        raise UserError(f'--peft {name}: {path} has no list "adapters"')
+    for adapter in preset.adapters:
+        adapter.update({key: value for key, value in overrides.items() if key in adapter})
+    return preset
+
+
+def use_preset(config: Config, name: str) -> None:
+    """Put a preset in the place of the method of ``config``; all else stays as it is.
+
+    Args:
+        config: the config of a run, changed in place; ``config.peft`` is the preset's name then.
+        name: see :func:`read_preset`.
+
+    Raises:
+        UserError: there is no such preset, or the config has no backbone to adapt.
+    """
+    preset = read_preset(name, config.get('adapter_settings', {}))
+    module = config.get('model', {}).get('backbone', {}).get('module')
+    if module is None:
+        raise UserError(
+            f'--peft {name}: {config.filename} adapts no backbone (it has no model.backbone.module)'
+        )
+    config.model.backbone = dict(type='PEFTModel', adapters=preset.adapters, module=module)
+    config.merge_from_dict({'model.backbone.module': preset.get('module', {})})
+    config.peft = Path(name).stem

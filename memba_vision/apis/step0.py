@@ -1,0 +1,122 @@
+"""What adapters do to the features of a pre-trained backbone before any training."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from PIL import Image
+from torch import nn
+
+from memba_vision.errors import UserError
+from memba_vision.models.peft.lim import LowRankMembraneGate, Membrane
+from memba_vision.models.peft.model import attach_adapters
+from memba_vision.registry import MODELS
+
+IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+
+
+class Step0:
+    """Compares adapted features with those of the pre-trained backbone.
+
+    Args:
+        backbone: with its weights loaded; it is left as it is.
+        images: what the features are of, (batch, channels, height, width), normalised.
+    """
+
+    def __init__(self, backbone: nn.Module, images: torch.Tensor) -> None:
+        backbone.eval()
+        self.backbone = backbone
+        self.images = images
+        self.features = self._features(backbone)
+
+    @torch.no_grad()
+    def _features(self, backbone: nn.Module) -> torch.Tensor:
+        return backbone(self.images)[-1].flatten(1)
+
+    def describe(self, adapters: Sequence[dict]) -> tuple[str, str]:
+        """The cosine between the features, and the share of potentials reset in each block.
+
+        The cosine is the mean over the images. The shares, in percent from the first block to the
+        last, are empty where there is no membrane.
+        """
+        torch.manual_seed(0)
+        adapted = copy.deepcopy(self.backbone)
+        attach_adapters(adapted, adapters)
+        adapted.eval()
+        shares = _watch_resets(adapted)
+        cosine = nn.functional.cosine_similarity(self._features(adapted), self.features).mean()
+        return f'{cosine.item():.4f}', ' '.join(f'{100 * share:.1f}' for share in shares)
+
+
+def _watch_resets(backbone: nn.Module) -> list[float]:
+    """A list that the next forward pass fills: of each membrane, the share that was reset.
+
+    A potential is zero where it was reset, and by chance almost nowhere else.
+    """
+    shares = []
+
+    def note(gate: nn.Module, inputs: tuple) -> None:
+        _, _, gate_input, state = inputs
+        potentials, _ = gate.membrane(_current(gate, gate_input), state)
+        shares.append((potentials == 0).float().mean().item())
+
+    for module in backbone.modules():
+        if isinstance(getattr(module, 'membrane', None), Membrane):
+            module.register_forward_pre_hook(note)
+    return shares
+
+
+def _current(
+    gate: nn.Module, gate_input: torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
+    """What of a gate's input its membrane integrates."""
+    return gate_input[1] if isinstance(gate, LowRankMembraneGate) else gate_input
+
+
+def load_step0(config: Config, checkpoint: str, images: str | None, count: int = 8) -> Step0:
+    """Build the backbone of ``config`` with the weights of ``checkpoint``.
+
+    Args:
+        config: of a model that adapts a backbone.
+        checkpoint: the backbone's weights.
+        images: a folder with images, at any depth; None stands for normal noise.
+        count: how many images are used.
+
+    Raises:
+        UserError: the weights do not fit, or there is no image.
+    """
+    settings = config.model.backbone.module
+    init_default_scope('mmpretrain')
+    init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
+    backbone = MODELS.build({**settings, 'init_cfg': init_cfg})
+    backbone.init_weights()
+    if images:
+        batch = _read_images(config, images, settings.img_size, count)
+    else:
+        generator = torch.Generator().manual_seed(0)
+        shape = (count, 3, settings.img_size, settings.img_size)
+        batch = torch.randn(shape, generator=generator)
+    return Step0(backbone, batch)
+
+
+def _read_images(config: Config, folder: str, size: int, count: int) -> torch.Tensor:
+    paths = [p for p in sorted(Path(folder).rglob('*')) if p.suffix.lower() in IMAGE_ENDINGS]
+    if not paths:
+        raise UserError(f'--images {folder}: there is no image ({", ".join(IMAGE_ENDINGS)})')
+    chosen = paths[:: max(1, len(paths) // count)][:count]
+    pixels = [_read_image(path, size) for path in chosen]
+    middle, spread = (torch.tensor(config.data_preprocessor[key]) for key in ('mean', 'std'))
+    return ((torch.stack(pixels) - middle) / spread).permute(0, 3, 1, 2).contiguous()
+
+
+def _read_image(path: Path, size: int) -> torch.Tensor:
+    """(size, size, 3), red first, from 0 to 255."""
+    try:
+        image = Image.open(path).convert('RGB').resize((size, size), Image.Resampling.BICUBIC)
+    except OSError as error:
+        raise UserError(f'{path} cannot be read as an image ({error}): remove it') from error
+    return torch.from_numpy(np.array(image, dtype=np.float32))

@@ -1,0 +1,89 @@
+"""Additional scan (MambaPEFT): more dimensions of the state, which are all that trains."""
+
+import torch
+from torch import nn
+
+from memba_vision.errors import UserError
+from memba_vision.models.modules.mixer import BidirectionalMixer
+from memba_vision.models.peft.adapter import DIRECTIONS, Adapter, find_mixers
+from memba_vision.models.peft.affix_tuning import check_no_affix
+from memba_vision.registry import ADAPTERS
+
+
+class WiderScan(nn.Module):
+    """A scan whose state has more dimensions, put before the others.
+
+    Args:
+        base_layer: the scan.
+        A_log: that of the scan's direction, (d_inner, d_state); the new ones are copies of its
+            first column, their neighbour.
+        num_states: dimensions to add.
+    """
+
+    def __init__(self, base_layer: nn.Module, A_log: torch.Tensor, num_states: int) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.A_log = nn.Parameter(A_log.detach()[:, :1].repeat(1, num_states))
+        like = dict(device=A_log.device, dtype=A_log.dtype)
+        self.x_proj = nn.Linear(len(A_log), 2 * num_states, bias=False, **like)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        conv1d: nn.Module,
+        x_proj: nn.Module,
+        dt_proj: nn.Module,
+        A_log: torch.Tensor,
+        D: torch.Tensor,
+        reverse: bool,
+    ) -> torch.Tensor:
+        """See :class:`memba_vision.models.modules.mixer.DirectionScan`."""
+        d_state = A_log.shape[1]
+
+        def wider_x_proj(hidden: torch.Tensor) -> torch.Tensor:
+            more_B, more_C = self.x_proj(hidden).chunk(2, dim=-1)
+            projected = x_proj(hidden)
+            delta = projected[..., : -2 * d_state]
+            B, C = projected[..., -2 * d_state :].chunk(2, dim=-1)
+            return torch.cat([delta, more_B, B, more_C, C], dim=-1)
+
+        A_log = torch.cat([self.A_log, A_log], dim=1)
+        return self.base_layer(x, conv1d, wider_x_proj, dt_proj, A_log, D, reverse)
+
+
+@ADAPTERS.register_module()
+class AdditionalScan(Adapter):
+    """More dimensions of the state in every scan, with their rows of A, B and C.
+
+    Trains ``2 * 3 * num_states * d_inner`` parameters per block: with 6 on Vim-S, 663,552. What
+    the new dimensions contribute is not zero at the start: their rows of ``x_proj`` are random, as
+    in the authors' code. Source: Yoshimura et al. 2025 (MambaPEFT), section 3.2.
+
+    Args:
+        num_states: dimensions to add.
+    """
+
+    def __init__(self, num_states: int = 6) -> None:
+        if num_states < 1:
+            raise UserError(f'AdditionalScan: num_states must be at least 1, got {num_states}')
+        self.num_states = num_states
+
+    def attach(self, backbone: nn.Module) -> None:
+        """Put a :class:`WiderScan` around both scans of every mixer."""
+        mixers = find_mixers(backbone, 'AdditionalScan')
+        check_no_affix(mixers, 'AdditionalScan')
+        if any(isinstance(mixer.scan, WiderScan) for mixer in mixers.values()):
+            raise UserError('AdditionalScan: the state is wider already; use one of them alone')
+        for mixer in mixers.values():
+            for suffix in DIRECTIONS:
+                self._widen(mixer, suffix)
+
+    def _widen(self, mixer: BidirectionalMixer, suffix: str) -> None:
+        scan, A_log = getattr(mixer, f'scan{suffix}'), getattr(mixer, f'A{suffix}_log')
+        setattr(mixer, f'scan{suffix}', WiderScan(scan, A_log, self.num_states))
+
+    def merge(self, backbone: nn.Module) -> str:
+        """It cannot: the weights of Vim have no room for it."""
+        return (
+            'AdditionalScan stays: its states would make A_log and x_proj wider than Vim has them'
+        )

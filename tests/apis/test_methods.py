@@ -1,0 +1,132 @@
+"""The table of all methods, and what adapters do before any training."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import DEMO, run_tool
+from PIL import Image
+
+import memba_vision
+from memba_vision.apis import methods
+from memba_vision.apis.results import Result
+from memba_vision.apis.step0 import Step0
+from memba_vision.models import Vim
+from memba_vision.models.peft.methods import METHODS
+
+VIM_MINI = Path(memba_vision.__file__).parent / 'pretrained' / 'vim-mini.safetensors'
+LORA = dict(type='LoRA', rank=3)
+
+
+@pytest.fixture(scope='module')
+def table(tmp_path_factory):
+    """The table for Vim-S, by the method's name, with a few results at hand."""
+    folder = tmp_path_factory.mktemp('table')
+    for task, seed, top1 in [('dtd', 0, 70.0), ('dtd', 1, 72.0), ('kitti', 0, 81.0)]:
+        result = Result(task, 'd_tuning', top1, 10, 1, 1, seed, 'config.py', 'epoch.pth')
+        result.save(folder / 'runs' / f'{task}{seed}' / 'result.json')
+    Result('digits', 'd_tuning', 99.0, 10, 1, 1, 0, 'a.py', 'b.pth').save(folder / 'result.json')
+    outcome = run_tool('methods', '--runs', folder, '--out', folder / 'table.csv')
+    assert outcome.status == 0, outcome
+    rows = list(csv.DictReader((folder / 'table.csv').open()))
+    assert outcome.out.count('\n') == len(rows) + 2
+    return {row['method']: row for row in rows}
+
+
+def test_every_method_has_a_row(table):
+    assert list(table) == [method.name for method in METHODS]
+
+
+def test_a_row_holds_what_is_known(table):
+    assert table['D-tuning'] == {
+        'method': 'D-tuning',
+        'preset': 'd_tuning',
+        'adapters': 'PartialTuning',
+        'trained parameters': '36,864',
+        'share (%)': '0.15',
+        'published for Vim-S (K)': '45',
+        'published top-1 (%)': '58.16',
+        'measured top-1 (%)': '76.00 (2 of 19 tasks)',
+    }
+    assert table['Memba (in+out proj)']['adapters'] == 'LoRA, LIM'
+
+
+def test_what_is_not_built_says_why(table):
+    row = table['SLL LoRA']
+    assert row['adapters'].startswith('not built: ')
+    assert (row['trained parameters'], row['published for Vim-S (K)']) == ('', '')
+
+
+def test_published_averages_are_those_of_the_groups():
+    sizes = dict(natural=7, specialized=4, structured=8)
+    averages = {}
+    for method in METHODS:
+        if method.published:
+            weighted = sum(getattr(method.published, g) * n for g, n in sizes.items()) / 19
+            averages[method.name] = weighted - method.published.average
+    assert averages.pop('full fine-tuning') == pytest.approx(3.74, abs=0.01)  # as printed
+    assert averages == pytest.approx(dict.fromkeys(averages, 0), abs=0.01)
+
+
+def test_the_demo_is_another_backbone_with_its_own_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, 'METHODS', [m for m in METHODS if m.preset in ('memba', 'lora')])
+    outcome = run_tool('methods', '--config', DEMO, '--out', tmp_path / 'table.md')
+    assert outcome.out == (tmp_path / 'table.md').read_text()
+    assert outcome.out.count('73,728') == 2, outcome.out
+
+
+@pytest.mark.parametrize('images', [True, False])
+def test_step_0_of_real_weights(tmp_path, monkeypatch, images):
+    chosen = [m for m in METHODS if m.preset in ('scratch', 'memba', 'memba_gate')]
+    monkeypatch.setattr(methods, 'METHODS', chosen)
+    Image.new('RGB', (60, 40), 'red').save(tmp_path / 'red.png')
+    arguments = ['--config', DEMO, '--step0', VIM_MINI, '--out', tmp_path / 'table.csv']
+    outcome = run_tool('methods', *arguments, *(['--images', tmp_path] if images else []))
+    assert outcome.status == 0, outcome
+    scratch, memba, gate = csv.DictReader((tmp_path / 'table.csv').open())
+    assert scratch['cosine at step 0'] == scratch['reset per block (%)'] == ''
+    assert memba['cosine at step 0'] == '1.0000'
+    assert float(gate['cosine at step 0']) < 0.9
+    for row in (memba, gate):
+        shares = [float(share) for share in row['reset per block (%)'].split()]
+        assert len(shares) == 6
+        assert all(0 <= share < 60 for share in shares)
+        assert max(shares) > 0
+
+
+def test_the_share_of_resets_is_that_of_potentials_above_the_threshold():
+    torch.manual_seed(0)
+    vim = Vim(dict(embed_dims=16, num_layers=2), img_size=32, patch_size=8)
+    step0 = Step0(vim, torch.randn(2, 3, 32, 32))
+    before = vim.state_dict()
+
+    def shares(threshold):
+        lim = dict(type='LIM', site='gate', num_chunks=1, threshold=threshold)
+        return [float(share) for share in step0.describe([LORA, lim])[1].split()]
+
+    assert shares(None) == [0.0, 0.0]
+    assert shares(-100.0) == [100.0, 100.0]
+    # One chunk: a potential of the first block is its input, z.
+    z = vim.layers[0].mixer.in_proj(vim.layers[0].norm(vim._embed(step0.images)))[..., 32:]
+    expected = 100 * (z > 0.1).float().mean().item()
+    assert shares(0.1)[0] == pytest.approx(expected, abs=0.051)
+    assert step0.describe([LORA])[1] == ''
+    assert list(vim.state_dict()) == list(before)
+
+
+ERRORS = {
+    'images_alone': (['--images', '.'], '--images goes with --step0'),
+    'ending': (['--out', 'table.txt'], r'must end in .md or .csv'),
+    'no_config': (['--config', 'nothing.py'], 'no config at nothing.py'),
+    'no_checkpoint': (['--step0', 'nothing.pth'], 'no checkpoint at nothing.pth'),
+    'no_images': (
+        ['--config', DEMO, '--step0', VIM_MINI, '--images', '/nothing'],
+        'there is no image',
+    ),
+}
+
+
+@pytest.mark.parametrize(('arguments', 'message'), ERRORS.values(), ids=ERRORS)
+def test_bad_arguments(arguments, message):
+    assert message in run_tool('methods', *arguments).error()
