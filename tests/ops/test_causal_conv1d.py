@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from memba_vision.errors import UserError
 from memba_vision.ops import causal_conv1d
 from memba_vision.ops.causal_conv1d import BACKENDS as TABLE
 from memba_vision.ops.causal_conv1d import cuda_package
@@ -13,7 +14,7 @@ FAST_BACKENDS = ['torch', 'numba']
 BACKENDS = ['naive', *FAST_BACKENDS]
 
 
-def make_inputs(length, width, dtype=torch.float64, batch=2, dim=3):
+def make_inputs(length, width, dtype=torch.float64, batch=2, dim=35):
     generator = torch.Generator().manual_seed(length)
     shapes = (batch, dim, length), (dim, width), (dim,)
     return [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
@@ -28,12 +29,12 @@ def convolve_and_grads(inputs, **options):
 
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_by_hand(backend):
-    x = torch.tensor([[[1.0, 2.0, 4.0]]])
-    weight, bias = torch.tensor([[10.0, 1.0]]), torch.tensor([0.5])
+    x = torch.tensor([[[1.0, 2.0, 4.0]] * 32])
+    weight, bias = torch.tensor([[10.0, 1.0]] * 32), torch.tensor([0.5] * 32)
     out = causal_conv1d(x, weight, bias, backend=backend)
-    assert out.tolist() == [[[1.5, 12.5, 24.5]]]
+    assert out.tolist() == [[[1.5, 12.5, 24.5]] * 32]
     out = causal_conv1d(x, weight, bias, reverse=True, backend=backend)
-    assert out.tolist() == [[[21.5, 42.5, 4.5]]]
+    assert out.tolist() == [[[21.5, 42.5, 4.5]] * 32]
 
 
 @pytest.mark.parametrize('with_bias', [False, True], ids=['no_bias', 'bias'])
@@ -83,14 +84,22 @@ def test_float32(backend):
     inputs = make_inputs(197, 4, torch.float32)
     expected = convolve_and_grads([t.double() for t in inputs], silu=True, backend='naive')
     actual = convolve_and_grads(inputs, silu=True, backend=backend)
-    actual = [tensor.double() for tensor in actual]
-    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+    for value, reference in zip(actual, expected, strict=True):
+        bound = 1e-5 * reference.abs().max().item()
+        torch.testing.assert_close(value.double(), reference, rtol=1e-5, atol=bound)
+
+
+def test_few_channels_are_left_to_torch():
+    inputs = make_inputs(9, 4, dim=5)
+    torch.testing.assert_close(causal_conv1d(*inputs), causal_conv1d(*inputs, backend='naive'))
+    with pytest.raises(UserError, match='takes 32 channels or more and there are 5'):
+        causal_conv1d(*inputs, backend='numba')
 
 
 def test_numba_takes_part_of_a_wider_sequence_and_skips_frozen_weights():
-    projected = torch.randn(2, 9, 10, dtype=torch.float64, requires_grad=True)
-    _, weight, bias = make_inputs(9, 4, dim=5)
-    x = projected[..., :5].transpose(1, 2)
+    projected = torch.randn(2, 9, 80, dtype=torch.float64, requires_grad=True)
+    _, weight, bias = make_inputs(9, 4, dim=40)
+    x = projected[..., :40].transpose(1, 2)
     results = [causal_conv1d(x, weight, bias, silu=True, backend=b) for b in ('naive', 'numba')]
     torch.testing.assert_close(*results)
     grads = [torch.autograd.grad(out.sum(), projected)[0] for out in results]

@@ -6,10 +6,10 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.conv`.
 import torch
 
 from memba_vision.ops.causal_conv1d.table import BACKENDS
-from memba_vision.ops.numba_kernels.layout import obstacle
+from memba_vision.ops.numba_kernels.layout import as_rows, channel_obstacle
 
 
-@BACKENDS.register('numba', priority=20, obstacle=obstacle)
+@BACKENDS.register('numba', priority=20, obstacle=channel_obstacle)
 def causal_conv1d_numba(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:
@@ -30,7 +30,7 @@ def _convolve(
     from memba_vision.ops.numba_kernels.threads import run
 
     out = _channel_last(x)
-    run(conv.forward, len(x), _rows(out), _rows(x), *_filter(weight, bias), silu, reverse)
+    run(conv.forward, len(x), *_rows(out, x), *_filter(weight, bias), silu, reverse)
     return out
 
 
@@ -57,17 +57,16 @@ def _convolve_backward(
     dim, width = weight.shape
     grad_x = _channel_last(x)
     grad_weight, grad_bias = (
-        x.new_zeros((len(x), rows, dim) if needed else (0, 0, 0))
-        for rows, needed in zip((width, 1), (needs_grad_weight, needs_grad_bias), strict=True)
+        x.new_empty((len(x), count, dim) if needed else (0, 0, 0))
+        for count, needed in zip((width, 1), (needs_grad_weight, needs_grad_bias), strict=True)
     )
     run(
         conv.backward,
         len(x),
-        _rows(grad_x),
+        *_rows(grad_x),
         grad_weight.numpy(),
         grad_bias.numpy(),
-        _rows(grad_out),
-        _rows(x),
+        *_rows(grad_out, x),
         *_filter(weight, bias),
         silu,
         reverse,
@@ -88,8 +87,8 @@ def _channel_last(x: torch.Tensor) -> torch.Tensor:
     return x.new_empty(batch, length, dim).transpose(1, 2)
 
 
-def _rows(tensor: torch.Tensor):
-    return tensor.detach().transpose(1, 2).numpy()
+def _rows(*tensors: torch.Tensor) -> list:
+    return [as_rows(tensor.transpose(1, 2)).numpy() for tensor in tensors]
 
 
 def _filter(weight: torch.Tensor, bias: torch.Tensor):

@@ -6,7 +6,7 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.gate`.
 import torch
 
 from memba_vision.ops.gated_merge.table import BACKENDS
-from memba_vision.ops.numba_kernels.layout import empty_rows_like, row_obstacle
+from memba_vision.ops.numba_kernels.layout import as_rows, empty_rows_like, row_obstacle
 
 
 @BACKENDS.register('numba', priority=20, obstacle=row_obstacle)
@@ -116,8 +116,7 @@ def _count(tensor: torch.Tensor) -> int:
 
 def _rows(tensor: torch.Tensor):
     """(batch, length, dim) as (batch * length, dim), copied only where its rows lie apart."""
-    rows = tensor.detach().flatten(0, 1)
-    return (rows if rows.stride(1) == 1 else rows.contiguous()).numpy()
+    return as_rows(tensor.flatten(0, 1)).numpy()
 
 
 def _save(ctx, inputs, output) -> None:

@@ -6,12 +6,7 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.membrane`.
 import torch
 
 from memba_vision.ops.membrane_gate.table import BACKENDS
-from memba_vision.ops.numba_kernels.layout import empty_rows_like, obstacle, state_or_zeros, too_few
-
-
-def channel_obstacle(z: torch.Tensor) -> str | None:
-    """Why numba's kernels cannot run on (batch, dim, length) like this, or None where they can."""
-    return obstacle(z) or too_few(z, axis=1)
+from memba_vision.ops.numba_kernels.layout import channel_obstacle, empty_rows_like, state_or_zeros
 
 
 @BACKENDS.register('numba', priority=20, obstacle=channel_obstacle)

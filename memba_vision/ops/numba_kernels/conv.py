@@ -1,58 +1,25 @@
-"""The causal depthwise convolution with its SiLU, row by row: forward and backward."""
+"""The causal depthwise convolution with its SiLU, position by position: forward and backward.
 
-import numpy as np
+Sequences are (batch, length, dim), whose rows lie ``dim`` or more numbers apart; ``dim`` is
+``WIDTH`` at the least. The last block of channels may overlap the one before.
+"""
 
+from memba_vision.ops.numba_kernels.gate import constants, sigmoid, silu_gradient
 from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
-from memba_vision.ops.numba_kernels.maths import LOG2E, exp2
+from memba_vision.ops.numba_kernels.layout import WIDTH
+from memba_vision.ops.numba_kernels.simd import load, spread, store
+from memba_vision.ops.numba_kernels.tiles import empty_rows, position
 
 
 @part()
-def position(step, length, reverse):
-    """The position that is scanned at ``step``."""
-    return length - 1 - step if reverse else step
-
-
-@part()
-def convolve(row, recent, weight, bias, step):
-    """The filter's output at ``step`` into ``row``; ``recent`` is a ring of the last inputs."""
-    width = weight.shape[0]
-    for d in range(row.size):
-        row[d] = bias[d]
+def convolve(x, weight, bias, sample, step, channel, reverse):
+    """The filter's output at ``step``, a row from ``channel`` on."""
+    width, length = weight.shape[0], x.shape[1]
+    total = load(bias, (channel,))
     for lag in range(min(width, step + 1)):
-        source = recent[(step - lag) % width]
-        taps = weight[width - 1 - lag]
-        for d in range(row.size):
-            row[d] += taps[d] * source[d]
-
-
-@part()
-def apply_silu(row, scale):
-    """``row * sigmoid(row)`` in place; ``scale`` is -log2(e) in the precision of the row."""
-    for d in range(row.size):
-        row[d] = row[d] / (exp2(row[d] * scale) + row.dtype.type(1))
-
-
-@part()
-def silu_gradient(row, grad, scale):
-    """Replace ``row``, the input of a SiLU, by ``grad`` times the slope there."""
-    one = row.dtype.type(1)
-    for d in range(row.size):
-        sigmoid = one / (exp2(row[d] * scale) + one)
-        row[d] = grad[d] * sigmoid * (one + row[d] * (one - sigmoid))
-
-
-@part()
-def copy_row(target, source):
-    """Copy a row of channels, whatever its stride."""
-    for d in range(target.size):
-        target[d] = source[d]
-
-
-@part()
-def add_product(target, first, second):
-    """``target += first * second``, row by row."""
-    for d in range(target.size):
-        target[d] += first[d] * second[d]
+        source = load(x, (sample, position(step - lag, length, reverse), channel))
+        total = total + load(weight, (width - 1 - lag, channel)) * source
+    return total
 
 
 @kernel
@@ -62,7 +29,7 @@ def forward(first, last, out, x, weight, bias, silu, reverse):
     Args:
         first, last: the range of samples.
         out: result, (batch, length, dim).
-        x: (batch, length, dim), any strides.
+        x: (batch, length, dim).
         weight: (width, dim).
         bias: (dim,).
         silu: apply the SiLU.
@@ -70,15 +37,57 @@ def forward(first, last, out, x, weight, bias, silu, reverse):
     """
     widest_vectors()
     length, dim = out.shape[1:]
-    recent = np.empty((weight.shape[0], dim), out.dtype)
-    scale = out.dtype.type(-LOG2E)
+    one, _, scale = constants(out.dtype)
     for sample in range(first, last):
         for step in range(length):
-            at = position(step, length, reverse)
-            copy_row(recent[step % weight.shape[0]], x[sample, at])
-            convolve(out[sample, at], recent, weight, bias, step)
-            if silu:
-                apply_silu(out[sample, at], scale)
+            t = position(step, length, reverse)
+            for block in range(0, dim, WIDTH):
+                channel = min(block, dim - WIDTH)
+                row = convolve(x, weight, bias, sample, step, channel, reverse)
+                if silu:
+                    row = row * sigmoid(row, one, scale)
+                store(out, (sample, t, channel), row)
+
+
+@part()
+def spread_back(slopes, weight, step, length, block, channel):
+    """The gradient of the input at ``step``, of the outputs' in ``slopes``, a ring of blocks."""
+    width, blocks = weight.shape[0], slopes.shape[0] // weight.shape[0]
+    total = spread(slopes.dtype.type(0))
+    for lag in range(min(width, length - step)):
+        slope = load(slopes, ((step + lag) % width * blocks + block, 0))
+        total = total + load(weight, (width - 1 - lag, channel)) * slope
+    return total
+
+
+@part()
+def add_products(sums, slope, x, weight, sample, step, block, channel, reverse):
+    """Add the gradient of the filter from one output to ``sums``, (width * blocks, WIDTH)."""
+    width, length = weight.shape[0], x.shape[1]
+    blocks = sums.shape[0] // width
+    for lag in range(min(width, step + 1)):
+        source = load(x, (sample, position(step - lag, length, reverse), channel))
+        at = (width - 1 - lag) * blocks + block, 0
+        store(sums, at, load(sums, at) + slope * source)
+
+
+@part()
+def clear(rows):
+    """Set all of (rows, WIDTH) to zero."""
+    zero = spread(rows.dtype.type(0))
+    for row in range(rows.shape[0]):
+        store(rows, (row, 0), zero)
+
+
+@part()
+def write(target, sample, sums):
+    """Write ``sums``, (rows * blocks, WIDTH), to ``target``, (batch, rows, dim)."""
+    rows, dim = target.shape[1:]
+    blocks = -(-dim // WIDTH)
+    for row in range(rows):
+        for block in range(blocks):
+            channel = min(block * WIDTH, dim - WIDTH)
+            store(target, (sample, row, channel), load(sums, (row * blocks + block, 0)))
 
 
 @kernel
@@ -88,34 +97,39 @@ def backward(first, last, grad_x, grad_weight, grad_bias, grad_out, x, weight, b
     Args:
         first, last: the range of samples.
         grad_x: (batch, length, dim).
-        grad_weight: (batch, width, dim), zeros, takes each sample's part; may be empty.
+        grad_weight: (batch, width, dim), takes each sample's part; may be empty.
         grad_bias: (batch, 1, dim), likewise.
-        grad_out: (batch, length, dim), any strides.
+        grad_out: (batch, length, dim).
         x, weight, bias, silu, reverse: as for :func:`forward`.
     """
     widest_vectors()
+    dtype = grad_x.dtype
     length, dim = grad_x.shape[1:]
-    width = weight.shape[0]
-    recent = np.empty((width, dim), grad_x.dtype)
-    row, grad = np.empty(dim, grad_x.dtype), np.empty(dim, grad_x.dtype)
-    scale = grad_x.dtype.type(-LOG2E)
+    width, blocks = weight.shape[0], -(-dim // WIDTH)
+    slopes = empty_rows(width * blocks, dtype)
+    weight_sums, bias_sums = empty_rows(width * blocks, dtype), empty_rows(blocks, dtype)
+    one, _, scale = constants(dtype)
     for sample in range(first, last):
-        grad_x[sample] = 0
-        for step in range(length):
-            at = position(step, length, reverse)
-            copy_row(recent[step % width], x[sample, at])
-            copy_row(grad, grad_out[sample, at])
-            if silu:
-                convolve(row, recent, weight, bias, step)
-                silu_gradient(row, grad, scale)
-            else:
-                copy_row(row, grad)
-            for lag in range(min(width, step + 1)):
-                earlier = position(step - lag, length, reverse)
-                add_product(grad_x[sample, earlier], row, weight[width - 1 - lag])
+        clear(weight_sums)
+        clear(bias_sums)
+        for step in range(length - 1, -1, -1):
+            t = position(step, length, reverse)
+            for block in range(blocks):
+                channel = min(block * WIDTH, dim - WIDTH)
+                slope = load(grad_out, (sample, t, channel))
+                if silu:
+                    row = convolve(x, weight, bias, sample, step, channel, reverse)
+                    slope = slope * silu_gradient(row, sigmoid(row, one, scale), one)
+                store(slopes, (step % width * blocks + block, 0), slope)
+                row = spread_back(slopes, weight, step, length, block, channel)
+                store(grad_x, (sample, t, channel), row)
                 if grad_weight.size:
-                    source = recent[(step - lag) % width]
-                    add_product(grad_weight[sample, width - 1 - lag], row, source)
-            if grad_bias.size:
-                for d in range(dim):
-                    grad_bias[sample, 0, d] += row[d]
+                    add_products(
+                        weight_sums, slope, x, weight, sample, step, block, channel, reverse
+                    )
+                if grad_bias.size:
+                    store(bias_sums, (block, 0), load(bias_sums, (block, 0)) + slope)
+        if grad_weight.size:
+            write(grad_weight, sample, weight_sums)
+        if grad_bias.size:
+            write(grad_bias, sample, bias_sums)

@@ -64,12 +64,23 @@ def row_obstacle(tensor: torch.Tensor) -> str | None:
     return obstacle(tensor) or too_few(tensor, axis=-1)
 
 
+def channel_obstacle(tensor: torch.Tensor) -> str | None:
+    """As :func:`row_obstacle`, of (batch, dim, length)."""
+    return obstacle(tensor) or too_few(tensor, axis=1)
+
+
 def too_few(tensor: torch.Tensor, axis: int) -> str | None:
     """Why an axis of channels is too short for a row, or None where it is not."""
     channels = tensor.shape[axis]
     if channels < WIDTH:
         return f'it takes {WIDTH} channels or more and there are {channels}'
     return None
+
+
+def as_rows(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself where the numbers of a row are neighbours in memory, or else a copy."""
+    tensor = tensor.detach()
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def empty_rows_like(tensor: torch.Tensor) -> torch.Tensor:

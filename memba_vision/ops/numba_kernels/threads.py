@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from memba_vision.ops.numba_kernels.layout import WIDTH
+from memba_vision.ops.numba_kernels.layout import WIDTH, as_rows
 
 # More pieces than threads, for a thread that is held up leaves its share to the others.
 PIECES_PER_THREAD = 4
@@ -53,16 +53,10 @@ def run_blocks(
     """
     batch, _, dim = sequence.shape
     parts = dim // WIDTH if dim % WIDTH == 0 else 1
-    arrays = [_rows(tensor).numpy() for tensor in tensors]
+    arrays = [as_rows(tensor).numpy() for tensor in tensors]
     precision = arrays[0].dtype.type
     numbers = [precision(s) if isinstance(s, float) else s for s in settings]
     run(kernel, batch * parts, parts, *arrays, *numbers)
-
-
-def _rows(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor itself where the numbers of a row are neighbours in memory, or else a copy."""
-    tensor = tensor.detach()
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _threads() -> ThreadPoolExecutor:
