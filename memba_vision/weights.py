@@ -5,11 +5,8 @@ Every file of weights that this project opens goes through :func:`read_checkpoin
 
 import argparse
 import hashlib
-import http.client
 import os
 import pickle
-import tempfile
-import urllib.request
 import zipfile
 from importlib import resources
 from pathlib import Path
@@ -20,12 +17,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from torch.hub import tqdm
 
+from memba_vision.download import download
 from memba_vision.errors import UserError
 
 PACKAGE_SCHEME = 'memba_vision://'
-DOWNLOAD_PIECE = 1 << 17  # bytes
 # Published checkpoints of the DeiT family keep their command line beside the weights.
 _HARMLESS_TYPES = [argparse.Namespace]
 
@@ -54,38 +50,8 @@ def resolve(location: str) -> Path:
 
 def _download(url: str) -> Path:
     path = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
-    if path.is_file():
-        return path
-    try:
-        write_download(url, path)
-    except (OSError, http.client.HTTPException) as error:
-        raise UserError(
-            f'cannot download {url} ({error}): download it elsewhere and put it at {path}, '
-            'or name a local path as the checkpoint'
-        ) from error
+    download(url, path)
     return path
-
-
-def write_download(url: str, path: Path) -> None:
-    """Put what ``url`` holds at ``path``, whole or not at all.
-
-    Raises:
-        OSError: it cannot be fetched, or less arrives than the server announced, which
-            :func:`torch.hub.download_url_to_file` would keep.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder, 'part')
-        with urllib.request.urlopen(url) as response, part.open('wb') as file:
-            total = int(response.headers.get('Content-Length') or 0)
-            with tqdm(total=total or None, desc=path.name, unit='B', unit_scale=True) as progress:
-                while piece := response.read(DOWNLOAD_PIECE):
-                    file.write(piece)
-                    progress.update(len(piece))
-        arrived = part.stat().st_size
-        if total and arrived != total:
-            raise OSError(f'only {arrived:,} of {total:,} bytes arrived')
-        part.replace(path)
 
 
 def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:

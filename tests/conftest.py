@@ -5,6 +5,7 @@ from pathlib import Path
 import mmengine
 import pytest
 import torch
+from file_server import serving
 from helpers import forget_runs, make_task
 from safetensors.torch import save_file
 
@@ -49,6 +50,13 @@ def data_root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('data')
     make_task(root, 'digits', train=24, val=8, test=20)
     return root
+
+
+@pytest.fixture
+def file_server(tmp_path):
+    """A web server over an empty folder."""
+    with serving(tmp_path / 'served') as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -37,12 +37,14 @@ ALLOWED = {
     'errors': set(),
     'discovery': set(),
     'registry': set(),
-    'weights': {'errors'},
+    'files': {'errors'},
+    'download': {'errors', 'files'},
+    'weights': {'errors', 'files', 'download'},
     'ops': {'errors', 'discovery'},
     'models': {'errors', 'discovery', 'registry', 'weights', 'ops'},
-    'datasets': {'errors', 'discovery', 'registry'},
-    'engine': {'errors', 'discovery', 'registry', 'weights'},
-    'apis': {'errors', 'registry', 'weights', 'datasets', 'engine', 'models'},
+    'datasets': {'errors', 'discovery', 'registry', 'files', 'download'},
+    'engine': {'errors', 'discovery', 'registry', 'weights', 'files'},
+    'apis': {'errors', 'registry', 'weights', 'datasets', 'engine', 'models', 'files', 'download'},
     '__init__': {'errors', 'registry', 'datasets', 'engine', 'models'},
 }
 

@@ -1,0 +1,57 @@
+"""Files that are there whole or not at all, and their hashes."""
+
+import errno
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+from memba_vision.errors import UserError
+
+#: What the system says of a full disk, a used-up quota and a limit on the size of files.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PIECE = 1 << 20  # bytes
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write ``content`` under a temporary name, flush it to the disk, then rename it.
+
+    A process that is killed in between leaves what was at ``path`` before.
+
+    Raises:
+        UserError: the disk is full; what was at ``path`` is still there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.{threading.get_ident()}')
+    try:
+        with open(temporary, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in DISK_FULL:
+            raise disk_full(path, error) from error
+        raise
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def disk_full(path: str | Path, error: OSError) -> UserError:
+    """The error that a user reads where ``path`` could not be written for lack of space."""
+    return UserError(
+        f'cannot write {path} ({error.strerror}): what was written before is intact; free some '
+        'space or raise the quota, and run the same command again (training: with --resume)'
+    )
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
