@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import mean
 
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
-from memba_vision.files import write_atomically
 from memba_vision.errors import UserError
+from memba_vision.files import write_atomically
 
 COLUMNS = ('method', 'task', 'group', 'top-1 (%)', 'trained parameters')
 

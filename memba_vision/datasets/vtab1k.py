@@ -18,8 +18,9 @@ SPLIT_SIZES = {'train800val200': 1000, 'train800': 800, 'val200': 200}
 SPLITS = (*SPLIT_SIZES, 'test')
 
 HOW_TO_GET_VTAB1K = (
-    'download vtab-1k.zip (pip install gdown; gdown 1yZKwiKdsBzTfBgnStRveYMokc7GMMd5p), unzip it '
-    'and set data_root to the folder that holds cifar/, caltech101/, …'
+    'download vtab-1k.zip (python tools/prepare_vtab1k.py download, or pip install gdown; gdown '
+    '1yZKwiKdsBzTfBgnStRveYMokc7GMMd5p), unpack it (python tools/prepare_vtab1k.py extract) and '
+    'set data_root to the folder that holds cifar/, caltech101/, …'
 )
 
 
@@ -32,12 +33,12 @@ class VTAB1k(BaseDataset):
     task's classes and an image that does not exist are found before the first step.
 
     Args:
-        task: a name from :data:`memba_vision.datasets.tasks.VTAB1K_TASKS`.
+        task: a name from :data:`memba_vision.datasets.tasks.VTAB1K_TASKS`, or a task itself.
         data_root: the folder that holds one folder per task.
         split: 'train800val200' (the published protocol trains on it), 'train800', 'val200' or
             'test'.
         pipeline: transforms of mmpretrain.
-        test_mode: as in mmengine's ``BaseDataset``.
+        test_mode, metainfo: as in mmengine's ``BaseDataset``.
 
     Raises:
         UserError: unknown task or split, or something wrong with the data; the message names the
@@ -46,19 +47,21 @@ class VTAB1k(BaseDataset):
 
     def __init__(
         self,
-        task: str,
+        task: str | Task,
         data_root: str = 'data/vtab-1k',
         split: str = 'train800val200',
         pipeline: Sequence[dict | Callable] = (),
         test_mode: bool = False,
+        metainfo: dict | None = None,
     ) -> None:
         if split not in SPLITS:
             raise UserError(f'unknown split {split!r}; known are {", ".join(SPLITS)}')
-        self.task = find_task(task)
+        self.task = task if isinstance(task, Task) else find_task(task)
         self.split = split
         super().__init__(
             ann_file=f'{split}.txt',
             data_root=str(data_root),
+            metainfo=metainfo,
             pipeline=list(pipeline),
             test_mode=test_mode,
         )
@@ -74,8 +77,8 @@ class VTAB1k(BaseDataset):
             )
         entries = read_list_file(list_file, self.task.num_classes)
         _check_images_exist(list_file, entries)
-        expected = SPLIT_SIZES.get(self.split, self.task.num_test)
-        if len(entries) != expected:
+        expected = self.expected_size()
+        if expected not in (None, len(entries)):
             print_log(
                 f'{list_file} lists {len(entries):,} images, the published split has '
                 f'{expected:,}: results will not compare with published ones',
@@ -83,6 +86,10 @@ class VTAB1k(BaseDataset):
                 level=logging.WARNING,
             )
         return [{'img_path': path, 'gt_label': label} for path, label in entries]
+
+    def expected_size(self) -> int | None:
+        """How many images the published split has; None where nothing is prescribed."""
+        return SPLIT_SIZES.get(self.split, self.task.num_test)
 
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on one image; an image that cannot be read is named."""
@@ -126,7 +133,7 @@ def read_list_file(list_file: Path, num_classes: int) -> list[tuple[str, int]]:
         if not line.strip():
             continue
         path, _, label = line.strip().rpartition(' ')
-        if not path or not (label.isascii() and label.isdigit()):
+        if not path or not (label.isascii() and label.isdigit() and len(label) < 10):
             raise UserError(
                 f'{list_file}, line {number}: expected "relative/path label", found {line[:80]!r}'
             )
