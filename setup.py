@@ -36,6 +36,7 @@ setup(
     ],
     extras_require={
         'cuda': ['mamba-ssm', 'causal-conv1d'],
+        'data': ['gdown'],
         'test': ['pytest', 'hypothesis', 'ruff'],
     },
 )

@@ -65,9 +65,7 @@ def label_out_of_range(folder):
 
 def labels_shifted(folder):
     for path in folder.glob('*.txt'):
-        path.write_text(
-            re.sub(r' (\d)$', lambda m: f' {max(1, int(m[1]))}', path.read_text(), 0, 8)
-        )
+        path.write_text(path.read_text().replace(' 0\n', ' 1\n'))
 
 
 def image_missing(folder):

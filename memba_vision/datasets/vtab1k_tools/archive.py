@@ -1,6 +1,7 @@
 """Unpack zip and tar archives that nobody vouches for."""
 
 import contextlib
+import io
 import lzma
 import os
 import stat
@@ -20,6 +21,7 @@ from memba_vision.files import DISK_FULL, PIECE, disk_full
 #: What the shared archive of VTAB-1k stays well below; larger ones need a higher limit.
 MAX_BYTES = 50 * 10**9
 MAX_FILES = 2_000_000
+MAX_BYTES_AFTER_THE_END = 1 << 26  # of a tar, which is padded with zeros
 
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -75,12 +77,12 @@ def extract(
     with _damage_told(archive), _members_of(archive) as found:
         members = _check(found, archive, max_bytes, max_files)
     folders = {member.path.parent for member in members}
+    _refuse_links_in_the_target(out, folders)
     try:
         for folder in sorted(folders):
             (out / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f'cannot make {error.filename}: {error.strerror}; give --out') from error
-    _refuse_links_in_the_target(out, folders)
     with _damage_told(archive), _members_of(archive) as found:
         for member in tqdm(found, total=len(members), desc=out.name, unit=' files', disable=None):
             _write(member, out / member.path)
@@ -117,7 +119,7 @@ def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:
     for info in file.infolist():
         mode = info.external_attr >> 16
         if info.is_dir():
-            _safe_path(info.filename.rstrip('/'))
+            _safe_folder(info.filename)
             continue
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             raise _refused(info.filename, 'is a link or a device')
@@ -129,13 +131,35 @@ def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:
 def _tar_members(file: tarfile.TarFile) -> Iterator[Member]:
     for info in file:
         if info.isdir():
-            _safe_path(info.name)
+            _safe_folder(info.name)
             continue
         if not info.isfile() or info.issparse():
             raise _refused(info.name, 'is a link, a device or a sparse file')
         yield Member(
             _safe_path(info.name), info.size, None, lambda info=info: file.extractfile(info)
         )
+    _read_to_the_end(file)
+
+
+def _read_to_the_end(file: tarfile.TarFile) -> None:
+    """Raise for a tar that lacks its end mark, or whose compressed stream has a wrong checksum.
+
+    The module tarfile stops at the mark, before the checksum, and does without the mark.
+    """
+    if isinstance(file.fileobj, io.BufferedReader):  # not compressed
+        if os.fstat(file.fileobj.fileno()).st_size < file.offset + tarfile.BLOCKSIZE:
+            raise EOFError('its end mark is missing')
+        return
+    after = 0
+    while piece := file.fileobj.read(PIECE):
+        after += len(piece)
+        if after > MAX_BYTES_AFTER_THE_END:
+            raise ValueError('there is something after its end')
+
+
+def _safe_folder(name: str) -> None:
+    if name.rstrip('/') not in ('.', ''):  # tar writes "./" where a whole folder was packed
+        _safe_path(name)
 
 
 def _safe_path(name: str) -> PurePosixPath:

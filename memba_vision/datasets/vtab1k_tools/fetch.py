@@ -28,7 +28,7 @@ def fetch_archive(path: Path, url: str | None = None) -> None:
         import gdown
     except ImportError as error:
         raise UserError(
-            'downloading from Google Drive needs gdown: pip install gdown, or fetch the file with '
+            'downloading from Google Drive needs gdown: pip install gdown; or fetch the file with '
             f'a browser (https://drive.google.com/file/d/{DRIVE_ID}), or give --url'
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
