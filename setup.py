@@ -36,7 +36,7 @@ setup(
     ],
     extras_require={
         'cuda': ['mamba-ssm', 'causal-conv1d'],
-        'data': ['gdown'],
+        'data': ['gdown>=5'],
         'test': ['pytest', 'hypothesis', 'ruff'],
     },
 )

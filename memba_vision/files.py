@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import threading
 from pathlib import Path
@@ -55,3 +56,46 @@ def sha256_of(path: str | Path) -> str:
         while piece := file.read(PIECE):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def write_record(path: Path, **facts: str) -> dict[str, object]:
+    """Note the size and the SHA-256 of ``path`` beside it, for :func:`check_record`.
+
+    Args:
+        path: a file.
+        facts: what else to note, such as where the file comes from.
+
+    Returns:
+        What was noted.
+    """
+    record = {**facts, 'size': path.stat().st_size, 'sha256': sha256_of(path)}
+    write_atomically(_record_of(path), (json.dumps(record, indent=2) + '\n').encode())
+    return record
+
+
+def check_record(path: Path) -> bool:
+    """Whether there is a record of ``path``, which then is right.
+
+    Raises:
+        UserError: the file's size or hash is another than was noted.
+    """
+    record_path = _record_of(path)
+    if not record_path.is_file():
+        return False
+    try:
+        record = json.loads(record_path.read_text(encoding='utf-8'))
+        expected = (record['size'], record['sha256'])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{record_path} cannot be read: remove it, or restore it') from error
+    found = (path.stat().st_size, sha256_of(path))
+    if found != expected:
+        raise UserError(
+            f'{path} is not the file that {record_path.name} describes: it has {found[0]:,} bytes '
+            f'and SHA-256 {found[1][:12]}…, expected {expected[0]:,} and {str(expected[1])[:12]}…: '
+            'it was damaged or replaced; remove both and fetch it again'
+        )
+    return True
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(f'{path.name}.json')

@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from memba_vision.download import download
 from memba_vision.errors import UserError
+from memba_vision.files import check_record
 
 PACKAGE_SCHEME = 'memba_vision://'
 # Published checkpoints of the DeiT family keep their command line beside the weights.
@@ -57,6 +57,9 @@ def _download(url: str) -> Path:
 def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
     """Read a safetensors or torch file; pickled code is refused, never run.
 
+    Damage is found too: torch's files hold checksums, and a file with a record beside it (see
+    :func:`memba_vision.files.check_record`) must match it.
+
     Args:
         location: see :func:`resolve`.
         map_location: where the tensors go, as for :func:`torch.load`.
@@ -68,9 +71,11 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
         UserError: the file is missing, truncated, no checkpoint, or holds pickled code.
     """
     path = resolve(location)
+    check_record(path)
     try:
         if path.suffix == '.safetensors':
             return load_file(path)
+        _check_sums(path)
         with torch.serialization.safe_globals(_HARMLESS_TYPES):
             content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -81,17 +86,28 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
                 f'export its weights as safetensors where you trust them'
             ) from error
         raise _unreadable(path) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # the readers raise nearly anything on damaged files
         raise _unreadable(path) from error
     if not isinstance(content, dict):
         raise UserError(f'{path} holds a {type(content).__name__}, expected a dict of weights')
     return content
 
 
+def _check_sums(path: Path) -> None:
+    # torch writes the checksums of the zip format, and reads without looking at them.
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if file.testzip():
+                raise _unreadable(path)
+
+
 def _unreadable(path: Path) -> UserError:
     size = path.stat().st_size
     return UserError(
-        f'{path} ({size:,} bytes) is truncated or not a checkpoint: copy or download it again'
+        f'{path} ({size:,} bytes) is truncated or not a checkpoint, or damaged: copy or download '
+        'it again'
     )
 
 

@@ -124,7 +124,7 @@ class Vim(BaseModule):
         )
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
         self.pos_embed = nn.Parameter(torch.zeros(1, self.num_patches + 1, self.embed_dims))
-        rates = torch.linspace(0, drop_path_rate, self.num_layers).tolist()
+        rates = torch.linspace(0, drop_path_rate, self.num_layers, device='cpu').tolist()
         self.layers = nn.ModuleList(VimBlock(self.embed_dims, rate, **settings) for rate in rates)
         self.norm_f = nn.RMSNorm(self.embed_dims, eps=NORM_EPS)
         self._init_tokens_and_outputs()
