@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from memba_vision.errors import UserError
 
 #: What the system says of a full disk, a used-up quota and a limit on the size of files.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNFINISHED = re.compile(r'\..+\.(\d+)\.\d+')  # the temporary names of write_atomically
 PIECE = 1 << 20  # bytes
 
 
@@ -39,6 +41,14 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(folder: str | Path) -> None:
+    """Remove what processes that were killed in :func:`write_atomically` left in ``folder``."""
+    for path in Path(folder).glob('.*'):
+        match = UNFINISHED.fullmatch(path.name)
+        if match and not Path('/proc', match[1]).exists():
+            path.unlink(missing_ok=True)
 
 
 def disk_full(path: str | Path, error: OSError) -> UserError:

@@ -10,6 +10,7 @@ default_hooks = dict(
     finite_loss=dict(type='FiniteLossHook'),
     parameter_report=dict(type='ParameterReportHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
+    termination=dict(type='TerminationHook'),
     checkpoint=dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')
     ),

@@ -3,18 +3,25 @@
 import sys
 from collections.abc import Callable
 
-from memba_vision.errors import UserError
+from memba_vision.errors import Terminated, UserError
 
 USER_ERROR_STATUS = 2
+TERMINATED_STATUS = 143  # 128 + SIGTERM: the work is saved, start again with --resume
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run ``main``; a user's mistake ends in one line on stderr and exit status 2."""
+    """Run ``main``; a user's mistake ends in one line on stderr and exit status 2.
+
+    A run that SIGTERM ended exits with status 143, one that the keyboard ended with 130.
+    """
     try:
         main()
     except UserError as error:
         sys.stderr.write(f'error: {user_message(error)}\n')
         sys.exit(USER_ERROR_STATUS)
+    except Terminated as end:
+        sys.stderr.write(f'{end}\n')
+        sys.exit(TERMINATED_STATUS)
     except KeyboardInterrupt:
         sys.stderr.write('interrupted\n')
         sys.exit(130)

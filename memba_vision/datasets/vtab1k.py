@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from memba_vision.datasets.in_work import InWork
 from memba_vision.datasets.tasks import Task, find_task
 from memba_vision.errors import UserError
 from memba_vision.registry import DATASETS
@@ -58,6 +59,7 @@ class VTAB1k(BaseDataset):
             raise UserError(f'unknown split {split!r}; known are {", ".join(SPLITS)}')
         self.task = task if isinstance(task, Task) else find_task(task)
         self.split = split
+        self._in_work = InWork()
         super().__init__(
             ann_file=f'{split}.txt',
             data_root=str(data_root),
@@ -93,6 +95,7 @@ class VTAB1k(BaseDataset):
 
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on one image; an image that cannot be read is named."""
+        self._in_work.note(idx)
         try:
             return super().prepare_data(idx)
         except Exception as error:
@@ -101,6 +104,15 @@ class VTAB1k(BaseDataset):
             raise UserError(
                 f'cannot read image {path} ({reason}): replace the file by an intact copy'
             ) from error
+
+    def describe_dead_worker(self, message: str) -> str:
+        """The image that a data process was at when it died.
+
+        Args:
+            message: torch's, which names processes.
+        """
+        images = [self.get_data_info(i)['img_path'] for i in self._in_work.of_processes(message)]
+        return ' or '.join(images) or 'an image that is not known'
 
 
 def find_folder(data_root: Path, task: Task, how_to_get: str) -> Path:

@@ -20,3 +20,17 @@ class AtomicLocalBackend(LocalBackend):
 
 
 register_backend('atomic', AtomicLocalBackend, force=True)
+
+
+class HeldBackend(LocalBackend):
+    """Keeps files in a dict of paths and contents: ``backend_args``'s 'held'."""
+
+    def __init__(self, held: dict[str, bytes]) -> None:
+        self.held = held
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Keep ``obj`` as the content of ``filepath``."""
+        self.held[str(filepath)] = obj
+
+
+register_backend('held', HeldBackend, force=True)

@@ -1,7 +1,7 @@
 """mmengine's runner with a console that can be read, and safe, strict loading of checkpoints."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,9 +11,13 @@ from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from memba_vision.engine.distributed import connect_on_cpu
-from memba_vision.errors import UserError
+from memba_vision.engine.hooks import TerminationHook
+from memba_vision.engine.termination import Termination
+from memba_vision.errors import Terminated, UserError
+from memba_vision.files import DISK_FULL, disk_full
 from memba_vision.weights import read_checkpoint
 
 # What mmengine says of its own deprecated names, and again and again.
@@ -44,6 +48,10 @@ class ReadableRunner(Runner):
 
     A config that cannot be built and a checkpoint that does not fit raise a ``UserError``.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.termination = Termination()
+        super().__init__(*args, **kwargs)
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'ReadableRunner':
@@ -85,6 +93,45 @@ class ReadableRunner(Runner):
         with building('param_scheduler (do its parts begin before train_cfg ends?)'):
             return super().build_param_scheduler(scheduler)
 
+    def train(self) -> nn.Module:
+        """As mmengine's; what ends it early is told in one line.
+
+        Raises:
+            Terminated: SIGTERM arrived, and a checkpoint was written.
+            UserError: the disk is full, or a process that loads data died.
+        """
+        with self.termination.watched(), _failures_told(self.train_dataset):
+            try:
+                model = super().train()
+            except Terminated:
+                raise
+            except Exception:
+                # The processes that load data, or those on other nodes, got the signal too.
+                if self.termination.requested:
+                    self._end()
+                raise
+            if self.termination.requested:
+                self._end()
+            return model
+
+    def test(self) -> dict[str, float]:
+        """As mmengine's; failures are told as those of :meth:`train`."""
+        with _failures_told(self.test_dataset):
+            return super().test()
+
+    def train_dataset(self) -> Any:
+        """The dataset of the training, once it is built."""
+        return getattr(self.train_dataloader, 'dataset', None)
+
+    def test_dataset(self) -> Any:
+        """The dataset of the test, once it is built."""
+        return getattr(self.test_dataloader, 'dataset', None)
+
+    def _end(self) -> None:
+        for hook in self.hooks:
+            if isinstance(hook, TerminationHook):
+                hook.end(self)
+
     def load_checkpoint(
         self, filename: str, map_location: Any = 'cpu', strict: bool = True, revise_keys: Any = ()
     ) -> dict:
@@ -105,6 +152,8 @@ class ReadableRunner(Runner):
                 f'{filename} was not written by tools/train.py: name a checkpoint of this config '
                 '(base weights go into model.backbone.module.init_cfg.checkpoint)'
             )
+        # mmengine would run this text as a config: code, out of a file of weights.
+        checkpoint['meta'].pop('config', None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         try:
@@ -128,6 +177,26 @@ class ReadableRunner(Runner):
                 f'{filename} holds no {error.args[0]!r}, so training cannot go on from it: resume '
                 'from a checkpoint of tools/train.py'
             ) from error
+
+
+@contextmanager
+def _failures_told(dataset: Callable[[], Any]) -> Iterator[None]:
+    """Turn a full disk and the death of a data process into a ``UserError``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise disk_full(error.filename or 'the logs', error) from error
+        raise
+    except RuntimeError as error:
+        if 'DataLoader worker (pid' not in str(error):
+            raise
+        describe = getattr(dataset(), 'describe_dead_worker', lambda text: 'unknown images')
+        raise UserError(
+            f'a process that loads data died while it read {describe(str(error))} '
+            f'({one_line(error)}): look at that file, give the machine more memory, or set '
+            'num_workers=0 in the dataloader to see the error itself'
+        ) from error
 
 
 @contextmanager

@@ -30,7 +30,8 @@ def test_epochs_and_seeds_draw_other_numbers():
 
 @pytest.fixture
 def runner(tmp_path) -> SimpleNamespace:
-    return SimpleNamespace(iter=11, epoch=2, work_dir=str(tmp_path))
+    optimizer = SimpleNamespace(get_lr=lambda: {'lr': [1e-3]})
+    return SimpleNamespace(iter=11, epoch=2, work_dir=str(tmp_path), optim_wrapper=optimizer)
 
 
 @pytest.mark.parametrize('loss', [float('nan'), float('inf'), -float('inf')])

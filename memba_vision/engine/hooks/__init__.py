@@ -4,5 +4,12 @@ from memba_vision.engine.hooks.epoch_seed import EpochSeedHook
 from memba_vision.engine.hooks.finite_loss import FiniteLossHook
 from memba_vision.engine.hooks.parameter_report import ParameterReportHook
 from memba_vision.engine.hooks.plain_checkpoint import PlainCheckpointHook
+from memba_vision.engine.hooks.termination import TerminationHook
 
-__all__ = ['EpochSeedHook', 'FiniteLossHook', 'ParameterReportHook', 'PlainCheckpointHook']
+__all__ = [
+    'EpochSeedHook',
+    'FiniteLossHook',
+    'ParameterReportHook',
+    'PlainCheckpointHook',
+    'TerminationHook',
+]

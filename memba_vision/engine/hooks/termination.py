@@ -1,0 +1,67 @@
+"""Saves the work of a run that is asked to end."""
+
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from memba_vision.errors import Terminated
+from memba_vision.files import write_atomically
+from memba_vision.registry import HOOKS
+
+
+@HOOKS.register_module()
+class TerminationHook(Hook):
+    """Ends a run on SIGTERM, with a checkpoint to go on from.
+
+    Runs go on from the end of an epoch, so that they draw the same numbers as without the
+    interruption. The checkpoint of the last finished epoch is therefore kept in memory, unless it
+    was written anyway, and put on the disk when the signal comes: at most one epoch is lost
+    though few of them are written. A run that counts steps saves where it is.
+    """
+
+    priority = 'LOWEST'  # after the hook that writes checkpoints
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Keep the checkpoint of this epoch."""
+        self.held.clear()
+        name = f'epoch_{runner.epoch + 1}.pth'
+        known = runner.message_hub.runtime_info
+        if not _saves_epochs(runner) or Path(known.get('last_ckpt', '')).name == name:
+            return
+        kept = known.get('keep_ckpt_ids')
+        if kept is not None:  # so that it will be removed in its turn
+            known['keep_ckpt_ids'] = [*kept, runner.epoch + 1]
+        backend = dict(backend='held', held=self.held)
+        runner.save_checkpoint(runner.work_dir, name, backend_args=backend)
+        if kept is not None:
+            known['keep_ckpt_ids'] = kept
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        """End the run if that was asked for."""
+        if runner.termination.requested:
+            if not _saves_epochs(runner):
+                name = f'iter_{runner.iter + 1}.pth'
+                backend = dict(backend='held', held=self.held)
+                runner.save_checkpoint(runner.work_dir, name, by_epoch=False, backend_args=backend)
+            self.end(runner)
+
+    def end(self, runner: Runner) -> None:
+        """Write what is held, and raise ``Terminated``."""
+        if is_main_process():
+            for path, content in self.held.items():
+                write_atomically(path, content)
+        raise Terminated(
+            f'stopped by SIGTERM in epoch {runner.epoch + 1} at step {runner.iter + 1}; what the '
+            f'run has done is saved in {runner.work_dir}: go on with --resume'
+        )
+
+
+def _saves_epochs(runner: Runner) -> bool:
+    return isinstance(runner.train_loop, EpochBasedTrainLoop)
