@@ -1,8 +1,10 @@
 """mmengine's runner with a console that can be read, and safe, strict loading of checkpoints."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,6 +45,13 @@ class ConsoleFilter(logging.Filter):
         return record.levelno >= logging.ERROR or '\n' not in message.strip()
 
 
+def _tell_errors_but_a_full_disk(handler: logging.Handler, record: logging.LogRecord) -> None:
+    # Where the log cannot be written, soon a checkpoint cannot: that is told once, as an error.
+    error = sys.exc_info()[1]
+    if not (isinstance(error, OSError) and error.errno in DISK_FULL):
+        logging.Handler.handleError(handler, record)
+
+
 class ReadableRunner(Runner):
     """A runner whose console shows one-line messages; the log file holds everything.
 
@@ -69,7 +78,9 @@ class ReadableRunner(Runner):
         """As mmengine's, with a :class:`ConsoleFilter` on what goes to the terminal."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = partial(_tell_errors_but_a_full_disk, handler)
+            else:
                 handler.addFilter(ConsoleFilter())
         return logger
 

@@ -1,5 +1,7 @@
 """Saves the work of a run that is asked to end."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -30,16 +32,10 @@ class TerminationHook(Hook):
         """Keep the checkpoint of this epoch."""
         self.held.clear()
         name = f'epoch_{runner.epoch + 1}.pth'
-        known = runner.message_hub.runtime_info
-        if not _saves_epochs(runner) or Path(known.get('last_ckpt', '')).name == name:
-            return
-        kept = known.get('keep_ckpt_ids')
-        if kept is not None:  # so that it will be removed in its turn
-            known['keep_ckpt_ids'] = [*kept, runner.epoch + 1]
-        backend = dict(backend='held', held=self.held)
-        runner.save_checkpoint(runner.work_dir, name, backend_args=backend)
-        if kept is not None:
-            known['keep_ckpt_ids'] = kept
+        last = runner.message_hub.runtime_info.get('last_ckpt', '')
+        if _saves_epochs(runner) and Path(last).name != name:
+            with _counted_among_the_kept(runner):
+                self._hold(runner, name, by_epoch=True)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
@@ -47,10 +43,12 @@ class TerminationHook(Hook):
         """End the run if that was asked for."""
         if runner.termination.requested:
             if not _saves_epochs(runner):
-                name = f'iter_{runner.iter + 1}.pth'
-                backend = dict(backend='held', held=self.held)
-                runner.save_checkpoint(runner.work_dir, name, by_epoch=False, backend_args=backend)
+                self._hold(runner, f'iter_{runner.iter + 1}.pth', by_epoch=False)
             self.end(runner)
+
+    def _hold(self, runner: Runner, name: str, by_epoch: bool) -> None:
+        backend = dict(backend='held', held=self.held)
+        runner.save_checkpoint(runner.work_dir, name, by_epoch=by_epoch, backend_args=backend)
 
     def end(self, runner: Runner) -> None:
         """Write what is held, and raise ``Terminated``."""
@@ -61,6 +59,19 @@ class TerminationHook(Hook):
             f'stopped by SIGTERM in epoch {runner.epoch + 1} at step {runner.iter + 1}; what the '
             f'run has done is saved in {runner.work_dir}: go on with --resume'
         )
+
+
+@contextlib.contextmanager
+def _counted_among_the_kept(runner: Runner) -> Iterator[None]:
+    """Let a checkpoint of this epoch say that it is on the disk, to be removed in its turn."""
+    hub = runner.message_hub
+    before = hub.runtime_info.get('keep_ckpt_ids')
+    hub.update_info('keep_ckpt_ids', [*(before or []), runner.epoch + 1])
+    yield
+    if before is None:
+        hub.pop_info('keep_ckpt_ids')
+    else:
+        hub.update_info('keep_ckpt_ids', before)
 
 
 def _saves_epochs(runner: Runner) -> bool:
