@@ -1,8 +1,10 @@
 import functools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmengine
+import mmengine.dataset
 import pytest
 import torch
 from file_server import serving
@@ -17,6 +19,10 @@ _format = mmengine.config.config.FormatCode
 mmengine.config.config.FormatCode = lambda text, **style: _format_once(
     text, tuple((k, json.dumps(v)) for k, v in style.items())
 )
+
+
+# mmengine collects garbage for each dataset, half a second at a time with all that tests import.
+mmengine.dataset.base_dataset.gc = SimpleNamespace(collect=lambda: 0)
 
 
 @functools.lru_cache(maxsize=100)

@@ -2,17 +2,22 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
+from PIL import EpsImagePlugin, Image
 
 from memba_vision.datasets.in_work import InWork
 from memba_vision.datasets.tasks import Task, find_task
 from memba_vision.errors import UserError
 from memba_vision.registry import DATASETS
+
+# Pillow recognises files by their content, and would start Ghostscript for a PostScript program.
+EpsImagePlugin.gs_binary = False
 
 #: Images listed by each split of a VTAB-1k task; the test split's number is the task's own.
 SPLIT_SIZES = {'train800val200': 1000, 'train800': 800, 'val200': 200}
@@ -97,7 +102,10 @@ class VTAB1k(BaseDataset):
         """Run the pipeline on one image; an image that cannot be read is named."""
         self._in_work.note(idx)
         try:
-            return super().prepare_data(idx)
+            with warnings.catch_warnings():
+                # Pillow only warns of an image that will fill the memory.
+                warnings.simplefilter('error', Image.DecompressionBombWarning)
+                return super().prepare_data(idx)
         except Exception as error:
             path = self.get_data_info(idx)['img_path']
             reason = ' '.join(str(error).split()) or type(error).__name__
@@ -137,7 +145,7 @@ def read_list_file(list_file: Path, num_classes: int) -> list[tuple[str, int]]:
             outside ``0 … num_classes - 1``.
     """
     try:
-        lines = list_file.read_text(encoding='utf-8-sig').splitlines()
+        lines = list_file.read_text(encoding='utf-8-sig').split('\n')
     except UnicodeDecodeError as error:
         raise UserError(f'{list_file} is not a text file: unpack the data again') from error
     entries = []

@@ -157,24 +157,10 @@ class ReadableRunner(Runner):
         Raises:
             UserError: the checkpoint is damaged, holds pickled code or does not fit the model.
         """
-        checkpoint = read_checkpoint(filename, map_location)
-        if not {'state_dict', 'meta'} <= checkpoint.keys():
-            raise UserError(
-                f'{filename} was not written by tools/train.py: name a checkpoint of this config '
-                '(base weights go into model.backbone.module.init_cfg.checkpoint)'
-            )
-        # mmengine would run this text as a config: code, out of a file of weights.
-        checkpoint['meta'].pop('config', None)
+        checkpoint = read_training_checkpoint(filename, map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        try:
-            model.load_state_dict(checkpoint['state_dict'])
-        except UserError as error:
-            raise UserError(f'{filename}: {error}') from error
-        except RuntimeError as error:
-            raise UserError(
-                f'{filename} does not fit the model of the config: {one_line(error)}'
-            ) from error
+        load_training_checkpoint(model, checkpoint, filename)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}')
         return checkpoint
@@ -188,6 +174,45 @@ class ReadableRunner(Runner):
                 f'{filename} holds no {error.args[0]!r}, so training cannot go on from it: resume '
                 'from a checkpoint of tools/train.py'
             ) from error
+
+
+def read_training_checkpoint(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a checkpoint that ``tools/train.py`` wrote.
+
+    Raises:
+        UserError: the file is damaged, holds pickled code, or is something else.
+    """
+    checkpoint = read_checkpoint(filename, map_location)
+    parts = [checkpoint.get('state_dict'), checkpoint.get('meta')]
+    if not all(isinstance(part, dict) for part in parts):
+        raise UserError(
+            f'{filename} was not written by tools/train.py: name a checkpoint of this config '
+            '(base weights go into model.backbone.module.init_cfg.checkpoint)'
+        )
+    # mmengine would run this text as a config: code, out of a file of weights.
+    checkpoint['meta'].pop('config', None)
+    return checkpoint
+
+
+def load_training_checkpoint(model: nn.Module, checkpoint: dict, source: str) -> None:
+    """Copy the weights of a checkpoint into a model, every key in its place.
+
+    Args:
+        model: a classifier.
+        checkpoint: from :func:`read_training_checkpoint`.
+        source: where it comes from, for the error's text.
+
+    Raises:
+        UserError: it is of another model.
+    """
+    try:
+        model.load_state_dict(checkpoint['state_dict'])
+    except UserError as error:
+        raise UserError(f'{source}: {error}') from error
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise UserError(
+            f'{source} does not fit the model of the config: {one_line(error)}'
+        ) from error
 
 
 @contextmanager
