@@ -12,7 +12,7 @@ from pathlib import Path
 from torch.hub import tqdm
 
 from memba_vision.errors import UserError
-from memba_vision.files import DISK_FULL, disk_full
+from memba_vision.files import DISK_FULL, cannot_write
 
 PIECE = 1 << 17  # bytes
 TIMEOUT = 60  # seconds without a byte
@@ -39,7 +39,7 @@ def download(url: str, path: Path) -> None:
             _fetch(url, path)
         except OSError as error:
             if error.errno in DISK_FULL:
-                raise disk_full(path, error) from error
+                raise cannot_write(path, error) from error
             raise _failed(url, path, error) from error
         except (http.client.HTTPException, ValueError) as error:
             raise _failed(url, path, error) from error

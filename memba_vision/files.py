@@ -36,7 +36,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         if error.errno in DISK_FULL:
-            raise disk_full(path, error) from error
+            raise cannot_write(path, error) from error
         raise
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -51,11 +51,11 @@ def remove_unfinished(folder: str | Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def disk_full(path: str | Path, error: OSError) -> UserError:
-    """The error that a user reads where ``path`` could not be written for lack of space."""
+def cannot_write(path: str | Path, error: OSError) -> UserError:
+    """The error that a user reads where ``path`` could not be written."""
     return UserError(
-        f'cannot write {path} ({error.strerror}): what was written before is intact; free some '
-        'space or raise the quota, and run the same command again (training: with --resume)'
+        f'cannot write {path} ({error.strerror}): what was written before is intact; see to room '
+        'and permissions, and run the same command again (training: with --resume)'
     )
 
 

@@ -1,5 +1,6 @@
 """Runs that are killed, ended, starved of disk, fed with damage or with malice."""
 
+import errno
 import json
 import os
 import pickle
@@ -185,11 +186,21 @@ def test_a_full_disk_stops_with_an_error_and_keeps_what_is_good(options, straigh
     assert 'Traceback' not in text
     error = text.strip().splitlines()[-1]
     assert error.startswith('error: cannot write ')
-    assert 'free some space' in error
+    assert 'see to room' in error
     assert 'File too large' in error  # what the system says where a limit stands in for the disk
     assert newest_readable(str(work_dir)) == work_dir / 'epoch_2.pth'
     assert train(options, work_dir, '--resume').status == 0
     assert_same_end(work_dir, straight)
+
+
+@pytest.mark.parametrize('kind', [errno.ENOSPC, errno.EACCES])
+def test_a_run_that_cannot_write_its_first_file_says_so(options, tmp_path, monkeypatch, kind):
+    def refuse(*_):
+        raise OSError(kind, os.strerror(kind), 'config.py')
+
+    monkeypatch.setattr('mmengine.config.Config.dump', refuse)
+    error = train(options, tmp_path / 'run').error()
+    assert error.startswith(f'error: cannot write config.py ({os.strerror(kind)})')
 
 
 # Numbers and processes that go wrong

@@ -1,11 +1,14 @@
 """How a command-line tool ends: with a result, or with one line on what the user can do."""
 
+import errno
 import sys
 from collections.abc import Callable
 
 from memba_vision.errors import Terminated, UserError
+from memba_vision.files import DISK_FULL, cannot_write
 
 USER_ERROR_STATUS = 2
+CANNOT_WRITE = (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
 TERMINATED_STATUS = 143  # 128 + SIGTERM: the work is saved, start again with --resume
 
 
@@ -18,6 +21,12 @@ def run_tool(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.stderr.write(f'error: {user_message(error)}\n')
+        sys.exit(USER_ERROR_STATUS)
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        told = cannot_write(error.filename or 'a file', error)
+        sys.stderr.write(f'error: {told}\n')
         sys.exit(USER_ERROR_STATUS)
     except Terminated as end:
         sys.stderr.write(f'{end}\n')

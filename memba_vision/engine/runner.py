@@ -19,7 +19,7 @@ from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.engine.hooks import TerminationHook
 from memba_vision.engine.termination import Termination
 from memba_vision.errors import Terminated, UserError
-from memba_vision.files import DISK_FULL, disk_full
+from memba_vision.files import DISK_FULL
 from memba_vision.weights import read_checkpoint
 
 # What mmengine says of its own deprecated names, and again and again.
@@ -109,9 +109,9 @@ class ReadableRunner(Runner):
 
         Raises:
             Terminated: SIGTERM arrived, and a checkpoint was written.
-            UserError: the disk is full, or a process that loads data died.
+            UserError: a process that loads data died, or a checkpoint found the disk full.
         """
-        with self.termination.watched(), _failures_told(self.train_dataset):
+        with self.termination.watched(), _deaths_told(self.train_dataset):
             try:
                 model = super().train()
             except Terminated:
@@ -127,7 +127,7 @@ class ReadableRunner(Runner):
 
     def test(self) -> dict[str, float]:
         """As mmengine's; failures are told as those of :meth:`train`."""
-        with _failures_told(self.test_dataset):
+        with _deaths_told(self.test_dataset):
             return super().test()
 
     def train_dataset(self) -> Any:
@@ -216,14 +216,10 @@ def load_training_checkpoint(model: nn.Module, checkpoint: dict, source: str) ->
 
 
 @contextmanager
-def _failures_told(dataset: Callable[[], Any]) -> Iterator[None]:
-    """Turn a full disk and the death of a data process into a ``UserError``."""
+def _deaths_told(dataset: Callable[[], Any]) -> Iterator[None]:
+    """Turn the death of a process that loads data into a ``UserError``."""
     try:
         yield
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise disk_full(error.filename or 'the logs', error) from error
-        raise
     except RuntimeError as error:
         if 'DataLoader worker (pid' not in str(error):
             raise

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from torch.hub import tqdm
 
 from memba_vision.errors import UserError
-from memba_vision.files import DISK_FULL, PIECE, disk_full
+from memba_vision.files import DISK_FULL, PIECE, cannot_write
 
 #: What the shared archive of VTAB-1k stays well below; larger ones need a higher limit.
 MAX_BYTES = 50 * 10**9
@@ -97,7 +97,7 @@ def _damage_told(archive: Path) -> Iterator[None]:
         raise
     except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
-            raise disk_full(archive.name, error) from error
+            raise cannot_write(archive.name, error) from error
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise UserError(
             f'{archive} ({archive.stat().st_size:,} bytes) cannot be unpacked ({reason}): it is '
