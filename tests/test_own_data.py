@@ -16,6 +16,7 @@ from PIL import Image
 
 from memba_vision.apis.config import load_config
 from memba_vision.apis.predict import Prediction, confusion_csv
+from memba_vision.files import sha256_of
 
 CLASSES = ('blue tit', 'café', 'red')
 
@@ -36,6 +37,8 @@ def world(base, tmp_path_factory) -> Path:
         *('--from', root / 'photos', '--task', 'birds', '--out', root / 'own'),
         *('--train', 24, '--val', 9, '--jobs', 1),
     )
+    assert outcome.status == 0, outcome
+    outcome = run_tool('prepare_vtab1k', 'check', root / 'own', '--tasks', 'birds', '--jobs', 1)
     assert outcome.status == 0, outcome
     copy_of_config(root / 'birds_memba.py', root / 'own')
     outcome = run_tool(
@@ -74,6 +77,13 @@ def test_the_run_has_its_result(world):
 def test_class_names_travel_with_the_checkpoint(world):
     meta = torch.load(checkpoint(world), weights_only=True)['meta']
     assert meta['dataset_meta']['classes'] == list(CLASSES)
+
+
+def test_the_record_names_the_manifest_of_the_data(world):
+    (start,) = json.loads((world / 'run/run.json').read_text())
+    manifest = world / 'own/birds/manifest.sha256'
+    for part in ('train', 'test'):
+        assert start['data'][part]['manifest_sha256'] == sha256_of(manifest)
 
 
 def test_predictions_as_csv(world):

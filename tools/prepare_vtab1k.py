@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from memba_vision.apis.cli import run_tool
-from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, find_task
+from memba_vision.datasets.own_data import CLASSES, own_task
+from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.datasets.vtab1k_tools import archive
 from memba_vision.datasets.vtab1k_tools.build import Sizes, build_task, labelled_images
 from memba_vision.datasets.vtab1k_tools.check import Settings, check_tree
@@ -49,7 +50,9 @@ def _add_extract(parser: argparse.ArgumentParser) -> None:
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('root', type=Path, nargs='?', default=Path('data/vtab-1k'), metavar='DIR')
-    parser.add_argument('--tasks', nargs='+', metavar='TASK', help='these alone, not all 19')
+    parser.add_argument(
+        '--tasks', nargs='+', metavar='TASK', help='these alone, not all 19; your own too'
+    )
     parser.add_argument('--quick', action='store_true', help='do not decode the images')
     parser.add_argument(
         '--renew-manifest', action='store_true', help='accept the files as they are now'
@@ -97,13 +100,18 @@ def run_extract(args: argparse.Namespace) -> None:
 
 def run_check(args: argparse.Namespace) -> None:
     """Check the data; exit status 1 unless all of it is right."""
-    known = VTAB1K_TASKS | MINI_TASKS
-    tasks = [find_task(name, known) for name in args.tasks or VTAB1K_TASKS]
+    tasks = [_task(args.root, name) for name in args.tasks or VTAB1K_TASKS]
     settings = Settings(not args.quick, max(1, args.jobs), args.renew_manifest)
     reports = check_tree(args.root, tasks, settings)
     print(as_text(reports), end='')
     if any(report.verdict != 'right' for report in reports):
         sys.exit(NOT_RIGHT_STATUS)
+
+
+def _task(root: Path, name: str) -> Task:
+    if name not in VTAB1K_TASKS and (root / name / CLASSES).is_file():
+        return own_task(root, name)
+    return find_task(name, VTAB1K_TASKS | MINI_TASKS)
 
 
 def run_build(args: argparse.Namespace) -> None:
