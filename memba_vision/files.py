@@ -54,8 +54,8 @@ def remove_unfinished(folder: str | Path) -> None:
 def cannot_write(path: str | Path, error: OSError) -> UserError:
     """The error that a user reads where ``path`` could not be written."""
     return UserError(
-        f'cannot write {path} ({error.strerror}): what was written before is intact; see to room '
-        'and permissions, and run the same command again (training: with --resume)'
+        f'cannot write {path} ({error.strerror}): what was written before is intact; free '
+        'some space, and run the same command again (training: with --resume)'
     )
 
 

@@ -35,9 +35,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def run_fetch(args: argparse.Namespace) -> None:
     """Download, record and verify."""
-    official = OFFICIAL[args.name]
-    path, compared = fetch(args.url or official.url, args.out or default_folder())
-    verify(str(path), official.arch, official.stride)
+    path, compared = fetch(OFFICIAL[args.name], args.out or default_folder(), args.url)
     how = 'the same as it was first recorded' if compared else 'size and SHA-256 recorded'
     print(f'{path}: every key fits Vim {args.name}; {how}')
 

@@ -8,7 +8,7 @@ from memba_vision.errors import Terminated, UserError
 from memba_vision.files import DISK_FULL, cannot_write
 
 USER_ERROR_STATUS = 2
-CANNOT_WRITE = (*DISK_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
+NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 TERMINATED_STATUS = 143  # 128 + SIGTERM: the work is saved, start again with --resume
 
 
@@ -23,10 +23,7 @@ def run_tool(main: Callable[[], None]) -> None:
         sys.stderr.write(f'error: {user_message(error)}\n')
         sys.exit(USER_ERROR_STATUS)
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:
-            raise
-        told = cannot_write(error.filename or 'a file', error)
-        sys.stderr.write(f'error: {told}\n')
+        sys.stderr.write(f'error: {_system_message(error)}\n')
         sys.exit(USER_ERROR_STATUS)
     except Terminated as end:
         sys.stderr.write(f'{end}\n')
@@ -34,6 +31,16 @@ def run_tool(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write('interrupted\n')
         sys.exit(130)
+
+
+def _system_message(error: OSError) -> str:
+    """One line on a full disk or a missing permission; any other error is raised again."""
+    name = error.filename or 'a file'
+    if error.errno in DISK_FULL:
+        return str(cannot_write(name, error))
+    if error.errno in NO_ACCESS:
+        return f'no access to {name} ({error.strerror}): see to its permissions, or name another'
+    raise error
 
 
 def user_message(error: UserError) -> str:

@@ -52,18 +52,29 @@ def default_folder() -> Path:
     return Path(torch.hub.get_dir(), 'checkpoints')
 
 
-def fetch(url: str, folder: Path) -> tuple[Path, bool]:
-    """Download a checkpoint unless it is there, and note or compare its size and hash.
+def fetch(official: Official, folder: Path, url: str | None = None) -> tuple[Path, bool]:
+    """Download a checkpoint unless it is there, verify it, and note or compare its hash.
+
+    Args:
+        official: which.
+        folder: where to.
+        url: another address of the same file.
 
     Returns:
         Where it is, and whether it was compared with what an earlier call noted.
 
     Raises:
-        UserError: the download failed, or the file is not the one of the earlier call.
+        UserError: the download failed, a key does not fit, or the file is not the one of the
+            earlier call.
     """
+    url = url or official.url
     path = folder / Path(url).name
     download(url, path)
     compared = check_record(path)
+    try:
+        verify(str(path), official.arch, official.stride)
+    except UserError as error:
+        raise UserError(f'{error}; remove {path} to fetch it again') from error
     if not compared:
         write_record(path, url=url)
     return path, compared

@@ -81,7 +81,7 @@ def read_config(folder: Path) -> Config:
     starts = _earlier(path)
     if not starts:
         raise UserError(f'{path} cannot be read: give the config with --config')
-    return Config(starts[-1]['config'], filename=starts[-1]['config_file'])
+    return Config(starts[-1]['config'])
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
@@ -133,7 +133,7 @@ def _earlier(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError):
         return []
     usable = isinstance(starts, list) and all(
-        isinstance(start, dict) and {'config', 'config_file'} <= start.keys() for start in starts
+        isinstance(start, dict) and isinstance(start.get('config'), dict) for start in starts
     )
     return starts if usable else []
 

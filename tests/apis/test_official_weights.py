@@ -58,6 +58,13 @@ def test_a_file_that_was_replaced_since_is_refused_everywhere(official, tmp_path
         read_checkpoint(str(tmp_path / 'vim.pth'))
 
 
+def test_a_page_instead_of_a_checkpoint_is_not_recorded(official, tmp_path):
+    (official.folder / 'vim.pth').write_text('<html>log in first</html>')
+    error = run_tool('weights', 'fetch', 'small', '--out', tmp_path).error()
+    assert f'not a checkpoint, or damaged: copy or download it again; remove {tmp_path}' in error
+    assert not (tmp_path / 'vim.pth.json').exists()
+
+
 def test_converted_holds_the_same_weights(official, tmp_path, weights):
     source, out = official.folder / 'vim.pth', tmp_path / 'v.safetensors'
     assert run_tool('weights', 'convert', source, out).status == 0

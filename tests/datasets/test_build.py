@@ -155,7 +155,14 @@ def csv_of_nothing_there(photos):
     return r'names 1 file\(s\) that do not exist'
 
 
-@pytest.mark.parametrize('spoil', [broken_image, two_labels, bad_csv, csv_of_nothing_there])
+def line_break_in_a_name(photos):
+    (photos / 'cat').rename(photos / 'c\nat')
+    return 'must be printable'
+
+
+@pytest.mark.parametrize(
+    'spoil', [line_break_in_a_name, broken_image, two_labels, bad_csv, csv_of_nothing_there]
+)
 def test_what_is_refused(build, photos, tmp_path, spoil):
     expected = spoil(photos)
     source = photos / 'l.csv' if (photos / 'l.csv').exists() else photos

@@ -120,6 +120,8 @@ def build_task(
     if folder.exists():
         raise UserError(f'{folder} exists: remove it, or give another --task or --out')
     classes = class_names([label for _, label in [*train, *(test or [])]])
+    if not all(name.isprintable() for name in classes):
+        raise UserError('the names of the classes must be printable: rename the folders')
     rng = np.random.default_rng(seed)
     test_hashes: set[str] = set()
     if test is not None:

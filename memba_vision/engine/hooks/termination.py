@@ -41,7 +41,8 @@ class TerminationHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
     ) -> None:
         """End the run if that was asked for."""
-        if runner.termination.requested:
+        termination = getattr(runner, 'termination', None)  # mmengine's own runner has none
+        if termination is not None and termination.requested:
             if not _saves_epochs(runner):
                 self._hold(runner, f'iter_{runner.iter + 1}.pth', by_epoch=False)
             self.end(runner)
@@ -56,8 +57,8 @@ class TerminationHook(Hook):
             for path, content in self.held.items():
                 write_atomically(path, content)
         raise Terminated(
-            f'stopped by SIGTERM in epoch {runner.epoch + 1} at step {runner.iter + 1}; what the '
-            f'run has done is saved in {runner.work_dir}: go on with --resume'
+            f'stopped by SIGTERM in epoch {runner.epoch + 1} at step {runner.iter + 1}; what is '
+            f'saved is in {runner.work_dir}: go on with --resume'
         )
 
 
