@@ -204,6 +204,14 @@ def test_a_damaged_byte_of_a_zip_or_a_compressed_tar(make, tmp_path, kind):
     assert files_below(tmp_path / 'out').items() <= FILES.items()
 
 
+def test_a_header_that_would_fill_the_memory(tmp_path):
+    header = tarfile.TarInfo('x')
+    header.type, header.size = tarfile.XHDTYPE, 5_000_000
+    content = header.tobuf(tarfile.GNU_FORMAT) + bytes(6_000_000)
+    (tmp_path / 'a.tar.gz').write_bytes(gzip.compress(content))
+    refused(tmp_path / 'a.tar.gz', tmp_path / 'out', r'a header of 5,000,000 bytes')
+
+
 def test_a_flood_after_the_end_of_a_tar(tmp_path, monkeypatch):
     archive = write_tar(tmp_path / 'a.tar', {'a': b'x'}, 'w').read_bytes()
     (tmp_path / 'a.tar.gz').write_bytes(gzip.compress(archive + bytes(3 << 20)))

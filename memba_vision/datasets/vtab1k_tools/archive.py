@@ -21,6 +21,7 @@ from memba_vision.files import DISK_FULL, PIECE, cannot_write
 #: What the shared archive of VTAB-1k stays well below; larger ones need a higher limit.
 MAX_BYTES = 50 * 10**9
 MAX_FILES = 2_000_000
+MAX_HEADER_BYTES = 1 << 20
 MAX_BYTES_AFTER_THE_END = 1 << 26  # of a tar, which is padded with zeros
 
 _DAMAGED = (
@@ -111,8 +112,17 @@ def _members_of(archive: Path) -> Iterator[Iterator[Member]]:
         with zipfile.ZipFile(archive) as file:
             yield _zip_members(file)
     else:
-        with tarfile.open(archive) as file:
+        with tarfile.open(archive, tarinfo=_TarInfo) as file:
             yield _tar_members(file)
+
+
+class _TarInfo(tarfile.TarInfo):
+    """Headers of a tar, which are read into memory, but not at any size."""
+
+    def _proc_member(self, file: tarfile.TarFile) -> tarfile.TarInfo:
+        if not self.isfile() and not self.isdir() and self.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f'a header of {self.size:,} bytes')
+        return super()._proc_member(file)
 
 
 def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:
