@@ -1,6 +1,7 @@
 """Hooks that test configs add to a run in another process."""
 
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -38,14 +39,20 @@ class RankReportHook(Hook):
 
 @HOOKS.register_module()
 class SignalHook(Hook):
-    """Sends SIGTERM to its own process after a step; both numbers count from 0."""
+    """Sends SIGTERM to its own process after a step; both numbers count from 0.
 
-    def __init__(self, epoch: int, batch: int) -> None:
+    With ``workers_too``, the processes that load data die as well.
+    """
+
+    def __init__(self, epoch: int, batch: int, workers_too: bool = False) -> None:
         self.moment = (epoch, batch)
+        self.workers_too = workers_too
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if (runner.epoch, batch_idx) == self.moment:
             os.kill(os.getpid(), signal.SIGTERM)
+            for worker in multiprocessing.active_children() if self.workers_too else ():
+                os.kill(worker.pid, signal.SIGKILL)
 
 
 @HOOKS.register_module()

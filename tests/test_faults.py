@@ -149,6 +149,14 @@ def test_sigterm_writes_a_checkpoint_and_has_a_status_of_its_own(
     assert_same_end(work_dir, straight)
 
 
+def test_sigterm_that_the_data_processes_get_too(options, tmp_path):
+    hook = "custom_hooks = [dict(type='SignalHook', epoch=3, batch=0, workers_too=True)]"
+    text = f'{hook}\ntrain_dataloader = dict(num_workers=2, persistent_workers=True)'
+    outcome = train(options | RARELY, tmp_path / 'run', config=config_with(tmp_path, text))
+    assert outcome.status == 143, outcome
+    assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['epoch_3.pth']
+
+
 def test_sigterm_leaves_no_more_checkpoints_than_asked_for(options, tmp_path):
     work_dir = tmp_path / 'run'
     for epoch in (1, 2, 3):

@@ -22,12 +22,18 @@ class Termination:
         if threading.current_thread() is not threading.main_thread():
             yield  # Python allows handlers in the main thread alone
             return
-        before = signal.signal(signal.SIGTERM, self._note)
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)}
+        signal.signal(signal.SIGTERM, self._note)
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGTERM, before[signal.SIGTERM])
+            if self.requested:
+                signal.signal(signal.SIGCHLD, before[signal.SIGCHLD])
 
     def _note(self, *_: object) -> None:
         self.requested = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # Where the processes that load data got the signal too, torch's answer to their deaths is
+        # an exception wherever this process is: in the middle of saving, say.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -30,12 +30,13 @@ class TerminationHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Keep the checkpoint of this epoch."""
-        self.held.clear()
         name = f'epoch_{runner.epoch + 1}.pth'
         last = runner.message_hub.runtime_info.get('last_ckpt', '')
-        if _saves_epochs(runner) and Path(last).name != name:
-            with _counted_among_the_kept(runner):
-                self._hold(runner, name, by_epoch=True)
+        if not _saves_epochs(runner) or Path(last).name == name:
+            self.held = {}
+            return
+        with _counted_among_the_kept(runner):
+            self.held = _checkpoint(runner, name, by_epoch=True)  # the one before until it is whole
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
@@ -44,12 +45,8 @@ class TerminationHook(Hook):
         termination = getattr(runner, 'termination', None)  # mmengine's own runner has none
         if termination is not None and termination.requested:
             if not _saves_epochs(runner):
-                self._hold(runner, f'iter_{runner.iter + 1}.pth', by_epoch=False)
+                self.held = _checkpoint(runner, f'iter_{runner.iter + 1}.pth', by_epoch=False)
             self.end(runner)
-
-    def _hold(self, runner: Runner, name: str, by_epoch: bool) -> None:
-        backend = dict(backend='held', held=self.held)
-        runner.save_checkpoint(runner.work_dir, name, by_epoch=by_epoch, backend_args=backend)
 
     def end(self, runner: Runner) -> None:
         """Write what is held, and raise ``Terminated``."""
@@ -62,17 +59,27 @@ class TerminationHook(Hook):
         )
 
 
+def _checkpoint(runner: Runner, name: str, by_epoch: bool) -> dict[str, bytes]:
+    """The path and the content of a checkpoint of now; empty in all processes but the first."""
+    held: dict[str, bytes] = {}
+    backend = dict(backend='held', held=held)
+    runner.save_checkpoint(runner.work_dir, name, by_epoch=by_epoch, backend_args=backend)
+    return held
+
+
 @contextlib.contextmanager
 def _counted_among_the_kept(runner: Runner) -> Iterator[None]:
     """Let a checkpoint of this epoch say that it is on the disk, to be removed in its turn."""
     hub = runner.message_hub
     before = hub.runtime_info.get('keep_ckpt_ids')
     hub.update_info('keep_ckpt_ids', [*(before or []), runner.epoch + 1])
-    yield
-    if before is None:
-        hub.pop_info('keep_ckpt_ids')
-    else:
-        hub.update_info('keep_ckpt_ids', before)
+    try:
+        yield
+    finally:
+        if before is None:
+            hub.pop_info('keep_ckpt_ids')
+        else:
+            hub.update_info('keep_ckpt_ids', before)
 
 
 def _saves_epochs(runner: Runner) -> bool:
