@@ -8,12 +8,14 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers import run_tool
 
 from memba_vision.datasets.vtab1k_tools import archive as archive_module
 from memba_vision.datasets.vtab1k_tools.archive import extract
+from memba_vision.datasets.vtab1k_tools.fetch import DRIVE_ID
 from memba_vision.errors import UserError
 
 FILES = {
@@ -280,3 +282,20 @@ def test_google_drive_without_gdown(tmp_path, monkeypatch):
     error = run_tool('prepare_vtab1k', 'download', '--out', tmp_path / 'v.zip').error()
     assert 'pip install gdown' in error
     assert '1yZKwiKdsBzTfBgnStRveYMokc7GMMd5p' in error
+
+
+@pytest.mark.parametrize('answer', [None, OSError('Too many users\nhave viewed this file')])
+def test_google_drive_that_gives_no_file(tmp_path, monkeypatch, answer):
+    asked = []
+
+    def download(**settings):
+        asked.append(settings)
+        if answer:
+            raise answer
+
+    monkeypatch.setitem(sys.modules, 'gdown', SimpleNamespace(download=download))
+    path = tmp_path / 'new/v.zip'
+    error = run_tool('prepare_vtab1k', 'download', '--out', path).error()
+    assert 'run the same command again later' in error
+    assert f'save it as {path}' in error
+    assert asked == [dict(id=DRIVE_ID, output=str(path), resume=True)]
