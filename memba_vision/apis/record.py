@@ -62,7 +62,7 @@ def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
         'config': config.to_dict(),
         'seed': runner.seed,
         'resumed_from': str(config.load_from) if config.get('resume') else None,
-        'git': git_state(Path(__file__).parent),
+        'git': git_state(Path(__file__)),
         'versions': _versions(),
         'data': {name: _describe_data(loader.dataset) for name, loader in loaders.items()},
         'base_fingerprint': getattr(model.backbone, 'header', {}).get('base'),
@@ -84,10 +84,14 @@ def read_config(folder: Path) -> Config:
     return Config(starts[-1]['config'])
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that holds ``folder`` and whether files differ; None without git."""
+def git_state(file: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that ``file`` belongs to, and whether its files differ from it.
+
+    None where git does not know the file, as in an installed package.
+    """
+    folder = file.parent
     commit = _git(folder, 'rev-parse', 'HEAD')
-    if commit is None:
+    if commit is None or _git(folder, 'ls-files', '--error-unmatch', file.name) is None:
         return None
     return {'commit': commit, 'changed': bool(_git(folder, 'status', '--porcelain', '-uno'))}
 
