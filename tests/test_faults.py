@@ -331,6 +331,23 @@ def test_tools_for_weights_run_no_pickled_code(tmp_path, canary, tool, legacy):
     assert 'holds pickled Python objects' in run_tool(*arguments).error()
 
 
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'model.pretrained': 'EVIL'},
+        {'model.head.init_cfg.type': 'Pretrained', 'model.head.init_cfg.checkpoint': 'EVIL'},
+        {'load_from': 'EVIL'},
+    ],
+    ids=str,
+)
+def test_weights_that_mmengine_loads_itself_run_no_pickled_code(options, tmp_path, canary, changes):
+    evil = tmp_path / 'evil.pth'
+    torch.save({'model': Canary(canary)}, evil)
+    changes = {key: evil if value == 'EVIL' else value for key, value in changes.items()}
+    error = train(options | changes, tmp_path / 'run').error()
+    assert f'{evil} holds pickled Python objects' in error
+
+
 def test_a_downloaded_checkpoint_runs_no_pickled_code(tmp_path, canary, file_server):
     torch.save({'model': Canary(canary)}, file_server.folder / 'vim.pth')
     url = f'{file_server.url}/vim.pth'
