@@ -37,6 +37,7 @@ setup(
     extras_require={
         'benchmark': ['mambapy', 'transformers'],
         'cuda': ['mamba-ssm', 'causal-conv1d'],
+        'data': ['gdown>=5'],
         'peft': ['peft>=0.21'],  # every method of Hugging Face's library as a baseline
         # torch's CUDA builds bring Triton along; its kernels are tested without a GPU too.
         'test': [

@@ -8,3 +8,10 @@ class UserError(ValueError):
     print it without a traceback and exit with status 2; as a ``ValueError`` it behaves like any
     other exception in a notebook or a test.
     """
+
+
+class Terminated(Exception):
+    """The run was asked to end (SIGTERM) and did, after it saved what it had.
+
+    The command-line tools exit with status 143 (128 + 15).
+    """

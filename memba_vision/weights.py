@@ -5,11 +5,8 @@ Every file of weights that this project opens goes through :func:`read_checkpoin
 
 import argparse
 import hashlib
-import http.client
 import os
 import pickle
-import tempfile
-import urllib.request
 import zipfile
 from importlib import resources
 from pathlib import Path
@@ -17,15 +14,14 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from torch.hub import tqdm
 
+from memba_vision.download import download
 from memba_vision.errors import UserError
+from memba_vision.files import check_record
 
 PACKAGE_SCHEME = 'memba_vision://'
-DOWNLOAD_PIECE = 1 << 17  # bytes
 # Published checkpoints of the DeiT family keep their command line beside the weights.
 _HARMLESS_TYPES = [argparse.Namespace]
 
@@ -54,42 +50,15 @@ def resolve(location: str) -> Path:
 
 def _download(url: str) -> Path:
     path = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
-    if path.is_file():
-        return path
-    try:
-        write_download(url, path)
-    except (OSError, http.client.HTTPException) as error:
-        raise UserError(
-            f'cannot download {url} ({error}): download it elsewhere and put it at {path}, '
-            'or name a local path as the checkpoint'
-        ) from error
+    download(url, path)
     return path
-
-
-def write_download(url: str, path: Path) -> None:
-    """Put what ``url`` holds at ``path``, whole or not at all.
-
-    Raises:
-        OSError: it cannot be fetched, or less arrives than the server announced, which
-            :func:`torch.hub.download_url_to_file` would keep.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder, 'part')
-        with urllib.request.urlopen(url) as response, part.open('wb') as file:
-            total = int(response.headers.get('Content-Length') or 0)
-            with tqdm(total=total or None, desc=path.name, unit='B', unit_scale=True) as progress:
-                while piece := response.read(DOWNLOAD_PIECE):
-                    file.write(piece)
-                    progress.update(len(piece))
-        arrived = part.stat().st_size
-        if total and arrived != total:
-            raise OSError(f'only {arrived:,} of {total:,} bytes arrived')
-        part.replace(path)
 
 
 def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
     """Read a safetensors or torch file; pickled code is refused, never run.
+
+    Damage is found too: torch's files hold checksums, and a file with a record beside it (see
+    :func:`memba_vision.files.check_record`) must match it.
 
     Args:
         location: see :func:`resolve`.
@@ -102,9 +71,11 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
         UserError: the file is missing, truncated, no checkpoint, or holds pickled code.
     """
     path = resolve(location)
+    check_record(path)
     try:
         if path.suffix == '.safetensors':
             return load_file(path)
+        _check_sums(path)
         with torch.serialization.safe_globals(_HARMLESS_TYPES):
             content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -115,17 +86,28 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
                 f'export its weights as safetensors where you trust them'
             ) from error
         raise _unreadable(path) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # the readers raise nearly anything on damaged files
         raise _unreadable(path) from error
     if not isinstance(content, dict):
         raise UserError(f'{path} holds a {type(content).__name__}, expected a dict of weights')
     return content
 
 
+def _check_sums(path: Path) -> None:
+    # torch writes the checksums of the zip format, and reads without looking at them.
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            if file.testzip():
+                raise _unreadable(path)
+
+
 def _unreadable(path: Path) -> UserError:
     size = path.stat().st_size
     return UserError(
-        f'{path} ({size:,} bytes) is truncated or not a checkpoint: copy or download it again'
+        f'{path} ({size:,} bytes) is truncated or not a checkpoint, or damaged: copy or download '
+        'it again'
     )
 
 

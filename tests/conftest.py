@@ -9,9 +9,12 @@ if not torch.cuda.is_available():
 import functools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmengine
+import mmengine.dataset
 import pytest
+from file_server import serving
 from helpers import forget_runs, make_task
 from safetensors.torch import save_file
 
@@ -23,6 +26,10 @@ _format = mmengine.config.config.FormatCode
 mmengine.config.config.FormatCode = lambda text, **style: _format_once(
     text, tuple((k, json.dumps(v)) for k, v in style.items())
 )
+
+
+# mmengine collects garbage for each dataset, half a second at a time with all that tests import.
+mmengine.dataset.base_dataset.gc = SimpleNamespace(collect=lambda: 0)
 
 
 @functools.lru_cache(maxsize=100)
@@ -56,6 +63,13 @@ def data_root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('data')
     make_task(root, 'digits', train=24, val=8, test=20)
     return root
+
+
+@pytest.fixture
+def file_server(tmp_path):
+    """A web server over an empty folder."""
+    with serving(tmp_path / 'served') as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

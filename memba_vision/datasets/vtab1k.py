@@ -2,24 +2,31 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
+from PIL import EpsImagePlugin, Image
 
+from memba_vision.datasets.in_work import InWork
 from memba_vision.datasets.tasks import Task, find_task
 from memba_vision.errors import UserError
 from memba_vision.registry import DATASETS
+
+# Pillow recognises files by their content, and would start Ghostscript for a PostScript program.
+EpsImagePlugin.gs_binary = False
 
 #: Images listed by each split of a VTAB-1k task; the test split's number is the task's own.
 SPLIT_SIZES = {'train800val200': 1000, 'train800': 800, 'val200': 200}
 SPLITS = (*SPLIT_SIZES, 'test')
 
 HOW_TO_GET_VTAB1K = (
-    'download vtab-1k.zip (pip install gdown; gdown 1yZKwiKdsBzTfBgnStRveYMokc7GMMd5p), unzip it '
-    'and set data_root to the folder that holds cifar/, caltech101/, …'
+    'download vtab-1k.zip (python tools/prepare_vtab1k.py download, or pip install gdown; gdown '
+    '1yZKwiKdsBzTfBgnStRveYMokc7GMMd5p), unpack it (python tools/prepare_vtab1k.py extract) and '
+    'set data_root to the folder that holds cifar/, caltech101/, …'
 )
 
 
@@ -32,12 +39,12 @@ class VTAB1k(BaseDataset):
     task's classes and an image that does not exist are found before the first step.
 
     Args:
-        task: a name from :data:`memba_vision.datasets.tasks.VTAB1K_TASKS`.
+        task: a name from :data:`memba_vision.datasets.tasks.VTAB1K_TASKS`, or a task itself.
         data_root: the folder that holds one folder per task.
         split: 'train800val200' (the published protocol trains on it), 'train800', 'val200' or
             'test'.
         pipeline: transforms of mmpretrain.
-        test_mode: as in mmengine's ``BaseDataset``.
+        test_mode, metainfo: as in mmengine's ``BaseDataset``.
 
     Raises:
         UserError: unknown task or split, or something wrong with the data; the message names the
@@ -46,19 +53,22 @@ class VTAB1k(BaseDataset):
 
     def __init__(
         self,
-        task: str,
+        task: str | Task,
         data_root: str = 'data/vtab-1k',
         split: str = 'train800val200',
         pipeline: Sequence[dict | Callable] = (),
         test_mode: bool = False,
+        metainfo: dict | None = None,
     ) -> None:
         if split not in SPLITS:
             raise UserError(f'unknown split {split!r}; known are {", ".join(SPLITS)}')
-        self.task = find_task(task)
+        self.task = task if isinstance(task, Task) else find_task(task)
         self.split = split
+        self._in_work = InWork()
         super().__init__(
             ann_file=f'{split}.txt',
             data_root=str(data_root),
+            metainfo=metainfo,
             pipeline=list(pipeline),
             test_mode=test_mode,
         )
@@ -74,8 +84,8 @@ class VTAB1k(BaseDataset):
             )
         entries = read_list_file(list_file, self.task.num_classes)
         _check_images_exist(list_file, entries)
-        expected = SPLIT_SIZES.get(self.split, self.task.num_test)
-        if len(entries) != expected:
+        expected = self.expected_size()
+        if expected not in (None, len(entries)):
             print_log(
                 f'{list_file} lists {len(entries):,} images, the published split has '
                 f'{expected:,}: results will not compare with published ones',
@@ -84,16 +94,33 @@ class VTAB1k(BaseDataset):
             )
         return [{'img_path': path, 'gt_label': label} for path, label in entries]
 
+    def expected_size(self) -> int | None:
+        """How many images the published split has; None where nothing is prescribed."""
+        return SPLIT_SIZES.get(self.split, self.task.num_test)
+
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on one image; an image that cannot be read is named."""
+        self._in_work.note(idx)
         try:
-            return super().prepare_data(idx)
+            with warnings.catch_warnings():
+                # Pillow only warns of an image that will fill the memory.
+                warnings.simplefilter('error', Image.DecompressionBombWarning)
+                return super().prepare_data(idx)
         except Exception as error:
             path = self.get_data_info(idx)['img_path']
             reason = ' '.join(str(error).split()) or type(error).__name__
             raise UserError(
                 f'cannot read image {path} ({reason}): replace the file by an intact copy'
             ) from error
+
+    def describe_dead_worker(self, message: str) -> str:
+        """The image that a data process was at when it died.
+
+        Args:
+            message: torch's, which names processes.
+        """
+        images = [self.get_data_info(i)['img_path'] for i in self._in_work.of_processes(message)]
+        return ' or '.join(images) or 'an image that is not known'
 
 
 def find_folder(data_root: Path, task: Task, how_to_get: str) -> Path:
@@ -118,7 +145,7 @@ def read_list_file(list_file: Path, num_classes: int) -> list[tuple[str, int]]:
             outside ``0 … num_classes - 1``.
     """
     try:
-        lines = list_file.read_text(encoding='utf-8-sig').splitlines()
+        lines = list_file.read_text(encoding='utf-8-sig').split('\n')
     except UnicodeDecodeError as error:
         raise UserError(f'{list_file} is not a text file: unpack the data again') from error
     entries = []
@@ -126,7 +153,7 @@ def read_list_file(list_file: Path, num_classes: int) -> list[tuple[str, int]]:
         if not line.strip():
             continue
         path, _, label = line.strip().rpartition(' ')
-        if not path or not (label.isascii() and label.isdigit()):
+        if not path or not (label.isascii() and label.isdigit() and len(label) < 10):
             raise UserError(
                 f'{list_file}, line {number}: expected "relative/path label", found {line[:80]!r}'
             )

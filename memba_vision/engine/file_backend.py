@@ -1,29 +1,10 @@
-"""Files that are there whole or not at all."""
+"""mmengine's file backend, with files that are there whole or not at all."""
 
-import os
-import threading
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write ``content`` under a temporary name, flush it to the disk, then rename it.
-
-    A process that is killed in between leaves what was at ``path`` before.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.{threading.get_ident()}')
-    try:
-        with open(temporary, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+from memba_vision.files import write_atomically
 
 
 class AtomicLocalBackend(LocalBackend):
@@ -39,3 +20,17 @@ class AtomicLocalBackend(LocalBackend):
 
 
 register_backend('atomic', AtomicLocalBackend, force=True)
+
+
+class HeldBackend(LocalBackend):
+    """Keeps files in a dict of paths and contents: ``backend_args``'s 'held'."""
+
+    def __init__(self, held: dict[str, bytes]) -> None:
+        self.held = held
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Keep ``obj`` as the content of ``filepath``."""
+        self.held[str(filepath)] = obj
+
+
+register_backend('held', HeldBackend, force=True)

@@ -1,8 +1,10 @@
 """mmengine's runner with a console that can be read, and safe, strict loading of checkpoints."""
 
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,9 +13,13 @@ from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from memba_vision.engine.distributed import connect_on_cpu
-from memba_vision.errors import UserError
+from memba_vision.engine.hooks import TerminationHook
+from memba_vision.engine.termination import Termination
+from memba_vision.errors import Terminated, UserError
+from memba_vision.files import DISK_FULL
 from memba_vision.weights import read_checkpoint
 
 # What mmengine says of its own deprecated names, and again and again.
@@ -39,11 +45,22 @@ class ConsoleFilter(logging.Filter):
         return record.levelno >= logging.ERROR or '\n' not in message.strip()
 
 
+def _tell_errors_but_a_full_disk(handler: logging.Handler, record: logging.LogRecord) -> None:
+    # Where the log cannot be written, soon a checkpoint cannot: that is told once, as an error.
+    error = sys.exc_info()[1]
+    if not (isinstance(error, OSError) and error.errno in DISK_FULL):
+        logging.Handler.handleError(handler, record)
+
+
 class ReadableRunner(Runner):
     """A runner whose console shows one-line messages; the log file holds everything.
 
     A config that cannot be built and a checkpoint that does not fit raise a ``UserError``.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.termination = Termination()
+        super().__init__(*args, **kwargs)
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'ReadableRunner':
@@ -61,7 +78,9 @@ class ReadableRunner(Runner):
         """As mmengine's, with a :class:`ConsoleFilter` on what goes to the terminal."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = partial(_tell_errors_but_a_full_disk, handler)
+            else:
                 handler.addFilter(ConsoleFilter())
         return logger
 
@@ -85,6 +104,45 @@ class ReadableRunner(Runner):
         with building('param_scheduler (do its parts begin before train_cfg ends?)'):
             return super().build_param_scheduler(scheduler)
 
+    def train(self) -> nn.Module:
+        """As mmengine's; what ends it early is told in one line.
+
+        Raises:
+            Terminated: SIGTERM arrived, and a checkpoint was written.
+            UserError: a process that loads data died, or a checkpoint found the disk full.
+        """
+        with self.termination.watched(), _deaths_told(self.train_dataset):
+            try:
+                model = super().train()
+            except Terminated:
+                raise
+            except Exception:
+                # The processes that load data, or those on other nodes, got the signal too.
+                if self.termination.requested:
+                    self._end()
+                raise
+            if self.termination.requested:
+                self._end()
+            return model
+
+    def test(self) -> dict[str, float]:
+        """As mmengine's; failures are told as those of :meth:`train`."""
+        with _deaths_told(self.test_dataset):
+            return super().test()
+
+    def train_dataset(self) -> Any:
+        """The dataset of the training, once it is built."""
+        return getattr(self.train_dataloader, 'dataset', None)
+
+    def test_dataset(self) -> Any:
+        """The dataset of the test, once it is built."""
+        return getattr(self.test_dataloader, 'dataset', None)
+
+    def _end(self) -> None:
+        for hook in self.hooks:
+            if isinstance(hook, TerminationHook):
+                hook.end(self)
+
     def load_checkpoint(
         self, filename: str, map_location: Any = 'cpu', strict: bool = True, revise_keys: Any = ()
     ) -> dict:
@@ -99,22 +157,10 @@ class ReadableRunner(Runner):
         Raises:
             UserError: the checkpoint is damaged, holds pickled code or does not fit the model.
         """
-        checkpoint = read_checkpoint(filename, map_location)
-        if not {'state_dict', 'meta'} <= checkpoint.keys():
-            raise UserError(
-                f'{filename} was not written by tools/train.py: name a checkpoint of this config '
-                '(base weights go into model.backbone.module.init_cfg.checkpoint)'
-            )
+        checkpoint = read_training_checkpoint(filename, map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
-        try:
-            model.load_state_dict(checkpoint['state_dict'])
-        except UserError as error:
-            raise UserError(f'{filename}: {error}') from error
-        except RuntimeError as error:
-            raise UserError(
-                f'{filename} does not fit the model of the config: {one_line(error)}'
-            ) from error
+        load_training_checkpoint(model, checkpoint, filename)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}')
         return checkpoint
@@ -128,6 +174,61 @@ class ReadableRunner(Runner):
                 f'{filename} holds no {error.args[0]!r}, so training cannot go on from it: resume '
                 'from a checkpoint of tools/train.py'
             ) from error
+
+
+def read_training_checkpoint(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a checkpoint that ``tools/train.py`` wrote.
+
+    Raises:
+        UserError: the file is damaged, holds pickled code, or is something else.
+    """
+    checkpoint = read_checkpoint(filename, map_location)
+    parts = [checkpoint.get('state_dict'), checkpoint.get('meta')]
+    if not all(isinstance(part, dict) for part in parts):
+        raise UserError(
+            f'{filename} was not written by tools/train.py: name a checkpoint of this config '
+            '(base weights go into model.backbone.module.init_cfg.checkpoint)'
+        )
+    # mmengine would run this text as a config: code, out of a file of weights.
+    checkpoint['meta'].pop('config', None)
+    return checkpoint
+
+
+def load_training_checkpoint(model: nn.Module, checkpoint: dict, source: str) -> None:
+    """Copy the weights of a checkpoint into a model, every key in its place.
+
+    Args:
+        model: a classifier.
+        checkpoint: from :func:`read_training_checkpoint`.
+        source: where it comes from, for the error's text.
+
+    Raises:
+        UserError: it is of another model.
+    """
+    try:
+        model.load_state_dict(checkpoint['state_dict'])
+    except UserError as error:
+        raise UserError(f'{source}: {error}') from error
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise UserError(
+            f'{source} does not fit the model of the config: {one_line(error)}'
+        ) from error
+
+
+@contextmanager
+def _deaths_told(dataset: Callable[[], Any]) -> Iterator[None]:
+    """Turn the death of a process that loads data into a ``UserError``."""
+    try:
+        yield
+    except RuntimeError as error:
+        if 'DataLoader worker (pid' not in str(error):
+            raise
+        describe = getattr(dataset(), 'describe_dead_worker', lambda text: 'unknown images')
+        raise UserError(
+            f'a process that loads data died while it read {describe(str(error))} '
+            f'({one_line(error)}): look at that file, give the machine more memory, or set '
+            'num_workers=0 in the dataloader to see the error itself'
+        ) from error
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import torch
 from mmengine.fileio import get_file_backend
 from mmengine.runner import save_checkpoint
 
-from memba_vision.engine.file_backend import write_atomically
+from memba_vision.files import write_atomically
 
 
 def test_writes_and_replaces(tmp_path):

@@ -5,9 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.runner import EpochBasedTrainLoop
 
-from memba_vision.engine.hooks import EpochSeedHook, FiniteLossHook, PlainCheckpointHook
+from memba_vision.engine.hooks import (
+    EpochSeedHook,
+    FiniteLossHook,
+    PlainCheckpointHook,
+    TerminationHook,
+)
 from memba_vision.engine.runner import ConsoleFilter
 from memba_vision.errors import UserError
 
@@ -30,7 +36,8 @@ def test_epochs_and_seeds_draw_other_numbers():
 
 @pytest.fixture
 def runner(tmp_path) -> SimpleNamespace:
-    return SimpleNamespace(iter=11, epoch=2, work_dir=str(tmp_path))
+    optimizer = SimpleNamespace(get_lr=lambda: {'lr': [1e-3]})
+    return SimpleNamespace(iter=11, epoch=2, work_dir=str(tmp_path), optim_wrapper=optimizer)
 
 
 @pytest.mark.parametrize('loss', [float('nan'), float('inf'), -float('inf')])
@@ -58,6 +65,21 @@ def test_a_checkpoint_becomes_plain():
     PlainCheckpointHook().before_save_checkpoint(None, {'message_hub': hub})
     assert hub == {'log_scalars': {}, 'runtime_info': {'eta': 2.5, 'epoch': 3}}
     assert type(hub['runtime_info']['eta']) is float
+
+
+def test_an_interrupted_save_leaves_the_checkpoint_before_it():
+    def fail(*_, **__):
+        raise RuntimeError
+
+    hub = MessageHub('interrupted')
+    runner = SimpleNamespace(epoch=4, work_dir='', message_hub=hub, save_checkpoint=fail)
+    runner.train_loop = object.__new__(EpochBasedTrainLoop)
+    hook = TerminationHook()
+    hook.held = {'epoch_4.pth': b'good'}
+    with pytest.raises(RuntimeError):
+        hook.after_train_epoch(runner)
+    assert hook.held == {'epoch_4.pth': b'good'}
+    assert 'keep_ckpt_ids' not in hub.runtime_info
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from memba_vision.engine.hooks.finite_loss import FiniteLossHook
 from memba_vision.engine.hooks.kernel_report import KernelReportHook
 from memba_vision.engine.hooks.parameter_report import ParameterReportHook
 from memba_vision.engine.hooks.plain_checkpoint import PlainCheckpointHook
+from memba_vision.engine.hooks.termination import TerminationHook
 
 __all__ = [
     'EpochSeedHook',
@@ -12,4 +13,5 @@ __all__ = [
     'KernelReportHook',
     'ParameterReportHook',
     'PlainCheckpointHook',
+    'TerminationHook',
 ]

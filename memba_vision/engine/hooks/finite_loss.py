@@ -1,18 +1,27 @@
 """Stops a run that has gone wrong before it overwrites what was good."""
 
+import json
 import math
+from pathlib import Path
 
 import torch
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from memba_vision.errors import UserError
+from memba_vision.files import write_atomically
 from memba_vision.registry import HOOKS
+
+BATCH_FILE = 'not_finite_rank{}.json'
 
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stops at the first NaN or infinite loss, and never lets non-finite weights be saved."""
+    """Stops at the first NaN or infinite loss, and never lets non-finite weights be saved.
+
+    The step, its learning rate and the files of its images are written into the run's folder.
+    """
 
     priority = 'VERY_HIGH'
 
@@ -22,7 +31,12 @@ class FiniteLossHook(Hook):
         """Check the loss of the step that was just made."""
         loss = float(outputs['loss'].detach())
         if not math.isfinite(loss):
-            raise UserError(f'the loss is {loss} {_where(runner, batch_idx)}; {_advice(runner)}')
+            rate = runner.optim_wrapper.get_lr()['lr'][0]
+            path = _save_batch(runner, data_batch, loss, rate)
+            raise UserError(
+                f'the loss is {loss} {_where(runner, batch_idx)}, learning rate {rate:.3g}, '
+                f'images in {path}; {_advice(runner)}'
+            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check the weights that are about to be saved."""
@@ -32,6 +46,21 @@ class FiniteLossHook(Hook):
                     f'{name} is not finite after step {runner.iter + 1}, so it was not saved; '
                     f'{_advice(runner)}'
                 )
+
+
+def _save_batch(runner: Runner, data_batch: dict | None, loss: float, rate: float) -> Path:
+    """Write down the step and the files of its images, in the folder of the run."""
+    samples = (data_batch or {}).get('data_samples', [])
+    facts = {
+        'step': runner.iter + 1,
+        'epoch': runner.epoch + 1,
+        'loss': str(loss),  # JSON has no NaN
+        'learning_rate': rate,
+        'images': [getattr(sample, 'img_path', None) for sample in samples],
+    }
+    path = Path(runner.work_dir, BATCH_FILE.format(get_rank()))
+    write_atomically(path, (json.dumps(facts, indent=2) + '\n').encode())
+    return path
 
 
 def _where(runner: Runner, batch_idx: int) -> str:

@@ -1,0 +1,159 @@
+"""Classes and probabilities for images, from a checkpoint of a run."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
+
+from memba_vision.apis.record import read_config
+from memba_vision.engine.runner import (
+    building,
+    load_training_checkpoint,
+    one_line,
+    read_training_checkpoint,
+)
+from memba_vision.errors import UserError
+from memba_vision.registry import MODELS
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model makes of one image.
+
+    Attributes:
+        image: the image's path.
+        label: the number of the class with the highest probability.
+        classes: names of classes and their probabilities, the highest first.
+    """
+
+    image: str
+    label: int
+    classes: tuple[tuple[str, float], ...]
+
+
+class Predictor:
+    """A trained model with the names of its classes.
+
+    Args:
+        checkpoint: a file that ``tools/train.py`` wrote.
+        config: of its run; None takes it from the record beside the checkpoint. Configs are code.
+        device: where to run; None takes a GPU where there is one.
+
+    Attributes:
+        classes: the names of the classes, out of the checkpoint; numbers where it has no names.
+
+    Raises:
+        UserError: something is missing, damaged or does not fit.
+    """
+
+    def __init__(
+        self, checkpoint: str, config: Config | None = None, device: str | None = None
+    ) -> None:
+        content = read_training_checkpoint(checkpoint)
+        config = config or read_config(Path(checkpoint).parent)
+        self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        self.model = _build_model(config).to(self.device).eval()
+        load_training_checkpoint(self.model, content, checkpoint)
+        with building('test_dataloader.dataset.pipeline'):
+            self.pipeline = Compose(config.test_dataloader.dataset.pipeline)
+        number = self.model.head.num_classes
+        self.classes = _class_names(content['meta'], number, checkpoint)
+
+    def __call__(
+        self, images: Sequence[str], top: int = 1, batch_size: int = 32
+    ) -> Iterator[Prediction]:
+        """Predict, image by image in the given order.
+
+        Args:
+            images: paths.
+            top: how many classes to name, the most probable first.
+            batch_size: images at a time.
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        rest = iter(images)
+        while paths := list(islice(rest, batch_size)):
+            batch = pseudo_collate([self._load(path) for path in paths])
+            with torch.no_grad():
+                samples = self.model.test_step(batch)
+            for path, sample in zip(paths, samples, strict=True):
+                yield self._prediction(path, sample.pred_score.float().cpu(), top)
+
+    def _load(self, path: str) -> dict:
+        try:
+            return self.pipeline({'img_path': str(path)})
+        except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+            raise UserError(
+                f'cannot read image {path} ({one_line(error) or type(error).__name__}): give an '
+                'intact image file'
+            ) from error
+
+    def _prediction(self, path: str, scores: torch.Tensor, top: int) -> Prediction:
+        best = scores.topk(min(top, len(scores)))
+        classes = [(self.classes[i], p) for p, i in zip(*(t.tolist() for t in best), strict=True)]
+        return Prediction(str(path), int(best.indices[0]), tuple(classes))
+
+
+def _build_model(config: Config) -> torch.nn.Module:
+    init_default_scope('mmpretrain')
+    with building('the model'):
+        import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
+        settings = config.model
+        if 'data_preprocessor' in config:
+            settings.setdefault('data_preprocessor', config.data_preprocessor)
+        return MODELS.build(settings)
+
+
+def _class_names(meta: dict, number: int, checkpoint: str) -> list[str]:
+    about_data = meta.get('dataset_meta')
+    names = about_data.get('classes') if isinstance(about_data, dict) else None
+    if not isinstance(names, list | tuple):
+        return [str(label) for label in range(number)]
+    if len(names) != number:
+        raise UserError(f'{checkpoint} names {len(names)} classes, its head has {number}')
+    return [str(name) for name in names]
+
+
+def as_csv(predictions: Sequence[Prediction]) -> str:
+    """Lines ``image,class,probability``, as many for an image as it has classes named."""
+    rows = [(p.image, name, f'{value:.6f}') for p in predictions for name, value in p.classes]
+    return _csv([('image', 'class', 'probability'), *rows])
+
+
+def as_json(predictions: Sequence[Prediction]) -> str:
+    """A list with, for each image, its path and its classes with their probabilities."""
+    entries = [
+        {
+            'image': p.image,
+            'classes': [{'class': name, 'probability': value} for name, value in p.classes],
+        }
+        for p in predictions
+    ]
+    return json.dumps(entries, indent=1, ensure_ascii=False) + '\n'
+
+
+def confusion_csv(
+    predictions: Sequence[Prediction], labels: Sequence[int], classes: Sequence[str]
+) -> str:
+    """The confusion matrix: a row per true class, a column per predicted one, numbers of images."""
+    counts = [[0] * len(classes) for _ in classes]
+    for prediction, label in zip(predictions, labels, strict=True):
+        counts[label][prediction.label] += 1
+    rows = [(name, *row) for name, row in zip(classes, counts, strict=True)]
+    return _csv([('true class', *classes), *rows])
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,147 @@
+"""What a run was: enough to repeat it, in one file of its folder."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from memba_vision.datasets.vtab1k_tools.manifest import manifest_hash
+from memba_vision.errors import UserError
+from memba_vision.files import sha256_of, write_atomically
+
+RECORD_FILE = 'run.json'
+PACKAGES = (
+    'memba_vision',
+    'torch',
+    'torchvision',
+    'mmengine',
+    'mmcv-lite',
+    'mmpretrain',
+    'numpy',
+    'pillow',
+    'safetensors',
+    'numba',
+    'mamba-ssm',
+    'causal-conv1d',
+)
+
+
+def write_record(runner: Runner, command: list[str]) -> None:
+    """Add this start of the run to the record in its folder, a list with an entry per start.
+
+    Args:
+        runner: with its data built.
+        command: the command line.
+    """
+    path = Path(runner.work_dir, RECORD_FILE)
+    starts = [*_earlier(path), describe(runner, command)]
+    text = json.dumps(starts, indent=1, default=str)
+    write_atomically(path, f'{text}\n'.encode())
+
+
+def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
+    """Config, command, versions, commit, seed, data and base weights of a run, ready for JSON."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    config = runner.cfg
+    loaders = {'train': runner.train_dataloader}
+    if runner.test_loop is not None:
+        loaders['test'] = runner.test_dataloader
+    return {
+        'time': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        'command': command,
+        'config_file': str(config.filename),
+        'config': config.to_dict(),
+        'seed': runner.seed,
+        'resumed_from': str(config.load_from) if config.get('resume') else None,
+        'git': git_state(Path(__file__)),
+        'versions': _versions(),
+        'data': {name: _describe_data(loader.dataset) for name, loader in loaders.items()},
+        'base_fingerprint': getattr(model.backbone, 'header', {}).get('base'),
+    }
+
+
+def read_config(folder: Path) -> Config:
+    """The config of a run's last start, from its record.
+
+    Raises:
+        UserError: there is no record, or it cannot be read.
+    """
+    path = folder / RECORD_FILE
+    if not path.is_file():
+        raise UserError(f'there is no {path}: give the config with --config')
+    starts = _earlier(path)
+    if not starts:
+        raise UserError(f'{path} cannot be read: give the config with --config')
+    return Config(starts[-1]['config'])
+
+
+def git_state(file: Path) -> dict[str, Any] | None:
+    """Commit of the checkout that ``file`` belongs to, and whether its files differ from it.
+
+    None where git does not know the file, as in an installed package.
+    """
+    folder = file.parent
+    commit = _git(folder, 'rev-parse', 'HEAD')
+    if commit is None or _git(folder, 'ls-files', '--error-unmatch', file.name) is None:
+        return None
+    return {'commit': commit, 'changed': bool(_git(folder, 'status', '--porcelain', '-uno'))}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        run = subprocess.run(
+            ['git', *arguments], cwd=folder, capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() if run.returncode == 0 else None
+
+
+def _versions() -> dict[str, str | None]:
+    found = {'python': platform.python_version(), 'platform': platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    found['gpu'] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return found
+
+
+def _describe_data(dataset: Any) -> dict[str, Any]:
+    facts = {'type': type(dataset).__name__, 'images': len(dataset)}
+    task = getattr(dataset, 'task', None)
+    if task is not None:
+        folder = Path(dataset.data_root, task.folder)
+        facts |= {
+            'folder': str(folder.resolve()),
+            'list_sha256': sha256_of(folder / f'{dataset.split}.txt'),
+            'manifest_sha256': manifest_hash(folder),
+        }
+    return facts
+
+
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    # A damaged record must not keep a run from going on.
+    try:
+        starts = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return []
+    usable = isinstance(starts, list) and all(
+        isinstance(start, dict) and isinstance(start.get('config'), dict) for start in starts
+    )
+    return starts if usable else []
+
+
+def command_line() -> list[str]:
+    """This process's command line."""
+    return [sys.executable, *sys.argv]

@@ -1,0 +1,86 @@
+"""Saves the work of a run that is asked to end."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from memba_vision.errors import Terminated
+from memba_vision.files import write_atomically
+from memba_vision.registry import HOOKS
+
+
+@HOOKS.register_module()
+class TerminationHook(Hook):
+    """Ends a run on SIGTERM, with a checkpoint to go on from.
+
+    Runs go on from the end of an epoch, so that they draw the same numbers as without the
+    interruption. The checkpoint of the last finished epoch is therefore kept in memory, unless it
+    was written anyway, and put on the disk when the signal comes: at most one epoch is lost
+    though few of them are written. A run that counts steps saves where it is.
+    """
+
+    priority = 'LOWEST'  # after the hook that writes checkpoints
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Keep the checkpoint of this epoch."""
+        name = f'epoch_{runner.epoch + 1}.pth'
+        last = runner.message_hub.runtime_info.get('last_ckpt', '')
+        if not _saves_epochs(runner) or Path(last).name == name:
+            self.held = {}
+            return
+        with _counted_among_the_kept(runner):
+            self.held = _checkpoint(runner, name, by_epoch=True)  # the one before until it is whole
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        """End the run if that was asked for."""
+        termination = getattr(runner, 'termination', None)  # mmengine's own runner has none
+        if termination is not None and termination.requested:
+            if not _saves_epochs(runner):
+                self.held = _checkpoint(runner, f'iter_{runner.iter + 1}.pth', by_epoch=False)
+            self.end(runner)
+
+    def end(self, runner: Runner) -> None:
+        """Write what is held, and raise ``Terminated``."""
+        if is_main_process():
+            for path, content in self.held.items():
+                write_atomically(path, content)
+        raise Terminated(
+            f'stopped by SIGTERM in epoch {runner.epoch + 1} at step {runner.iter + 1}; what is '
+            f'saved is in {runner.work_dir}: go on with --resume'
+        )
+
+
+def _checkpoint(runner: Runner, name: str, by_epoch: bool) -> dict[str, bytes]:
+    """The path and the content of a checkpoint of now; empty in all processes but the first."""
+    held: dict[str, bytes] = {}
+    backend = dict(backend='held', held=held)
+    runner.save_checkpoint(runner.work_dir, name, by_epoch=by_epoch, backend_args=backend)
+    return held
+
+
+@contextlib.contextmanager
+def _counted_among_the_kept(runner: Runner) -> Iterator[None]:
+    """Let a checkpoint of this epoch say that it is on the disk, to be removed in its turn."""
+    hub = runner.message_hub
+    before = hub.runtime_info.get('keep_ckpt_ids')
+    hub.update_info('keep_ckpt_ids', [*(before or []), runner.epoch + 1])
+    try:
+        yield
+    finally:
+        if before is None:
+            hub.pop_info('keep_ckpt_ids')
+        else:
+            hub.update_info('keep_ckpt_ids', before)
+
+
+def _saves_epochs(runner: Runner) -> bool:
+    return isinstance(runner.train_loop, EpochBasedTrainLoop)

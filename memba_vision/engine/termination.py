@@ -1,0 +1,39 @@
+"""Noticing that a run is to end: SIGTERM, as a cluster sends it before it takes a node away."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+
+class Termination:
+    """Whether SIGTERM arrived.
+
+    Attributes:
+        requested: set by the signal; the run looks at it between two steps.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Note the signal instead of dying of it; a second one kills as usual."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python allows handlers in the main thread alone
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)}
+        signal.signal(signal.SIGTERM, self._note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before[signal.SIGTERM])
+            if self.requested:
+                signal.signal(signal.SIGCHLD, before[signal.SIGCHLD])
+
+    def _note(self, *_: object) -> None:
+        self.requested = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # Where the processes that load data got the signal too, torch's answer to their deaths is
+        # an exception wherever this process is: in the middle of saving, say.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -1,0 +1,111 @@
+"""Files that are there whole or not at all, and their hashes."""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import threading
+from pathlib import Path
+
+from memba_vision.errors import UserError
+
+#: What the system says of a full disk, a used-up quota and a limit on the size of files.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNFINISHED = re.compile(r'\..+\.(\d+)\.\d+')  # the temporary names of write_atomically
+PIECE = 1 << 20  # bytes
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write ``content`` under a temporary name, flush it to the disk, then rename it.
+
+    A process that is killed in between leaves what was at ``path`` before.
+
+    Raises:
+        UserError: the disk is full; what was at ``path`` is still there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.{threading.get_ident()}')
+    try:
+        with open(temporary, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in DISK_FULL:
+            raise cannot_write(path, error) from error
+        raise
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_unfinished(folder: str | Path) -> None:
+    """Remove what processes that were killed in :func:`write_atomically` left in ``folder``."""
+    for path in Path(folder).glob('.*'):
+        match = UNFINISHED.fullmatch(path.name)
+        if match and not Path('/proc', match[1]).exists():
+            path.unlink(missing_ok=True)
+
+
+def cannot_write(path: str | Path, error: OSError) -> UserError:
+    """The error that a user reads where ``path`` could not be written."""
+    return UserError(
+        f'cannot write {path} ({error.strerror}): what was written before is intact; free '
+        'some space, and run the same command again (training: with --resume)'
+    )
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def write_record(path: Path, **facts: str) -> dict[str, object]:
+    """Note the size and the SHA-256 of ``path`` beside it, for :func:`check_record`.
+
+    Args:
+        path: a file.
+        facts: what else to note, such as where the file comes from.
+
+    Returns:
+        What was noted.
+    """
+    record = {**facts, 'size': path.stat().st_size, 'sha256': sha256_of(path)}
+    write_atomically(_record_of(path), (json.dumps(record, indent=2) + '\n').encode())
+    return record
+
+
+def check_record(path: Path) -> bool:
+    """Whether there is a record of ``path``, which then is right.
+
+    Raises:
+        UserError: the file's size or hash is another than was noted.
+    """
+    record_path = _record_of(path)
+    if not record_path.is_file():
+        return False
+    try:
+        record = json.loads(record_path.read_text(encoding='utf-8'))
+        expected = (record['size'], record['sha256'])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{record_path} cannot be read: remove it, or restore it') from error
+    found = (path.stat().st_size, sha256_of(path))
+    if found != expected:
+        raise UserError(
+            f'{path} is not the file that {record_path.name} describes: it has {found[0]:,} bytes '
+            f'and SHA-256 {found[1][:12]}…, expected {expected[0]:,} and {str(expected[1])[:12]}…: '
+            'it was damaged or replaced; remove both and fetch it again'
+        )
+    return True
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(f'{path.name}.json')

@@ -1,0 +1,116 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import run_tool
+from safetensors.torch import load_file, save_file
+
+from memba_vision.apis import official_weights
+from memba_vision.apis.official_weights import OFFICIAL
+from memba_vision.errors import UserError
+from memba_vision.models import Vim
+from memba_vision.weights import read_checkpoint
+
+ARCH = dict(embed_dims=16, num_layers=2)
+
+
+@pytest.fixture
+def weights() -> dict[str, torch.Tensor]:
+    model = Vim(ARCH)
+    return {**model.state_dict(), 'head.weight': torch.zeros(10, 16), 'head.bias': torch.zeros(10)}
+
+
+@pytest.fixture
+def official(monkeypatch, file_server, weights):
+    """The published checkpoint 'small', tiny and on a server of one's own."""
+    monkeypatch.setitem(OFFICIAL, 'small', replace(OFFICIAL['small'], arch=ARCH))
+    monkeypatch.setattr(official_weights.Official, 'url', f'{file_server.url}/vim.pth')
+    torch.save({'model': weights, 'epoch': 300}, file_server.folder / 'vim.pth')
+    return file_server
+
+
+def test_fetched_recorded_and_compared(official, tmp_path):
+    first, second = (run_tool('weights', 'fetch', 'small', '--out', tmp_path) for _ in range(2))
+    assert first.out.endswith('every key fits Vim small; size and SHA-256 recorded\n')
+    assert second.out.endswith('every key fits Vim small; the same as it was first recorded\n')
+    assert len(official.requests) == 1
+    record = json.loads((tmp_path / 'vim.pth.json').read_text())
+    assert record['url'] == f'{official.url}/vim.pth'
+    assert record['size'] == (tmp_path / 'vim.pth').stat().st_size
+
+
+def test_a_broken_fetch_goes_on(official, tmp_path):
+    official.bytes_per_answer = 20_000
+    error = run_tool('weights', 'fetch', 'small', '--out', tmp_path).error()
+    assert 'run the same command again' in error
+    official.bytes_per_answer = None
+    assert run_tool('weights', 'fetch', 'small', '--out', tmp_path).status == 0
+    assert official.requests[1][1] == 'bytes=20000-'
+
+
+def test_a_file_that_was_replaced_since_is_refused_everywhere(official, tmp_path, weights):
+    run_tool('weights', 'fetch', 'small', '--out', tmp_path)
+    torch.save({'model': weights | {'head.bias': torch.ones(10)}}, tmp_path / 'vim.pth')
+    error = run_tool('weights', 'fetch', 'small', '--out', tmp_path).error()
+    assert 'is not the file that vim.pth.json describes' in error
+    with pytest.raises(UserError, match='is not the file'):
+        read_checkpoint(str(tmp_path / 'vim.pth'))
+
+
+def test_a_page_instead_of_a_checkpoint_is_not_recorded(official, tmp_path):
+    (official.folder / 'vim.pth').write_text('<html>log in first</html>')
+    error = run_tool('weights', 'fetch', 'small', '--out', tmp_path).error()
+    assert f'not a checkpoint, or damaged: copy or download it again; remove {tmp_path}' in error
+    assert not (tmp_path / 'vim.pth.json').exists()
+
+
+def test_converted_holds_the_same_weights(official, tmp_path, weights):
+    source, out = official.folder / 'vim.pth', tmp_path / 'v.safetensors'
+    assert run_tool('weights', 'convert', source, out).status == 0
+    found = load_file(out)
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+    outcome = run_tool('weights', 'verify', out, '--name', 'small')
+    values = sum(t.numel() for name, t in weights.items() if not name.startswith('head'))
+    assert f'every key fits Vim small, {values:,} values' in outcome.out
+    content = bytearray(out.read_bytes())
+    content[-100] ^= 1  # safetensors has no checksum; the record beside the file has
+    out.write_bytes(content)
+    assert 'it was damaged' in run_tool('weights', 'verify', out, '--name', 'small').error()
+
+
+@pytest.mark.parametrize(
+    ('name', 'tensor', 'expected'),
+    [
+        ('layers.1.mixer.A_log', None, 'missing layers.1.mixer.A_log'),
+        ('layers.2.norm.weight', torch.ones(16), 'unexpected layers.2.norm.weight'),
+        ('norm_f.weight', torch.ones(8), r'norm_f.weight is \(8,\), expected \(16,\)'),
+        ('norm_f.weight', torch.full((16,), float('nan')), 'not finite: norm_f.weight'),
+    ],
+)
+def test_every_key_is_verified(official, tmp_path, weights, name, tensor, expected):
+    weights.pop(name, None)
+    if tensor is not None:
+        weights[name] = tensor
+    save_file(weights, tmp_path / 'w.safetensors')
+    with pytest.raises(UserError, match=expected):
+        official_weights.verify(str(tmp_path / 'w.safetensors'), ARCH)
+
+
+def test_mistakes(tmp_path):
+    assert 'must end in .safetensors' in run_tool('weights', 'convert', 'a', 'b.pth').error()
+    assert 'no checkpoint at' in run_tool('weights', 'verify', 'a', '--name', 'tiny').error()
+    torch.save({'epoch': 1}, tmp_path / 'a.pth')
+    out = tmp_path / 'b.safetensors'
+    assert 'no tensors' in run_tool('weights', 'convert', tmp_path / 'a.pth', out).error()
+
+
+def test_published_addresses():
+    assert OFFICIAL['small'].url == (
+        'https://huggingface.co/hustvl/Vim-small-midclstok/resolve/main/vim_s_midclstok_80p5acc.pth'
+    )
+    for official in OFFICIAL.values():
+        with torch.device('meta'):
+            model = Vim(official.arch, stride=official.stride)
+        assert model.grid_size == (27 if official.stride == 8 else 14)

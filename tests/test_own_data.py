@@ -1,0 +1,218 @@
+"""From a folder of images by class to an adapted model, its predictions and its confusions."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import CONFIGS, DEMO, as_arguments, run_tool, tiny_options
+from PIL import Image
+
+from memba_vision.apis.config import load_config
+from memba_vision.apis.predict import Prediction, confusion_csv
+from memba_vision.files import sha256_of
+
+CLASSES = ('blue tit', 'café', 'red')
+
+
+@pytest.fixture(scope='module')
+def world(base, tmp_path_factory) -> Path:
+    """Photos, the task that was built of them, and a run on it; not to be changed."""
+    root, rng = tmp_path_factory.mktemp('world'), np.random.default_rng(0)
+    for channel, name in enumerate(CLASSES):
+        (root / 'photos' / name).mkdir(parents=True)
+        for number in range(14):
+            pixels = rng.integers(0, 60, (12, 12, 3), np.uint8)
+            pixels[..., 2 - channel] += 180
+            Image.fromarray(pixels).save(root / 'photos' / name / f'{number}.png')
+    outcome = run_tool(
+        'prepare_vtab1k',
+        'build',
+        *('--from', root / 'photos', '--task', 'birds', '--out', root / 'own'),
+        *('--train', 24, '--val', 9, '--jobs', 1),
+    )
+    assert outcome.status == 0, outcome
+    outcome = run_tool('prepare_vtab1k', 'check', root / 'own', '--tasks', 'birds', '--jobs', 1)
+    assert outcome.status == 0, outcome
+    copy_of_config(root / 'birds_memba.py', root / 'own')
+    outcome = run_tool(
+        'train', root / 'birds_memba.py', '--work-dir', root / 'run', *arguments(base, root)
+    )
+    assert outcome.status == 0, outcome
+    return root
+
+
+def copy_of_config(path: Path, data_root: Path, name: str = 'vim-mini_memba') -> None:
+    text = (CONFIGS / 'custom' / f'{name}.py').read_text()
+    assert "task = 'flowers'\ndata_root = 'data/own'\n" in text
+    text = text.replace("'flowers'", "'birds'").replace("'data/own'", repr(str(data_root)))
+    path.write_text(text.replace("'../_base_", f"'{CONFIGS}/_base_"))
+
+
+def arguments(base: Path, root: Path) -> list[str]:
+    options = tiny_options(base, root / 'own', **{'train_cfg.max_epochs': 6})
+    return as_arguments({**options, 'optim_wrapper.optimizer.lr': 0.01})
+
+
+def checkpoint(world: Path) -> Path:
+    return world / 'run' / 'epoch_6.pth'
+
+
+def predict(world: Path, *arguments: object):
+    return run_tool('predict', *arguments, '--checkpoint', checkpoint(world))
+
+
+def test_the_run_has_its_result(world):
+    result = json.loads((world / 'run/result.json').read_text())
+    assert (result['task'], result['method'], result['test_images']) == ('birds', 'memba', 9)
+    assert result['top1'] > 60
+
+
+def test_class_names_travel_with_the_checkpoint(world):
+    meta = torch.load(checkpoint(world), weights_only=True)['meta']
+    assert meta['dataset_meta']['classes'] == list(CLASSES)
+
+
+def test_the_record_names_the_manifest_of_the_data(world):
+    (start,) = json.loads((world / 'run/run.json').read_text())
+    manifest = world / 'own/birds/manifest.sha256'
+    for part in ('train', 'test'):
+        assert start['data'][part]['manifest_sha256'] == sha256_of(manifest)
+
+
+def test_predictions_as_csv(world):
+    images = [world / 'photos' / name / '3.png' for name in CLASSES]
+    outcome = predict(world, *images, '--top', 3, '--batch-size', 2)
+    assert outcome.status == 0, outcome
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert [row['image'] for row in rows] == [str(path) for path in images for _ in range(3)]
+    for start in (0, 3, 6):
+        of_one = rows[start : start + 3]
+        probabilities = [float(row['probability']) for row in of_one]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-4)
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert {row['class'] for row in of_one} == set(CLASSES)
+    right = sum(rows[3 * i]['class'] == name for i, name in enumerate(CLASSES))
+    assert right >= 2
+
+
+def test_predictions_as_json_into_a_file(world, tmp_path):
+    image, out = world / 'photos/red/1.png', tmp_path / 'new/p.json'
+    assert predict(world, image, '--format', 'json', '--out', out).out == ''
+    (entry,) = json.loads(out.read_text())
+    assert entry['image'] == str(image)
+    assert len(entry['classes']) == 1
+    assert 1 / 3 < entry['classes'][0]['probability'] <= 1
+
+
+def test_a_list_gives_the_accuracy_of_the_run_and_the_confusions(world, tmp_path):
+    path = tmp_path / 'matrix.csv'
+    outcome = predict(world, '--list', world / 'own/birds/test.txt', '--confusion', path)
+    assert outcome.status == 0, outcome
+    top1 = json.loads((world / 'run/result.json').read_text())['top1']
+    assert f'of 9 right ({top1:.2f}%)' in outcome.err
+    rows = list(csv.reader(path.open(encoding='utf-8')))
+    assert rows[0] == ['true class', *CLASSES]
+    assert [row[0] for row in rows[1:]] == list(CLASSES)
+    counts = np.array([row[1:] for row in rows[1:]], int)
+    assert counts.sum(axis=1).tolist() == [3, 3, 3]
+    assert counts.trace() == round(top1 * 9 / 100)
+
+
+def test_a_confusion_matrix_by_hand():
+    predictions = [Prediction('', label, ()) for label in (0, 1, 1, 1)]
+    assert confusion_csv(predictions, [0, 0, 1, 1], ['a', 'b']) == 'true class,a,b\na,1,1\nb,0,2\n'
+
+
+def test_a_table_of_results_holds_own_tasks(world, base):
+    outcome = run_tool(
+        'test', world / 'birds_memba.py', '--work-dir', world / 'run', *arguments(base, world)
+    )
+    assert outcome.status == 0, outcome
+    assert '| memba  | birds | Own data |' in outcome.out
+
+
+def test_the_config_may_be_given(world, base, tmp_path):
+    moved = Path(shutil.copy(checkpoint(world), tmp_path))
+    image = world / 'photos/red/1.png'
+    error = run_tool('predict', image, '--checkpoint', moved).error()
+    assert f'there is no {tmp_path}/run.json: give the config with --config' in error
+    config = tmp_path / 'dumped.py'
+    config.write_text((world / 'run/birds_memba.py').read_text())
+    assert run_tool('predict', image, '--checkpoint', moved, '--config', config).status == 0
+
+
+def test_a_checkpoint_of_another_model(world, tmp_path):
+    moved = Path(shutil.copy(checkpoint(world), tmp_path))
+    config = ['--config', DEMO]
+    error = run_tool('predict', world / 'photos/red/1.png', '--checkpoint', moved, *config).error()
+    assert 'is of other adapters' in error or 'another base' in error
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        ([], 'one of the two'),
+        (['IMAGE', '--list', 'x'], 'one of the two'),
+        (['IMAGE', '--confusion', 'x'], '--confusion needs the true classes'),
+        (['IMAGE', '--top', '0'], 'at least 1'),
+        (['--list', 'nowhere.txt'], 'no list file at nowhere.txt'),
+        (['nowhere.png'], r'cannot read image nowhere.png'),
+        (['TEXT'], r'cannot read image .*run\.json'),
+    ],
+)
+def test_mistakes(world, arguments, expected):
+    image, text = (str(world / p) for p in ('photos/red/1.png', 'run/run.json'))
+    arguments = [{'IMAGE': image, 'TEXT': text}.get(word, word) for word in arguments]
+    assert re.search(expected, predict(world, *arguments).error())
+
+
+def test_damage_and_malice(world, tmp_path):
+    class Canary:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'canary'),)
+
+    image, path = world / 'photos/red/1.png', tmp_path / 'epoch_1.pth'
+    torch.save({'state_dict': {}, 'meta': Canary()}, path)
+    assert 'holds pickled' in run_tool('predict', image, '--checkpoint', path).error()
+    assert not (tmp_path / 'canary').exists()
+    torch.save({'state_dict': [], 'meta': {}}, path)
+    assert 'was not written by' in run_tool('predict', image, '--checkpoint', path).error()
+    content = torch.load(checkpoint(world), weights_only=True)
+    content['meta']['dataset_meta'] = {'classes': ['only one']}
+    torch.save(content, path)
+    shutil.copy(world / 'run/run.json', tmp_path)
+    assert 'names 1 classes' in run_tool('predict', image, '--checkpoint', path).error()
+
+
+def test_data_that_was_not_built_is_told_when_the_config_is_read(world, tmp_path):
+    copy_of_config(tmp_path / 'birds_memba.py', tmp_path / 'nowhere')
+    error = run_tool('train', tmp_path / 'birds_memba.py').error()
+    assert 'there is no' in error
+    assert 'prepare_vtab1k.py build' in error
+
+
+@pytest.mark.parametrize('content', ['', 'one\n', 'a\na\n', 'a\n\nb\n', b'\xff\n\xfe\n'])
+def test_class_names_that_cannot_be(world, tmp_path, content):
+    folder = shutil.copytree(world / 'own', tmp_path / 'own') / 'birds'
+    (folder / 'classes.txt').write_bytes(
+        content if isinstance(content, bytes) else content.encode()
+    )
+    copy_of_config(tmp_path / 'birds_memba.py', tmp_path / 'own')
+    error = run_tool('train', tmp_path / 'birds_memba.py').error()
+    assert f'{folder}/classes.txt' in error
+
+
+def test_the_config_for_vim_small(world, tmp_path):
+    copy_of_config(tmp_path / 'birds_memba.py', world / 'own', 'vim-small_memba')
+    config = load_config(str(tmp_path / 'birds_memba.py'), {}, None)
+    assert config.model.head.num_classes == 3
+    for loader in (config.train_dataloader, config.test_dataloader):
+        assert (loader.dataset.type, loader.dataset.task) == ('OwnData', 'birds')
+        assert loader.dataset.pipeline[1]['scale'] == (224, 224)

@@ -1,0 +1,75 @@
+"""Say what is on images, with a model that tools/train.py adapted.
+
+python tools/predict.py photo1.jpg photo2.jpg --checkpoint work_dirs/flowers_memba/epoch_20.pth
+python tools/predict.py --list data/own/flowers/test.txt --checkpoint … --confusion matrix.csv
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from memba_vision.apis.cli import run_tool
+from memba_vision.apis.config import default_environment, load_config
+from memba_vision.apis.predict import Predictor, as_csv, as_json, confusion_csv
+from memba_vision.datasets.vtab1k import read_list_file
+from memba_vision.errors import UserError
+from memba_vision.files import write_atomically
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('images', nargs='*', metavar='IMAGE')
+    parser.add_argument('--list', type=Path, help='a list file with lines "path label" instead')
+    parser.add_argument('--checkpoint', required=True, help='a file that tools/train.py wrote')
+    parser.add_argument('--config', help="without, the one in run.json in the checkpoint's folder")
+    parser.add_argument('--top', type=int, default=1, help='how many classes to name per image')
+    parser.add_argument('--format', choices=['csv', 'json'], default='csv')
+    parser.add_argument('--out', type=Path, help='a file; without, the terminal')
+    parser.add_argument(
+        '--confusion', type=Path, metavar='CSV', help='write the confusion matrix of --list'
+    )
+    parser.add_argument('--batch-size', type=int, default=32)
+    parser.add_argument('--device', help='cpu or cuda; without, a GPU where there is one')
+    return parser.parse_args()
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise a UserError for options that do not go together."""
+    if bool(args.images) == bool(args.list):
+        raise UserError('give images or --list FILE, one of the two')
+    if args.confusion and not args.list:
+        raise UserError('--confusion needs the true classes: give --list FILE')
+    if args.top < 1 or args.batch_size < 1:
+        raise UserError('--top and --batch-size must be at least 1')
+    if args.list and not args.list.is_file():
+        raise UserError(f'no list file at {args.list}')
+
+
+def main() -> None:
+    """Predict as the command line says."""
+    args = parse_arguments()
+    default_environment()
+    check_arguments(args)
+    config = load_config(args.config, {}, None) if args.config else None
+    predictor = Predictor(args.checkpoint, config, args.device)
+    images, labels = args.images, []
+    if args.list:
+        entries = read_list_file(args.list, len(predictor.classes))
+        images, labels = zip(*entries, strict=True)
+    predictions = list(predictor(images, args.top, args.batch_size))
+    text = {'csv': as_csv, 'json': as_json}[args.format](predictions)
+    if args.out:
+        write_atomically(args.out, text.encode())
+    else:
+        print(text, end='')
+    if labels:
+        right = sum(p.label == label for p, label in zip(predictions, labels, strict=True))
+        sys.stderr.write(f'{right:,} of {len(labels):,} right ({right / len(labels):.2%})\n')
+    if args.confusion:
+        matrix = confusion_csv(predictions, labels, predictor.classes)
+        write_atomically(args.confusion, matrix.encode())
+
+
+if __name__ == '__main__':
+    run_tool(main)

@@ -1,0 +1,143 @@
+"""Download, unpack and check VTAB-1k, or build a task in its format from other images.
+
+python tools/prepare_vtab1k.py download && python tools/prepare_vtab1k.py extract
+python tools/prepare_vtab1k.py check data/vtab-1k
+python tools/prepare_vtab1k.py build --from photos/ --task flowers --out data/own
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from memba_vision.apis.cli import run_tool
+from memba_vision.datasets.own_data import CLASSES, own_task
+from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
+from memba_vision.datasets.vtab1k_tools import archive
+from memba_vision.datasets.vtab1k_tools.build import Sizes, build_task, labelled_images
+from memba_vision.datasets.vtab1k_tools.check import Settings, check_tree
+from memba_vision.datasets.vtab1k_tools.fetch import fetch_archive
+from memba_vision.datasets.vtab1k_tools.findings import as_text
+from memba_vision.errors import UserError
+
+NOT_RIGHT_STATUS = 1
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest='command', required=True)
+    _add_download(commands.add_parser('download', help='get the archive (goes on if interrupted)'))
+    _add_extract(commands.add_parser('extract', help='unpack it (goes on if interrupted)'))
+    _add_check(commands.add_parser('check', help='check every list and every image'))
+    _add_build(commands.add_parser('build', help='make one task from other images'))
+    return parser.parse_args()
+
+
+def _add_download(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--out', type=Path, default=Path('data/vtab-1k.zip'))
+    parser.add_argument('--url', help='an http(s) address; without, Google Drive through gdown')
+    parser.set_defaults(run=run_download)
+
+
+def _add_extract(parser: argparse.ArgumentParser) -> None:
+    default = Path('data/vtab-1k.zip')
+    parser.add_argument('archive', type=Path, nargs='?', default=default, help='a zip or a tar')
+    parser.add_argument('--out', type=Path, default=Path('data'))
+    parser.add_argument('--max-gigabytes', type=float, default=archive.MAX_BYTES / 1e9)
+    parser.set_defaults(run=run_extract)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('root', type=Path, nargs='?', default=Path('data/vtab-1k'), metavar='DIR')
+    parser.add_argument(
+        '--tasks', nargs='+', metavar='TASK', help='these alone, not all 19; your own too'
+    )
+    parser.add_argument('--quick', action='store_true', help='do not decode the images')
+    parser.add_argument(
+        '--renew-manifest', action='store_true', help='accept the files as they are now'
+    )
+    _add_jobs(parser)
+    parser.set_defaults(run=run_check)
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--from',
+        dest='source',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='one folder of images per class, or a csv with lines "path,label"',
+    )
+    parser.add_argument('--test-from', type=Path, metavar='DIR', help='the same for the test split')
+    parser.add_argument('--task', required=True, help='a task of VTAB-1k, or a name of your own')
+    parser.add_argument('--out', type=Path, default=Path('data/own'))
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--train', type=int, default=800, help='images in train800.txt')
+    parser.add_argument('--val', type=int, default=200, help='images in val200.txt')
+    parser.add_argument('--test', type=int, help='images in test.txt; without, all that are left')
+    _add_jobs(parser)
+    parser.set_defaults(run=run_build)
+
+
+def _add_jobs(parser: argparse.ArgumentParser) -> None:
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument('--jobs', type=int, default=cores, help=f'processes (here {cores})')
+
+
+def run_download(args: argparse.Namespace) -> None:
+    """Download the archive."""
+    fetch_archive(args.out, args.url)
+    print(f'{args.out}: {args.out.stat().st_size:,} bytes; next: "extract {args.out}"')
+
+
+def run_extract(args: argparse.Namespace) -> None:
+    """Unpack an archive."""
+    count = archive.extract(args.archive, args.out, int(args.max_gigabytes * 1e9))
+    print(f'{args.out}: {count:,} files; next: "check" the folder that holds cifar/, …')
+
+
+def run_check(args: argparse.Namespace) -> None:
+    """Check the data; exit status 1 unless all of it is right."""
+    tasks = [_task(args.root, name) for name in args.tasks or VTAB1K_TASKS]
+    settings = Settings(not args.quick, max(1, args.jobs), args.renew_manifest)
+    reports = check_tree(args.root, tasks, settings)
+    print(as_text(reports), end='')
+    if any(report.verdict != 'right' for report in reports):
+        sys.exit(NOT_RIGHT_STATUS)
+
+
+def _task(root: Path, name: str) -> Task:
+    if name not in VTAB1K_TASKS and (root / name / CLASSES).is_file():
+        return own_task(root, name)
+    return find_task(name, VTAB1K_TASKS | MINI_TASKS)
+
+
+def run_build(args: argparse.Namespace) -> None:
+    """Build one task."""
+    images = labelled_images(args.source)
+    test = labelled_images(args.test_from) if args.test_from else None
+    sizes = Sizes(args.train, args.val, args.test)
+    folder, task = args.out / args.task, VTAB1K_TASKS.get(args.task)
+    if task:
+        folder, sizes = args.out / task.folder, Sizes(test=task.num_test)
+        found = len({label for _, label in [*images, *(test or [])]})
+        if found != task.num_classes:
+            raise UserError(f'{task.name} has {task.num_classes} classes, {args.source} {found}')
+    elif Path(args.task).name != args.task:
+        raise UserError(f'--task {args.task}: expected a name that can be a folder of --out')
+    counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs))
+    print(
+        f'{folder}: ' + ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
+    )
+
+
+def main() -> None:
+    """Do as the command line says."""
+    args = parse_arguments()
+    args.run(args)
+
+
+if __name__ == '__main__':
+    run_tool(main)

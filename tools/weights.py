@@ -1,0 +1,65 @@
+"""Fetch Vim's published weights, convert them to safetensors, and verify every key.
+
+python tools/weights.py fetch small
+python tools/weights.py convert PATH.pth vim-small.safetensors
+python tools/weights.py verify vim-small.safetensors --name small
+"""
+
+import argparse
+from pathlib import Path
+
+from memba_vision.apis.cli import run_tool
+from memba_vision.apis.config import default_environment
+from memba_vision.apis.official_weights import OFFICIAL, convert, default_folder, fetch, verify
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest='command', required=True)
+    command = commands.add_parser('fetch', help='download and verify (goes on if interrupted)')
+    command.add_argument('name', choices=OFFICIAL)
+    command.add_argument('--out', type=Path, help="a folder; without, torch's hub folder")
+    command.add_argument('--url', help='another address of the same file')
+    command.set_defaults(run=run_fetch)
+    command = commands.add_parser('convert', help='write the weights alone, as safetensors')
+    command.add_argument('checkpoint')
+    command.add_argument('out', type=Path, help='*.safetensors')
+    command.set_defaults(run=run_convert)
+    command = commands.add_parser('verify', help='compare the shape of every key')
+    command.add_argument('checkpoint')
+    command.add_argument('--name', choices=OFFICIAL, required=True)
+    command.set_defaults(run=run_verify)
+    return parser.parse_args()
+
+
+def run_fetch(args: argparse.Namespace) -> None:
+    """Download, record and verify."""
+    path, compared = fetch(OFFICIAL[args.name], args.out or default_folder(), args.url)
+    how = 'the same as it was first recorded' if compared else 'size and SHA-256 recorded'
+    print(f'{path}: every key fits Vim {args.name}; {how}')
+
+
+def run_convert(args: argparse.Namespace) -> None:
+    """Convert."""
+    weights = convert(args.checkpoint, args.out)
+    values = sum(tensor.numel() for tensor in weights.values())
+    print(f'{args.out}: {len(weights)} tensors, {values:,} values')
+
+
+def run_verify(args: argparse.Namespace) -> None:
+    """Verify."""
+    official = OFFICIAL[args.name]
+    values = verify(args.checkpoint, official.arch, official.stride)
+    print(f'{args.checkpoint}: every key fits Vim {args.name}, {values:,} values without the head')
+
+
+def main() -> None:
+    """Do as the command line says."""
+    args = parse_arguments()
+    default_environment()
+    args.run(args)
+
+
+if __name__ == '__main__':
+    run_tool(main)
