@@ -47,9 +47,17 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         rows = grad.flatten(0, -2)
         grad_x = _multiply(grad, weight.t()) if ctx.needs_input_grad[0] else None
-        grad_weight = _multiply(rows.t(), x.flatten(0, -2).t()) if ctx.needs_input_grad[1] else None
+        grad_weight = _outer(rows, x.flatten(0, -2)) if ctx.needs_input_grad[1] else None
         grad_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, grad_weight, grad_bias
+
+
+def _outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """``grad.T @ x`` of (rows, out_features) and (rows, in_features)."""
+    # oneDNN copies a first operand that is transposed, and takes a second one as it lies.
+    if grad.shape[1] > x.shape[1]:
+        return _multiply(x.t(), grad.t()).t().contiguous()
+    return _multiply(grad.t(), x.t())
 
 
 def _multiply(
