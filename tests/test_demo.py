@@ -24,10 +24,10 @@ def test_weights_are_small_and_fit():
 
 
 @pytest.mark.slow
-def test_memba_learns_digits_in_three_epochs(tmp_path):
+def test_memba_learns_digits_in_six_epochs(tmp_path):
     options = {
-        'train_cfg.max_epochs': 3,
-        'param_scheduler.1.T_max': 1,
+        'train_cfg.max_epochs': 6,
+        'param_scheduler.1.T_max': 4,
         'train_dataloader.dataset.data_root': str(tmp_path / 'data'),
         'test_dataloader.dataset.data_root': str(tmp_path / 'data'),
     }
@@ -35,4 +35,4 @@ def test_memba_learns_digits_in_three_epochs(tmp_path):
     result = train(config)
     assert result.test_images == 797
     assert result.adapter_parameters == 73_728
-    assert result.top1 > 30  # chance is 10
+    assert result.top1 > 60  # chance is 10, and 82 was measured

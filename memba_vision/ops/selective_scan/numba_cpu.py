@@ -130,6 +130,8 @@ def _save(ctx, inputs, output) -> None:
 
 
 def _differentiate(ctx, grad_out, grad_states):
+    if grad_out is None:
+        return (None,) * len(ctx.needs_input_grad)
     needs = [ctx.needs_input_grad[i] for i in (2, 5, 6)]
     grads = _scan_backward(grad_out, *ctx.saved_tensors, *ctx.flags, *needs)
     return (
