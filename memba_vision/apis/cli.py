@@ -4,6 +4,7 @@ import errno
 import sys
 from collections.abc import Callable
 
+from memba_vision.engine.allocator import keep_freed_memory
 from memba_vision.errors import Terminated, UserError
 from memba_vision.files import DISK_FULL, cannot_write
 
@@ -17,6 +18,7 @@ def run_tool(main: Callable[[], None]) -> None:
 
     A run that SIGTERM ended exits with status 143, one that the keyboard ended with 130.
     """
+    keep_freed_memory()
     try:
         main()
     except UserError as error:
