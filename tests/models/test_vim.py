@@ -430,7 +430,8 @@ def test_compiled_equals_eager(make):
     expected = outputs_and_grads(model, images)
     actual = outputs_and_grads(model, images, compiled)
     assert len(expected) > 1
-    torch.testing.assert_close(actual, expected)
+    # A compiled model multiplies with another library.
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('make', [make_vim, make_memba], ids=['vim', 'memba'])

@@ -152,7 +152,8 @@ def test_compiled_equals_eager(channel_last):
         out = function(**tensors)
         out.square().sum().backward()
         results.append([out, *(t.grad for t in tensors.values() if t.requires_grad)])
-    assert all(map(torch.equal, *results))
+    # Some versions of torch take silu apart when they compile, which moves the last bits.
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
 
 
 def test_ops_agree_with_their_declarations():
