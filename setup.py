@@ -9,6 +9,30 @@ ROOT = Path(__file__).parent
 SOURCE = (ROOT / 'memba_vision/__init__.py').read_text(encoding='utf-8')
 VERSION = re.search(r"__version__ = '(.+)'", SOURCE).group(1)
 
+# What some users need; each is asked for by name where it is missing.
+EXTRAS = {
+    'app': ['gradio>=5'],
+    'benchmark': ['mambapy', 'transformers'],
+    'cluster': ['ray>=2.40', 'submitit>=1.5'],
+    'cuda': ['mamba-ssm', 'causal-conv1d'],
+    'data': ['gdown>=5'],
+    'deploy': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5'],
+    'docs': ['sphinx>=8', 'myst-parser>=4', 'furo', 'sphinx-copybutton'],
+    'peft': ['peft>=0.21'],  # every method of Hugging Face's library as a baseline
+    'search': ['optuna>=4'],
+}
+TESTED = ('app', 'cluster', 'deploy', 'docs', 'peft', 'search')
+EXTRAS['test'] = [
+    *(package for extra in TESTED for package in EXTRAS[extra]),
+    'hypothesis',
+    'pytest',
+    'ruff',
+    'selenium',
+    'tensorboard',
+    # torch's CUDA builds bring Triton along; its kernels are tested without a GPU too.
+    'triton; platform_system == "Linux"',
+]
+
 setup(
     name='memba_vision',
     version=VERSION,
@@ -29,23 +53,12 @@ setup(
         'mmpretrain>=1.2,<1.3',
         'timm',
         'numpy>=1.26',
+        'matplotlib',
+        'rich',
         'numba>=0.60',
         'safetensors>=0.4.3',
         'pillow',
         'scikit-learn',
     ],
-    extras_require={
-        'benchmark': ['mambapy', 'transformers'],
-        'cuda': ['mamba-ssm', 'causal-conv1d'],
-        'data': ['gdown>=5'],
-        'peft': ['peft>=0.21'],  # every method of Hugging Face's library as a baseline
-        # torch's CUDA builds bring Triton along; its kernels are tested without a GPU too.
-        'test': [
-            'pytest',
-            'hypothesis',
-            'ruff',
-            'peft>=0.21',
-            'triton; platform_system == "Linux"',
-        ],
-    },
+    extras_require=EXTRAS,
 )

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import mmengine
 import mmengine.dataset
 import pytest
+from browser import browser  # noqa: F401
 from file_server import serving
 from helpers import forget_runs, make_task
 from safetensors.torch import save_file
