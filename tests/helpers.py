@@ -48,6 +48,7 @@ def tiny_options(base: Path, data_root: Path, **options) -> dict:
         'model.backbone.module.init_cfg.checkpoint': str(base),
         'model.backbone.module.arch.embed_dims': 16,
         'model.backbone.module.arch.num_layers': 2,
+        'model.neck.input_features': 16,
         'model.head.in_channels': 16,
         'model.backbone.rank': 2,
         'train_dataloader.batch_size': 8,

@@ -73,7 +73,7 @@ def _build_classifier(backbone: PEFTModel, state_dict: dict[str, torch.Tensor]) 
     classes, width = state_dict['head.fc.weight'].shape
     head = dict(type='LinearClsHead', num_classes=classes, in_channels=width)
     has_neck = any(key.startswith('neck.') for key in state_dict)
-    neck = dict(type='ClsBatchNormNeck', input_features=width) if has_neck else None
+    neck = dict(type='FeatureNorm', input_features=width) if has_neck else None
     settings = dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)
     return MODELS.build(settings).to(next(backbone.parameters()).device)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmpretrain.models import ImageClassifier
 from safetensors.torch import save
 from torch import nn
 
@@ -12,6 +13,7 @@ from memba_vision.apis.adapter_files import read_adapter_state
 from memba_vision.apis.methods import build_without_weights
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
+from memba_vision.models.necks import FeatureNorm
 from memba_vision.registry import MODELS
 from memba_vision.weights import read_state_dict
 
@@ -41,17 +43,24 @@ def export_merged(config: Config, checkpoint: str, out: str) -> str:
         What was written, and what of the method is not in it, in a line each.
 
     Raises:
-        UserError: the adapters cannot be folded whole, or the model has a neck.
+        UserError: the adapters or the neck cannot be folded whole.
     """
     model = load_adapted(config, checkpoint)
     backbone, reasons = model.backbone.merge()
     weights = backbone.state_dict()
     if weights.keys() != build_without_weights(config).state_dict().keys():
         raise UserError(f'{checkpoint} cannot be merged: {"; ".join(reasons)}. Use --as adapter')
-    if model.with_neck:
-        raise UserError(f'{checkpoint} cannot be merged: Vim has no neck. Use --as adapter')
-    head = {f'head.{name}': weight for name, weight in model.head.fc.state_dict().items()}
+    head = {f'head.{name}': weight for name, weight in _folded_head(model, checkpoint).items()}
     return '\n'.join([_write(weights | head, out), *(f'not in it: {r}' for r in reasons)])
+
+
+def _folded_head(model: ImageClassifier, checkpoint: str) -> dict[str, torch.Tensor]:
+    if not model.with_neck:
+        return model.head.fc.state_dict()
+    if isinstance(model.neck, FeatureNorm):
+        return model.neck.folded_into(model.head.fc)
+    neck = type(model.neck).__name__
+    raise UserError(f'{checkpoint} cannot be merged: Vim has no {neck}. Use --as adapter')
 
 
 def export_hf(config: Config, checkpoint: str, out: str) -> str:

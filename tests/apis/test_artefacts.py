@@ -195,7 +195,7 @@ def test_adapters_of_many_methods_share_one_backbone(tmp_path):
 
 
 def test_a_bank_takes_the_neck_of_a_probe_along(tmp_path):
-    neck = dict(type='ClsBatchNormNeck', input_features=16)
+    neck = dict(type='FeatureNorm', input_features=16)
     model = make_classifier([], neck=neck)
     model.neck.bn.running_mean.normal_()
     bank = AdapterBank(make_base())

@@ -10,6 +10,9 @@ model = dict(
             init_cfg=dict(type='Pretrained', checkpoint='memba_vision://vim-mini.safetensors'),
         )
     ),
+    # Far from the images of pre-training the features hardly vary: unscaled, a head would need many
+    # times the epochs, and methods that change the features little would be judged by that.
+    neck=dict(type='FeatureNorm', input_features=96),
     head=dict(type='LinearClsHead', in_channels=96, loss=dict(type='CrossEntropyLoss')),
 )
 

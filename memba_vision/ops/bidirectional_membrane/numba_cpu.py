@@ -29,12 +29,12 @@ def _integrate(
     current: torch.Tensor, initial: torch.Tensor, num_chunks: int, leak: float, threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     from memba_vision.ops.numba_kernels import membrane
-    from memba_vision.ops.numba_kernels.threads import run_blocks
+    from memba_vision.ops.numba_kernels.threads import run_columns
 
     potentials = current.new_empty(2, *current.shape)
     mean = empty_rows_like(initial)
     settings = num_chunks, leak, threshold
-    run_blocks(membrane.integrate, current, (potentials, mean, current, initial), settings)
+    run_columns(membrane.integrate, initial, (potentials, mean, current, initial), settings)
     return potentials, mean
 
 
@@ -50,12 +50,12 @@ def _integrate_backward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients of current and initial."""
     from memba_vision.ops.numba_kernels import membrane
-    from memba_vision.ops.numba_kernels.threads import run_blocks
+    from memba_vision.ops.numba_kernels.threads import run_columns
 
     grads = empty_rows_like(current), empty_rows_like(initial)
     tensors = *grads, grad_potentials, grad_mean, current, initial
     settings = num_chunks, leak, threshold
-    run_blocks(membrane.integrate_backward, current, tensors, settings)
+    run_columns(membrane.integrate_backward, initial, tensors, settings)
     return grads
 
 

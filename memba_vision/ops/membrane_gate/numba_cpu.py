@@ -38,11 +38,11 @@ def _gate(
     threshold: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     from memba_vision.ops.numba_kernels import membrane
-    from memba_vision.ops.numba_kernels.threads import run_blocks
+    from memba_vision.ops.numba_kernels.threads import run_columns
 
     outputs = empty_rows_like(z), empty_rows_like(initial)
     tensors = *outputs, z, forward_scan, backward_scan, initial
-    run_blocks(membrane.gate, z, tensors, (num_chunks, leak, threshold))
+    run_columns(membrane.gate, initial, tensors, (num_chunks, leak, threshold))
     return outputs
 
 
@@ -60,12 +60,14 @@ def _gate_backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of z, both scans and initial."""
     from memba_vision.ops.numba_kernels import membrane
-    from memba_vision.ops.numba_kernels.threads import run_blocks
+    from memba_vision.ops.numba_kernels.threads import run_columns
 
     inputs = z, forward_scan, backward_scan, initial
     grads = tuple(empty_rows_like(tensor) for tensor in inputs)
     settings = num_chunks, leak, threshold
-    run_blocks(membrane.gate_backward, z, (*grads, grad_merged, grad_mean, *inputs), settings)
+    run_columns(
+        membrane.gate_backward, initial, (*grads, grad_merged, grad_mean, *inputs), settings
+    )
     return grads
 
 

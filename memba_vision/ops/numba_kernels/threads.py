@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from memba_vision.ops.numba_kernels.layout import WIDTH, as_rows
+from memba_vision.ops.numba_kernels.layout import as_rows
 
 # More pieces than threads, for a thread that is held up leaves its share to the others.
 PIECES_PER_THREAD = 4
@@ -43,20 +43,23 @@ def run(kernel: Callable, items: int, *args) -> None:
         helper.result()
 
 
-def run_blocks(
-    kernel: Callable, sequence: torch.Tensor, tensors: Iterable[torch.Tensor], settings: tuple
+def run_columns(
+    kernel: Callable, initial: torch.Tensor, tensors: Iterable[torch.Tensor], settings: tuple
 ) -> None:
-    """Run a kernel whose items are blocks of the channels of (batch, length, dim) sequences.
+    """Run a kernel of the membranes, whose items are the columns of all samples.
 
-    The blocks of a sample run in one item where the last of them overlaps another. Float settings
-    are passed in the precision of ``sequence``.
+    Float settings are passed in the precision of the tensors.
+
+    Args:
+        kernel: one of :mod:`memba_vision.ops.numba_kernels.membrane`.
+        initial: the state that both directions start from, (2 * batch, chunk, dim).
+        tensors: all arrays of the kernel.
+        settings: the numbers behind them.
     """
-    batch, _, dim = sequence.shape
-    parts = dim // WIDTH if dim % WIDTH == 0 else 1
     arrays = [as_rows(tensor).numpy() for tensor in tensors]
     precision = arrays[0].dtype.type
     numbers = [precision(s) if isinstance(s, float) else s for s in settings]
-    run(kernel, batch * parts, parts, *arrays, *numbers)
+    run(kernel, initial.shape[0] // 2 * initial.shape[1], *arrays, *numbers)
 
 
 def _threads() -> ThreadPoolExecutor:

@@ -1,0 +1,5 @@
+"""What stands between backbone and head."""
+
+from memba_vision.models.necks.feature_norm import FeatureNorm
+
+__all__ = ['FeatureNorm']

@@ -1,0 +1,38 @@
+"""Features scaled to unit variance."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from memba_vision.registry import MODELS
+
+
+@MODELS.register_module()
+class FeatureNorm(nn.Module):
+    """Batch normalisation of the features without learned parameters (He et al. 2022, A.1).
+
+    As mmpretrain's ``ClsBatchNormNeck``, but it also takes the batch of one image that an epoch
+    may end with, and normalises it by the running statistics.
+
+    Args:
+        input_features: channels of the features.
+    """
+
+    def __init__(self, input_features: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(input_features, eps=1e-6, affine=False)
+
+    def forward(self, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Normalise each (batch, channels) of ``inputs``."""
+        return tuple(self._normalise(features) for features in inputs)
+
+    def _normalise(self, features: torch.Tensor) -> torch.Tensor:
+        if len(features) > 1:
+            return self.bn(features)
+        return F.batch_norm(features, self.bn.running_mean, self.bn.running_var, eps=self.bn.eps)
+
+    @torch.no_grad()
+    def folded_into(self, layer: nn.Linear) -> dict[str, torch.Tensor]:
+        """The state dict of a linear layer that does, in evaluation, what this and ``layer`` do."""
+        weight = layer.weight * torch.rsqrt(self.bn.running_var + self.bn.eps)
+        return {'weight': weight, 'bias': layer.bias - weight @ self.bn.running_mean}
