@@ -5,6 +5,7 @@ from memba_vision.ops.causal_conv1d import causal_conv1d
 from memba_vision.ops.gated_merge import gated_merge
 from memba_vision.ops.leaky_integrate import check_membrane, leaky_integrate
 from memba_vision.ops.linear import linear
+from memba_vision.ops.low_rank_gate import low_rank_gate
 from memba_vision.ops.membrane_gate import membrane_gate
 from memba_vision.ops.selective_scan import selective_scan
 
@@ -15,6 +16,7 @@ __all__ = [
     'gated_merge',
     'leaky_integrate',
     'linear',
+    'low_rank_gate',
     'membrane_gate',
     'selective_scan',
 ]
