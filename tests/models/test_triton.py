@@ -31,8 +31,10 @@ def test_memba_equals_the_plain_loops(site, monkeypatch):
             torch.nn.init.normal_(parameter)
     images = torch.randn(2, 3, 16, 16, device=DEVICE)
     results = []
-    for backend in ('triton', 'naive'):
+    for backend, launches in (('naive', 'separate'), ('triton', 'separate'), ('triton', 'triton')):
+        monkeypatch.setenv('MEMBA_VISION_BIDIRECTIONAL_SCAN_BACKEND', launches)
         for op in OPS:
             monkeypatch.setenv(f'MEMBA_VISION_{op}_BACKEND', backend)
         results.append(features_and_grads(model, images))
-    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=1e-4, atol=1e-5)

@@ -59,6 +59,9 @@ for state, needed, D, bias in ((1, False, weight, None), (16, False, None, None)
     inputs = u, delta, A, B, C, D, bias, needed, needed
     out, states = selective_scan.forward(*inputs, True)
     selective_scan.backward(out, states, *inputs, [needed] * 3)
+    way = inputs[:7]
+    *outs, states = selective_scan.forward_both(way, way, needed, True)
+    selective_scan.backward_both(outs, states, way, way, needed, [needed] * 3)
 for initial, needed in ((None, False), (empty(4, 96, 10, dtype=torch.float32), True)):
     settings = initial, 4, 0.9, 1.0
     x = empty(4, 96, 40)

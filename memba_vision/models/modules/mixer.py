@@ -8,7 +8,13 @@ from torch import nn
 
 from memba_vision.models.modules.gates import GateState, SiLUGate
 from memba_vision.models.modules.linear import Linear
-from memba_vision.ops import causal_conv1d, selective_scan
+from memba_vision.ops import (
+    ScanInputs,
+    bidirectional_scan,
+    causal_conv1d,
+    goes_in_one_launch,
+    selective_scan,
+)
 
 DELTA_MIN, DELTA_MAX, DELTA_FLOOR = 1e-3, 1e-1, 1e-4
 
@@ -106,15 +112,21 @@ class BidirectionalMixer(nn.Module):
         if isinstance(projected, torch.Tensor):
             projected = projected.chunk(2, dim=-1)
         x, gate_input = projected
-        x = x.transpose(1, 2)
-        forward_scan = self.scan(
-            x, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, reverse=False
-        )
-        backward_scan = self.scan_b(
-            x, self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, reverse=True
-        )
-        merged, gate_state = self.gate(forward_scan, backward_scan, gate_input, gate_state)
+        scans = self._scan_both_ways(x.transpose(1, 2))
+        merged, gate_state = self.gate(*scans, gate_input, gate_state)
         return self.out_proj(merged), gate_state
+
+    def _scan_both_ways(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        ways = (
+            (self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, False),
+            (self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, True),
+        )
+        scans = self.scan, self.scan_b
+        if goes_in_one_launch(x) and all(type(scan) is DirectionScan for scan in scans):
+            inputs = (scan_inputs(x, *way) for way in ways)
+            outs = bidirectional_scan(*inputs, delta_softplus=True)
+            return outs[0].transpose(1, 2), outs[1].transpose(1, 2)
+        return scans[0](x, *ways[0]), scans[1](x, *ways[1])
 
 
 class DirectionScan(nn.Module):
@@ -134,19 +146,26 @@ class DirectionScan(nn.Module):
         reverse: bool,
     ) -> torch.Tensor:
         """(batch, d_inner, length) to (batch, length, d_inner), both in image order."""
-        d_state = A_log.shape[1]
-        x = conv1d(x, reverse=reverse)
-        projected = x_proj(x.transpose(1, 2))
-        dt_rank = projected.shape[-1] - 2 * d_state
-        delta, B, C = projected.split([dt_rank, d_state, d_state], dim=-1)
-        out = selective_scan(
-            x,
-            dt_proj(delta).transpose(1, 2),
-            -torch.exp(A_log.to(torch.promote_types(A_log.dtype, torch.float32))),
-            B.transpose(1, 2),
-            C.transpose(1, 2),
-            D,
-            delta_softplus=True,
-            reverse=reverse,
-        )
+        inputs = scan_inputs(x, conv1d, x_proj, dt_proj, A_log, D, reverse)
+        out = selective_scan(**inputs._asdict(), delta_softplus=True, reverse=reverse)
         return out.transpose(1, 2)
+
+
+def scan_inputs(
+    x: torch.Tensor,
+    conv1d: nn.Module,
+    x_proj: nn.Module,
+    dt_proj: nn.Module,
+    A_log: torch.Tensor,
+    D: torch.Tensor,
+    reverse: bool,
+) -> ScanInputs:
+    """What one direction scans: ``x``, (batch, d_inner, length), convolved and projected."""
+    d_state = A_log.shape[1]
+    x = conv1d(x, reverse=reverse)
+    projected = x_proj(x.transpose(1, 2))
+    dt_rank = projected.shape[-1] - 2 * d_state
+    delta, B, C = projected.split([dt_rank, d_state, d_state], dim=-1)
+    A = -torch.exp(A_log.to(torch.promote_types(A_log.dtype, torch.float32)))
+    delta = dt_proj(delta).transpose(1, 2)
+    return ScanInputs(x, delta, A, B.transpose(1, 2), C.transpose(1, 2), D)

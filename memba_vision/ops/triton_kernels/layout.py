@@ -10,11 +10,11 @@ STATES_PER_WARP = 16
 CHUNK = 32
 
 
-def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool) -> torch.Tensor:
-    """Memory for the state before each chunk; (batch, chunks, state, dim) float32."""
+def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool, ways: int = 1) -> torch.Tensor:
+    """Memory for the state before each chunk; (ways, batch, chunks, state, dim) float32."""
     batch, dim, length = u.shape
     chunks = -(-length // CHUNK) if keep else 0
-    return u.new_empty(batch, chunks, A.shape[1], dim, dtype=torch.float32)
+    return u.new_empty(ways, batch, chunks, A.shape[1], dim, dtype=torch.float32)
 
 
 def empty_mean(x: torch.Tensor, num_chunks: int, directions: int = 1) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The selective scan: backward. A program takes one sample and one block of channels.
+"""The selective scan: backward. A program takes one direction, sample and block of channels.
 
 Chunk by chunk from the scan's end. Of a chunk, the state before each group of positions is worked
 out first, from the one that the forward pass kept; then group by group from the end, the states in
@@ -15,6 +15,7 @@ from memba_vision.ops.triton_kernels.scan_steps import (
     load_decay_rate,
     load_row,
     load_weight,
+    position_of,
     within,
 )
 
@@ -50,18 +51,18 @@ def _retreat(carry, decayed, dy, u_now, raw, step, a, b, c, SOFTPLUS: tl.constex
 
 
 @triton.jit
-def _store_sums(rows, t, block, length, STATE: tl.constexpr, REVERSE: tl.constexpr):
+def _store_sums(rows, t, block, length, STATE: tl.constexpr, reverse):
     """Write the sums of (state, channels) over the channels to the row of step ``t``."""
-    position = length - 1 - t if REVERSE else t
+    position = position_of(t, length, reverse)
     row = row_of_lane(block.shape[0])
     mask = within(t, length, row < STATE)
     tl.store(rows + position * STATE + row, sum_channels(block), mask=mask)
 
 
 @triton.jit
-def _store_row(rows, t, stride, values, length, mask, REVERSE: tl.constexpr):
+def _store_row(rows, t, stride, values, length, mask, reverse):
     """Write the values of step ``t`` of the scan."""
-    position = length - 1 - t if REVERSE else t
+    position = position_of(t, length, reverse)
     mask = within(t, length, mask)
     tl.store(rows + position * stride, values.to(rows.dtype.element_ty), mask=mask)
 
@@ -85,6 +86,16 @@ def backward(
     C,
     D,
     bias,
+    back_grad_u,
+    back_grad_delta,
+    back_grad_out,
+    back_u,
+    back_delta,
+    back_A,
+    back_B,
+    back_C,
+    back_D,
+    back_bias,
     dim,
     length,
     unit,
@@ -114,6 +125,7 @@ def backward(
     STATE: tl.constexpr,
     SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr,
+    BOTH: tl.constexpr,
     CHUNK: tl.constexpr,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
@@ -122,10 +134,10 @@ def backward(
 
     Args:
         grad_u, grad_delta: (batch, dim, length), of any strides.
-        grad_A: (batch, state, dim) float32, or None where nobody asks for it; so below.
-        grad_B, grad_C: (batch, blocks, length, state) float32, a share per block of channels.
-        grad_D, grad_bias: (batch, dim) float32, or None.
-        scratch: (programs, CHUNK / GROUP, ROWS, BLOCK) float32.
+        grad_A: (ways, batch, state, dim) float32, or None where nobody asks for it; so below.
+        grad_B, grad_C: (ways, batch, blocks, length, state) float32, a share per block of channels.
+        grad_D, grad_bias: (ways, batch, dim) float32, or None.
+        scratch: (ways, programs, CHUNK / GROUP, ROWS, BLOCK) float32.
         grad_out: (batch, dim, length), of any strides.
         unit: the number one, unknown to the compiler.
     """
@@ -136,6 +148,19 @@ def backward(
     d = tl.program_id(0) % blocks * BLOCK + lane
     has_d, has_n = d < dim, n < STATE
     has_both = has_n[:, None] & has_d[None, :]
+    program, row = tl.program_id(0).to(tl.int64), sample
+    reverse = REVERSE
+    if BOTH:
+        reverse = tl.program_id(1) == 1
+        if reverse:
+            grad_u, grad_delta, grad_out = back_grad_u, back_grad_delta, back_grad_out
+            u, delta, A, B, C = back_u, back_delta, back_A, back_B, back_C
+            program += tl.num_programs(0)
+            row += tl.num_programs(0) // blocks
+            if D is not None:
+                D = back_D
+            if bias is not None:
+                bias = back_bias
 
     a = load_decay_rate(A, n, d, A_channel, A_state, has_both)
     skip = load_weight(D, d, has_d)
@@ -147,10 +172,9 @@ def backward(
     grad_delta += sample * grad_delta_batch + d * grad_delta_channel
     B += sample * B_batch + n * B_state
     C += sample * C_batch + n * C_state
-    program = tl.program_id(0).to(tl.int64)
     grad_B += program * length * STATE
     grad_C += program * length * STATE
-    states += (sample * chunks * STATE + n[:, None]) * dim + d[None, :] * unit
+    states += (row * chunks * STATE + n[:, None]) * dim + d[None, :] * unit
     scratch += (program * (CHUNK // GROUP) * ROWS + n[:, None]) * BLOCK + lane[None, :] * unit
 
     carry = tl.zeros((ROWS, BLOCK), tl.float32)
@@ -165,48 +189,48 @@ def backward(
             tl.store(scratch + group * ROWS * BLOCK, h)
             for k in tl.static_range(GROUP):
                 t = start + group * GROUP + k
-                u0 = load_row(u, t, u_position, length, has_d, REVERSE).to(tl.float32)
-                raw0 = load_row(delta, t, delta_position, length, has_d, REVERSE)
-                b0 = load_row(B, t, B_position, length, has_n, REVERSE)
+                u0 = load_row(u, t, u_position, length, has_d, reverse).to(tl.float32)
+                raw0 = load_row(delta, t, delta_position, length, has_d, reverse)
+                b0 = load_row(B, t, B_position, length, has_n, reverse)
                 _, h = _advance(h, u0, activate(raw0, shift, SOFTPLUS), a, b0)
         tl.debug_barrier()
         for group in range(groups):
             first = start + (groups - 1 - group) * GROUP
             last = first + 1
             h = tl.load(scratch + (groups - 1 - group) * ROWS * BLOCK)
-            u0 = load_row(u, first, u_position, length, has_d, REVERSE).to(tl.float32)
-            u1 = load_row(u, last, u_position, length, has_d, REVERSE).to(tl.float32)
-            raw0 = load_row(delta, first, delta_position, length, has_d, REVERSE) + shift
-            raw1 = load_row(delta, last, delta_position, length, has_d, REVERSE) + shift
-            dy0 = load_row(grad_out, first, grad_out_position, length, has_d, REVERSE)
-            dy1 = load_row(grad_out, last, grad_out_position, length, has_d, REVERSE)
-            b0 = load_row(B, first, B_position, length, has_n, REVERSE)
-            b1 = load_row(B, last, B_position, length, has_n, REVERSE)
+            u0 = load_row(u, first, u_position, length, has_d, reverse).to(tl.float32)
+            u1 = load_row(u, last, u_position, length, has_d, reverse).to(tl.float32)
+            raw0 = load_row(delta, first, delta_position, length, has_d, reverse) + shift
+            raw1 = load_row(delta, last, delta_position, length, has_d, reverse) + shift
+            dy0 = load_row(grad_out, first, grad_out_position, length, has_d, reverse)
+            dy1 = load_row(grad_out, last, grad_out_position, length, has_d, reverse)
+            b0 = load_row(B, first, B_position, length, has_n, reverse)
+            b1 = load_row(B, last, B_position, length, has_n, reverse)
             dy0, dy1 = dy0.to(tl.float32), dy1.to(tl.float32)
             step0 = activate(raw0, 0.0, SOFTPLUS)
             step1 = tl.where(last < length, activate(raw1, 0.0, SOFTPLUS), 0.0)
 
             decayed0, h = _advance(h, u0, step0, a, b0)
-            _store_sums(grad_C, first, h * dy0[None, :], length, STATE, REVERSE)
+            _store_sums(grad_C, first, h * dy0[None, :], length, STATE, reverse)
             decayed1, h = _advance(h, u1, step1, a, b1)
-            _store_sums(grad_C, last, h * dy1[None, :], length, STATE, REVERSE)
+            _store_sums(grad_C, last, h * dy1[None, :], length, STATE, reverse)
 
-            c1 = load_row(C, last, C_position, length, has_n, REVERSE)
+            c1 = load_row(C, last, C_position, length, has_n, reverse)
             carry, grad_b1, exponent1, grad_u1, grad_delta1 = _retreat(
                 carry, decayed1, dy1, u1, raw1, step1, a, b1, c1, SOFTPLUS
             )
-            _store_sums(grad_B, last, grad_b1, length, STATE, REVERSE)
-            c0 = load_row(C, first, C_position, length, has_n, REVERSE)
+            _store_sums(grad_B, last, grad_b1, length, STATE, reverse)
+            c0 = load_row(C, first, C_position, length, has_n, reverse)
             carry, grad_b0, exponent0, grad_u0, grad_delta0 = _retreat(
                 carry, decayed0, dy0, u0, raw0, step0, a, b0, c0, SOFTPLUS
             )
-            _store_sums(grad_B, first, grad_b0, length, STATE, REVERSE)
+            _store_sums(grad_B, first, grad_b0, length, STATE, reverse)
             grad_u0 += dy0 * skip
             grad_u1 += dy1 * skip
-            _store_row(grad_u, first, grad_u_position, grad_u0, length, has_d, REVERSE)
-            _store_row(grad_u, last, grad_u_position, grad_u1, length, has_d, REVERSE)
-            _store_row(grad_delta, first, grad_delta_position, grad_delta0, length, has_d, REVERSE)
-            _store_row(grad_delta, last, grad_delta_position, grad_delta1, length, has_d, REVERSE)
+            _store_row(grad_u, first, grad_u_position, grad_u0, length, has_d, reverse)
+            _store_row(grad_u, last, grad_u_position, grad_u1, length, has_d, reverse)
+            _store_row(grad_delta, first, grad_delta_position, grad_delta0, length, has_d, reverse)
+            _store_row(grad_delta, last, grad_delta_position, grad_delta1, length, has_d, reverse)
             sum_A += exponent0 * step0[None, :] + exponent1 * step1[None, :]
             sum_D += dy0 * u0 + dy1 * u1
             sum_bias += grad_delta0 + grad_delta1
@@ -214,9 +238,9 @@ def backward(
 
     # Triton leaves out the sums that nobody stores.
     if grad_A is not None:
-        grad_A += (sample * STATE + n[:, None]) * dim + d[None, :] * unit
+        grad_A += (row * STATE + n[:, None]) * dim + d[None, :] * unit
         tl.store(grad_A, sum_A, mask=has_both)
     if grad_D is not None:
-        tl.store(grad_D + sample * dim + d, sum_D, mask=has_d)
+        tl.store(grad_D + row * dim + d, sum_D, mask=has_d)
     if grad_bias is not None:
-        tl.store(grad_bias + sample * dim + d, sum_bias, mask=has_d)
+        tl.store(grad_bias + row * dim + d, sum_bias, mask=has_d)

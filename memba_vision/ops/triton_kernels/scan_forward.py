@@ -1,4 +1,4 @@
-"""The selective scan: forward. A program takes one sample and one block of channels."""
+"""The selective scan: forward. A program takes one direction, sample and block of channels."""
 
 import triton
 import triton.language as tl
@@ -8,6 +8,7 @@ from memba_vision.ops.triton_kernels.scan_steps import (
     load_decay_rate,
     load_row,
     load_weight,
+    position_of,
 )
 
 
@@ -22,6 +23,14 @@ def forward(
     C,
     D,
     bias,
+    back_out,
+    back_u,
+    back_delta,
+    back_A,
+    back_B,
+    back_C,
+    back_D,
+    back_bias,
     dim,
     length,
     out_batch,
@@ -45,6 +54,7 @@ def forward(
     STATE: tl.constexpr,
     SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr,
+    BOTH: tl.constexpr,
     KEEP: tl.constexpr,
     CHUNK: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -54,12 +64,15 @@ def forward(
 
     Args:
         out: the result, of any strides.
-        states: (batch, chunks, state, dim) float32, the state before each chunk, where ``KEEP``.
+        states: (ways, batch, chunks, state, dim) float32, the state before each chunk, where
+            ``KEEP``.
         u, delta, A, B, C: as in :func:`memba_vision.ops.selective_scan`, of any strides.
         D, bias: (dim,), or None.
+        back_…: those of the backward direction, of the same strides, where ``BOTH``, or None.
         dim, length: of the sequences.
         STATE, ROWS: number of states, and the next power of two.
         SOFTPLUS, REVERSE: as in :func:`memba_vision.ops.selective_scan`.
+        BOTH: scan forwards and, by the programs of a second row of the grid, backwards.
         CHUNK: positions of a chunk.
         BLOCK: channels of a program.
     """
@@ -69,6 +82,17 @@ def forward(
     n = tl.arange(0, ROWS)
     has_d, has_n = d < dim, n < STATE
     has_both = has_n[:, None] & has_d[None, :]
+    first_state = sample
+    reverse = REVERSE
+    if BOTH:
+        reverse = tl.program_id(1) == 1
+        if reverse:
+            out, u, delta, A, B, C = back_out, back_u, back_delta, back_A, back_B, back_C
+            first_state += tl.num_programs(0) // blocks
+            if D is not None:
+                D = back_D
+            if bias is not None:
+                bias = back_bias
 
     a = load_decay_rate(A, n, d, A_channel, A_state, has_both)
     skip = load_weight(D, d, has_d)
@@ -78,35 +102,35 @@ def forward(
     B += sample * B_batch + n * B_state
     C += sample * C_batch + n * C_state
     out += sample * out_batch + d * out_channel
-    states += sample * tl.cdiv(length, CHUNK) * STATE * dim
+    states += first_state * tl.cdiv(length, CHUNK) * STATE * dim
     states += n[:, None] * dim + d[None, :] * states_channel
 
     # Loaded ahead: u and delta come from memory, B and C mostly from the cache, since the programs
     # of a sample share them.
-    u0 = load_row(u, 0, u_position, length, has_d, REVERSE)
-    u1 = load_row(u, 1, u_position, length, has_d, REVERSE)
-    u2 = load_row(u, 2, u_position, length, has_d, REVERSE)
-    raw0 = load_row(delta, 0, delta_position, length, has_d, REVERSE)
-    raw1 = load_row(delta, 1, delta_position, length, has_d, REVERSE)
-    raw2 = load_row(delta, 2, delta_position, length, has_d, REVERSE)
-    next_b = load_row(B, 0, B_position, length, has_n, REVERSE)
-    next_c = load_row(C, 0, C_position, length, has_n, REVERSE)
+    u0 = load_row(u, 0, u_position, length, has_d, reverse)
+    u1 = load_row(u, 1, u_position, length, has_d, reverse)
+    u2 = load_row(u, 2, u_position, length, has_d, reverse)
+    raw0 = load_row(delta, 0, delta_position, length, has_d, reverse)
+    raw1 = load_row(delta, 1, delta_position, length, has_d, reverse)
+    raw2 = load_row(delta, 2, delta_position, length, has_d, reverse)
+    next_b = load_row(B, 0, B_position, length, has_n, reverse)
+    next_c = load_row(C, 0, C_position, length, has_n, reverse)
     h = tl.zeros((ROWS, BLOCK), tl.float32)
     for t in range(length):
         if KEEP and t % CHUNK == 0:
             tl.store(states + (t // CHUNK) * STATE * dim, h, mask=has_both)
         u_now, step = u0.to(tl.float32), activate(raw0, shift, SOFTPLUS)
         b, c = next_b.to(tl.float32), next_c.to(tl.float32)
-        u0, u1, u2 = u1, u2, load_row(u, t + 3, u_position, length, has_d, REVERSE)
+        u0, u1, u2 = u1, u2, load_row(u, t + 3, u_position, length, has_d, reverse)
         raw0, raw1, raw2 = (
             raw1,
             raw2,
-            load_row(delta, t + 3, delta_position, length, has_d, REVERSE),
+            load_row(delta, t + 3, delta_position, length, has_d, reverse),
         )
-        next_b = load_row(B, t + 1, B_position, length, has_n, REVERSE)
-        next_c = load_row(C, t + 1, C_position, length, has_n, REVERSE)
+        next_b = load_row(B, t + 1, B_position, length, has_n, reverse)
+        next_c = load_row(C, t + 1, C_position, length, has_n, reverse)
 
         h = tl.exp2(step[None, :] * a) * h + (step * u_now)[None, :] * b[:, None]
         y = tl.sum(h * c[:, None], axis=0) + skip * u_now
-        position = length - 1 - t if REVERSE else t
+        position = position_of(t, length, reverse)
         tl.store(out + position * out_position, y.to(out.dtype.element_ty), mask=has_d)

@@ -36,9 +36,15 @@ def within(t, length, mask):
 
 
 @triton.jit
-def load_row(rows, t, stride, length, mask, REVERSE: tl.constexpr):
+def position_of(t, length, reverse):
+    """Where in the sequence the scan is at step ``t``."""
+    return length - 1 - t if reverse else t
+
+
+@triton.jit
+def load_row(rows, t, stride, length, mask, reverse):
     """Values at step ``t`` of the scan; zeros past its end."""
-    position = length - 1 - t if REVERSE else t
+    position = position_of(t, length, reverse)
     return tl.load(rows + position * stride, mask=within(t, length, mask), other=0.0)
 
 

@@ -1,0 +1,46 @@
+"""The selective scans of a bidirectional mixer: one from either end of the sequence."""
+
+import torch
+
+from memba_vision.discovery import import_submodules
+from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
+from memba_vision.ops.bidirectional_scan.table import BACKENDS
+
+import_submodules(__name__, __path__)
+
+__all__ = ['BACKENDS', 'ScanInputs', 'bidirectional_scan', 'goes_in_one_launch']
+
+
+def bidirectional_scan(
+    forward: ScanInputs,
+    backward: ScanInputs,
+    *,
+    delta_softplus: bool = False,
+    backend: str | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scan ``forward`` from the first position on, and ``backward`` from the last one.
+
+    .. code-block:: text
+
+        selective_scan(*forward), selective_scan(*backward, reverse=True)
+
+    Args:
+        forward: sequences (batch, dim, length) and weights of the one direction.
+        backward: those of the other, in image order, of the same shapes.
+        delta_softplus: pass the step sizes through softplus.
+        backend: 'auto' (or None), or one of ``BACKENDS.names()``.
+
+    Returns:
+        Two tensors (batch, dim, length), both in image order, in the dtype of their ``u``.
+
+    Raises:
+        UserError: the backend is unknown or cannot run on these tensors.
+    """
+    chosen = BACKENDS.select(backend, forward.u)
+    with torch.autocast(forward.u.device.type, enabled=False):
+        return chosen.function(forward, backward, delta_softplus)
+
+
+def goes_in_one_launch(u: torch.Tensor) -> bool:
+    """Whether both directions together are faster than one after the other, on such tensors."""
+    return BACKENDS.select(None, u).name != 'separate'

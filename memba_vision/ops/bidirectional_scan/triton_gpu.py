@@ -1,0 +1,154 @@
+"""Both directions on a GPU in one launch: a small batch alone leaves much of a GPU idle.
+
+Kernels: those of one direction, :mod:`memba_vision.ops.triton_kernels.selective_scan`.
+"""
+
+import torch
+
+from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
+from memba_vision.ops.bidirectional_scan.separate import bidirectional_scan_separate
+from memba_vision.ops.bidirectional_scan.table import BACKENDS
+from memba_vision.ops.selective_scan import BACKENDS as ONE_WAY
+from memba_vision.ops.triton_kernels import presence
+from memba_vision.ops.triton_kernels.layout import empty_states
+
+
+def obstacle(tensor: torch.Tensor) -> str | None:
+    """Why one launch cannot or should not take both, or None where it can."""
+    missing = presence.obstacle(tensor)
+    if missing or presence.INTERPRETED:
+        return missing
+    chosen = ONE_WAY.select(None, tensor).name
+    return None if chosen == 'triton' else f'selective_scan takes {chosen}, one way at a time'
+
+
+@BACKENDS.register('triton', priority=presence.PRIORITY, obstacle=obstacle)
+def bidirectional_scan_triton(
+    forward: ScanInputs, backward: ScanInputs, delta_softplus: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """See :func:`memba_vision.ops.bidirectional_scan`.
+
+    Where the tensors of the directions lie differently in memory, there are two launches.
+    """
+    if differ(forward, backward):
+        return bidirectional_scan_separate(forward, backward, delta_softplus)
+    tensors = [tensor for tensor in (*forward, *backward) if tensor is not None]
+    keep_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    first, second, _ = _scan(*forward, *backward, delta_softplus, keep_states)
+    return first, second
+
+
+def differ(forward: ScanInputs, backward: ScanInputs) -> bool:
+    """Whether two directions differ in layout or dtype, so that one launch cannot take both."""
+    return any(
+        a is not b and (a is None or b is None or (a.dtype, a.stride()) != (b.dtype, b.stride()))
+        for a, b in zip(forward, backward, strict=True)
+    )
+
+
+@torch.library.custom_op('memba_vision::bidirectional_scan_triton', mutates_args=())
+def _scan(
+    u: torch.Tensor,
+    delta: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    D: torch.Tensor | None,
+    delta_bias: torch.Tensor | None,
+    back_u: torch.Tensor,
+    back_delta: torch.Tensor,
+    back_A: torch.Tensor,
+    back_B: torch.Tensor,
+    back_C: torch.Tensor,
+    back_D: torch.Tensor | None,
+    back_delta_bias: torch.Tensor | None,
+    delta_softplus: bool,
+    keep_states: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    from memba_vision.ops.triton_kernels import selective_scan
+
+    first = u, delta, A, B, C, D, delta_bias
+    second = back_u, back_delta, back_A, back_B, back_C, back_D, back_delta_bias
+    return selective_scan.forward_both(first, second, delta_softplus, keep_states)
+
+
+@_scan.register_fake
+def _(*arguments):
+    u, _, A, *_ = arguments
+    return torch.empty_like(u), torch.empty_like(u), empty_states(u, A, arguments[-1], 2)
+
+
+@torch.library.custom_op('memba_vision::bidirectional_scan_triton_backward', mutates_args=())
+def _scan_backward(
+    grad_outs: list[torch.Tensor],
+    states: torch.Tensor,
+    forward: list[torch.Tensor],
+    backward: list[torch.Tensor],
+    has_D: bool,
+    has_delta_bias: bool,
+    delta_softplus: bool,
+    needs: list[bool],
+) -> list[torch.Tensor]:
+    """Gradients of the tensors of the one direction, then of the other; empty where not needed.
+
+    ``forward`` and ``backward`` leave out what is absent; ``needs`` is for A, D and delta_bias.
+    """
+    from memba_vision.ops.triton_kernels import selective_scan
+
+    ways = [_with_absent(way, has_D, has_delta_bias) for way in (forward, backward)]
+    grads = selective_scan.backward_both(grad_outs, states, *ways, delta_softplus, needs)
+    return [grad for way in grads for grad in way]
+
+
+@_scan_backward.register_fake
+def _(grad_outs, states, forward, backward, has_D, has_delta_bias, delta_softplus, needs):
+    u, delta, A, B, C, D, bias = _with_absent(forward, has_D, has_delta_bias)
+    return [
+        grad
+        for _ in range(2)
+        for grad in (
+            torch.empty_like(u),
+            torch.empty_like(delta),
+            A.new_empty(A.T.shape).T if needs[0] else u.new_empty(0),
+            B.new_empty(B.mT.shape).mT,
+            C.new_empty(C.mT.shape).mT,
+            torch.empty_like(D) if needs[1] else u.new_empty(0),
+            torch.empty_like(bias) if needs[2] else u.new_empty(0),
+        )
+    ]
+
+
+def _with_absent(
+    way: list[torch.Tensor], has_D: bool, has_delta_bias: bool
+) -> list[torch.Tensor | None]:
+    rest = iter(way[5:])
+    D = next(rest) if has_D else None
+    return [*way[:5], D, next(rest) if has_delta_bias else None]
+
+
+def _save(ctx, inputs, output) -> None:
+    *tensors, ctx.delta_softplus, _ = inputs
+    ctx.save_for_backward(output[2], *tensors)
+    ctx.set_materialize_grads(False)  # there is none of the states
+
+
+def _differentiate(ctx, grad_first, grad_second, grad_states):
+    states, *tensors = ctx.saved_tensors
+    ways = tensors[:7], tensors[7:]
+    grad_outs = _laid_out_alike(grad_first, grad_second, like=ways[0][0])
+    needs = [any(ctx.needs_input_grad[i + way] for way in (0, 7)) for i in (2, 5, 6)]
+    present = [[tensor for tensor in way if tensor is not None] for way in ways]
+    absent = [tensor is not None for tensor in ways[0][5:]]
+    grads = _scan_backward(grad_outs, states, *present, *absent, ctx.delta_softplus, needs)
+    wanted = zip(grads, ctx.needs_input_grad, strict=False)
+    return *(grad if needed else None for grad, needed in wanted), None, None
+
+
+def _laid_out_alike(*grads: torch.Tensor | None, like: torch.Tensor) -> list[torch.Tensor]:
+    """Gradients as they are where their strides are the same, or else copies; zeros for None."""
+    if None not in grads and len({grad.stride() for grad in grads}) == 1:
+        return list(grads)
+    return [torch.empty_like(like).copy_(0 if grad is None else grad) for grad in grads]
+
+
+_scan.register_autograd(_differentiate, setup_context=_save)
