@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.peft.adapter import DIRECTIONS, Adapter, find_mixers
 from memba_vision.models.peft.affix_tuning import check_no_affix
@@ -25,7 +26,7 @@ class WiderScan(nn.Module):
         self.base_layer = base_layer
         self.A_log = nn.Parameter(A_log.detach()[:, :1].repeat(1, num_states))
         like = dict(device=A_log.device, dtype=A_log.dtype)
-        self.x_proj = nn.Linear(len(A_log), 2 * num_states, bias=False, **like)
+        self.x_proj = Linear(len(A_log), 2 * num_states, bias=False, **like)
 
     def forward(
         self,

@@ -7,6 +7,7 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState
+from memba_vision.models.modules.linear import Linear
 from memba_vision.models.peft.adapter import Adapter, find_mixers, find_targets
 from memba_vision.models.peft.lim import check_plain_gate
 from memba_vision.models.peft.lora import check_low_rank, make_bottleneck
@@ -37,8 +38,8 @@ class TimeModuleGate(nn.Module):
         like = dict(device=down.weight.device, dtype=down.weight.dtype)
         self.base_layer = base_layer
         self.down = down
-        self.carry = nn.Linear(rank, rank, bias=False, **like)
-        self.enter = nn.Linear(rank, rank, bias=False, **like)
+        self.carry = Linear(rank, rank, bias=False, **like)
+        self.enter = Linear(rank, rank, bias=False, **like)
         self.dropout = nn.Dropout(drop_rate)
         nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
         nn.init.zeros_(self.carry.weight)
