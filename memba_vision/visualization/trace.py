@@ -4,7 +4,7 @@ No module stores anything: a hook gets what a gate is called with, and potential
 computed from that once more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.peft.lim import LowRankMembraneGate, Membrane, MembraneGate
 from memba_vision.ops import leaky_integrate
+from memba_vision.visualization.maps import TokenGrid
 
 #: A gate below this, in absolute value, lets next to nothing through.
 CLOSED = 0.05
@@ -90,6 +91,28 @@ class LayerTrace:
     gate_after: torch.Tensor
 
 
+@dataclass(frozen=True)
+class ImageTrace:
+    """What a model made of an image.
+
+    Attributes:
+        title: how pages call the model.
+        pixels: the image as the model sees it, (height, width, 3), from 0 to 1, red first.
+        classes: the most probable classes with their probabilities, the highest first; empty
+            where the head is not trained.
+        grid: where the tokens lie on the image.
+        num_chunks: chunks that the sequence is cut into.
+        layers: the membranes, block by block; empty where the model has none.
+    """
+
+    title: str
+    pixels: torch.Tensor
+    classes: tuple[tuple[str, float], ...]
+    grid: TokenGrid
+    num_chunks: int
+    layers: tuple[LayerTrace, ...]
+
+
 def find_membranes(backbone: nn.Module) -> dict[int, nn.Module]:
     """The gates that have a membrane, by the number of their block; empty where there is none."""
     mixers = [m for m in backbone.modules() if isinstance(m, BidirectionalMixer)]
@@ -121,7 +144,7 @@ def watch_gates(backbone: nn.Module, note: Callable[[GateCall], None]) -> list[R
 
 
 @contextmanager
-def watching(backbone: nn.Module, note: Callable[[GateCall], None]):
+def watching(backbone: nn.Module, note: Callable[[GateCall], None]) -> Iterator[None]:
     """:func:`watch_gates` for the forward passes inside a ``with`` block."""
     handles = watch_gates(backbone, note)
     try:
@@ -161,7 +184,7 @@ def gates_around(call: GateCall, potentials: Potentials) -> tuple[torch.Tensor, 
 
 
 @torch.no_grad()
-def trace_image(call: GateCall) -> LayerTrace:
+def trace_layer(call: GateCall) -> LayerTrace:
     """What the membranes of a block did with the first image of a batch, on the CPU."""
     potentials = integrate(call)
     before, after = gates_around(call, potentials)
