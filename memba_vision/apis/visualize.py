@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -18,7 +19,7 @@ from memba_vision.visualization.maps import token_grid
 from memba_vision.visualization.page import Picture, Section, make_page
 from memba_vision.visualization.trace import ImageTrace, find_membranes, trace_layer, watching
 
-MOST_LAYERS = 4
+LAYERS_SHOWN = {1: 4, 2: 3}  # by the number of models side by side
 TOP = 3
 
 
@@ -127,20 +128,22 @@ def _most_probable(scores: torch.Tensor, classes: Sequence[str]) -> tuple[tuple[
     return tuple((classes[i], p) for p, i in zip(*(t.tolist() for t in best), strict=True))
 
 
-def choose_layers(count: int, wanted: Sequence[int] = ()) -> list[int]:
+def choose_layers(count: int, wanted: Sequence[int], models: int = 1) -> list[int]:
     """The blocks to show, each once and from first to last.
 
     Args:
         count: blocks that there are.
-        wanted: their numbers, from 0, or from the end where negative; none stands for
-            :data:`MOST_LAYERS` from the first to the last.
+        wanted: their numbers, from 0, or from the end where negative; none stands for a few,
+            evenly from the first to the last.
+        models: how many are shown side by side.
 
     Raises:
         UserError: there is no such block.
     """
     if not wanted:
-        steps = min(count, MOST_LAYERS) - 1
-        return sorted({round(i * (count - 1) / steps) for i in range(steps + 1)} if steps else {0})
+        return (
+            np.linspace(0, count - 1, min(count, LAYERS_SHOWN[models])).round().astype(int).tolist()
+        )
     for layer in wanted:
         if not -count <= layer < count:
             raise UserError(f'--layers {layer}: the model has the layers 0 to {count - 1}')
@@ -167,7 +170,7 @@ def write_page(
     for subject in subjects:
         check_membranes(subject)
     count = min(len(find_membranes(subject.backbone)) for subject in subjects)
-    layers = choose_layers(count, wanted)
+    layers = choose_layers(count, wanted, len(subjects))
     sections = []
     for name, image in zip(_file_names(images), images, strict=True):
         traces = [look_at(subject, image) for subject in subjects]

@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.patheffects import withStroke
 
 from memba_vision.visualization.maps import BACKWARD, FORWARD
 from memba_vision.visualization.trace import ImageTrace, LayerTrace
@@ -27,7 +27,8 @@ TITLE = 0.3
 ARROWS = ('forward →', '← backward')
 HEAT = 0.75  # how much of a map covers the image
 
-OUTLINE = dict(linewidth=2.6, foreground='white')  # of lines that must show on anything
+# Of lines that must show on anything.
+OUTLINED = (dict(colors='white', linewidths=2.4), dict(colors='black', linewidths=1.0))
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def gate_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: Them
     ]
     gates = [_gather(traces, layers, name) for name in ('gate_before', 'gate_after')]
     values = np.concatenate(gates)
-    scale = Scale('mean gate', 'cividis', values.min(), values.max())
+    scale = Scale('mean gate', 'viridis', values.min(), values.max())
     return _maps(traces, layers, rows, scale, theme, borders=False)
 
 
@@ -257,10 +258,14 @@ def _draw_borders(axis: Axes, trace: ImageTrace, direction: int) -> None:
     rows, columns = chunks.shape
     xs, ys = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
     lines = [
-        ([xs[j + 1]] * 2, ys[i : i + 2]) for i, j in np.argwhere(np.diff(chunks, axis=1) != 0)
-    ] + [(xs[j : j + 2], [ys[i + 1]] * 2) for i, j in np.argwhere(np.diff(chunks, axis=0) != 0)]
-    for x, y in lines:
-        axis.plot(x, y, color='black', linewidth=1.1, path_effects=[withStroke(**OUTLINE)])
+        [(xs[j + 1], ys[i]), (xs[j + 1], ys[i + 1])]
+        for i, j in np.argwhere(np.diff(chunks, axis=1) != 0)
+    ] + [
+        [(xs[j], ys[i + 1]), (xs[j + 1], ys[i + 1])]
+        for i, j in np.argwhere(np.diff(chunks, axis=0) != 0)
+    ]
+    for look in OUTLINED:  # all light lines first, so that no dark one is cut
+        axis.add_collection(LineCollection(lines, capstyle='projecting', **look))
 
 
 def _number_chunks(axis: Axes, trace: ImageTrace, direction: int) -> None:
