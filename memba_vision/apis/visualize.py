@@ -172,9 +172,9 @@ def write_page(
     count = min(len(find_membranes(subject.backbone)) for subject in subjects)
     layers = choose_layers(count, wanted, len(subjects))
     sections = []
-    for name, image in zip(_file_names(images), images, strict=True):
+    for name, image in zip(file_names(images), images, strict=True):
         traces = [look_at(subject, image) for subject in subjects]
-        pictures = draw(traces, layers)
+        pictures = {key: draw(key, traces, layers) for key in figures.FIGURES}
         for key, picture in pictures.items():
             write_atomically(Path(out, f'{name}_{key}.png'), picture.light)
         sections.append(Section(Path(image).name, tuple(traces), pictures))
@@ -183,15 +183,13 @@ def write_page(
     return path
 
 
-def draw(traces: Sequence[ImageTrace], layers: Sequence[int]) -> dict[str, Picture]:
-    """The figures of an image for light and dark pages, by their name."""
-    return {
-        name: Picture(*(figures.as_png(make(traces, layers, t), t) for t in figures.THEMES))
-        for name, make in figures.FIGURES.items()
-    }
+def draw(name: str, traces: Sequence[ImageTrace], layers: Sequence[int]) -> Picture:
+    """One of ``FIGURES`` for light and dark pages."""
+    make = figures.FIGURES[name]
+    return Picture(*(figures.as_png(make(traces, layers, t), t) for t in figures.THEMES))
 
 
-def _file_names(images: Sequence[str]) -> list[str]:
+def file_names(images: Sequence[str]) -> list[str]:
     """A name for each image, numbered where two files have the same one."""
     stems = [Path(image).stem for image in images]
     if len(set(stems)) == len(stems):

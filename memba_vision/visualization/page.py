@@ -142,7 +142,7 @@ def _models(models: Sequence[dict[str, str]]) -> str:
 
 
 def _section(section: Section) -> str:
-    figures = ''.join(_figure(key, picture) for key, picture in section.pictures.items())
+    figures = ''.join(explained(key, picture) for key, picture in section.pictures.items())
     classes = ''.join(_classes(trace, len(section.traces) > 1) for trace in section.traces)
     return f'<section><h2>{escape(section.title)}</h2>{classes}{figures}</section>'
 
@@ -159,7 +159,8 @@ def _classes(trace: ImageTrace, with_title: bool) -> str:
     return f'<p>{name}takes it for class {guesses}.</p>'
 
 
-def _figure(key: str, picture: Picture) -> str:
+def explained(key: str, picture: Picture) -> str:
+    """The HTML of a figure with its caption, by a key of ``CAPTIONS``."""
     heading, text = CAPTIONS[key]
     light, dark = (_inline(content) for content in (picture.light, picture.dark))
     return f"""

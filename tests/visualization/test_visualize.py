@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,13 @@ from PIL import Image
 from runs import make_run
 from selenium.webdriver.common.by import By
 
-from memba_vision.apis.visualize import checkpoint_of, choose_layers, look_at, trained_subject
+from memba_vision.apis.visualize import (
+    checkpoint_of,
+    choose_layers,
+    file_names,
+    look_at,
+    trained_subject,
+)
 from memba_vision.visualization import figures
 from memba_vision.visualization.page import CAPTIONS
 
@@ -116,12 +121,9 @@ def test_classes_are_named_as_in_predictions(out, run, image):
     assert f'<b>{name}</b> ({100 * float(probability):.1f} %)' in text
 
 
-def test_two_images_of_the_same_name(run, image, tmp_path):
-    (tmp_path / 'other').mkdir()
-    other = shutil.copy(image, tmp_path / 'other' / image.name)
-    out = visualize(image, other, '--run', run, '--layers', -1, '--out', tmp_path / 'out')
-    first, second = (out / f'{number}_slope_potential.png' for number in (1, 2))
-    assert first.read_bytes() == second.read_bytes()
+def test_images_of_the_same_name_are_numbered():
+    assert file_names(['a/x.png', 'b/y.png']) == ['x', 'y']
+    assert file_names(['a/x.png', 'b/x.png']) == ['1_x', '2_x']
 
 
 @pytest.mark.parametrize('num_chunks', [1, 3, 40])
