@@ -145,7 +145,10 @@ def build_app(subjects: dict[str, Subject]) -> Any:
                 drawn = gradio.HTML()
         inputs = [image, adapter, figure]
         events = [item.change for item in inputs]
-        gradio.on(events, answer, inputs, [label, drawn], show_progress='minimal')
+        # One at a time, as is gradio's default: what a hook sees belongs to one image.
+        gradio.on(
+            events, answer, inputs, [label, drawn], show_progress='minimal', concurrency_limit=1
+        )
     return app
 
 
