@@ -138,8 +138,9 @@ def depth_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: The
         chunks = trace.grid.chunk_maps(trace.num_chunks).flatten(1).numpy()
         for direction, axis in enumerate(axes):
             axis.imshow(strip[direction], **_look(scale), aspect='auto', interpolation='nearest')
-            for border in np.flatnonzero(np.diff(chunks[direction])):
-                axis.axvline(border + 0.5, color='black', linewidth=1)
+            edges = axis.get_ylim()
+            for look in OUTLINED:
+                axis.vlines(np.flatnonzero(np.diff(chunks[direction])) + 0.5, *edges, **look)
             axis.set_title(ARROWS[direction], color=theme.ink, fontsize=9)
             axis.set_ylabel('layer', color=theme.ink, fontsize=8)
             axis.invert_yaxis()

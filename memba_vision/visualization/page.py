@@ -30,7 +30,7 @@ CAPTIONS = {
     'depth': (
         'Through the depth of the model',
         'Each row is a layer, the first at the bottom; each column is a patch, in the order in '
-        'which one reads the image. Black lines are the borders of the chunks. Columns that keep '
+        'which one reads the image. Lines are the borders of the chunks. Columns that keep '
         'their colour upwards are patches that all layers agree on.',
     ),
     'reset': (
