@@ -177,32 +177,44 @@ def gates_around(call: GateCall, potentials: Potentials) -> tuple[torch.Tensor, 
     base = torch.stack([base, base.flip(-1)])
 
     def gate(low_rank: torch.Tensor) -> torch.Tensor:
-        update = call.gate.up(call.gate.scale * low_rank.transpose(2, 3))
+        low_rank = low_rank.transpose(2, 3).to(call.gate.up.weight.dtype)
+        update = call.gate.up(call.gate.scale * low_rank)
         return F.silu(base + update.transpose(2, 3))
 
     return gate(before), gate(potentials.values)
 
 
-@torch.no_grad()
 def trace_layer(call: GateCall) -> LayerTrace:
     """What the membranes of a block did with the first image of a batch, on the CPU."""
-    potentials = integrate(call)
-    before, after = gates_around(call, potentials)
-    means = (
-        tensor[:, 0].float().mean(dim=1).cpu()
-        for tensor in (
-            potentials.values,
-            potentials.was_reset(),
-            potentials.initial,
-            potentials.mean,
-            before,
-            after,
-        )
+    with _aside(call):
+        potentials = integrate(call)
+        before, after = gates_around(call, potentials)
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return values[:, 0].float().mean(dim=1).cpu()
+
+    return LayerTrace(
+        layer=call.layer,
+        potential=mean(potentials.values),
+        reset=mean(potentials.was_reset()),
+        initial=mean(potentials.initial),
+        mean=mean(potentials.mean),
+        gate_before=mean(before),
+        gate_after=mean(after),
     )
-    return LayerTrace(call.layer, *means)
 
 
-@torch.no_grad()
+@contextmanager
+def _aside(call: GateCall) -> Iterator[None]:
+    """Compute without leaving a trace in the forward pass that called.
+
+    Autocast is off: older versions of torch would keep what it casts here, without a gradient, for
+    the forward pass to find.
+    """
+    with torch.no_grad(), torch.autocast(call.current.device.type, enabled=False):
+        yield
+
+
 def summarise(call: GateCall) -> dict[str, torch.Tensor]:
     """Three numbers on a block, over a batch, both directions and all channels.
 
@@ -211,8 +223,9 @@ def summarise(call: GateCall) -> dict[str, torch.Tensor]:
         potentials that were reset; ``gate_sparsity``, the share of gates that are nearly closed
         (below :data:`CLOSED`, in absolute value).
     """
-    potentials = integrate(call)
-    _, gates = gates_around(call, potentials)
+    with _aside(call):
+        potentials = integrate(call)
+        _, gates = gates_around(call, potentials)
     return {
         'membrane_potential': potentials.values.float().mean(),
         'membrane_reset_share': potentials.was_reset().float().mean(),

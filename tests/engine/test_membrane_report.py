@@ -52,9 +52,15 @@ def test_the_local_backend_has_the_numbers(watched):
             assert report[f'membrane_potential/{layer}'] != 0
 
 
-def test_training_is_as_without(watched, base, data_root, tmp_path):
-    train(base, data_root, tmp_path)
-    states = [torch.load(folder / 'epoch_2.pth')['state_dict'] for folder in (watched, tmp_path)]
+@pytest.mark.parametrize('wrapper', ['OptimWrapper', 'BFloat16OptimWrapper'])
+def test_training_is_as_without(base, data_root, tmp_path, wrapper):
+    """Also under autocast, which would keep weights that a hook casts without their gradient."""
+    options = {'optim_wrapper.type': wrapper}
+    train(base, data_root, tmp_path / 'with', **options, **HOOK)
+    train(base, data_root, tmp_path / 'without', **options)
+    states = [
+        torch.load(tmp_path / name / 'epoch_2.pth')['state_dict'] for name in ('with', 'without')
+    ]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 

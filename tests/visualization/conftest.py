@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from made_runs import make_run
 from PIL import Image
-from runs import make_run
 
 
 @pytest.fixture(scope='session')

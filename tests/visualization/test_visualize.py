@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from browser import page_errors
 from helpers import CONFIGS, run_tool
+from made_runs import make_run
 from PIL import Image
-from runs import make_run
 from selenium.webdriver.common.by import By
 
 from memba_vision.apis.visualize import (
