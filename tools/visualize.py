@@ -2,6 +2,7 @@
 
 python tools/visualize.py photo.jpg                     # pre-trained backbone, nothing trained
 python tools/visualize.py photo.jpg --run work_dirs/digits_memba
+python tools/visualize.py photo.jpg --compare work_dirs/digits_memba         # before and after
 python tools/visualize.py photo.jpg --run work_dirs/a --compare work_dirs/b --layers 0 -1
 """
 
@@ -82,7 +83,7 @@ def main() -> None:
     default_environment()
     subjects = find_subjects(args)
     page = write_page(subjects, args.images, args.layers, args.out)
-    if not (args.run or args.checkpoint):
+    if not any(subject.classes for subject in subjects):
         print('Nothing is trained here; for a trained model: --run work_dirs/digits_memba')
     print(f'Open {page} in a browser; the pictures are beside it.')
 

@@ -154,6 +154,17 @@ def test_without_a_run_the_shipped_backbone_is_shown(image, tmp_path, monkeypatc
     assert (folder / 'slope_potential.png').is_file()
 
 
+def test_before_and_after_training(base, image, tmp_path):
+    """Without a run, the first of two is the untrained model of the demo's config."""
+    run = make_run(tmp_path / 'run', base)
+    outcome = run_tool('visualize', image, '--compare', run, '--layers', 0, '--out', tmp_path)
+    assert outcome.status == 0, outcome
+    assert 'Nothing is trained' not in outcome.out
+    text = (tmp_path / 'index.html').read_text(encoding='utf-8')
+    assert '<td>untrained</td><td>run/epoch_20.pth</td>' in text
+    assert 'untrained is not trained yet' in text
+
+
 @pytest.mark.parametrize(
     ('count', 'wanted', 'models', 'expected'),
     [
