@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
@@ -38,11 +39,11 @@ def serving(subjects) -> Iterator[str]:
 
 def eventually(found: Callable[[], object], what: str) -> object:
     """What ``found`` gives as soon as it is true."""
-    for _ in range(300):
+    for _ in range(600):
         if value := found():
             return value
         time.sleep(0.1)
-    raise AssertionError(f'no {what} after 30 seconds')
+    raise AssertionError(f'no {what} after a minute')
 
 
 def texts(browser, selector: str) -> str:
@@ -54,6 +55,14 @@ def texts(browser, selector: str) -> str:
 def map_source(browser) -> str:
     script = 'const i = document.querySelector("figure img"); return i && i.naturalWidth && i.src'
     return browser.execute_script(script)
+
+
+def upload(browser, image: Path) -> None:
+    """Give the app an image, and wait for the map."""
+    chooser = (By.CSS_SELECTOR, 'input[type=file]')
+    (field,) = eventually(lambda: browser.find_elements(*chooser), 'place for an image')
+    field.send_keys(str(image))
+    eventually(lambda: map_source(browser), 'map')
 
 
 def choose(browser, adapter: str) -> None:
@@ -72,10 +81,7 @@ def test_upload_see_and_switch(run, gate_run, image, browser):
     with serving(subjects) as url:
         assert urlparse(url).hostname == '127.0.0.1'
         browser.get(url)
-        chooser = (By.CSS_SELECTOR, 'input[type=file]')
-        (field,) = eventually(lambda: browser.find_elements(*chooser), 'place for an image')
-        field.send_keys(str(image))
-        eventually(lambda: map_source(browser), 'map')
+        upload(browser, image)
         first = texts(browser, '[data-testid$="confidence-set"]')
         expected, _ = describe(subjects['digits_memba'], str(image), 'potential')
         assert next(iter(expected)) in first
@@ -103,8 +109,7 @@ def test_with_no_adapter_the_app_says_what_to_train(image, browser):
     with serving(load_subjects([], config, 'cpu')) as url:
         browser.get(url)
         eventually(lambda: 'No adapter was given' in texts(browser, 'p'), 'message')
-        browser.find_element(By.CSS_SELECTOR, 'input[type=file]').send_keys(str(image))
-        eventually(lambda: map_source(browser), 'map')
+        upload(browser, image)
         assert 'untrained' in texts(browser, 'p')
         assert page_errors(browser) == []
 
