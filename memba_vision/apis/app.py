@@ -18,6 +18,7 @@ from memba_vision.apis.predict import build_pipeline, class_names
 from memba_vision.apis.record import RECORD_FILE, read_config
 from memba_vision.apis.visualize import (
     Subject,
+    check_membranes,
     checkpoint_of,
     choose_layers,
     draw,
@@ -62,7 +63,9 @@ def load_subjects(
         UserError: a source is missing, damaged, or of another backbone.
     """
     if not sources:
-        return {UNTRAINED: untrained_subject(config, device)}
+        subject = untrained_subject(config, device)
+        check_membranes(subject)
+        return {UNTRAINED: subject}
     bank = AdapterBank(_build_backbone(config, device))
     with building('the data preprocessor'):
         settings = config.get('data_preprocessor') or config.model.get('data_preprocessor') or {}
@@ -77,8 +80,9 @@ def load_subjects(
 
 
 def config_of(sources: Sequence[str]) -> Config | None:
-    """The config of the first run among the sources; None where all are adapter files."""
-    folders = (Path(source) for source in sources)
+    """The config of the first run that a source is or lies in; None where there is none."""
+    paths = (Path(source) for source in sources)
+    folders = (path if path.is_dir() else path.parent for path in paths)
     found = next((folder for folder in folders if (folder / RECORD_FILE).is_file()), None)
     return None if found is None else read_config(found)
 

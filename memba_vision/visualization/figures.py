@@ -9,56 +9,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps
+import torch
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
+from memba_vision.visualization.drawing import (
+    DARK,
+    LIGHT,
+    OUTLINED,
+    TITLE,
+    Scale,
+    Theme,
+    add_colourbar,
+    draw_borders,
+    draw_map,
+    frame,
+    image_edges,
+    look_of,
+    make_parts,
+    number_chunks,
+    style,
+)
 from memba_vision.visualization.maps import BACKWARD, FORWARD
 from memba_vision.visualization.trace import ImageTrace, LayerTrace
 
 DOTS_PER_INCH = 110
 CELL = 1.5  # inches of a map's side
 LABEL = 0.9  # inches beside a row of maps
-COLOURBAR = 0.9
-TITLE = 0.3
 ARROWS = ('forward →', '← backward')
-HEAT = 0.75  # how much of a map covers the image
-
-# Of lines that must show on anything.
-OUTLINED = (dict(colors='white', linewidths=2.4), dict(colors='black', linewidths=1.0))
-
-
-@dataclass(frozen=True)
-class Theme:
-    """The colours of a page: what it lies on, its text, lines, and where nothing is."""
-
-    surface: str
-    ink: str
-    line: str
-    nothing: str
-    directions: tuple[str, str]
-
-
-LIGHT = Theme('#ffffff', '#1f2328', '#c9ced6', '#eceff3', ('#0072b2', '#d55e00'))
-DARK = Theme('#171b21', '#e6e9ed', '#4a515c', '#262c35', ('#56b4e9', '#e69f00'))
 THEMES = (LIGHT, DARK)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """From a number to a colour."""
-
-    label: str
-    colours: str
-    low: float
-    high: float
-
-    def mappable(self) -> ScalarMappable:
-        """What matplotlib colours by."""
-        return ScalarMappable(Normalize(self.low, self.high), colormaps[self.colours])
 
 
 @dataclass(frozen=True)
@@ -72,7 +51,7 @@ class Row:
     """
 
     label: str
-    values: Callable[[LayerTrace], 'np.ndarray']
+    values: Callable[[LayerTrace], torch.Tensor]
     direction: int
 
 
@@ -111,7 +90,7 @@ def chunk_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: The
     )
     steps = max(trace.num_chunks for trace in traces) + 2
     height = max(1.1, 0.22 * steps)
-    figure, parts = _parts(traces, 2 * 2.6 + LABEL, len(layers) * (height + 0.25), theme)
+    figure, parts = make_parts(traces, 2 * 2.6 + LABEL, len(layers) * (height + 0.25), theme)
     for part, trace in zip(parts, traces, strict=True):
         axes = part.subplots(len(layers), 2, squeeze=False)
         for row, number in zip(axes, layers, strict=True):
@@ -123,7 +102,7 @@ def chunk_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: The
             row[1].set_yticklabels([])
         for axis in axes[-1]:
             axis.set_xlabel('position in the chunk', color=theme.ink, fontsize=8)
-    _add_colourbar(figure, scale, theme)
+    add_colourbar(figure, scale, theme)
     return figure
 
 
@@ -132,12 +111,12 @@ def depth_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: The
     strips = [np.stack([_strip(trace, layer) for layer in trace.layers], 1) for trace in traces]
     scale = _potential_scale(*(strip.ravel() for strip in strips))
     depth = max(len(trace.layers) for trace in traces)
-    figure, parts = _parts(traces, 6.2, 2 * (max(0.9, 0.13 * depth) + 0.45), theme)
+    figure, parts = make_parts(traces, 6.2, 2 * (max(0.9, 0.13 * depth) + 0.45), theme)
     for part, trace, strip in zip(parts, traces, strips, strict=True):
         axes = part.subplots(2, 1)
         chunks = trace.grid.chunk_maps(trace.num_chunks).flatten(1).numpy()
         for direction, axis in enumerate(axes):
-            axis.imshow(strip[direction], **_look(scale), aspect='auto', interpolation='nearest')
+            axis.imshow(strip[direction], **look_of(scale), aspect='auto', interpolation='nearest')
             edges = axis.get_ylim()
             for look in OUTLINED:
                 axis.vlines(np.flatnonzero(np.diff(chunks[direction])) + 0.5, *edges, **look)
@@ -145,15 +124,15 @@ def depth_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: The
             axis.set_ylabel('layer', color=theme.ink, fontsize=8)
             axis.invert_yaxis()
             axis.yaxis.get_major_locator().set_params(integer=True)
-            _style(axis, theme)
+            style(axis, theme)
         axes[-1].set_xlabel('patch, row by row', color=theme.ink, fontsize=8)
-    _add_colourbar(figure, scale, theme)
+    add_colourbar(figure, scale, theme)
     return figure
 
 
 def reset_depth_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: Theme) -> Figure:
     """The share of neurons that were reset, layer by layer."""
-    figure, parts = _parts(traces, 5, 2.2, theme)
+    figure, parts = make_parts(traces, 5, 2.2, theme)
     highest = max(100 * layer.reset.mean(1).max().item() for t in traces for layer in t.layers)
     for part, trace in zip(parts, traces, strict=True):
         axis = part.subplots()
@@ -174,7 +153,7 @@ def reset_depth_figure(traces: Sequence[ImageTrace], layers: Sequence[int], them
         axis.legend(fontsize=8, frameon=False, labelcolor=theme.ink)
         axis.set_facecolor(theme.surface)
         axis.grid(axis='y', color=theme.line, linewidth=0.5)
-        _style(axis, theme)
+        style(axis, theme)
     return figure
 
 
@@ -206,87 +185,26 @@ def _maps(
 ) -> Figure:
     """A grid of maps over the image, a column per layer; the image itself in front."""
     width = LABEL + CELL * (1 + len(layers))
-    figure, parts = _parts(traces, width, CELL * len(rows) + TITLE, theme)
+    figure, parts = make_parts(traces, width, CELL * len(rows) + TITLE, theme)
     for part, trace in zip(parts, traces, strict=True):
         axes = part.subplots(len(rows), 1 + len(layers), squeeze=False)
         for row, line in zip(rows, axes, strict=True):
-            line[0].imshow(trace.pixels.numpy(), extent=_edges(trace), interpolation='nearest')
+            line[0].imshow(trace.pixels.numpy(), extent=image_edges(trace), interpolation='nearest')
             line[0].set_ylabel(row.label, color=theme.ink, fontsize=9)
             if borders:
-                _number_chunks(line[0], trace, row.direction)
+                number_chunks(line[0], trace, row.direction)
             for number, axis in zip(layers, line[1:], strict=True):
                 values = trace.grid.to_maps(row.values(trace.layers[number]))
-                _draw_map(axis, trace, values[row.direction].numpy(), scale)
+                draw_map(axis, trace, values[row.direction].numpy(), scale)
                 if borders:
-                    _draw_borders(axis, trace, row.direction)
+                    draw_borders(axis, trace, row.direction)
             for axis in line:
-                _frame(axis, trace, theme)
+                frame(axis, trace, theme)
         axes[0, 0].set_title('chunks' if borders else 'image', color=theme.ink, fontsize=9)
         for number, axis in zip(layers, axes[0, 1:], strict=True):
             axis.set_title(f'layer {number}', color=theme.ink, fontsize=9)
-    _add_colourbar(figure, scale, theme)
+    add_colourbar(figure, scale, theme)
     return figure
-
-
-def _parts(
-    traces: Sequence[ImageTrace], width: float, height: float, theme: Theme
-) -> tuple[Figure, list[SubFigure]]:
-    """A figure with a part per model, side by side."""
-    title = TITLE if len(traces) > 1 else 0
-    size = (width * len(traces) + COLOURBAR, height + title)
-    figure = Figure(size, layout='constrained', facecolor=theme.surface)
-    parts = list(figure.subfigures(1, len(traces), squeeze=False)[0])
-    for part, trace in zip(parts, traces, strict=True):
-        part.set_facecolor(theme.surface)
-        if len(traces) > 1:
-            part.suptitle(trace.title, color=theme.ink, fontsize=10, fontweight='bold')
-    return figure, parts
-
-
-def _draw_map(axis: Axes, trace: ImageTrace, values: np.ndarray, scale: Scale) -> None:
-    grey = trace.pixels.mean(-1).numpy()
-    # Pale, so that it shows what is where without changing the colours above it much.
-    look = dict(cmap='gray', vmin=-1.2, vmax=2.2, interpolation='bilinear')
-    axis.imshow(grey, extent=_edges(trace), **look)
-    look = dict(alpha=HEAT, interpolation='nearest', **_look(scale))
-    axis.imshow(values, extent=trace.grid.extent, **look)
-
-
-def _draw_borders(axis: Axes, trace: ImageTrace, direction: int) -> None:
-    """Lines between patches of different chunks."""
-    chunks = trace.grid.chunk_maps(trace.num_chunks)[direction].numpy()
-    left, right, bottom, top = trace.grid.extent
-    rows, columns = chunks.shape
-    xs, ys = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
-    lines = [
-        [(xs[j + 1], ys[i]), (xs[j + 1], ys[i + 1])]
-        for i, j in np.argwhere(np.diff(chunks, axis=1) != 0)
-    ] + [
-        [(xs[j], ys[i + 1]), (xs[j + 1], ys[i + 1])]
-        for i, j in np.argwhere(np.diff(chunks, axis=0) != 0)
-    ]
-    for look in OUTLINED:  # all light lines first, so that no dark one is cut
-        axis.add_collection(LineCollection(lines, capstyle='projecting', **look))
-
-
-def _number_chunks(axis: Axes, trace: ImageTrace, direction: int) -> None:
-    """The borders of the chunks, and in the middle of each its number."""
-    _draw_borders(axis, trace, direction)
-    chunks = trace.grid.chunk_maps(trace.num_chunks)[direction].numpy()
-    left, right, bottom, top = trace.grid.extent
-    rows, columns = chunks.shape
-    for number in np.unique(chunks):
-        y, x = np.argwhere(chunks == number).mean(axis=0) + 0.5
-        axis.text(
-            left + x / columns * (right - left),
-            top + y / rows * (bottom - top),
-            str(number),
-            ha='center',
-            va='center',
-            fontsize=8,
-            color='black',
-            bbox=dict(boxstyle='circle,pad=0.2', facecolor='white', edgecolor='none', alpha=0.8),
-        )
 
 
 def _draw_chunks(
@@ -297,12 +215,12 @@ def _draw_chunks(
     start, mean = layer.initial[direction], layer.mean[direction]
     rows = np.vstack([start[None], steps, mean[None]])
     axis.set_facecolor(theme.nothing)
-    axis.imshow(rows, **_look(scale), aspect='auto', interpolation='nearest')
+    axis.imshow(rows, **look_of(scale), aspect='auto', interpolation='nearest')
     for border in (0.5, len(rows) - 1.5):
         axis.axhline(border, color=theme.surface, linewidth=3)
     labels = ['start', *(f'u[{i + 1}]' for i in range(trace.num_chunks)), 'mean']
     axis.set_yticks(range(len(rows)), labels)
-    _style(axis, theme)
+    style(axis, theme)
 
 
 def _strip(trace: ImageTrace, layer: LayerTrace) -> np.ndarray:
@@ -323,34 +241,3 @@ def _potential_scale(*values: np.ndarray) -> Scale:
     """
     low, high = (f(np.concatenate([v.ravel() for v in values])) for f in (np.min, np.max))
     return Scale('mean potential', 'viridis', low, high)
-
-
-def _look(scale: Scale) -> dict:
-    return dict(cmap=scale.colours, vmin=scale.low, vmax=scale.high)
-
-
-def _add_colourbar(figure: Figure, scale: Scale, theme: Theme) -> None:
-    part = figure.subfigs[-1]
-    bar = part.colorbar(scale.mappable(), ax=part.axes, fraction=0.04, pad=0.02, aspect=25)
-    bar.set_label(scale.label, color=theme.ink, fontsize=8)
-    bar.ax.tick_params(colors=theme.ink, labelsize=7)
-    bar.outline.set_edgecolor(theme.line)
-
-
-def _frame(axis: Axes, trace: ImageTrace, theme: Theme) -> None:
-    left, right, bottom, top = _edges(trace)
-    axis.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
-    for spine in axis.spines.values():
-        spine.set_color(theme.line)
-
-
-def _edges(trace: ImageTrace) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of the image in pixels."""
-    height, width = trace.pixels.shape[:2]
-    return 0, width, height, 0
-
-
-def _style(axis: Axes, theme: Theme) -> None:
-    axis.tick_params(colors=theme.ink, labelsize=7)
-    for spine in axis.spines.values():
-        spine.set_color(theme.line)

@@ -164,7 +164,7 @@ def explained(key: str, picture: Picture) -> str:
     heading, text = CAPTIONS[key]
     light, dark = (_inline(content) for content in (picture.light, picture.dark))
     return f"""
-<figure id="{key}">
+<figure class="{key}">
 <figcaption><h3>{heading}</h3><p>{text}</p></figcaption>
 <picture><source media="(prefers-color-scheme: dark)" srcset="{dark}"
 ><img src="{light}" alt="{heading}"></picture>
