@@ -43,8 +43,12 @@ ALLOWED = {
     'ops': {'errors', 'discovery'},
     'models': {'errors', 'discovery', 'registry', 'weights', 'ops'},
     'datasets': {'errors', 'discovery', 'registry', 'files', 'download'},
-    'engine': {'errors', 'discovery', 'registry', 'weights', 'ops', 'files'},
-    'apis': {'errors', 'registry', 'weights', 'datasets', 'engine', 'models', 'files', 'download'},
+    'visualization': {'errors', 'ops', 'models'},
+    'engine': {'errors', 'discovery', 'registry', 'weights', 'ops', 'files', 'visualization'},
+    'apis': {
+        *('errors', 'registry', 'weights', 'files', 'download'),
+        *('datasets', 'engine', 'models', 'visualization'),
+    },
     'benchmarks': {'errors', 'registry', 'ops', 'models'},
     '__init__': {'errors', 'discovery', 'registry', 'datasets', 'engine', 'models'},
 }

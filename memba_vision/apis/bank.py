@@ -54,9 +54,8 @@ class AdapterBank:
         """The headers of the adapters, by name."""
         return dict(self._infos)
 
-    @torch.no_grad()
-    def __call__(self, name: str, images: torch.Tensor) -> torch.Tensor:
-        """The logits (batch, classes) of normalised ``images`` by the adapter ``name``.
+    def model(self, name: str) -> nn.Module:
+        """The classifier with the adapter ``name``, in evaluation mode; not to be changed.
 
         Raises:
             UserError: there is no such adapter.
@@ -64,7 +63,16 @@ class AdapterBank:
         if name not in self._models:
             known = ', '.join(self._models) or 'none'
             raise UserError(f'no adapter {name!r}; known are {known}')
-        return self._models[name](images)
+        return self._models[name]
+
+    @torch.no_grad()
+    def __call__(self, name: str, images: torch.Tensor) -> torch.Tensor:
+        """The logits (batch, classes) of normalised ``images`` by the adapter ``name``.
+
+        Raises:
+            UserError: there is no such adapter.
+        """
+        return self.model(name)(images)
 
 
 def _build_classifier(backbone: PEFTModel, state_dict: dict[str, torch.Tensor]) -> nn.Module:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -61,12 +61,11 @@ class Predictor:
         content = read_training_checkpoint(checkpoint)
         config = config or read_config(Path(checkpoint).parent)
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        self.model = _build_model(config).to(self.device).eval()
+        self.model = build_classifier(config).to(self.device).eval()
         load_training_checkpoint(self.model, content, checkpoint)
-        with building('test_dataloader.dataset.pipeline'):
-            self.pipeline = Compose(config.test_dataloader.dataset.pipeline)
+        self.pipeline = build_pipeline(config)
         number = self.model.head.num_classes
-        self.classes = _class_names(content['meta'], number, checkpoint)
+        self.classes = class_names(content['meta'], number, checkpoint)
 
     def __call__(
         self, images: Sequence[str], top: int = 1, batch_size: int = 32
@@ -83,20 +82,11 @@ class Predictor:
         """
         rest = iter(images)
         while paths := list(islice(rest, batch_size)):
-            batch = pseudo_collate([self._load(path) for path in paths])
+            batch = pseudo_collate([read_image(self.pipeline, path) for path in paths])
             with torch.no_grad():
                 samples = self.model.test_step(batch)
             for path, sample in zip(paths, samples, strict=True):
                 yield self._prediction(path, sample.pred_score.float().cpu(), top)
-
-    def _load(self, path: str) -> dict:
-        try:
-            return self.pipeline({'img_path': str(path)})
-        except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-            raise UserError(
-                f'cannot read image {path} ({one_line(error) or type(error).__name__}): give an '
-                'intact image file'
-            ) from error
 
     def _prediction(self, path: str, scores: torch.Tensor, top: int) -> Prediction:
         best = scores.topk(min(top, len(scores)))
@@ -104,7 +94,27 @@ class Predictor:
         return Prediction(str(path), int(best.indices[0]), tuple(classes))
 
 
-def _build_model(config: Config) -> torch.nn.Module:
+def read_image(pipeline: Callable[[dict], dict], path: str) -> dict:
+    """An image as the data pipeline of a config hands it on.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return pipeline({'img_path': str(path)})
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise UserError(
+            f'cannot read image {path} ({one_line(error) or type(error).__name__}): give an '
+            'intact image file'
+        ) from error
+
+
+def build_classifier(config: Config) -> torch.nn.Module:
+    """The classifier of a run's config, with its base weights and nothing trained.
+
+    Raises:
+        UserError: the config is faulty.
+    """
     init_default_scope('mmpretrain')
     with building('the model'):
         import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
@@ -114,7 +124,23 @@ def _build_model(config: Config) -> torch.nn.Module:
         return MODELS.build(settings)
 
 
-def _class_names(meta: dict, number: int, checkpoint: str) -> list[str]:
+def build_pipeline(config: Config) -> Compose:
+    """What a config does with an image file before the model gets it.
+
+    Raises:
+        UserError: the config is faulty.
+    """
+    init_default_scope('mmpretrain')
+    with building('test_dataloader.dataset.pipeline'):
+        return Compose(config.test_dataloader.dataset.pipeline)
+
+
+def class_names(meta: dict, number: int, checkpoint: str) -> list[str]:
+    """The names of the classes out of a checkpoint's ``meta``; numbers where it has no names.
+
+    Raises:
+        UserError: there are more or fewer names than the ``number`` of the head's outputs.
+    """
     about_data = meta.get('dataset_meta')
     names = about_data.get('classes') if isinstance(about_data, dict) else None
     if not isinstance(names, list | tuple):

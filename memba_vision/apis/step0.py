@@ -12,9 +12,9 @@ from PIL import Image
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.lim import LowRankMembraneGate, Membrane
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.registry import MODELS
+from memba_vision.visualization.trace import GateCall, integrate, watching
 
 IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
@@ -47,34 +47,15 @@ class Step0:
         adapted = copy.deepcopy(self.backbone)
         attach_adapters(adapted, adapters)
         adapted.eval()
-        shares = _watch_resets(adapted)
-        cosine = nn.functional.cosine_similarity(self._features(adapted), self.features).mean()
+        shares = []
+
+        def note(call: GateCall) -> None:
+            shares.append(integrate(call).was_reset().float().mean().item())
+
+        with watching(adapted, note):
+            features = self._features(adapted)
+        cosine = nn.functional.cosine_similarity(features, self.features).mean()
         return f'{cosine.item():.4f}', ' '.join(f'{100 * share:.1f}' for share in shares)
-
-
-def _watch_resets(backbone: nn.Module) -> list[float]:
-    """A list that the next forward pass fills: of each membrane, the share that was reset.
-
-    A potential is zero where it was reset, and by chance almost nowhere else.
-    """
-    shares = []
-
-    def note(gate: nn.Module, inputs: tuple) -> None:
-        _, _, gate_input, state = inputs
-        potentials, _ = gate.membrane(_current(gate, gate_input), state)
-        shares.append((potentials == 0).float().mean().item())
-
-    for module in backbone.modules():
-        if isinstance(getattr(module, 'membrane', None), Membrane):
-            module.register_forward_pre_hook(note)
-    return shares
-
-
-def _current(
-    gate: nn.Module, gate_input: torch.Tensor | tuple[torch.Tensor, torch.Tensor]
-) -> torch.Tensor:
-    """What of a gate's input its membrane integrates."""
-    return gate_input[1] if isinstance(gate, LowRankMembraneGate) else gate_input
 
 
 def load_step0(config: Config, checkpoint: str, images: str | None, count: int = 8) -> Step0:

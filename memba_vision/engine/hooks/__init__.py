@@ -3,6 +3,7 @@
 from memba_vision.engine.hooks.epoch_seed import EpochSeedHook
 from memba_vision.engine.hooks.finite_loss import FiniteLossHook
 from memba_vision.engine.hooks.kernel_report import KernelReportHook
+from memba_vision.engine.hooks.membrane_report import MembraneReportHook
 from memba_vision.engine.hooks.parameter_report import ParameterReportHook
 from memba_vision.engine.hooks.plain_checkpoint import PlainCheckpointHook
 from memba_vision.engine.hooks.termination import TerminationHook
@@ -11,6 +12,7 @@ __all__ = [
     'EpochSeedHook',
     'FiniteLossHook',
     'KernelReportHook',
+    'MembraneReportHook',
     'ParameterReportHook',
     'PlainCheckpointHook',
     'TerminationHook',

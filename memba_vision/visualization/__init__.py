@@ -1,0 +1,1 @@
+"""What the membranes of a model do with an image, as maps, figures and a page."""

@@ -1,0 +1,80 @@
+"""From a sequence of tokens in scan order to its place on the image."""
+
+from dataclasses import dataclass
+
+import torch
+
+from memba_vision.models.backbones.vim import Vim
+
+FORWARD, BACKWARD = 0, 1
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """Where the tokens of a sequence lie on the image.
+
+    Attributes:
+        length: tokens of the sequence, all kinds.
+        patches: position in the sequence of each patch, (rows, columns), in image order.
+        extent: edges of the grid on the image in pixels: left, right, bottom, top. Where patches
+            overlap, each has the cell around its middle.
+    """
+
+    length: int
+    patches: torch.Tensor
+    extent: tuple[float, float, float, float]
+
+    def to_maps(self, sequences: torch.Tensor) -> torch.Tensor:
+        """Put every patch at its place; the class token and prompts are left out.
+
+        Args:
+            sequences: (2, length), forward and backward, each in scan order.
+
+        Returns:
+            (2, rows, columns).
+        """
+        return to_image_order(sequences)[:, self.patches]
+
+    def chunk_maps(self, num_chunks: int) -> torch.Tensor:
+        """The number of the chunk, from 1, that each patch is in, (2, rows, columns)."""
+        chunk = chunk_size(self.length, num_chunks)
+        numbers = torch.arange(self.length) // chunk + 1
+        return self.to_maps(numbers.expand(2, -1))
+
+    def chunk_rows(self, sequences: torch.Tensor, num_chunks: int) -> torch.Tensor:
+        """The sequences cut into chunks, a row each: u[1] to u[T].
+
+        Returns:
+            (2, num_chunks, chunk) in scan order; NaN at the end where the sequence stops before
+            the last chunk does, and for every token that is no patch.
+        """
+        chunk = chunk_size(self.length, num_chunks)
+        rows = torch.full((2, num_chunks * chunk), torch.nan)
+        is_patch = torch.zeros(2, self.length, dtype=torch.bool)
+        is_patch[:, self.patches.flatten()] = True
+        rows[:, : self.length] = sequences.where(to_image_order(is_patch), torch.nan)
+        return rows.unflatten(1, (num_chunks, chunk))
+
+
+def token_grid(backbone: Vim) -> TokenGrid:
+    """The grid of a backbone: where its class token is, and its prompts if it has any."""
+    inserted = backbone.prompt.insert(torch.zeros_like(backbone.pos_embed))
+    positions = torch.arange(inserted.shape[1])
+    tokens = backbone.prompt.remove(positions[None, :, None]).flatten()
+    middle = backbone.num_patches // 2
+    patches = torch.cat([tokens[:middle], tokens[middle + 1 :]])
+    size, stride = backbone.patch_embed.proj.kernel_size[0], backbone.patch_embed.proj.stride[0]
+    start = (size - stride) / 2
+    end = start + stride * backbone.grid_size
+    shape = (backbone.grid_size, backbone.grid_size)
+    return TokenGrid(len(positions), patches.unflatten(0, shape), (start, end, end, start))
+
+
+def to_image_order(sequences: torch.Tensor) -> torch.Tensor:
+    """Turn the backward direction, the second of (2, length), around; it is its own inverse."""
+    return torch.stack([sequences[FORWARD], sequences[BACKWARD].flip(-1)])
+
+
+def chunk_size(length: int, num_chunks: int) -> int:
+    """Positions of a chunk; the last chunk may have fewer, and chunks beyond it none."""
+    return -(-length // num_chunks)

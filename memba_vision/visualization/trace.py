@@ -1,0 +1,233 @@
+"""What a model's membranes do, out of what forward hooks see at its gates.
+
+No module stores anything: a hook gets what a gate is called with, and potentials and gates are
+computed from that once more.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from memba_vision.models.modules.mixer import BidirectionalMixer
+from memba_vision.models.peft.lim import LowRankMembraneGate, Membrane, MembraneGate
+from memba_vision.ops import leaky_integrate
+from memba_vision.visualization.maps import TokenGrid
+
+#: A gate below this, in absolute value, lets next to nothing through.
+CLOSED = 0.05
+
+
+@dataclass(frozen=True)
+class GateCall:
+    """What the gate of one block was called with.
+
+    Attributes:
+        layer: number of the block, from 0.
+        gate: the gate.
+        current: what its membrane integrates, (batch, length, dim) in image order.
+        base: the gate's pre-activation from the projection's own weights, (batch, length,
+            d_inner), where the membrane integrates LoRA's hidden activations; otherwise None.
+        initial: the potentials that the membrane starts from, (2 * batch, dim, chunk) in scan
+            order; None stands for zeros.
+    """
+
+    layer: int
+    gate: MembraneGate | LowRankMembraneGate
+    current: torch.Tensor
+    base: torch.Tensor | None
+    initial: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Potentials:
+    """The membranes of one block; of each pair the first is the forward direction's.
+
+    All are in scan order: what the backward direction meets first, the end of the sequence, comes
+    first.
+
+    Attributes:
+        values: after the reset, (2, batch, dim, length).
+        initial: what they start from, (2, batch, dim, chunk).
+        mean: what the next block gets, (2, batch, dim, chunk).
+    """
+
+    values: torch.Tensor
+    initial: torch.Tensor
+    mean: torch.Tensor
+
+    def was_reset(self) -> torch.Tensor:
+        """Where ``values`` were reset: they are zero there, and by chance almost nowhere else."""
+        return self.values == 0
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What the membranes of one block did with one image, averaged over channels.
+
+    The first row of each is the forward direction's, the second the backward's, both in scan
+    order.
+
+    Attributes:
+        layer: number of the block, from 0.
+        potential: (2, length), after the reset.
+        reset: share of the channels that were reset, (2, length).
+        initial: the potential that the first chunk starts from, (2, chunk).
+        mean: the potential that the next block gets, (2, chunk).
+        gate_before: the gate as it would be without the membrane, (2, length).
+        gate_after: the gate as it is, (2, length).
+    """
+
+    layer: int
+    potential: torch.Tensor
+    reset: torch.Tensor
+    initial: torch.Tensor
+    mean: torch.Tensor
+    gate_before: torch.Tensor
+    gate_after: torch.Tensor
+
+
+@dataclass(frozen=True)
+class ImageTrace:
+    """What a model made of an image.
+
+    Attributes:
+        title: how pages call the model.
+        pixels: the image as the model sees it, (height, width, 3), from 0 to 1, red first.
+        classes: the most probable classes with their probabilities, the highest first; empty
+            where the head is not trained.
+        grid: where the tokens lie on the image.
+        num_chunks: chunks that the sequence is cut into.
+        layers: the membranes, block by block; empty where the model has none.
+    """
+
+    title: str
+    pixels: torch.Tensor
+    classes: tuple[tuple[str, float], ...]
+    grid: TokenGrid
+    num_chunks: int
+    layers: tuple[LayerTrace, ...]
+
+
+def find_membranes(backbone: nn.Module) -> dict[int, nn.Module]:
+    """The gates that have a membrane, by the number of their block; empty where there is none."""
+    mixers = [m for m in backbone.modules() if isinstance(m, BidirectionalMixer)]
+    return {
+        layer: gate
+        for layer, mixer in enumerate(mixers)
+        for gate in mixer.gate.modules()
+        if isinstance(getattr(gate, 'membrane', None), Membrane)
+    }
+
+
+def watch_gates(backbone: nn.Module, note: Callable[[GateCall], None]) -> list[RemovableHandle]:
+    """Let every forward pass hand what the gates with a membrane are called with to ``note``.
+
+    Returns:
+        The hooks, a gate each, to be removed when enough has been seen.
+    """
+
+    def hook_of(layer: int) -> Callable:
+        def hook(gate: nn.Module, inputs: tuple) -> None:
+            _, _, gate_input, state = inputs
+            base, current = gate_input if isinstance(gate_input, tuple) else (None, gate_input)
+            note(GateCall(layer, gate, current, base, gate.membrane.initial(state)))
+
+        return hook
+
+    gates = find_membranes(backbone)
+    return [gate.register_forward_pre_hook(hook_of(layer)) for layer, gate in gates.items()]
+
+
+@contextmanager
+def watching(backbone: nn.Module, note: Callable[[GateCall], None]) -> Iterator[None]:
+    """:func:`watch_gates` for the forward passes inside a ``with`` block."""
+    handles = watch_gates(backbone, note)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def integrate(call: GateCall) -> Potentials:
+    """Compute the potentials of a gate once more."""
+    current = call.current.transpose(1, 2)
+    settings = call.gate.membrane.settings()
+    values, mean = leaky_integrate(torch.cat([current, current.flip(-1)]), call.initial, **settings)
+    initial = torch.zeros_like(mean) if call.initial is None else call.initial
+    pairs = (tensor.unflatten(0, (2, -1)) for tensor in (values, initial, mean))
+    return Potentials(*pairs)
+
+
+def gates_around(call: GateCall, potentials: Potentials) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gates without and with the membrane, each (2, batch, d_inner, length) in scan order.
+
+    Without it, what it integrates goes to the gate as it is. Dropout is left out of both.
+    """
+    current = call.current.transpose(1, 2)
+    before = torch.stack([current, current.flip(-1)])
+    if call.base is None:
+        return F.silu(before), F.silu(potentials.values)
+    base = call.base.transpose(1, 2)
+    base = torch.stack([base, base.flip(-1)])
+
+    def gate(low_rank: torch.Tensor) -> torch.Tensor:
+        low_rank = low_rank.transpose(2, 3).to(call.gate.up.weight.dtype)
+        update = call.gate.up(call.gate.scale * low_rank)
+        return F.silu(base + update.transpose(2, 3))
+
+    return gate(before), gate(potentials.values)
+
+
+def trace_layer(call: GateCall) -> LayerTrace:
+    """What the membranes of a block did with the first image of a batch, on the CPU."""
+    with _aside(call):
+        potentials = integrate(call)
+        before, after = gates_around(call, potentials)
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return values[:, 0].float().mean(dim=1).cpu()
+
+    return LayerTrace(
+        layer=call.layer,
+        potential=mean(potentials.values),
+        reset=mean(potentials.was_reset()),
+        initial=mean(potentials.initial),
+        mean=mean(potentials.mean),
+        gate_before=mean(before),
+        gate_after=mean(after),
+    )
+
+
+@contextmanager
+def _aside(call: GateCall) -> Iterator[None]:
+    """Compute without leaving a trace in the forward pass that called.
+
+    Autocast is off: older versions of torch would keep what it casts here, without a gradient, for
+    the forward pass to find.
+    """
+    with torch.no_grad(), torch.autocast(call.current.device.type, enabled=False):
+        yield
+
+
+def summarise(call: GateCall) -> dict[str, torch.Tensor]:
+    """Three numbers on a block, over a batch, both directions and all channels.
+
+    Returns:
+        ``membrane_potential``, the mean after the reset; ``membrane_reset_share``, the share of
+        potentials that were reset; ``gate_sparsity``, the share of gates that are nearly closed
+        (below :data:`CLOSED`, in absolute value).
+    """
+    with _aside(call):
+        potentials = integrate(call)
+        _, gates = gates_around(call, potentials)
+    return {
+        'membrane_potential': potentials.values.float().mean(),
+        'membrane_reset_share': potentials.was_reset().float().mean(),
+        'gate_sparsity': (gates.abs() < CLOSED).float().mean(),
+    }

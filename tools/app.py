@@ -1,0 +1,48 @@
+"""Look into models in the browser: drop an image, see its classes and the membrane's maps.
+
+python tools/app.py                                        # pre-trained backbone, nothing trained
+python tools/app.py work_dirs/digits_memba work_dirs/sprites_location_memba
+python tools/app.py digits.safetensors --config configs/demo/digits_memba.py
+"""
+
+import argparse
+from pathlib import Path
+
+from memba_vision.apis.app import build_app, config_of, load_subjects, serve
+from memba_vision.apis.cli import run_tool
+from memba_vision.apis.config import default_environment, load_config
+
+DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        'sources',
+        nargs='*',
+        metavar='RUN',
+        help='folders of runs, or adapter files (tools/export.py --as adapter), of one backbone',
+    )
+    parser.add_argument(
+        '--config', help="says which backbone; without, the first run's own, or the demo's"
+    )
+    parser.add_argument('--host', default='127.0.0.1', help='0.0.0.0 lets other machines in')
+    parser.add_argument('--port', type=int, help='without, the first free one from 7860')
+    parser.add_argument('--device', help='cpu or cuda; without, a GPU where there is one')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    args = parse_arguments()
+    default_environment()
+    config = None if args.config else config_of(args.sources)
+    config = config or load_config(args.config or str(DEMO), {}, None)
+    app = build_app(load_subjects(args.sources, config, args.device))
+    print(f'Open {serve(app, args.host, args.port)} in a browser; Ctrl-C ends it.', flush=True)
+    app.block_thread()
+
+
+if __name__ == '__main__':
+    run_tool(main)

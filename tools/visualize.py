@@ -1,0 +1,92 @@
+"""Show what Memba's membranes do with images: maps of their potentials, as PNG and as a page.
+
+python tools/visualize.py photo.jpg                     # pre-trained backbone, nothing trained
+python tools/visualize.py photo.jpg --run work_dirs/digits_memba
+python tools/visualize.py photo.jpg --compare work_dirs/digits_memba         # before and after
+python tools/visualize.py photo.jpg --run work_dirs/a --compare work_dirs/b --layers 0 -1
+"""
+
+import argparse
+from pathlib import Path
+
+from memba_vision.apis.cli import run_tool
+from memba_vision.apis.config import default_environment, load_config
+from memba_vision.apis.record import RECORD_FILE
+from memba_vision.apis.visualize import (
+    Subject,
+    checkpoint_of,
+    trained_subject,
+    untrained_subject,
+    write_page,
+)
+from memba_vision.errors import UserError
+
+DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('images', nargs='+', metavar='IMAGE')
+    parser.add_argument('--run', help='the folder of a run: its newest checkpoint is shown')
+    parser.add_argument('--checkpoint', help='a file that tools/train.py wrote')
+    parser.add_argument(
+        '--config', help="without, the one in run.json in the checkpoint's folder, or the demo's"
+    )
+    parser.add_argument(
+        '--compare', metavar='CHECKPOINT', help='another checkpoint or run, shown beside the first'
+    )
+    parser.add_argument(
+        '--layers',
+        type=int,
+        nargs='+',
+        default=(),
+        metavar='N',
+        help='the layers to show, from 0; -1 is the last. Without, four of them',
+    )
+    parser.add_argument('--out', default='work_dirs/membrane', help='a folder')
+    parser.add_argument('--device', help='cpu or cuda; without, a GPU where there is one')
+    return parser.parse_args()
+
+
+def find_subjects(args: argparse.Namespace) -> list[Subject]:
+    """The models that the command line names.
+
+    Raises:
+        UserError: options do not go together, or a model cannot be loaded.
+    """
+    if args.run and args.checkpoint:
+        raise UserError('give --run FOLDER or --checkpoint FILE, one of the two')
+    place = args.run or args.checkpoint
+    if place is None:
+        config = load_config(args.config or str(DEMO), {}, None)
+        subjects = [untrained_subject(config, args.device)]
+    else:
+        subjects = [load_subject(place, args)]
+    if args.compare:
+        subjects.append(load_subject(args.compare, args))
+    return subjects
+
+
+def load_subject(place: str, args: argparse.Namespace) -> Subject:
+    """The model of a checkpoint or a run's folder, by its own config where that is known."""
+    checkpoint = checkpoint_of(place)
+    recorded = (Path(checkpoint).parent / RECORD_FILE).is_file()
+    given = args.config if place != args.compare or not recorded else None
+    config = load_config(given, {}, None) if given else None
+    return trained_subject(checkpoint, config, args.device)
+
+
+def main() -> None:
+    """Draw as the command line says."""
+    args = parse_arguments()
+    default_environment()
+    subjects = find_subjects(args)
+    page = write_page(subjects, args.images, args.layers, args.out)
+    if not any(subject.classes for subject in subjects):
+        print('Nothing is trained here; for a trained model: --run work_dirs/digits_memba')
+    print(f'Open {page} in a browser; the pictures are beside it.')
+
+
+if __name__ == '__main__':
+    run_tool(main)
