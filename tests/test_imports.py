@@ -46,6 +46,8 @@ ALLOWED = {
     'engine': {'errors', 'discovery', 'registry', 'weights', 'ops', 'files'},
     'apis': {'errors', 'registry', 'weights', 'datasets', 'engine', 'models', 'files', 'download'},
     'benchmarks': {'errors', 'registry', 'ops', 'models'},
+    'reports': {'errors', 'files', 'datasets', 'models', 'apis', '__init__'},
+    'search': {'errors', 'files', 'engine', 'apis'},
     '__init__': {'errors', 'discovery', 'registry', 'datasets', 'engine', 'models'},
 }
 

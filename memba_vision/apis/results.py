@@ -12,6 +12,7 @@ from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_tas
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 
+RESULT_FILE = 'result.json'
 COLUMNS = ('method', 'task', 'group', 'top-1 (%)', 'trained parameters')
 
 
@@ -29,6 +30,9 @@ class Result:
         seed: seed of the run.
         config: path of the config file.
         checkpoint: path of the checkpoint that was tested.
+        training_seconds: wall-clock time of the training, over all its starts; None: unknown.
+        peak_memory_mib: of the training, in MiB: what torch allocated on the GPU, without one the
+            resident memory of the process. None: unknown.
     """
 
     task: str
@@ -40,6 +44,8 @@ class Result:
     seed: int | None
     config: str
     checkpoint: str
+    training_seconds: float | None = None
+    peak_memory_mib: float | None = None
 
     def save(self, path: Path) -> None:
         """Write the record as JSON."""
@@ -51,6 +57,32 @@ class Result:
             f'{self.task}, {self.method}: test top-1 {self.top1:.2f} % of '
             f'{self.test_images:,} images, {self.trained_parameters:,} trained parameters'
         )
+
+
+def collect(folder: str | Path) -> list[Result]:
+    """The results of all runs below ``folder``.
+
+    Raises:
+        UserError: there is none, or a record cannot be read.
+    """
+    paths = sorted(Path(folder).rglob(RESULT_FILE))
+    if not paths:
+        raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
+    return [read_result(path) for path in paths]
+
+
+def read_result(path: Path) -> Result:
+    """Read the record of one run.
+
+    Raises:
+        UserError: it is not one.
+    """
+    try:
+        return Result(**json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f'{path} is not a result of this version: remove it, or test again'
+        ) from error
 
 
 def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
