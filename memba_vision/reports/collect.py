@@ -76,7 +76,9 @@ def _planned(path: Path, root: Path) -> list[Run]:
     try:
         return [_planned_run(entry, path.parent / entry['name'], root) for entry in plan['runs']]
     except (KeyError, TypeError) as error:
-        raise UserError(f'{path} is not the plan of a sweep: {error!r} is not as expected') from error
+        raise UserError(
+            f'{path} is not the plan of a sweep: {error!r} is not as expected'
+        ) from error
 
 
 def _planned_run(entry: dict[str, Any], folder: Path, root: Path) -> Run:

@@ -1,11 +1,12 @@
 """The figures of a report."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from memba_vision.reports.colours import Style, styles
 from memba_vision.reports.curves import Curve, loss_curve, mean_curve
@@ -47,11 +48,11 @@ def figures(scores: SuiteScores, baseline: str) -> list[FigureOfReport]:
 def draw_sizes(scores: SuiteScores) -> FigureOfReport | None:
     """Accuracy against trained parameters, a point per method."""
     figure, (axes,) = panels(1, 1, WIDTH, 4.2)
+    axes.set_xscale('log')
+    axes.margins(x=0.2, y=0.12)
     chosen = styles(scores.methods)
     points = [_draw_method(axes, scores, method, chosen[method]) for method in scores.methods]
     _label([point for point in points if point], axes)
-    axes.set_xscale('log')
-    axes.margins(x=0.25, y=0.12)
     axes.set_xlabel('trained parameters, adapters and head (mean over tasks)')
     axes.set_ylabel(f'average top-1 on {scores.suite.name} (%)')
     title = 'Accuracy against size'
@@ -95,20 +96,20 @@ def _draw_method(
 
 
 def _label(points: Sequence[tuple[float, float, str, str]], axes: Axes) -> None:
-    """Write each name right of its point, moved up where names would overlap."""
-    points = sorted(points, key=lambda point: point[1])
+    """Write each name right of its point, moved up where it would lie on another."""
     low, high = axes.get_ylim()
-    gap, last = (high - low) * 0.055, float('-inf')
-    for x, y, name, colour in points:
-        last = max(y, last + gap)
+    gap = (high - low) * 0.05
+    placed: list[tuple[float, float]] = []
+    for x, y, name, colour in sorted(points, key=lambda point: point[1]):
+        height = y
+        # Names are up to a decade wide.
+        for other, taken in placed:
+            if abs(math.log10(x / other)) < 1 and abs(height - taken) < gap:
+                height = taken + gap
+        placed.append((x, height))
+        line = dict(arrowstyle='-', color=colour, linewidth=0.7) if height > y else None
         axes.annotate(
-            name,
-            (x, y),
-            xytext=(x * 1.12, last),
-            textcoords='data',
-            color=colour,
-            va='center',
-            annotation_clip=False,
+            name, (x, y), (x * 1.15, height), color=colour, va='center', size=9, arrowprops=line
         )
 
 
@@ -171,6 +172,8 @@ def _draw_differences(axes: Axes, differences: Sequence[Difference | None], colo
         if difference.low is not None:
             axes.plot([difference.low, difference.high], [place] * 2, color=colour, linewidth=2.2)
         axes.plot(difference.value, place, 'D' if place == 0 else 'o', color=colour, markersize=6)
+        value = f'{difference.value:+.1f}'.replace('-', '\N{MINUS SIGN}')
+        axes.text(1.02, place, value, transform=axes.get_yaxis_transform(), va='center', size=9)
 
 
 def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
@@ -185,7 +188,7 @@ def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
         for method, curve in curves.items():
             lines[method] = _draw_curve(panel, curve, chosen[method][0])
         panel.set_title(task)
-        panel.set_yscale('log')
+        _set_log_scale(panel)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for panel in axes[::3]:
         panel.set_ylabel('training loss')
@@ -198,6 +201,14 @@ def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
     title = 'Learning curves'
     caption = 'Training loss: the mean over seeds, and from the lowest to the highest of them.'
     return FigureOfReport('curves', title, caption, as_svg(figure, _id('curves', scores), title))
+
+
+def _set_log_scale(axes: Axes) -> None:
+    """A logarithmic loss with plain numbers beside it, also where it spans less than a decade."""
+    axes.set_yscale('log')
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda loss, _: f'{loss:g}')
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _curves(scores: SuiteScores, task: str) -> dict[str, Curve]:

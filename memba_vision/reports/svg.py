@@ -2,6 +2,7 @@
 
 import io
 import re
+from html import escape
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -55,15 +56,13 @@ def as_svg(figure: Figure, name: str, description: str) -> str:
     svg = svg[svg.index('<svg') :]
     svg = re.sub(r'<metadata>.*?</metadata>\s*', '', svg, flags=re.DOTALL)
     svg = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{name}-', svg)
-    # The page's style gives the size; the shape is in the viewBox.
-    width = float(re.search(r'width="([\d.]+)pt"', svg).group(1))
+    # The page's style gives size and type; the shape is in the viewBox.
     svg = re.sub(r' (width|height)="[\d.]+pt"', '', svg, count=2)
-    svg = svg.replace(
-        '<svg', f'<svg role="img" aria-label="{description}" style="width: {width:.0f}pt"', 1
-    )
+    svg = re.sub(r'font-family: [^;"]*;? ?', '', svg)
+    svg = svg.replace('<svg', f'<svg role="img" aria-label="{escape(description)}"', 1)
     for colour, of_page in PAGE.items():
         svg = svg.replace(colour, of_page)
-    return re.sub(r"font: ([\d.]+px) [^;\"]*", r'font-size: \1', svg)
+    return svg
 
 
 _NONE = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))

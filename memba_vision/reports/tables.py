@@ -8,7 +8,7 @@ from memba_vision.models.peft.methods import Published
 from memba_vision.reports.scores import SuiteScores, mean_cost, published
 from memba_vision.reports.statistics import Mean
 
-NOTHING = '–'
+NOTHING = '\N{EN DASH}'
 
 
 @dataclass(frozen=True)

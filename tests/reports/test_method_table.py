@@ -5,22 +5,11 @@ from dataclasses import asdict
 
 import pytest
 from helpers import run_tool
+from made_runs import make_result
 
-from memba_vision.apis.report import collect, method_table
-from memba_vision.apis.results import Result
-from memba_vision.apis.runs import RESULT_FILE
+from memba_vision.apis.results import RESULT_FILE, collect
 from memba_vision.errors import UserError
-
-
-def make_result(method='memba', task='digits', seed=0, top1=90.0, **others) -> Result:
-    settings = dict(
-        test_images=797,
-        trained_parameters=74_698,
-        adapter_parameters=73_728,
-        config='digits_memba.py',
-        checkpoint='epoch_20.pth',
-    )
-    return Result(task=task, method=method, seed=seed, top1=top1, **(settings | others))
+from memba_vision.reports.method_table import method_table
 
 
 def rows(table: str) -> list[list[str]]:
@@ -55,7 +44,8 @@ def test_collects_the_runs_below_a_folder(tmp_path):
     assert collect(tmp_path) == results
     outcome = run_tool('report', tmp_path)
     assert outcome.status == 0
-    assert outcome.out == method_table(results)
+    assert outcome.out.startswith(method_table(results))
+    assert outcome.out.splitlines()[-1] == f'written: {tmp_path}/report.html, .md, .csv, .tex'
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path):
