@@ -81,10 +81,9 @@ def _cell(cell: Cell) -> str:
 
 
 def _figure(figure: FigureOfReport) -> str:
-    return (
-        f'<figure id="{figure.name}">\n<h3>{escape(figure.title)}</h3>\n'
-        f'<figcaption class="caption">{escape(figure.caption)}</figcaption>\n{figure.svg}\n</figure>'
-    )
+    caption = f'<figcaption class="caption">{escape(figure.caption)}</figcaption>'
+    title = f'<h3>{escape(figure.title)}</h3>'
+    return f'<figure id="{figure.name}">\n{title}\n{caption}\n{figure.svg}\n</figure>'
 
 
 def _items(texts: Iterable[str]) -> str:
