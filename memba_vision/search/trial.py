@@ -12,6 +12,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 
 from memba_vision.apis.cli import user_message
 from memba_vision.apis.config import default_environment
@@ -114,6 +115,8 @@ def _train(config: Config, connection: Connection) -> None:
     _write_output_to(Path(config.work_dir, LOG))
     default_environment()
     try:
+        # Reading a config file imports what it names; here it came from another process.
+        import_modules_from_strings(**config.get('custom_imports', {'imports': []}))
         resume_from(config, 'auto')
         runner = ReadableRunner.from_cfg(config)
         hook = ReportHook(connection)
