@@ -7,8 +7,8 @@ python tools/report.py work_dirs/sweep --out paper --baseline lora_out_proj
 import argparse
 
 from memba_vision.apis.cli import run_tool
+from memba_vision.apis.report import method_table
 from memba_vision.reports.content import describe_run
-from memba_vision.reports.method_table import method_table
 from memba_vision.reports.write import write_report
 
 

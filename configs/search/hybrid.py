@@ -22,4 +22,4 @@ adapters = dict(
         sizes=dict(num_tokens=[1, 2, 3, 5, 8]),
     ),
 )
-settings = {'optim_wrapper.optimizer.lr': dict(low=3e-4, high=5e-3, log=True)}
+settings = {'optim_wrapper.optimizer.lr': dict(low=5e-4, high=1e-2, log=True)}

@@ -1,6 +1,6 @@
 # Memba on the small backbone of configs/demo and configs/custom/vim-mini_memba.py.
 settings = {
-    'optim_wrapper.optimizer.lr': dict(low=3e-4, high=5e-3, log=True),
+    'optim_wrapper.optimizer.lr': dict(low=5e-4, high=1e-2, log=True),
     'model.backbone.rank': [4, 8, 16, 32],
     'model.backbone.scale': dict(low=0.25, high=4.0, log=True),
     'model.backbone.leak': dict(low=0.5, high=1.0, step=0.05),

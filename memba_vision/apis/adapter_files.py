@@ -8,7 +8,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from memba_vision.apis.results import RESULT_FILE, read_result
+from memba_vision.apis.report import read_result
+from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
 from memba_vision.models.peft.model import HEADER, header_tensor, parse_header

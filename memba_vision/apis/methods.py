@@ -12,7 +12,9 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from memba_vision.apis.presets import read_preset
-from memba_vision.apis.results import RESULT_FILE, Result, collect
+from memba_vision.apis.report import collect
+from memba_vision.apis.results import Result
+from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.apis.step0 import Step0
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS
 from memba_vision.engine.hooks.parameter_report import count_parameters

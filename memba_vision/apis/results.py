@@ -12,7 +12,6 @@ from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_tas
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 
-RESULT_FILE = 'result.json'
 COLUMNS = ('method', 'task', 'group', 'top-1 (%)', 'trained parameters')
 
 
@@ -57,32 +56,6 @@ class Result:
             f'{self.task}, {self.method}: test top-1 {self.top1:.2f} % of '
             f'{self.test_images:,} images, {self.trained_parameters:,} trained parameters'
         )
-
-
-def collect(folder: str | Path) -> list[Result]:
-    """The results of all runs below ``folder``.
-
-    Raises:
-        UserError: there is none, or a record cannot be read.
-    """
-    paths = sorted(Path(folder).rglob(RESULT_FILE))
-    if not paths:
-        raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
-    return [read_result(path) for path in paths]
-
-
-def read_result(path: Path) -> Result:
-    """Read the record of one run.
-
-    Raises:
-        UserError: it is not one.
-    """
-    try:
-        return Result(**json.loads(path.read_text(encoding='utf-8')))
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f'{path} is not a result of this version: remove it, or test again'
-        ) from error
 
 
 def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:

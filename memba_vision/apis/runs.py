@@ -9,13 +9,15 @@ from mmengine.model import is_model_wrapper
 from memba_vision.apis.checkpoints import newest_readable
 from memba_vision.apis.config import method_name
 from memba_vision.apis.record import command_line, write_record
-from memba_vision.apis.results import RESULT_FILE, Result
+from memba_vision.apis.results import Result
 from memba_vision.engine.hooks.cost import CostHook, recorded_cost
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import UserError
 from memba_vision.files import remove_unfinished
 from memba_vision.weights import read_checkpoint
+
+RESULT_FILE = 'result.json'
 
 
 def train(config: Config) -> Result | None:

@@ -9,7 +9,9 @@ from typing import Any
 
 from memba_vision.apis.config import method_of_file
 from memba_vision.apis.record import RECORD_FILE
-from memba_vision.apis.results import RESULT_FILE, Result, read_result
+from memba_vision.apis.report import read_result
+from memba_vision.apis.results import Result
+from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.errors import UserError
 
 SWEEP_FILE = 'sweep.json'

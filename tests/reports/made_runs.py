@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from memba_vision.apis.results import RESULT_FILE, Result
+from memba_vision.apis.results import Result
+from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.datasets.tasks import VTAB1K_TASKS
 
 

@@ -88,7 +88,8 @@ def test_settings(config):
     step = first_step(read_space(CONFIGS / 'search' / 'memba_small.py'))
     # What the config does not state has no value of its own: its class has.
     own = step.own_values(config)
-    assert own == {RATE: 1e-3, 'model.backbone.rank': 16, 'model.backbone.scale': 1.0}
+    rate = config.optim_wrapper.optimizer.lr
+    assert own == {RATE: rate, 'model.backbone.rank': 16, 'model.backbone.scale': 1.0}
     step.apply(config, {RATE: 2e-3, 'model.backbone.leak': 0.5})
     assert config.optim_wrapper.optimizer.lr == 2e-3
     assert config.model.backbone.leak == 0.5
@@ -105,7 +106,8 @@ def test_the_two_steps_of_a_hybrid(config):
 
     sizes = second_step(space, {'lora_x': True, 'affixes': True, 'lora_b': False})
     own = sizes.own_values(config)
-    assert own == {'lora_x.rank': 8, 'lora_x.scale': 1.0, 'affixes.num_tokens': 3, RATE: 1e-3}
+    assert own.pop(RATE) == config.optim_wrapper.optimizer.lr
+    assert own == {'lora_x.rank': 8, 'lora_x.scale': 1.0, 'affixes.num_tokens': 3}
     sizes.apply(config, {**own, 'lora_x.rank': 32, RATE: 5e-4})
     assert [a.get('rank') for a in config.model.backbone.adapters] == [32, None]
     assert config.optim_wrapper.optimizer.lr == 5e-4

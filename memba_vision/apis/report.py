@@ -1,10 +1,40 @@
-"""Runs of several methods, tasks and seeds in one table for the console and a README."""
+"""Runs of several methods, tasks and seeds as one table."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import mean, stdev
 
 from memba_vision.apis.results import Result
+from memba_vision.apis.runs import RESULT_FILE
+from memba_vision.errors import UserError
+
+
+def collect(folder: str | Path) -> list[Result]:
+    """The results of all runs below ``folder``.
+
+    Raises:
+        UserError: there is none, or a record cannot be read.
+    """
+    paths = sorted(Path(folder).rglob(RESULT_FILE))
+    if not paths:
+        raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
+    return [read_result(path) for path in paths]
+
+
+def read_result(path: Path) -> Result:
+    """Read the record of one run.
+
+    Raises:
+        UserError: it is not one.
+    """
+    try:
+        return Result(**json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f'{path} is not a result of this version: remove it, or test again'
+        ) from error
 
 
 def method_table(results: Sequence[Result]) -> str:

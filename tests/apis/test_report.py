@@ -5,11 +5,22 @@ from dataclasses import asdict
 
 import pytest
 from helpers import run_tool
-from made_runs import make_result
 
-from memba_vision.apis.results import RESULT_FILE, collect
+from memba_vision.apis.report import collect, method_table
+from memba_vision.apis.results import Result
+from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.errors import UserError
-from memba_vision.reports.method_table import method_table
+
+
+def make_result(method='memba', task='digits', seed=0, top1=90.0, **others) -> Result:
+    settings = dict(
+        test_images=797,
+        trained_parameters=74_698,
+        adapter_parameters=73_728,
+        config='digits_memba.py',
+        checkpoint='epoch_20.pth',
+    )
+    return Result(task=task, method=method, seed=seed, top1=top1, **(settings | others))
 
 
 def rows(table: str) -> list[list[str]]:
