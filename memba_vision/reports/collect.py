@@ -145,8 +145,7 @@ def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
         newest, *others = group
         kept.append(newest)
         remarks += [
-            f'{run.name} is left out: {newest.name} has the same method, task and seed, and '
-            f'{"is newer" if run.result else "is finished" if newest.result else "counts"}'
+            f'{run.name} is left out: {newest.name} has the same method, task and seed'
             for run in others
         ]
     return kept, remarks

@@ -58,6 +58,6 @@ def _best_file(task: Search, best: Trial) -> str:
     lines = [
         f'# The best of a search over {source.name} with {task.trial_epochs} epochs a trial:',
         f'# {_describe(best)},',
-        f'# {best.accuracy:.2f} % on the 200 validation images. It trains on all 1,000 images.',
+        f'# {best.accuracy:.2f} % on the validation images. It trains on these and the training images.',
     ]
     return '\n'.join(lines) + '\n' + best_config(task, best).pretty_text

@@ -59,7 +59,7 @@ def open_study(storage: str, name: str, pruner: str, epochs: int) -> Any:
         )
     except Exception as error:  # whatever the driver of a database raises
         reason = ' '.join(str(error).split())
-        raise UserError(f'--storage {storage} cannot be opened: {reason}') from error
+        raise UserError(f'--storage cannot be opened: {reason}') from error
 
 
 def check_settings(study: Any, settings: dict[str, Any]) -> None:
@@ -77,7 +77,8 @@ def check_settings(study: Any, settings: dict[str, Any]) -> None:
     if differing:
         raise UserError(
             f'the search {study.study_name} was started with other settings '
-            f'({", ".join(differing)}): repeat them, or give another --work-dir'
+            f'({", ".join(differing)}): repeat them, or give another --work-dir '
+            '(with --storage, another database)'
         )
 
 
@@ -145,7 +146,7 @@ def make_objective_report(study: Any, trial: Any) -> Callable[[int, float], bool
 
     def report(epoch: int, accuracy: float) -> bool:
         known = study.trials[trial.number].intermediate_values
-        if epoch not in known:  # a resumed trial repeats nothing, a retried one may
+        if epoch not in known:  # a sign that comes twice is no harm, but Optuna warns of it
             trial.report(accuracy, epoch)
         return not is_default and trial.should_prune()
 

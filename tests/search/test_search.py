@@ -188,7 +188,7 @@ def test_hybrid_search_in_two_steps(make, trainings):
 
     trainings(accuracy)
     told = []
-    task = make(HYBRID, tell=told.append, trials=8)
+    task = make(HYBRID, tell=told.append, trials=6)
     trials = search(task)
     combinations = [t for t in trials if t.step.name == 'adapters']
     sizes = [t for t in trials if t.step.name == 'sizes']
@@ -203,7 +203,7 @@ def test_hybrid_search_in_two_steps(make, trainings):
     found = load_config(str(task.folder / 'best.py'), {}, None)
     assert accuracy(found) == trials[0].accuracy
     # The same combination is not trained twice, and a search that is done repeats nothing.
-    assert [t.accuracy for t in search(make(HYBRID, trials=8))] == [t.accuracy for t in trials]
+    assert [t.accuracy for t in search(make(HYBRID, trials=6))] == [t.accuracy for t in trials]
 
 
 def running(process: int | None, beat: float = 0.0, host: str = os.uname().nodename):

@@ -4,7 +4,9 @@ import pytest
 from helpers import CONFIGS, DEMO
 
 from memba_vision.apis.config import load_config
+from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.errors import UserError
+from memba_vision.registry import MODELS
 from memba_vision.search.space import Choices, Range, read_space
 from memba_vision.search.steps import check_fits, first_step, second_step
 
@@ -113,6 +115,14 @@ def test_the_two_steps_of_a_hybrid(config):
     assert config.optim_wrapper.optimizer.lr == 5e-4
     # The space is as it was.
     assert space.adapters['lora_x'].adapter['rank'] == 8
+
+
+def test_all_candidates_fit_onto_one_backbone(config):
+    space = read_space(CONFIGS / 'search' / 'hybrid.py')
+    first_step(space).apply(config, dict.fromkeys(space.adapters, True))
+    config.model.backbone.module.init_cfg = None
+    adapted = MODELS.build(config.model.backbone)
+    assert count_parameters(adapted)[0] > 10_000
 
 
 def test_no_second_step_without_anything_to_vary(tmp_path):
