@@ -43,7 +43,7 @@ def take_up_dead_trials(study: Any) -> list[int]:
     """Mark each running trial whose worker is gone as failed, and queue what it tried again.
 
     Returns:
-        Their numbers.
+        The numbers of those that were queued again.
     """
     from optuna.trial import TrialState
 
@@ -53,10 +53,10 @@ def take_up_dead_trials(study: Any) -> list[int]:
 
 
 def give_up(study: Any, number: int, reason: str) -> bool:
-    """Mark a running trial as failed, and queue what it tried again; it had so many tries.
+    """Mark a running trial as failed, and queue what it tried again if it has tries left.
 
     Returns:
-        False where another worker was faster.
+        Whether it was queued again; not where another worker was faster.
     """
     from optuna.trial import Trial, TrialState
 
@@ -72,12 +72,13 @@ def give_up(study: Any, number: int, reason: str) -> bool:
         study.tell(number, state=TrialState.FAIL)
     except ValueError:
         return False
-    if tries < TRIES:
+    is_tried_again = tries < TRIES
+    if is_tried_again:
         notes = {FOLDER: folder_number(trial), TRY: tries + 1}
         if trial.user_attrs.get(DEFAULT):
             notes[DEFAULT] = True
         study.enqueue_trial(trial.params, user_attrs=notes)
-    return True
+    return is_tried_again
 
 
 def folder_number(trial: Any) -> int:

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from memba_vision.apis.tables import markdown_table
 from memba_vision.files import write_atomically
-from memba_vision.search.search import Search, Trial, describe
+from memba_vision.search.search import Search, Trial
 
 ROWS = 10
 BEST, TABLE = 'best.py', 'search.md'
@@ -45,19 +45,16 @@ def trial_table(trials: Sequence[Trial]) -> str:
     """The best trials in Markdown, and the config as it is wherever it stands among them."""
     shown = [t for place, t in enumerate(trials) if place < ROWS or t.is_default]
     rows = [('trial', 'settings', 'validation top-1 (%)')]
-    rows += [(f'{t.step.name} {t.number}', _describe(t), f'{t.accuracy:.2f}') for t in shown]
+    rows += [(f'{t.step.name} {t.number}', t.describe(), f'{t.accuracy:.2f}') for t in shown]
     return markdown_table(rows, numbers_from=2)
-
-
-def _describe(trial: Trial) -> str:
-    return 'the config as it is' if trial.is_default else describe(trial.values)
 
 
 def _best_file(task: Search, best: Trial) -> str:
     source = Path(task.config.filename)
     lines = [
         f'# The best of a search over {source.name} with {task.trial_epochs} epochs a trial:',
-        f'# {_describe(best)},',
-        f'# {best.accuracy:.2f} % on the validation images. It trains on these and the training images.',
+        f'# {best.describe()},',
+        f'# {best.accuracy:.2f} % on the validation images.',
+        '# It trains on these too, beside the training images.',
     ]
     return '\n'.join(lines) + '\n' + best_config(task, best).pretty_text

@@ -1,5 +1,6 @@
 """The search: trials, one after the other, until there are enough of them."""
 
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,9 @@ from memba_vision.search.space import Space
 from memba_vision.search.split import use_validation_split
 from memba_vision.search.steps import Step, check_fits, first_step, second_step
 from memba_vision.search.trial import Died, Failed, Pruned, run_trial
+
+AS_IT_IS = 'the config as it is'
+POLL = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,10 @@ class Trial:
     values: dict[str, Any]
     is_default: bool
 
+    def describe(self) -> str:
+        """What it tried, in one line."""
+        return AS_IT_IS if self.is_default else self.step.describe(self.values)
+
 
 def search(task: Search) -> list[Trial]:
     """Run what is missing of a search.
@@ -120,9 +128,12 @@ def _run_step(task: Search, step: Step, start: Trial | None) -> list[Trial]:
     while True:
         for number in bookkeeping.take_up_dead_trials(study):
             task.tell(f'{step.name} {number}: its worker was killed, it is taken up again')
-        if not studies.left_to_do(study, task.trials):
+        if studies.left_to_do(study, task.trials):
+            _run_next(task, step, study, own_values)
+        elif studies.is_running(study):  # by other workers, who may find something better
+            time.sleep(POLL)
+        else:
             break
-        _run_next(task, step, study, own_values)
     return [_as_trial(step, trial) for trial in studies.finished(study)]
 
 
@@ -159,19 +170,22 @@ def _run_next(task: Search, step: Step, study: Any, own_values: dict[str, Any]) 
     folder = task.folder / 'trials' / f'{step.name}_{bookkeeping.folder_number(trial):03d}'
     config = trial_config(task, step, trial, folder)
     report = studies.make_objective_report(study, trial)
+    is_default = trial.user_attrs.get(bookkeeping.DEFAULT, False)
     try:
         accuracy = run_trial(config, report, lambda: bookkeeping.sign(trial))
     except Pruned:
         study.tell(trial, state=state.PRUNED)
         outcome = 'pruned'
     except Died as death:
-        bookkeeping.give_up(study, trial.number, str(death))
+        again = bookkeeping.give_up(study, trial.number, str(death))
+        if not again and is_default:
+            raise UserError(f'the config as it is cannot be trained: {death}') from death
         task.tell(f'{_label(step, trial)}: {death}')
         return
     except Failed as failure:
         trial.set_user_attr(bookkeeping.ERROR, str(failure))
         study.tell(trial, state=state.FAIL)
-        if trial.user_attrs.get(bookkeeping.DEFAULT):
+        if is_default:
             raise UserError(f'the config as it is cannot be trained: {failure}') from failure
         outcome = f'failed: {failure}'
     else:
@@ -193,23 +207,8 @@ def trial_config(task: Search, step: Step, trial: Any, folder: Path) -> Config:
 
 
 def _label(step: Step, trial: Any) -> str:
-    return f'{step.name} {trial.number} ({describe(trial.params, trial.user_attrs)})'
-
-
-def describe(values: dict[str, Any], notes: dict[str, Any] | None = None) -> str:
-    """What a trial tries, in one line."""
-    if (notes or {}).get(bookkeeping.DEFAULT):
-        return 'the config as it is'
-    if values and all(isinstance(value, bool) for value in values.values()):
-        return ' + '.join(name for name, value in values.items() if value) or 'no adapter'
-    texts = {n: f'{v:.3g}' if isinstance(v, float) else str(v) for n, v in values.items()}
-    return ', '.join(f'{_short(name, texts)}={text}' for name, text in texts.items())
-
-
-def _short(name: str, names: dict[str, Any]) -> str:
-    """The end of a dotted key, where no other one ends alike."""
-    end = name.rpartition('.')[2]
-    return end if sum(other.rpartition('.')[2] == end for other in names) == 1 else name
+    is_default = trial.user_attrs.get(bookkeeping.DEFAULT, False)
+    return f'{step.name} {trial.number} ({AS_IT_IS if is_default else step.describe(trial.params)})'
 
 
 def _remove_checkpoints(folder: Path) -> None:

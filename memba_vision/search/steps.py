@@ -1,5 +1,6 @@
 """The steps of a search: what each varies, and how that gets into a config."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -29,6 +30,10 @@ class SettingsStep:
         """Put values into a config."""
         config.merge_from_dict(dict(values))
 
+    def describe(self, values: Mapping[str, Any]) -> str:
+        """Values in one line."""
+        return describe_settings(values)
+
     def own_values(self, config: Config) -> dict[str, Any]:
         """What the config itself states, of what the search could try."""
         stated = {name: _look_up(config, name) for name in self.settings}
@@ -56,6 +61,10 @@ class AdaptersStep:
         chosen = [c.adapter for name, c in self.candidates.items() if values.get(name)]
         _put_adapters(config, deepcopy(chosen))
 
+    def describe(self, values: Mapping[str, Any]) -> str:
+        """The chosen adapters in one line."""
+        return ' + '.join(name for name, used in values.items() if used) or 'no adapter'
+
     def own_values(self, config: Config) -> dict[str, Any]:
         """None: the config's own method need not be a combination of the candidates."""
         return {}
@@ -81,6 +90,10 @@ class SizesStep:
             adapters[name][size] = values.get(full, adapters[name][size])
         _put_adapters(config, list(adapters.values()))
         config.merge_from_dict({key: values[key] for key in self.settings if key in values})
+
+    def describe(self, values: Mapping[str, Any]) -> str:
+        """Values in one line."""
+        return describe_settings(values)
 
     def own_values(self, config: Config) -> dict[str, Any]:
         """What the candidates and the config state."""
@@ -116,6 +129,15 @@ def check_fits(space: Space, config: Config) -> None:
             raise UserError(f'the search space varies {name}, but the config has no {parent}')
     if space.adapters and _look_up(config, 'model.backbone.module') is MISSING:
         raise UserError(f'{config.filename} adapts no backbone (it has no model.backbone.module)')
+
+
+def describe_settings(values: Mapping[str, Any]) -> str:
+    """Settings in one line, each by the end of its key where no other one ends alike."""
+    ends = Counter(name.rpartition('.')[2] for name in values)
+    short = {name: name.rpartition('.')[2] for name in values}
+    names = {name: end if ends[end] == 1 else name for name, end in short.items()}
+    texts = {n: f'{v:.3g}' if isinstance(v, float) else str(v) for n, v in values.items()}
+    return ', '.join(f'{names[name]}={text}' for name, text in texts.items())
 
 
 def _put_adapters(config: Config, adapters: list[dict]) -> None:

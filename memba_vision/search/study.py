@@ -83,8 +83,10 @@ def check_settings(study: Any, settings: dict[str, Any]) -> None:
 
 
 def enqueue_default(study: Any, own_values: dict[str, Any]) -> None:
-    """Make the config as it is the first trial of an empty study."""
-    if not study.get_trials(deepcopy=False):
+    """Queue the config as it is, unless it is queued, running or done."""
+    states = import_optuna().trial.TrialState
+    defaults = [t for t in study.get_trials(deepcopy=False) if bookkeeping.DEFAULT in t.user_attrs]
+    if all(t.state is states.FAIL for t in defaults):
         study.enqueue_trial(own_values, user_attrs={bookkeeping.DEFAULT: True})
 
 
@@ -118,6 +120,12 @@ def left_to_do(study: Any, trials: int) -> bool:
         return True
     counted = [t for t in found if bookkeeping.RETRIED not in t.user_attrs]
     return len(counted) < trials
+
+
+def is_running(study: Any) -> bool:
+    """Whether a worker is still on a trial."""
+    states = import_optuna().trial.TrialState
+    return bool(study.get_trials(deepcopy=False, states=[states.RUNNING]))
 
 
 def finished(study: Any) -> list[Any]:

@@ -165,6 +165,44 @@ def test_a_default_that_fails_ends_it(make, trainings):
         search(make())
 
 
+def test_a_default_that_failed_is_tried_again_in_the_next_search(make, trainings):
+    trainings(by_rank)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match='no disk'):
+        patch.setattr(searching, 'run_trial', raising(Failed('no disk')))
+        search(make(trials=2))
+    assert [trial.is_default for trial in search(make(trials=2))].count(True) == 1
+
+
+def test_a_default_that_always_dies_ends_it(make, trainings):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match='was killed'):
+        patch.setattr(searching, 'run_trial', raising(Died('its process was killed')))
+        search(make())
+    assert [t.state.name for t in study(make()).trials] == ['FAIL'] * 3
+
+
+def raising(error):
+    def run(*arguments):
+        raise error
+
+    return run
+
+
+def test_a_search_waits_for_what_other_workers_are_at(make, trainings, monkeypatch):
+    trainings(lambda config: 50.0)
+    search(make(trials=2))
+    other = study(make()).ask()
+    bookkeeping.sign(other)
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        study(make()).tell(other.number, 99.0)
+
+    monkeypatch.setattr(searching.time, 'sleep', sleep)
+    assert search(make(trials=3))[0].accuracy == 99
+    assert len(waited) == 1
+
+
 def test_a_trial_that_dies_has_three_tries(make, trainings):
     def accuracy(config):
         if not config.work_dir.endswith('000'):
