@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from statistics import mean
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from memba_vision.reports.colours import Style, styles
 from memba_vision.reports.curves import Curve, loss_curve, mean_curve
 from memba_vision.reports.scores import SuiteScores, published
-from memba_vision.reports.statistics import Difference, paired_difference
+from memba_vision.reports.statistics import Difference, Mean, paired_difference
 from memba_vision.reports.svg import FAINT, INK, as_svg, panels, settings
 
 WIDTH = 9.0  # inches
@@ -45,7 +46,7 @@ def figures(scores: SuiteScores, baseline: str) -> list[FigureOfReport]:
     return [figure for figure in drawn if figure is not None]
 
 
-def draw_sizes(scores: SuiteScores) -> FigureOfReport | None:
+def draw_sizes(scores: SuiteScores) -> FigureOfReport:
     """Accuracy against trained parameters, a point per method."""
     figure, (axes,) = panels(1, 1, WIDTH, 4.2)
     axes.set_xscale('log')
@@ -57,15 +58,16 @@ def draw_sizes(scores: SuiteScores) -> FigureOfReport | None:
     axes.set_ylabel(f'average top-1 on {scores.suite.name} (%)')
     title = 'Accuracy against size'
     caption = 'The average over tasks, with the standard deviation over seeds where there is one.'
-    partial = [m for m in scores.methods if (a := _average(scores, m)) and not a.complete]
+    averages = {method: _average(scores, method) for method in scores.methods}
+    partial = [method for method, found in averages.items() if found and not found.complete]
     if partial:
-        caption += f' Of fewer runs than the others, and hollow: {", ".join(partial)}.'
+        caption += f' Hollow, since runs are missing: {", ".join(partial)}.'
     if any(published(method, scores.suite) for method in scores.methods):
         caption += ' Crosses: as published for Vim-S.'
     return FigureOfReport('sizes', title, caption, as_svg(figure, _id('sizes', scores), title))
 
 
-def _average(scores: SuiteScores, method: str):
+def _average(scores: SuiteScores, method: str) -> Mean | None:
     return scores.mean(method, scores.suite.tasks)
 
 
@@ -221,7 +223,7 @@ def _curves(scores: SuiteScores, task: str) -> dict[str, Curve]:
     return found
 
 
-def _draw_curve(axes: Axes, curve: Curve, colour: str):
+def _draw_curve(axes: Axes, curve: Curve, colour: str) -> Line2D:
     axes.fill_between(curve.epochs, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
     return axes.plot(curve.epochs, curve.mean, color=colour, linewidth=1.6)[0]
 

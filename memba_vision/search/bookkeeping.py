@@ -66,13 +66,13 @@ def give_up(study: Any, number: int, reason: str) -> bool:
     tries = trial.user_attrs.get(TRY, 1)
     handle = Trial(study, trial._trial_id)
     handle.set_user_attr(ERROR, reason)
-    if tries < TRIES:
+    is_tried_again = tries < TRIES
+    if is_tried_again:
         handle.set_user_attr(RETRIED, True)
     try:
         study.tell(number, state=TrialState.FAIL)
     except ValueError:
         return False
-    is_tried_again = tries < TRIES
     if is_tried_again:
         notes = {FOLDER: folder_number(trial), TRY: tries + 1}
         if trial.user_attrs.get(DEFAULT):
