@@ -14,6 +14,7 @@ from memba_vision.apis.config import (
     load_config,
     run_name,
 )
+from memba_vision.errors import UserError
 from memba_vision.search.outcome import BEST, write_outcome
 from memba_vision.search.search import Search, search
 from memba_vision.search.space import read_space
@@ -36,10 +37,22 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise a UserError for what a search cannot do."""
+    if args.launcher != 'none':
+        raise UserError(
+            '--launcher: a trial is one process; to use more devices, start the same command once '
+            'per device, with a --storage that they share'
+        )
+    if args.trials < 1 or (args.epochs is not None and args.epochs < 1):
+        raise UserError('--trials and --epochs must be at least 1')
+
+
 def main() -> None:
     """Search as the command line says."""
     args = parse_arguments()
     default_environment()
+    check_arguments(args)
     config = load_config(args.config, args.cfg_options, None, peft=args.peft)
     name = f'{run_name(config)}_{Path(args.space).stem}'
     folder = Path(args.work_dir or f'work_dirs/search_{name}')

@@ -29,7 +29,8 @@ class Result:
         seed: seed of the run.
         config: path of the config file.
         checkpoint: path of the checkpoint that was tested.
-        training_seconds: wall-clock time of the training, over all its starts; None: unknown.
+        training_seconds: wall-clock time of the training that led to the weights, over all its
+            starts; None: unknown.
         peak_memory_mib: of the training, in MiB: what torch allocated on the GPU, without one the
             resident memory of the process. None: unknown.
     """

@@ -7,8 +7,10 @@ import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -71,8 +73,7 @@ def run_trial(
         Failed: the training ended with an error.
         Died: its process was killed.
     """
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(list(PRELOADED))
+    context = _context()
     ours, theirs = context.Pipe()
     process = context.Process(target=_train, args=(config, theirs))
     process.start()
@@ -82,6 +83,19 @@ def run_trial(
     finally:
         process.kill()
         process.join()
+
+
+def _context() -> BaseContext:
+    """How processes are started: from one that has imported everything, except for a GPU.
+
+    mmengine looks for a GPU when it is imported, and a process that did cannot fork into one that
+    uses it.
+    """
+    if torch.cuda.is_available():
+        return multiprocessing.get_context('spawn')
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(list(PRELOADED))
+    return context
 
 
 def _follow(

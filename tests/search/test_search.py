@@ -1,6 +1,7 @@
 """Searches: on made-up accuracies, and with real trainings that are killed."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from memba_vision.apis.config import load_config
 from memba_vision.errors import UserError
 from memba_vision.search import bookkeeping
 from memba_vision.search import search as searching
+from memba_vision.search import trial as trial_module
 from memba_vision.search.outcome import write_outcome
 from memba_vision.search.search import Search, search
 from memba_vision.search.space import read_space
@@ -136,6 +138,18 @@ def test_bad_trials_are_pruned_and_the_default_never(make, trainings):
     assert len(trials) == states.count('COMPLETE')
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        (['--trials', '0'], 'must be at least 1'),
+        (['--epochs', '0'], 'must be at least 1'),
+        (['--launcher', 'pytorch'], 'a trial is one process'),
+    ],
+)
+def test_what_the_tool_refuses(arguments, expected):
+    assert expected in run_tool('search', MEMBA, '--config', DEMO, *arguments).error()
+
+
 def study(task, step='settings'):
     return optuna.load_study(study_name=f'{task.name}/{step}', storage=task.storage)
 
@@ -250,6 +264,12 @@ def running(process: int | None, beat: float = 0.0, host: str = os.uname().noden
     return SimpleNamespace(user_attrs=notes)
 
 
+@pytest.mark.parametrize(('gpu', 'method'), [(False, 'forkserver'), (True, 'spawn')])
+def test_how_processes_start(monkeypatch, gpu, method):
+    monkeypatch.setattr(trial_module.torch.cuda, 'is_available', lambda: gpu)
+    assert trial_module._context().get_start_method() == method
+
+
 def test_who_is_dead():
     process = subprocess.Popen(['sleep', '100'])
     trial = running(process.pid)
@@ -347,7 +367,11 @@ def wait_for(path: Path, process: subprocess.Popen) -> int:
 
 
 @pytest.mark.slow
-def test_a_training_that_fails_says_why(base, data_root, tmp_path):
+@pytest.mark.parametrize('gpu', [False, True])
+def test_a_training_that_fails_says_why(base, data_root, tmp_path, monkeypatch, gpu):
+    """Also the way processes are started where there is a GPU; this one sees none."""
+    context = multiprocessing.get_context('spawn' if gpu else 'forkserver')
+    monkeypatch.setattr(trial_module, '_context', lambda: context)
     options = tiny_options(base, data_root)
     options |= {'data_preprocessor.std': [1e-38] * 3}
     settings = SimpleNamespace(config=load_config(str(DEMO), options, None), trial_epochs=2)
