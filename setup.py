@@ -42,7 +42,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['memba_vision', 'memba_vision.*']),
-    package_data={'memba_vision': ['pretrained/*.safetensors']},
+    package_data={'memba_vision': ['pretrained/*.safetensors', 'reports/page/*']},
     # Lower bounds: the oldest that the tests were run with, under Python 3.10. Upper bounds: the
     # OpenMMLab packages whose inner workings this one relies on.
     install_requires=[

@@ -50,6 +50,8 @@ ALLOWED = {
         *('datasets', 'engine', 'models', 'visualization'),
     },
     'benchmarks': {'errors', 'registry', 'ops', 'models'},
+    'reports': {'errors', 'files', 'datasets', 'models', 'apis', '__init__'},
+    'search': {'errors', 'files', 'engine', 'apis'},
     '__init__': {'errors', 'discovery', 'registry', 'datasets', 'engine', 'models'},
 }
 

@@ -75,8 +75,12 @@ def load_config(
 
 def method_name(config: Config) -> str:
     """The method: that of ``--peft``, or what the file's name has beside the task's."""
-    stem = Path(config.filename).stem
-    return config.get('peft') or stem.removeprefix(f'{config.get("task", "")}_')
+    return method_of_file(config.filename, config.get('task', ''), config.get('peft'))
+
+
+def method_of_file(filename: str, task: str | None, peft: str | None) -> str:
+    """The method of a run, by its config's file, its task and what ``--peft`` said, if anything."""
+    return peft or Path(filename).stem.removeprefix(f'{task}_')
 
 
 def run_name(config: Config) -> str:

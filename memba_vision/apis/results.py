@@ -29,6 +29,10 @@ class Result:
         seed: seed of the run.
         config: path of the config file.
         checkpoint: path of the checkpoint that was tested.
+        training_seconds: wall-clock time of the training that led to the weights, over all its
+            starts; None: unknown.
+        peak_memory_mib: of the training, in MiB: what torch allocated on the GPU, without one the
+            resident memory of the process. None: unknown.
     """
 
     task: str
@@ -40,6 +44,8 @@ class Result:
     seed: int | None
     config: str
     checkpoint: str
+    training_seconds: float | None = None
+    peak_memory_mib: float | None = None
 
     def save(self, path: Path) -> None:
         """Write the record as JSON."""

@@ -10,10 +10,12 @@ from memba_vision.apis.checkpoints import newest_readable
 from memba_vision.apis.config import method_name
 from memba_vision.apis.record import command_line, write_record
 from memba_vision.apis.results import Result
+from memba_vision.engine.hooks.cost import CostHook, recorded_cost
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import UserError
 from memba_vision.files import remove_unfinished
+from memba_vision.weights import read_checkpoint
 
 RESULT_FILE = 'result.json'
 
@@ -26,6 +28,7 @@ def train(config: Config) -> Result | None:
         are in the log alone.
     """
     runner = ReadableRunner.from_cfg(config)
+    runner.register_hook(CostHook())
     # Builds both datasets: what is wrong with the test data shows before the first step too.
     _, has_test = runner.train_loop, runner.test_loop is not None
     if is_main_process():
@@ -71,6 +74,7 @@ def resume_from(config: Config, checkpoint: str) -> None:
 def _test(runner: ReadableRunner, checkpoint: Path) -> Result:
     metrics = runner.test()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    cost = recorded_cost(read_checkpoint(str(checkpoint)))
     result = Result(
         task=runner.cfg.task,
         method=method_name(runner.cfg),
@@ -81,6 +85,8 @@ def _test(runner: ReadableRunner, checkpoint: Path) -> Result:
         seed=runner.seed,
         config=str(runner.cfg.filename),
         checkpoint=str(checkpoint),
+        training_seconds=cost.get('seconds'),
+        peak_memory_mib=cost.get('peak_memory_mib'),
     )
     if is_main_process():
         result.save(Path(runner.work_dir) / RESULT_FILE)

@@ -1,5 +1,6 @@
 """Behaviours of a run, one per file."""
 
+from memba_vision.engine.hooks.cost import CostHook
 from memba_vision.engine.hooks.epoch_seed import EpochSeedHook
 from memba_vision.engine.hooks.finite_loss import FiniteLossHook
 from memba_vision.engine.hooks.kernel_report import KernelReportHook
@@ -9,6 +10,7 @@ from memba_vision.engine.hooks.plain_checkpoint import PlainCheckpointHook
 from memba_vision.engine.hooks.termination import TerminationHook
 
 __all__ = [
+    'CostHook',
     'EpochSeedHook',
     'FiniteLossHook',
     'KernelReportHook',

@@ -1,0 +1,1 @@
+"""Reports of many runs: collected, averaged, drawn and written in four formats."""

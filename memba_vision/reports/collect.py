@@ -1,0 +1,166 @@
+"""Finding runs in a folder, also those that are missing, have failed or are not done yet."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memba_vision.apis.config import method_of_file
+from memba_vision.apis.record import RECORD_FILE
+from memba_vision.apis.report import read_result
+from memba_vision.apis.results import Result
+from memba_vision.apis.runs import RESULT_FILE
+from memba_vision.errors import UserError
+
+SWEEP_FILE = 'sweep.json'
+STATUS_FILE = 'status.json'
+FINISHED = 'finished'
+MISSING = 'missing'
+UNFINISHED = 'unfinished'
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: a method on a task with a seed.
+
+    Attributes:
+        name: of its folder, below the folder that is reported.
+        task: the task's name.
+        method: the method's name.
+        seed: the seed; None where it is not known.
+        folder: where its files are.
+        state: 'finished', what its sweep last said of it ('failed', 'running', 'waiting',
+            'stopped'), 'missing' (planned, but nothing is there) or 'unfinished' (started, and no
+            result).
+        message: why, where that is known.
+        result: what it measured, if it is finished.
+    """
+
+    name: str
+    task: str
+    method: str
+    seed: int | None
+    folder: Path
+    state: str
+    message: str = ''
+    result: Result | None = None
+
+    @property
+    def identity(self) -> tuple[str, str, int | None]:
+        """What two runs may not share in one table."""
+        return self.method, self.task, self.seed
+
+
+def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
+    """All runs below ``folder``: those that its sweeps planned, and those in plain folders.
+
+    Returns:
+        The runs, and a remark on each that was left out. Of several runs with the same method,
+        task and seed, the newest result counts.
+
+    Raises:
+        UserError: there is no finished run, or a record cannot be read.
+    """
+    folder = Path(folder)
+    runs = [run for path in sorted(folder.rglob(SWEEP_FILE)) for run in _planned(path, folder)]
+    planned = {run.folder for run in runs}
+    runs += [run for run in _plain(folder) if run.folder not in planned]
+    if not any(run.result for run in runs):
+        raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
+    return _one_of_each(runs)
+
+
+def _planned(path: Path, root: Path) -> list[Run]:
+    """The runs of a sweep, by its plan."""
+    plan = _read_json(path)
+    try:
+        return [_planned_run(entry, path.parent / entry['name'], root) for entry in plan['runs']]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f'{path} is not the plan of a sweep: {error!r} is not as expected'
+        ) from error
+
+
+def _planned_run(entry: dict[str, Any], folder: Path, root: Path) -> Run:
+    result = folder / RESULT_FILE
+    status = _read_status(folder / STATUS_FILE)
+    is_there = result.is_file()
+    return Run(
+        name=str(folder.relative_to(root)),
+        task=entry['task'],
+        method=entry['method'],
+        seed=entry['seed'],
+        folder=folder,
+        state=FINISHED if is_there else status.get('state', MISSING),
+        message='' if is_there else str(status.get('message') or ''),
+        result=read_result(result) if is_there else None,
+    )
+
+
+def _read_status(path: Path) -> dict[str, Any]:
+    """What a sweep last said of a run; empty where it said nothing."""
+    if not path.is_file():
+        return {}
+    status = _read_json(path)
+    if status.get('state') == FINISHED:  # and yet there is no result
+        return {'state': UNFINISHED, 'message': f'its sweep says finished, without {RESULT_FILE}'}
+    return status
+
+
+def _plain(folder: Path) -> Iterable[Run]:
+    """Runs outside of sweeps."""
+    for path in sorted(folder.rglob(RESULT_FILE)):
+        result = read_result(path)
+        name = str(path.parent.relative_to(folder))
+        run = (name, result.task, result.method, result.seed, path.parent)
+        yield Run(*run, FINISHED, result=result)
+    for path in sorted(folder.rglob(RECORD_FILE)):
+        if not path.with_name(RESULT_FILE).is_file():
+            yield from _unfinished(path, folder)
+
+
+def _unfinished(path: Path, root: Path) -> Iterable[Run]:
+    """A run that was started and has no result; nothing for one that names no task."""
+    try:
+        start = json.loads(path.read_text(encoding='utf-8'))[-1]
+        config, task = start['config'], start['config'].get('task')
+        method = method_of_file(start['config_file'], task, config.get('peft'))
+        seed = start['seed']
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return  # a damaged record says nothing of what it was
+    if task is not None:
+        name = str(path.parent.relative_to(root))
+        yield Run(name, task, method, seed, path.parent, UNFINISHED, f'no {RESULT_FILE}')
+
+
+def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
+    same = defaultdict(list)
+    for run in runs:
+        same[run.identity].append(run)
+    kept, remarks = [], []
+    for group in same.values():
+        group.sort(key=_age)
+        newest, *others = group
+        kept.append(newest)
+        remarks += [
+            f'{run.name} is left out: {newest.name} has the same method, task and seed'
+            for run in others
+        ]
+    return kept, remarks
+
+
+def _age(run: Run) -> float:
+    """Finished runs first, the newest of them at the front."""
+    return -(run.folder / RESULT_FILE).stat().st_mtime if run.result else 0.0
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise UserError(f'{path} cannot be read: restore or remove it') from error
+    if not isinstance(content, dict):
+        raise UserError(f'{path} cannot be read: restore or remove it')
+    return content

@@ -1,0 +1,86 @@
+"""What a report says, in no format yet."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memba_vision.reports.collect import Run
+from memba_vision.reports.figures import FigureOfReport, figures
+from memba_vision.reports.scores import SuiteScores, scores_by_suite
+from memba_vision.reports.tables import Table, summary_table, task_table
+
+HOW_TO_READ = (
+    'A mean over tasks gives each task the same weight, whatever its group; groups likewise.',
+    'A task counts with its mean over seeds. A deviation (with n - 1) is that of the means over '
+    'tasks from seed to seed, of the seeds that have all of the tasks.',
+    'A mean of fewer tasks or runs than the others says so, and is never the best in bold. Bold is '
+    'the best as printed, so that ties are bold together.',
+    'Training time and peak memory are means over runs: the time that led to the weights, with '
+    'saving and validation, over all starts of a run; GPU memory that torch allocated, or without a'
+    ' GPU the resident memory of the process. Times compare on one and the same machine alone.',
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A suite's part of a report."""
+
+    scores: SuiteScores
+    baseline: str
+    tables: tuple[Table, ...]
+    figures: tuple[FigureOfReport, ...]
+
+
+@dataclass(frozen=True)
+class Content:
+    """A report.
+
+    Attributes:
+        title: the heading.
+        runs: all runs.
+        sections: one per suite.
+        notes: how to read it, and what was left out.
+    """
+
+    title: str
+    runs: tuple[Run, ...]
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def open_runs(self) -> list[Run]:
+        """Runs without a result."""
+        return [run for run in self.runs if run.result is None]
+
+    def summary(self) -> str:
+        """How many runs there are, by what became of them."""
+        states = Counter(run.state for run in self.runs)
+        parts = [f'{count} {state}' for state, count in states.items()]
+        return f'{len(self.runs)} runs: {", ".join(parts)}.'
+
+
+def make_content(
+    title: str, runs: Sequence[Run], remarks: Sequence[str], baseline: str | None
+) -> Content:
+    """Tables and figures of runs.
+
+    Args:
+        title: the heading.
+        runs: at least one of them finished.
+        remarks: what a reader has to know of how the runs were chosen.
+        baseline: the method that others are compared with; None: a usual one.
+    """
+    sections = [_section(scores, baseline) for scores in scores_by_suite(runs)]
+    return Content(title, tuple(runs), tuple(sections), (*HOW_TO_READ, *remarks))
+
+
+def _section(scores: SuiteScores, wanted: str | None) -> Section:
+    baseline = scores.baseline(wanted)
+    tables = (summary_table(scores), task_table(scores))
+    return Section(scores, baseline, tables, tuple(figures(scores, baseline)))
+
+
+def describe_run(run: Run) -> str:
+    """A run without a result, in one line."""
+    reason = ' '.join(run.message.split())
+    return f'{run.name}: {run.state}' + (f', {reason}' if reason else '')

@@ -1,0 +1,55 @@
+"""Learning curves, out of what mmengine logs into the folder of a run."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+SCALARS = '*/vis_data/scalars.json'
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Training loss by epoch: the mean over runs, and the range that they span."""
+
+    epochs: list[int]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+def loss_curve(folder: Path) -> dict[int, float]:
+    """The last training loss that a run logged in each epoch; empty for a run without logs.
+
+    A run that was resumed has a log per start: of an epoch that was done twice, the later counts.
+    """
+    losses = {}
+    for path in sorted(folder.glob(SCALARS)):
+        for line in path.read_text(encoding='utf-8').splitlines():
+            entry = _read_line(line)
+            if math.isfinite(entry.get('loss', math.nan)) and 'epoch' in entry:
+                losses[entry['epoch']] = entry['loss']
+    return losses
+
+
+def mean_curve(curves: Sequence[dict[int, float]]) -> Curve:
+    """The curve of several runs; each epoch's mean is over the runs that reached it."""
+    by_epoch = defaultdict(list)
+    for curve in curves:
+        for epoch, loss in curve.items():
+            by_epoch[epoch].append(loss)
+    epochs = sorted(by_epoch)
+    values = [by_epoch[epoch] for epoch in epochs]
+    return Curve(epochs, [mean(v) for v in values], [min(v) for v in values], [*map(max, values)])
+
+
+def _read_line(line: str) -> dict:
+    # A run that was killed may have left half a line.
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}

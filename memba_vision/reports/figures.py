@@ -1,0 +1,232 @@
+"""The figures of a report."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from memba_vision.reports.colours import Style, styles
+from memba_vision.reports.curves import Curve, loss_curve, mean_curve
+from memba_vision.reports.scores import SuiteScores, published
+from memba_vision.reports.statistics import Difference, Mean, paired_difference
+from memba_vision.reports.svg import FAINT, INK, as_svg, panels, settings
+
+WIDTH = 9.0  # inches
+
+
+@dataclass(frozen=True)
+class FigureOfReport:
+    """A drawn figure.
+
+    Attributes:
+        name: of letters, for ids.
+        title: what it shows.
+        caption: how to read it.
+        svg: the ``<svg>`` element.
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+def figures(scores: SuiteScores, baseline: str) -> list[FigureOfReport]:
+    """All figures of a suite that its runs have something for."""
+    with settings():
+        drawn = [
+            draw_sizes(scores),
+            draw_differences(scores, baseline),
+            draw_learning_curves(scores),
+        ]
+    return [figure for figure in drawn if figure is not None]
+
+
+def draw_sizes(scores: SuiteScores) -> FigureOfReport:
+    """Accuracy against trained parameters, a point per method."""
+    figure, (axes,) = panels(1, 1, WIDTH, 4.2)
+    axes.set_xscale('log')
+    axes.margins(x=0.2, y=0.12)
+    chosen = styles(scores.methods)
+    points = [_draw_method(axes, scores, method, chosen[method]) for method in scores.methods]
+    _label([point for point in points if point], axes)
+    axes.set_xlabel('trained parameters, adapters and head (mean over tasks)')
+    axes.set_ylabel(f'average top-1 on {scores.suite.name} (%)')
+    title = 'Accuracy against size'
+    caption = 'The average over tasks, with the standard deviation over seeds where there is one.'
+    averages = {method: _average(scores, method) for method in scores.methods}
+    partial = [method for method, found in averages.items() if found and not found.complete]
+    if partial:
+        caption += f' Hollow, since runs are missing: {", ".join(partial)}.'
+    if any(published(method, scores.suite) for method in scores.methods):
+        caption += ' Crosses: as published for Vim-S.'
+    return FigureOfReport('sizes', title, caption, as_svg(figure, _id('sizes', scores), title))
+
+
+def _average(scores: SuiteScores, method: str) -> Mean | None:
+    return scores.mean(method, scores.suite.tasks)
+
+
+def _draw_method(
+    axes: Axes, scores: SuiteScores, method: str, style: Style
+) -> tuple[float, float, str, str] | None:
+    """Draw one method; its place, name and colour, or None where nothing was measured."""
+    average, (colour, marker) = _average(scores, method), style
+    if average is None:
+        return None
+    size = mean(result.trained_parameters for result in scores.results(method))
+    face = colour if average.complete else 'none'
+    axes.errorbar(
+        size,
+        average.value,
+        yerr=average.deviation,
+        color=colour,
+        marker=marker,
+        markersize=8,
+        markerfacecolor=face,
+        capsize=3,
+        linestyle='none',
+    )
+    known = published(method, scores.suite)
+    if known:
+        axes.plot(known.thousands * 1e3, known.average, 'x', color=colour, markersize=7)
+    return size, average.value, method, colour
+
+
+def _label(points: Sequence[tuple[float, float, str, str]], axes: Axes) -> None:
+    """Write each name right of its point, moved up where it would lie on another."""
+    low, high = axes.get_ylim()
+    gap = (high - low) * 0.05
+    placed: list[tuple[float, float]] = []
+    for x, y, name, colour in sorted(points, key=lambda point: point[1]):
+        height = y
+        # Names are up to a decade wide.
+        for other, taken in placed:
+            if abs(math.log10(x / other)) < 1 and abs(height - taken) < gap:
+                height = taken + gap
+        placed.append((x, height))
+        line = dict(arrowstyle='-', color=colour, linewidth=0.7) if height > y else None
+        axes.annotate(
+            name, (x, y), (x * 1.15, height), color=colour, va='center', size=9, arrowprops=line
+        )
+
+
+def draw_differences(scores: SuiteScores, baseline: str) -> FigureOfReport | None:
+    """How much better each method is than the baseline, task by task; None for one method."""
+    others = [m for m in scores.methods if m != baseline and _paired(scores, m, baseline)]
+    if not others:
+        return None
+    rows = [*scores.tasks, 'average'][::-1]
+    figure, axes = panels(len(others), 3, WIDTH, 0.8 + 0.27 * len(rows))
+    chosen = styles(scores.methods)
+    for place, (panel, method) in enumerate(zip(axes, others, strict=True)):
+        differences = _differences(scores, method, baseline)
+        _draw_differences(panel, [differences.get(row) for row in rows], chosen[method][0])
+        panel.set_title(method, color=chosen[method][0], weight='bold')
+        panel.set_yticks(range(len(rows)), rows if place % 3 == 0 else [''] * len(rows))
+        panel.set_ylim(-0.6, len(rows) - 0.4)
+    limit = max(abs(end) for panel in axes for end in panel.get_xlim())
+    for panel in axes:
+        panel.set_xlim(-limit, limit)
+    title = f'Difference to {baseline}, task by task'
+    svg = as_svg(figure, _id('differences', scores), title)
+    return FigureOfReport('differences', title, _how_to_read(scores), svg)
+
+
+def _how_to_read(scores: SuiteScores) -> str:
+    text = (
+        'Points of percent, right of the line: better. Runs are compared in pairs of the same task '
+        'and seed. Bars: 95 % of a paired bootstrap, for the average over tasks and their seeds'
+    )
+    if len(scores.seeds) == 1:
+        return (
+            f'{text}. With one seed a task has no bar, and the bar of the average says how it '
+            'would change with other such tasks, and nothing of the noise between seeds.'
+        )
+    return (
+        f'{text}, for a task over its {len(scores.seeds)} seeds: of so few, a bar is a rough sign '
+        'and rather too short.'
+    )
+
+
+def _paired(scores: SuiteScores, method: str, baseline: str) -> Difference | None:
+    return paired_difference(scores.scores(method), scores.scores(baseline), scores.tasks)
+
+
+def _differences(scores: SuiteScores, method: str, baseline: str) -> dict[str, Difference | None]:
+    ours, theirs = scores.scores(method), scores.scores(baseline)
+    by_task = {task: paired_difference(ours, theirs, [task]) for task in scores.tasks}
+    return {**by_task, 'average': _paired(scores, method, baseline)}
+
+
+def _draw_differences(axes: Axes, differences: Sequence[Difference | None], colour: str) -> None:
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.axhspan(-0.5, 0.5, color=FAINT, alpha=0.45, linewidth=0)  # the average
+    axes.grid(axis='y', visible=False)
+    for place, difference in enumerate(differences):
+        if difference is None:
+            axes.text(0, place, 'no pair', va='center', ha='center', size=8)
+            continue
+        if difference.low is not None:
+            axes.plot([difference.low, difference.high], [place] * 2, color=colour, linewidth=2.2)
+        axes.plot(difference.value, place, 'D' if place == 0 else 'o', color=colour, markersize=6)
+        value = f'{difference.value:+.1f}'.replace('-', '\N{MINUS SIGN}')
+        axes.text(1.02, place, value, transform=axes.get_yaxis_transform(), va='center', size=9)
+
+
+def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
+    """Training loss by epoch, a panel per task; None where no run logged any."""
+    by_task = {task: _curves(scores, task) for task in scores.tasks}
+    by_task = {task: curves for task, curves in by_task.items() if curves}
+    if not by_task:
+        return None
+    figure, axes = panels(len(by_task), 3, WIDTH, 2.3)
+    chosen, lines = styles(scores.methods), {}
+    for panel, (task, curves) in zip(axes, by_task.items(), strict=True):
+        for method, curve in curves.items():
+            lines[method] = _draw_curve(panel, curve, chosen[method][0])
+        panel.set_title(task)
+        _set_log_scale(panel)
+        panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    for panel in axes[::3]:
+        panel.set_ylabel('training loss')
+    for panel in axes[-3:]:
+        panel.set_xlabel('epoch')
+    names = [method for method in scores.methods if method in lines]
+    figure.legend(
+        [lines[name] for name in names], names, loc='outside lower center', ncols=min(5, len(names))
+    )
+    title = 'Learning curves'
+    caption = 'Training loss: the mean over seeds, and from the lowest to the highest of them.'
+    return FigureOfReport('curves', title, caption, as_svg(figure, _id('curves', scores), title))
+
+
+def _set_log_scale(axes: Axes) -> None:
+    """A logarithmic loss with plain numbers beside it, also where it spans less than a decade."""
+    axes.set_yscale('log')
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda loss, _: f'{loss:g}')
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _curves(scores: SuiteScores, task: str) -> dict[str, Curve]:
+    found = {}
+    for method in scores.methods:
+        runs = [run for run in scores.runs if (run.task, run.method) == (task, method)]
+        curves = [curve for run in runs if (curve := loss_curve(run.folder))]
+        if curves:
+            found[method] = mean_curve(curves)
+    return found
+
+
+def _draw_curve(axes: Axes, curve: Curve, colour: str) -> Line2D:
+    axes.fill_between(curve.epochs, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
+    return axes.plot(curve.epochs, curve.mean, color=colour, linewidth=1.6)[0]
+
+
+def _id(name: str, scores: SuiteScores) -> str:
+    return name + ''.join(filter(str.isalnum, scores.suite.name))

@@ -1,0 +1,90 @@
+"""A report as one page that needs nothing but itself."""
+
+from collections.abc import Iterable
+from html import escape
+from importlib import resources
+from string import Template
+
+import memba_vision
+from memba_vision.reports.content import Content, Section, describe_run
+from memba_vision.reports.figures import FigureOfReport
+from memba_vision.reports.tables import Cell, Table
+
+
+def as_html(content: Content) -> str:
+    """The whole report; figures, style and script are in the page, and it may load no others."""
+    return Template(_part('page.html')).substitute(
+        title=escape(content.title),
+        style=_part('style.css'),
+        script=_part('sort.js'),
+        facts=_facts(content),
+        open_runs=_open_runs(content),
+        sections='\n'.join(map(_section, content.sections)),
+        notes=_items(content.notes),
+        version=escape(memba_vision.__version__),
+    )
+
+
+def _part(name: str) -> str:
+    file = resources.files('memba_vision.reports').joinpath('page', name)
+    return file.read_text(encoding='utf-8').strip()
+
+
+def _facts(content: Content) -> str:
+    runs, still_open = len(content.runs), len(content.open_runs)
+    counts = {
+        'method': len({run.method for run in content.runs}),
+        'task': len({run.task for run in content.runs}),
+        'seed': len({run.seed for run in content.runs}),
+    }
+    facts = [f'{count} {name}{"" if count == 1 else "s"}' for name, count in counts.items()]
+    facts.append(f'{runs - still_open} of {runs} runs finished')
+    spans = [f'<span>{fact}</span>' for fact in facts]
+    if still_open:
+        spans[-1] = f'<span class="open">{facts[-1]}</span>'
+    return ''.join(spans)
+
+
+def _open_runs(content: Content) -> str:
+    if not content.open_runs:
+        return ''
+    listed = _items(map(describe_run, content.open_runs))
+    return f'<section class="open-runs"><h2>Not finished</h2><ul>{listed}</ul></section>'
+
+
+def _section(section: Section) -> str:
+    name = escape(section.scores.suite.name)
+    tables = '\n'.join(map(_table, section.tables))
+    drawn = '\n'.join(map(_figure, section.figures))
+    return f'<section>\n<h2>{name}</h2>\n{tables}\n{drawn}\n</section>'
+
+
+def _table(table: Table) -> str:
+    heading = ''.join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
+    rows = '\n'.join(f'<tr>{"".join(map(_cell, row))}</tr>' for row in table.rows)
+    return (
+        f'<div class="sheet">\n<p class="caption">{escape(table.caption)}.</p>\n'
+        f'<div class="scroll"><table>\n<thead><tr>{heading}</tr></thead>\n'
+        f'<tbody>\n{rows}\n</tbody>\n</table></div>\n</div>'
+    )
+
+
+def _cell(cell: Cell) -> str:
+    best = ' class="best"' if cell.best else ''
+    order = '' if cell.order is None else f'{cell.order:.10g}'
+    text = escape(cell.text)
+    if cell.published:
+        text += f'<small>[{escape(cell.published)}]</small>'
+    if cell.remark:
+        text += f'<small class="remark">{escape(cell.remark)}</small>'
+    return f'<td{best} data-order="{order}">{text}</td>'
+
+
+def _figure(figure: FigureOfReport) -> str:
+    caption = f'<figcaption class="caption">{escape(figure.caption)}</figcaption>'
+    title = f'<h3>{escape(figure.title)}</h3>'
+    return f'<figure id="{figure.name}">\n{title}\n{caption}\n{figure.svg}\n</figure>'
+
+
+def _items(texts: Iterable[str]) -> str:
+    return '\n'.join(f'<li>{escape(text)}</li>' for text in texts)

@@ -1,0 +1,79 @@
+"""A report's numbers as comma-separated values, a line per number, for other programs."""
+
+from collections.abc import Iterator, Sequence
+
+from memba_vision.apis.tables import csv_table
+from memba_vision.reports.collect import Run
+from memba_vision.reports.content import Content
+from memba_vision.reports.scores import SuiteScores, mean_cost, published
+
+COLUMNS = (
+    'suite',
+    'method',
+    'over',
+    'name',
+    'top1',
+    'deviation',
+    'tasks',
+    'of_tasks',
+    'runs',
+    'of_runs',
+    'published',
+    'adapter_parameters',
+    'trained_parameters',
+    'training_seconds',
+    'peak_memory_mib',
+    'not_finished',
+)
+
+
+def as_csv(content: Content) -> str:
+    """Each task, group and average of each method.
+
+    ``over`` says whether a line is of one task, of a group or of all tasks. Values that are not
+    known are empty; ``not_finished`` names runs and their states.
+    """
+    rows = [row for section in content.sections for row in _suite_rows(section.scores)]
+    return csv_table([COLUMNS, *rows])
+
+
+def _suite_rows(scores: SuiteScores) -> Iterator[list[str]]:
+    suite = scores.suite
+    for method in scores.methods:
+        for task in scores.tasks:
+            yield _row(scores, method, ('task', task), [task])
+        for group, tasks in suite.groups.items():
+            if set(tasks) & set(scores.tasks):
+                yield _row(scores, method, ('group', group), tasks)
+        yield _row(scores, method, ('average', suite.name), suite.tasks)
+
+
+def _row(
+    scores: SuiteScores, method: str, what: tuple[str, str], tasks: Sequence[str]
+) -> list[str]:
+    mean = scores.mean(method, tasks)
+    measured = [result for result in scores.results(method) if result.task in tasks]
+    missing = [run for run in scores.runs if _is_missing(run, method, tasks)]
+    known = published(method, scores.suite)
+    over, name = what
+    key = 'average' if over == 'average' else name.lower()
+    costs = [
+        mean_cost(measured, lambda result, field=field: getattr(result, field))
+        for field in COLUMNS[11:15]
+    ]
+    values = [
+        *((mean.value, mean.deviation) if mean else (None, None)),
+        *((mean.tasks, len(tasks), mean.runs, mean.of_runs) if mean else (0, len(tasks), 0, None)),
+        getattr(known, key) if known and over != 'task' else None,
+        *(cost[0] if cost else None for cost in costs),
+    ]
+    states = '; '.join(f'{run.name}: {run.state}' for run in missing)
+    return [scores.suite.name, method, over, name, *map(_text, values), states]
+
+
+def _is_missing(run: Run, method: str, tasks: Sequence[str]) -> bool:
+    return run.result is None and run.method == method and run.task in tasks
+
+
+def _text(value: float | None) -> str:
+    return '' if value is None else f'{value:.10g}'

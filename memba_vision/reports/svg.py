@@ -1,0 +1,86 @@
+"""matplotlib's figures as SVG that takes its colours and its type from the page around it."""
+
+import io
+import re
+from html import escape
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Colours that no figure has otherwise: they stand for those of the page.
+INK = '#010203'
+FAINT = '#040506'
+PAGE = {INK: 'currentColor', FAINT: 'var(--faint)'}
+SETTINGS = {
+    'svg.fonttype': 'none',  # text stays text
+    'font.family': 'sans-serif',
+    'font.size': 10,
+    'text.color': INK,
+    'axes.edgecolor': FAINT,
+    'axes.labelcolor': INK,
+    'axes.titlesize': 10,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'axes.axisbelow': True,
+    'grid.color': FAINT,
+    'grid.linewidth': 0.6,
+    'xtick.color': INK,
+    'ytick.color': INK,
+    'xtick.major.size': 0,
+    'ytick.major.size': 0,
+    'xtick.minor.size': 0,
+    'ytick.minor.size': 0,
+    'legend.frameon': False,
+}
+
+
+def settings() -> matplotlib.RcParams:
+    """The context in which figures are made and written."""
+    return matplotlib.rc_context(SETTINGS)
+
+
+def as_svg(figure: Figure, name: str, description: str) -> str:
+    """The figure as an ``<svg>`` element.
+
+    Args:
+        figure: made within :func:`settings`.
+        name: of letters; different for each figure of a page, since ids are made of it.
+        description: what it shows, for who cannot see it.
+    """
+    text = io.StringIO()
+    with matplotlib.rc_context({'svg.hashsalt': name}):
+        figure.savefig(text, format='svg', transparent=True, bbox_inches='tight', metadata=_NONE)
+    svg = text.getvalue()
+    svg = svg[svg.index('<svg') :]
+    svg = re.sub(r'<metadata>.*?</metadata>\s*', '', svg, flags=re.DOTALL)
+    svg = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{name}-', svg)
+    # The page's style gives size and type; the shape is in the viewBox.
+    svg = re.sub(r' (width|height)="[\d.]+pt"', '', svg, count=2)
+    svg = re.sub(r'font-family: [^;"]*;? ?', '', svg)
+    svg = svg.replace('<svg', f'<svg role="img" aria-label="{escape(description)}"', 1)
+    for colour, of_page in PAGE.items():
+        svg = svg.replace(colour, of_page)
+    return svg
+
+
+_NONE = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+
+
+def panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels of equal axes.
+
+    Args:
+        count: how many panels.
+        columns: how many side by side at most.
+        width: of the figure in inches.
+        height: of a panel in inches.
+    """
+    columns = min(columns, count)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(width, height * lines), layout='constrained')
+    axes = figure.subplots(lines, columns, squeeze=False).ravel().tolist()
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, axes[:count]

@@ -1,0 +1,147 @@
+"""The tables of a report, in no format yet."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from memba_vision.apis.results import Result
+from memba_vision.models.peft.methods import Published
+from memba_vision.reports.scores import SuiteScores, mean_cost, published
+from memba_vision.reports.statistics import Mean
+
+NOTHING = '\N{EN DASH}'
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell.
+
+    Attributes:
+        text: what it shows.
+        order: what it is sorted by; None: at the end.
+        best: whether nothing in its column is better.
+        remark: what is missing from it.
+        published: the published figure.
+    """
+
+    text: str
+    order: float | None = None
+    best: bool = False
+    remark: str = ''
+    published: str = ''
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; its first column names the method, the others are numbers."""
+
+    name: str
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def summary_table(scores: SuiteScores) -> Table:
+    """A row per method: its size, the means of groups and of all tasks, and what it takes."""
+    suite = scores.suite
+    groups = suite.groups if len(suite.groups) > 1 else {}
+    accuracies = [_column(scores, tasks, 2, group.lower()) for group, tasks in groups.items()]
+    accuracies.append(_column(scores, suite.tasks, 2, 'average'))
+    columns = [
+        _per_method(scores, lambda results: _sizes(r.adapter_parameters for r in results)),
+        _per_method(scores, lambda results: _sizes(r.trained_parameters for r in results)),
+        *accuracies,
+        _per_method(scores, _training_time),
+        _per_method(scores, _peak_memory),
+    ]
+    measures = ('adapter parameters', 'trained parameters')
+    costs = ('training time (min)', 'peak memory (MiB)')
+    header = ('method', *measures, *groups, 'average', *costs)
+    caption = f'Top-1 (%), means over tasks; {seeds_in_words(scores)}'
+    if suite.published:
+        caption += '; in brackets what is published for Vim-S'
+    return Table(f'{suite.name}: means', caption, header, _rows(scores, columns))
+
+
+def task_table(scores: SuiteScores) -> Table:
+    """A row per method: top-1 of each task."""
+    columns = [_column(scores, [task], 1) for task in scores.tasks]
+    caption = f'Top-1 (%) task by task; {seeds_in_words(scores)}'
+    name = f'{scores.suite.name}: tasks'
+    return Table(name, caption, ('method', *scores.tasks), _rows(scores, columns))
+
+
+def seeds_in_words(scores: SuiteScores) -> str:
+    """Whether there is a deviation, and over what."""
+    if len(scores.seeds) == 1:
+        return 'one seed, hence no deviation'
+    return f'mean ± standard deviation over {len(scores.seeds)} seeds'
+
+
+def _rows(scores: SuiteScores, columns: list[list[Cell]]) -> tuple[tuple[Cell, ...], ...]:
+    names = [Cell(method) for method in scores.methods]
+    return tuple(zip(names, *columns, strict=True))
+
+
+def _column(
+    scores: SuiteScores, tasks: Sequence[str], digits: int, figure: str | None = None
+) -> list[Cell]:
+    """Accuracies of all methods, the best in bold.
+
+    Args:
+        scores: what was measured.
+        tasks: those to average.
+        digits: after the point.
+        figure: what of the published figures belongs to it.
+    """
+    means = [scores.mean(method, tasks) for method in scores.methods]
+    shown = [published(method, scores.suite) for method in scores.methods]
+    cells = [_mean_cell(*pair, digits, figure) for pair in zip(means, shown, strict=True)]
+    complete = [mean is not None and mean.complete for mean in means]
+    rounded = [round(m.value, digits) if m else None for m in means]
+    best = max((v for v, whole in zip(rounded, complete, strict=True) if whole), default=None)
+    # As they are printed: methods that tie are all the best.
+    return [
+        replace(cell, best=whole and value == best)
+        for cell, value, whole in zip(cells, rounded, complete, strict=True)
+    ]
+
+
+def _mean_cell(mean: Mean | None, known: Published | None, digits: int, figure: str | None) -> Cell:
+    beside = f'{getattr(known, figure):.2f}' if known and figure else ''
+    if mean is None:
+        return Cell(NOTHING, published=beside)
+    text = f'{mean.value:.{digits}f}'
+    if mean.deviation is not None:
+        text += f' ± {mean.deviation:.{digits}f}'
+    return Cell(text, mean.value, remark=mean.remark(), published=beside)
+
+
+def _per_method(scores: SuiteScores, cell: Callable[[list[Result]], Cell]) -> list[Cell]:
+    found = [scores.results(method) for method in scores.methods]
+    return [cell(results) if results else Cell(NOTHING) for results in found]
+
+
+def _sizes(sizes: Iterable[int]) -> Cell:
+    """One number, or from the smallest to the largest."""
+    sizes = set(sizes)
+    low, high = min(sizes), max(sizes)
+    return Cell(f'{low:,}' if low == high else f'{low:,} to {high:,}', high)
+
+
+def _training_time(results: list[Result]) -> Cell:
+    return _cost_cell(results, lambda result: result.training_seconds, 1 / 60, '.1f')
+
+
+def _peak_memory(results: list[Result]) -> Cell:
+    return _cost_cell(results, lambda result: result.peak_memory_mib, 1, ',.0f')
+
+
+def _cost_cell(
+    results: list[Result], cost: Callable[[Result], float | None], unit: float, form: str
+) -> Cell:
+    found = mean_cost(results, cost)
+    if found is None:
+        return Cell('unknown')
+    value, known = found
+    remark = '' if known == len(results) else f'of {known} of {len(results)} runs'
+    return Cell(format(value * unit, form), value, remark=remark)

@@ -1,0 +1,38 @@
+"""A folder of runs as a report in four files."""
+
+from pathlib import Path
+
+from memba_vision.files import write_atomically
+from memba_vision.reports.collect import collect_runs
+from memba_vision.reports.content import Content, make_content
+from memba_vision.reports.html import as_html
+from memba_vision.reports.latex import as_latex
+from memba_vision.reports.markdown import as_markdown
+from memba_vision.reports.records import as_csv
+from memba_vision.reports.scores import check_baseline
+
+WRITERS = {'md': as_markdown, 'csv': as_csv, 'tex': as_latex, 'html': as_html}
+
+
+def write_report(folder: str | Path, out: str | Path, baseline: str | None = None) -> Content:
+    """Collect the runs below ``folder``, and write ``report.md``, ``.csv``, ``.tex``, ``.html``.
+
+    Args:
+        folder: of a sweep, or any folder with runs below it.
+        out: the folder that the files go to.
+        baseline: the method that others are compared with; None: a usual one.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: there is no finished run, a record cannot be read, or nothing was measured with
+            the baseline.
+    """
+    runs, remarks = collect_runs(folder)
+    check_baseline(runs, baseline)
+    title = Path(folder).resolve().name
+    content = make_content(f'{title}: results', runs, remarks, baseline)
+    for ending, writer in WRITERS.items():
+        write_atomically(Path(out, f'report.{ending}'), writer(content).encode())
+    return content

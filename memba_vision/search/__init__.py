@@ -1,0 +1,1 @@
+"""Search for settings and combinations of adapters, with Optuna, on the validation split."""

@@ -1,0 +1,216 @@
+"""The search: trials, one after the other, until there are enough of them."""
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from memba_vision.errors import UserError
+from memba_vision.search import bookkeeping
+from memba_vision.search import study as studies
+from memba_vision.search.space import Space
+from memba_vision.search.split import use_validation_split
+from memba_vision.search.steps import Step, check_fits, first_step, second_step
+from memba_vision.search.trial import Died, Failed, Pruned, run_trial
+
+AS_IT_IS = 'the config as it is'
+POLL = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, and how.
+
+    Attributes:
+        config: whose settings are the default.
+        space: what may change.
+        folder: where trials, storage and results are.
+        name: of its studies in the storage.
+        storage: an Optuna storage URL.
+        trials: of each step, the default among them.
+        epochs: of a trial; None: as many as the config has.
+        pruner: one of ``memba_vision.search.study.PRUNERS``.
+        seed: of what is drawn; several workers want different ones.
+        tell: takes a line on what happens.
+    """
+
+    config: Config
+    space: Space
+    folder: Path
+    name: str
+    storage: str
+    trials: int
+    epochs: int | None = None
+    pruner: str = 'median'
+    seed: int = 0
+    tell: Callable[[str], None] = field(default=lambda line: None)
+
+    @property
+    def trial_epochs(self) -> int:
+        """The epochs of a trial."""
+        return self.epochs or self.config.train_cfg.max_epochs
+
+    def settings(self) -> dict[str, Any]:
+        """What may not change between two calls of the same search."""
+        config = {k: v for k, v in self.config.to_dict().items() if k not in ('work_dir', 'resume')}
+        return {**config, 'search space': asdict(self.space), 'epochs': self.trial_epochs}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished trial.
+
+    Attributes:
+        step: the step it belongs to.
+        number: in its step.
+        accuracy: on the validation split, in percent.
+        values: what it tried.
+        is_default: whether it is the config as it is.
+    """
+
+    step: Step
+    number: int
+    accuracy: float
+    values: dict[str, Any]
+    is_default: bool
+
+    def describe(self) -> str:
+        """What it tried, in one line."""
+        return AS_IT_IS if self.is_default else self.step.describe(self.values)
+
+
+def search(task: Search) -> list[Trial]:
+    """Run what is missing of a search.
+
+    Returns:
+        All finished trials, the best first; of equals, the earlier one.
+
+    Raises:
+        UserError: the config and the space do not fit, the search was started with other settings,
+            or the config's own trial failed.
+    """
+    check_fits(task.space, task.config)
+    use_validation_split(deepcopy(task.config))  # what is wrong shows before the first trial
+    step = first_step(task.space)
+    trials = _run_step(task, step, None)
+    if task.space.adapters:
+        best = next((trial for trial in trials if not trial.is_default), None)
+        sizes = second_step(task.space, best.values) if best else None
+        if sizes:
+            task.tell(f'step 2: sizes of {", ".join(sizes.candidates) or "no adapter"}')
+            trials += _run_step(task, sizes, best)
+    # The sort keeps the order of equals: the default comes before what is only as good.
+    return sorted(trials, key=lambda trial: -trial.accuracy)
+
+
+def _run_step(task: Search, step: Step, start: Trial | None) -> list[Trial]:
+    """Run what is missing of a step.
+
+    Args:
+        task: the search.
+        step: what to vary.
+        start: the trial that the step goes on from, which counts as its first; without one, its
+            first is the config as it is.
+    """
+    name = f'{task.name}/{step.name}'
+    study = studies.open_study(task.storage, name, task.pruner, task.trial_epochs)
+    chosen = {'adapters': list(step.candidates)} if start else {}
+    studies.check_settings(study, task.settings() | chosen)
+    own_values = step.own_values(task.config)
+    if start is None:
+        studies.enqueue_default(study, own_values)
+    else:
+        _add_finished(study, step, own_values, start.accuracy)
+    while True:
+        for number in bookkeeping.take_up_dead_trials(study):
+            task.tell(f'{step.name} {number}: its worker was killed, it is taken up again')
+        if studies.left_to_do(study, task.trials):
+            _run_next(task, step, study, own_values)
+        elif studies.is_running(study):  # by other workers, who may find something better
+            time.sleep(POLL)
+        else:
+            break
+    return [_as_trial(step, trial) for trial in studies.finished(study)]
+
+
+def _add_finished(study: Any, step: Step, values: dict[str, Any], accuracy: float) -> None:
+    """Put a trial that another step has run at the front of an empty study."""
+    if study.get_trials(deepcopy=False):
+        return
+    optuna = studies.import_optuna()
+    probe = optuna.create_study()
+    probe.enqueue_trial(values)
+    asked = probe.ask()
+    for name in values:
+        step.parameters[name].suggest(asked, name)
+    study.add_trial(
+        optuna.trial.create_trial(params=values, distributions=asked.distributions, value=accuracy)
+    )
+
+
+def _as_trial(step: Step, trial: Any) -> Trial:
+    is_default = trial.user_attrs.get(bookkeeping.DEFAULT, False)
+    return Trial(step, trial.number, trial.value, dict(trial.params), is_default)
+
+
+def _run_next(task: Search, step: Step, study: Any, own_values: dict[str, Any]) -> None:
+    """Ask for a trial, run it, and tell how it ended."""
+    state = studies.import_optuna().trial.TrialState
+    trial = studies.ask(study, step, own_values, task.seed, task.trials)
+    twin = studies.same_values(study, trial)
+    if twin is not None:
+        ended = twin.value if twin.state is state.COMPLETE else None
+        study.tell(trial, ended, state=twin.state)
+        task.tell(f'{_label(step, trial)}: the same as {twin.number}')
+        return
+    folder = task.folder / 'trials' / f'{step.name}_{bookkeeping.folder_number(trial):03d}'
+    config = trial_config(task, step, trial, folder)
+    report = studies.make_objective_report(study, trial)
+    is_default = trial.user_attrs.get(bookkeeping.DEFAULT, False)
+    try:
+        accuracy = run_trial(config, report, lambda: bookkeeping.sign(trial))
+    except Pruned:
+        study.tell(trial, state=state.PRUNED)
+        outcome = 'pruned'
+    except Died as death:
+        again = bookkeeping.give_up(study, trial.number, str(death))
+        if not again and is_default:
+            raise UserError(f'the config as it is cannot be trained: {death}') from death
+        task.tell(f'{_label(step, trial)}: {death}')
+        return
+    except Failed as failure:
+        trial.set_user_attr(bookkeeping.ERROR, str(failure))
+        study.tell(trial, state=state.FAIL)
+        if is_default:
+            raise UserError(f'the config as it is cannot be trained: {failure}') from failure
+        outcome = f'failed: {failure}'
+    else:
+        study.tell(trial, accuracy)
+        outcome = f'{accuracy:.2f} %'
+    _remove_checkpoints(folder)
+    task.tell(f'{_label(step, trial)}: {outcome}')
+
+
+def trial_config(task: Search, step: Step, trial: Any, folder: Path) -> Config:
+    """The config of a trial: shortened, with values put in and without a test split."""
+    config = deepcopy(task.config)
+    if not trial.user_attrs.get(bookkeeping.DEFAULT):
+        step.apply(config, trial.params)
+    config.train_cfg.max_epochs = task.trial_epochs
+    use_validation_split(config)
+    config.work_dir = str(folder)
+    return config
+
+
+def _label(step: Step, trial: Any) -> str:
+    is_default = trial.user_attrs.get(bookkeeping.DEFAULT, False)
+    return f'{step.name} {trial.number} ({AS_IT_IS if is_default else step.describe(trial.params)})'
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    for path in folder.glob('*.pth'):
+        path.unlink()

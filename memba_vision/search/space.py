@@ -1,0 +1,147 @@
+"""What a search may change: small config files with a grammar of their own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memba_vision.apis.presets import read_config
+from memba_vision.errors import UserError
+
+GRAMMAR = 'a list of values, or dict(low=…, high=…) with log=True or step=… if wanted'
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of some values."""
+
+    values: tuple
+
+    def suggest(self, trial: Any, name: str) -> Any:
+        """A value for an Optuna trial."""
+        return trial.suggest_categorical(name, self.values)
+
+    def contains(self, value: Any) -> bool:
+        """Whether the search could try it."""
+        return value in self.values
+
+
+@dataclass(frozen=True)
+class Range:
+    """A number between two others, both included; whole where both are."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    def suggest(self, trial: Any, name: str) -> float:
+        """A value for an Optuna trial."""
+        if self._whole:
+            return trial.suggest_int(name, self.low, self.high, log=self.log, step=self.step or 1)
+        return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
+
+    def contains(self, value: Any) -> bool:
+        """Whether the search could try it."""
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (self._whole and value != int(value)):
+            return False
+        off = (value - self.low) % self.step if self.step else 0
+        return self.low <= value <= self.high and min(off, (self.step or 1) - off) < 1e-9
+
+    @property
+    def _whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+Parameter = Choices | Range
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An adapter that a combination may have.
+
+    Attributes:
+        adapter: its settings, as in a config.
+        sizes: what the second step searches of them.
+    """
+
+    adapter: dict
+    sizes: dict[str, Parameter]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space.
+
+    Attributes:
+        settings: by dotted key, as ``--cfg-options`` has them.
+        adapters: candidates by name; empty for a search of settings alone.
+    """
+
+    settings: dict[str, Parameter]
+    adapters: dict[str, Candidate]
+
+
+def read_space(path: str | Path) -> Space:
+    """Read a file of ``configs/search``.
+
+    Raises:
+        UserError: it is missing, or not written in the grammar of docs/search.md.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'no search space at {path}: give a file of configs/search')
+    content = {k: v for k, v in read_config(path).items() if not k.startswith('_')}
+    unknown = set(content) - {'settings', 'adapters'}
+    if unknown or not content:
+        found = ', '.join(sorted(unknown)) or 'nothing'
+        raise UserError(f'{path}: expected "settings", "adapters" or both, found {found}')
+    return Space(
+        settings=_parameters(content.get('settings', {}), f'{path}: settings'),
+        adapters={
+            name: _candidate(value, f'{path}: adapters.{name}')
+            for name, value in content.get('adapters', {}).items()
+        },
+    )
+
+
+def _candidate(value: Any, where: str) -> Candidate:
+    if (
+        not isinstance(value, Mapping)
+        or set(value) - {'adapter', 'sizes'}
+        or 'adapter' not in value
+    ):
+        raise UserError(f'{where}: expected dict(adapter=dict(type=…), sizes=dict(…))')
+    adapter = dict(value['adapter'])
+    sizes = _parameters(value.get('sizes', {}), where)
+    for name, parameter in sizes.items():
+        if not parameter.contains(adapter.get(name)):
+            raise UserError(
+                f'{where}: its own {name} is {adapter.get(name)!r}, which is not among its sizes: '
+                'the first step would try what the second cannot'
+            )
+    return Candidate(adapter, sizes)
+
+
+def _parameters(values: Any, where: str) -> dict[str, Parameter]:
+    if not isinstance(values, Mapping):
+        raise UserError(f'{where}: expected a dict, found {values!r}')
+    return {name: _parameter(value, f'{where}: {name}') for name, value in values.items()}
+
+
+def _parameter(value: Any, where: str) -> Parameter:
+    if isinstance(value, list | tuple) and value and all(map(_is_plain, value)):
+        return Choices(tuple(value))
+    if isinstance(value, Mapping) and {'low', 'high'} <= set(value) <= {
+        *('low', 'high', 'log', 'step')
+    }:
+        found = Range(**value)
+        wrong_log = found.log and (found.low <= 0 or found.step is not None)
+        if found.low < found.high and not wrong_log:
+            return found
+        raise UserError(f'{where}: low must be below high, and above 0 and without step under log')
+    raise UserError(f'{where}: expected {GRAMMAR}, found {value!r}')
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)

@@ -1,0 +1,76 @@
+"""What a training took is written down, and adds up over its starts."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import DEMO, as_arguments, run_tool, tiny_options
+
+from memba_vision.apis.results import Result
+from memba_vision.engine.hooks.cost import INFO, peak_memory_mib, recorded_cost
+from memba_vision.weights import read_checkpoint
+
+
+@pytest.fixture(scope='module')
+def options(base, data_root) -> dict:
+    return tiny_options(base, data_root)
+
+
+@pytest.fixture(scope='module')
+def trained(options, tmp_path_factory) -> Path:
+    """The folder of a run of two epochs; not to be changed."""
+    work_dir = tmp_path_factory.mktemp('trained')
+    train(work_dir, options)
+    return work_dir
+
+
+def train(work_dir: Path, options: dict, *arguments: str) -> Result:
+    outcome = run_tool('train', DEMO, '--work-dir', work_dir, *arguments, *as_arguments(options))
+    assert outcome.status == 0, outcome
+    return result_of(work_dir)
+
+
+def result_of(work_dir: Path) -> Result:
+    return Result(**json.loads((work_dir / 'result.json').read_text()))
+
+
+def test_time_and_memory_are_in_the_result(trained):
+    result = result_of(trained)
+    first, second = (recorded_cost(read_checkpoint(str(trained / f'epoch_{e}.pth'))) for e in '12')
+    assert 0 < first['seconds'] < second['seconds'] == result.training_seconds < 300
+    assert 50 < first['peak_memory_mib'] <= result.peak_memory_mib
+    assert result.peak_memory_mib <= peak_memory_mib()
+
+
+def test_a_resumed_run_adds_to_what_it_took(trained, options, tmp_path):
+    work_dir = shutil.copytree(trained, tmp_path / 'work')
+    path = work_dir / 'epoch_2.pth'
+    checkpoint = torch.load(path, weights_only=True)
+    cost = checkpoint['message_hub']['runtime_info'][INFO]
+    cost.update(seconds=5000.0, peak_memory_mib=1e6)
+    torch.save(checkpoint, path)
+    result = train(work_dir, options | {'train_cfg.max_epochs': 3}, '--resume')
+    assert 5000 < result.training_seconds < 5300
+    assert result.peak_memory_mib == 1e6
+
+
+def test_from_a_checkpoint_that_does_not_say_the_cost_is_unknown(trained, options, tmp_path):
+    work_dir = shutil.copytree(trained, tmp_path / 'work')
+    path = work_dir / 'epoch_2.pth'
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint['message_hub']['runtime_info'][INFO]
+    torch.save(checkpoint, path)
+    result = train(work_dir, options | {'train_cfg.max_epochs': 3}, '--resume')
+    assert (result.training_seconds, result.peak_memory_mib) == (None, None)
+
+
+def test_testing_again_keeps_it(trained, options, tmp_path):
+    work_dir = shutil.copytree(trained, tmp_path / 'work')
+    before = result_of(work_dir)
+    (work_dir / 'result.json').unlink()
+    run_tool('test', DEMO, '--work-dir', work_dir, *as_arguments(options))
+    after = result_of(work_dir)
+    assert after.training_seconds == before.training_seconds
+    assert after.top1 == before.top1

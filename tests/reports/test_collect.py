@@ -1,0 +1,103 @@
+"""Finding runs: finished, missing, failed, in sweeps and in plain folders."""
+
+import json
+import os
+
+import pytest
+from made_runs import make_result, plan, save_runs, set_status, write_log
+
+from memba_vision.apis.runs import RESULT_FILE
+from memba_vision.errors import UserError
+from memba_vision.reports.collect import collect_runs
+from memba_vision.reports.curves import loss_curve, mean_curve
+
+
+def states(folder) -> dict[str, tuple[str, str]]:
+    return {run.name: (run.state, run.message) for run in collect_runs(folder)[0]}
+
+
+def test_a_sweep_with_runs_in_all_states(tmp_path):
+    plan(tmp_path, ['memba', 'lora'], ['digits'], [0, 1, 2])
+    save_runs(tmp_path, [make_result(), make_result('lora')])
+    set_status(tmp_path, 'digits_memba_seed0', 'finished')
+    set_status(tmp_path, 'digits_memba_seed1', 'failed', 'the loss is nan')
+    set_status(tmp_path, 'digits_lora_seed1', 'running')
+    set_status(tmp_path, 'digits_lora_seed2', 'finished')
+    found = states(tmp_path)
+    assert found.pop('digits_lora_seed2')[0] == 'unfinished'
+    assert found == {
+        'digits_memba_seed0': ('finished', ''),
+        'digits_memba_seed1': ('failed', 'the loss is nan'),
+        'digits_memba_seed2': ('missing', ''),
+        'digits_lora_seed0': ('finished', ''),
+        'digits_lora_seed1': ('running', ''),
+    }
+
+
+def test_a_sweep_below_the_folder_and_runs_beside_it(tmp_path):
+    plan(tmp_path / 'sweep', ['memba'], ['digits'], [0, 1])
+    save_runs(tmp_path / 'sweep', [make_result()])
+    save_runs(tmp_path, [make_result('lora')])
+    assert states(tmp_path) == {
+        'sweep/digits_memba_seed0': ('finished', ''),
+        'sweep/digits_memba_seed1': ('missing', ''),
+        'digits_lora_seed0': ('finished', ''),
+    }
+
+
+def test_a_plain_run_that_never_finished(tmp_path):
+    save_runs(tmp_path, [make_result()])
+    start = dict(config=dict(task='digits'), config_file='a/digits_lora.py', seed=3)
+    (tmp_path / 'broken').mkdir()
+    (tmp_path / 'broken' / 'run.json').write_text(json.dumps([start]))
+    run = next(run for run in collect_runs(tmp_path)[0] if run.result is None)
+    assert run.identity == ('lora', 'digits', 3)
+    assert (run.name, run.state) == ('broken', 'unfinished')
+
+
+def test_the_newest_of_equal_runs_counts(tmp_path):
+    for name, top1, time in [('old', 80.0, 1000), ('new', 90.0, 2000)]:
+        path = tmp_path / name / RESULT_FILE
+        make_result(top1=top1).save(path)
+        os.utime(path, (time, time))
+    (run,), (remark,) = collect_runs(tmp_path)
+    assert run.result.top1 == 90
+    assert 'old is left out: new has the same method, task and seed' in remark
+
+
+def test_nothing_finished_is_an_error(tmp_path):
+    plan(tmp_path, ['memba'], ['digits'], [0])
+    with pytest.raises(UserError, match='train something first'):
+        collect_runs(tmp_path)
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{}', '{"runs": [{"name": "a"}]}', '{"runs": 3}'])
+def test_a_damaged_plan_is_an_error(tmp_path, text):
+    save_runs(tmp_path, [make_result()])
+    (tmp_path / 'sweep.json').write_text(text)
+    with pytest.raises(UserError, match=r'sweep\.json'):
+        collect_runs(tmp_path)
+
+
+def test_an_older_record_without_costs_is_read(tmp_path):
+    path = tmp_path / 'run' / RESULT_FILE
+    make_result().save(path)
+    record = json.loads(path.read_text())
+    del record['training_seconds'], record['peak_memory_mib']
+    path.write_text(json.dumps(record))
+    (run,), _ = collect_runs(tmp_path)
+    assert (run.result.training_seconds, run.result.peak_memory_mib) == (None, None)
+
+
+def test_the_curve_of_a_run_that_was_resumed(tmp_path):
+    write_log(tmp_path, '20260101_000000', {1: 2.0, 2: 1.0, 3: 9.0})
+    later = write_log(tmp_path, '20260102_000000', {3: 0.5, 4: float('nan')})
+    later.write_text(later.read_text() + '{"loss": 0.4, "epo')
+    assert loss_curve(tmp_path) == {1: 2.0, 2: 1.0, 3: 0.5}
+    assert loss_curve(tmp_path / 'nothing') == {}
+
+
+def test_the_mean_of_curves():
+    curve = mean_curve([{1: 2.0, 2: 1.0}, {1: 4.0}])
+    assert (curve.epochs, curve.mean) == ([1, 2], [3.0, 1.0])
+    assert (curve.low, curve.high) == ([2.0, 1.0], [4.0, 1.0])

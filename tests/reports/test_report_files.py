@@ -1,0 +1,225 @@
+"""The report's four files."""
+
+import csv
+import re
+
+import pytest
+from browser import page_errors
+from helpers import run_tool
+from made_runs import make_result, plan, save_runs, set_status, with_group_means
+from selenium.webdriver.common.by import By
+
+from memba_vision.reports.collect import collect_runs
+from memba_vision.reports.content import make_content
+from memba_vision.reports.latex import as_latex, escape
+from memba_vision.reports.scores import scores_by_suite
+from memba_vision.reports.tables import NOTHING, summary_table, task_table
+
+
+def table_of(make, folder) -> dict[str, dict]:
+    """Cells by method and column."""
+    (scores,) = scores_by_suite(collect_runs(folder)[0])
+    table = make(scores)
+    return {row[0].text: dict(zip(table.header, row, strict=True)) for row in table.rows}
+
+
+@pytest.fixture
+def vtab(tmp_path):
+    """Two methods on VTAB-1k with two seeds; one run failed and one was never started."""
+    plan(tmp_path, ['memba', 'lorap_x'], with_group_means(0, 0, 0), [0, 1])
+    results = [
+        make_result(method, task, seed, top1 + seed + (seed == 1) * 0.5 * (method == 'memba'))
+        for method, means in [('memba', (77, 85, 61)), ('lorap_x', (76, 83, 60))]
+        for task, top1 in with_group_means(*means).items()
+        for seed in (0, 1)
+        if (method, task, seed) not in {('memba', 'kitti', 1), ('lorap_x', 'dtd', 0)}
+    ]
+    results = [r for r in results if (r.method, r.task) != ('lorap_x', 'svhn')]
+    save_runs(tmp_path, results)
+    set_status(tmp_path, 'kitti_memba_seed1', 'failed', 'the loss is nan <&>')
+    return tmp_path
+
+
+@pytest.fixture
+def mini(tmp_path):
+    """Three methods on mini-VTAB with two seeds each."""
+    tasks = ('digits', 'sprites_location', 'sprites_orientation')
+    costs = dict(training_seconds=90.0, peak_memory_mib=1500.0)
+    accuracies = {'memba': 81.04, 'lora': 81.0, 'linear-probing': 52.0}
+    return save_runs(
+        tmp_path,
+        [
+            make_result(method, task, seed, top1 + seed - len(task), **costs)
+            for method, top1 in accuracies.items()
+            for task in tasks
+            for seed in (0, 1)
+        ],
+    )
+
+
+def test_published_figures_stand_beside_groups_and_average(vtab):
+    memba = table_of(summary_table, vtab)['memba']
+    assert memba['Natural'].text == '77.75 ± 1.06'
+    assert [memba[name].published for name in ('Natural', 'Specialized', 'Structured')] == [
+        '77.07',
+        '85.66',
+        '61.70',
+    ]
+    assert memba['average'].published == '72.40'
+    tasks = table_of(task_table, vtab)
+    assert not any(cell.published for row in tasks.values() for cell in row.values())
+
+
+def test_published_figures_are_for_vtab_alone(mini):
+    rows = table_of(summary_table, mini)
+    assert not any(cell.published for row in rows.values() for cell in row.values())
+
+
+def test_means_of_fewer_runs_say_so_and_are_never_best(vtab):
+    rows = table_of(summary_table, vtab)
+    assert rows['memba']['Structured'].remark == '15 of 16 runs'
+    assert rows['memba']['average'].remark == '37 of 38 runs'
+    assert rows['lorap_x']['average'].remark == '18 of 19 tasks'
+    assert not rows['memba']['average'].best
+    assert not rows['lorap_x']['average'].best
+    assert rows['lorap_x']['Structured'].best
+    assert rows['memba']['Specialized'].best
+    tasks = table_of(task_table, vtab)
+    assert tasks['lorap_x']['svhn'].text == NOTHING
+    assert tasks['lorap_x']['dtd'].remark == '1 of 2 seeds'
+
+
+def test_ties_are_best_together(mini):
+    rows = table_of(task_table, mini)
+    assert rows['memba']['digits'].text == rows['lora']['digits'].text == '75.5 ± 0.7'
+    assert [rows[m]['digits'].best for m in ('memba', 'lora', 'linear-probing')] == [1, 1, 0]
+
+
+def test_costs(mini):
+    row = table_of(summary_table, mini)['lora']
+    assert row['training time (min)'].text == '1.5'
+    assert row['peak memory (MiB)'].text == '1,500'
+
+
+def test_costs_that_are_partly_known(mini):
+    save_runs(mini / 'more', [make_result('lora', seed=5), make_result('old', seed=5)])
+    rows = table_of(summary_table, mini)
+    assert rows['lora']['training time (min)'].remark == 'of 6 of 7 runs'
+    assert rows['old']['training time (min)'].text == 'unknown'
+
+
+def test_the_tool_names_what_is_not_finished(vtab, tmp_path):
+    outcome = run_tool('report', vtab, '--out', tmp_path / 'out')
+    assert outcome.status == 0
+    assert 'not finished: kitti_memba_seed1: failed, the loss is nan <&>' in outcome.out
+    assert 'not finished: svhn_lorap_x_seed0: missing' in outcome.out
+    markdown = (tmp_path / 'out' / 'report.md').read_text()
+    assert '76 runs: 72 finished, 3 missing, 1 failed.' in markdown
+    assert '37 of 38 runs' in markdown
+    page = (tmp_path / 'out' / 'report.html').read_text()
+    assert 'the loss is nan &lt;&amp;&gt;' in page
+
+
+def test_csv_has_a_line_per_number(vtab):
+    run_tool('report', vtab)
+    rows = list(csv.DictReader((vtab / 'report.csv').read_text().splitlines()))
+    assert len(rows) == 2 * (19 + 3 + 1)
+    line = next(r for r in rows if (r['method'], r['over']) == ('memba', 'average'))
+    assert line['published'] == '72.4'
+    assert (line['runs'], line['of_runs']) == ('37', '38')
+    assert line['not_finished'] == 'kitti_memba_seed1: failed'
+    assert float(line['top1']) == pytest.approx(72.7, abs=0.5)
+    missing = next(r for r in rows if (r['method'], r['name']) == ('lorap_x', 'svhn'))
+    assert (missing['top1'], missing['tasks'], missing['runs']) == ('', '0', '0')
+
+
+def test_unknown_baseline_is_an_error(mini):
+    error = run_tool('report', mini, '--baseline', 'dora').error()
+    assert 'no such method here; there are linear-probing, lora, memba' in error
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'chosen'), [(None, 'lora'), ('memba', 'memba'), ('linear_probing', 'linear-probing')]
+)
+def test_the_baseline(mini, wanted, chosen):
+    content = make_content('t', *collect_runs(mini), wanted)
+    assert [section.baseline for section in content.sections] == [chosen]
+
+
+def test_latex_is_escaped_and_balanced(vtab):
+    runs, remarks = collect_runs(vtab)
+    text = as_latex(make_content('50 % of_all & {more}', runs, remarks, None))
+    assert text.count(r'\begin{') == text.count(r'\end{') == 4
+    plain = re.sub(r'\\[\\{}%&_#$]', '', re.sub(r'^%.*\n', '', text, flags=re.MULTILINE))
+    depth = 0
+    for character in plain:
+        depth += (character == '{') - (character == '}')
+        assert depth >= 0
+    assert depth == 0
+    assert plain.count('$') % 2 == 0
+    for environment in re.findall(r'\\begin{tabular}{(\w+)}(.*?)\\end', text, re.DOTALL):
+        columns, body = environment
+        rows = [line for line in body.splitlines() if line.endswith(r'\\')]
+        assert all(len(re.findall(r'(?<!\\)&', row)) == len(columns) - 1 for row in rows)
+    assert r'lorap\_x' in text
+    assert {'±', NOTHING}.isdisjoint(text)
+
+
+def test_latex_specials():
+    assert escape('a_b & 50 % {x} $1 #2 ~ ^ \\ ±') == (
+        r'a\_b \& 50 \% \{x\} \$1 \#2 \textasciitilde{} \textasciicircum{} \textbackslash{} $\pm$'
+    )
+
+
+def test_one_seed(tmp_path):
+    save_runs(tmp_path, [make_result(), make_result('lora')])
+    content = make_content('t', *collect_runs(tmp_path), None)
+    (section,) = content.sections
+    assert 'one seed, hence no deviation' in section.tables[0].caption
+    differences = next(f for f in section.figures if f.name == 'differences')
+    assert 'nothing of the noise between seeds' in differences.caption
+
+
+def test_one_method_has_no_differences(tmp_path):
+    save_runs(tmp_path, [make_result()])
+    (section,) = make_content('t', *collect_runs(tmp_path), None).sections
+    assert [figure.name for figure in section.figures] == ['sizes', 'curves']
+
+
+@pytest.mark.browser
+def test_the_page_opens_with_its_figures(mini, browser):
+    run_tool('report', mini)
+    # Nothing but the page may be asked for, wherever it comes from.
+    page = (mini / 'report.html').read_text()
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    browser.get(f'file://{mini}/report.html')
+    assert page_errors(browser) == []
+    figures = browser.find_elements(By.CSS_SELECTOR, 'figure svg')
+    assert len(figures) == 3
+    for figure in figures:
+        assert figure.is_displayed()
+        assert figure.size['width'] > 300
+        assert figure.size['height'] > 100
+    loaded = browser.execute_script("return performance.getEntriesByType('resource').length")
+    assert loaded == 0
+    assert browser.execute_script('return document.documentElement.scrollWidth') <= 1200
+
+
+@pytest.mark.browser
+def test_a_click_sorts(mini, browser):
+    run_tool('report', mini)
+    browser.get(f'file://{mini}/report.html')
+
+    def names() -> list[str]:
+        cells = browser.find_elements(By.CSS_SELECTOR, 'table:first-of-type td:first-child')
+        return [cell.text for cell in cells[:3]]
+
+    header = browser.find_elements(By.CSS_SELECTOR, 'th')
+    average = next(cell for cell in header if cell.text.startswith('average'))
+    average.click()
+    assert names() == ['memba', 'lora', 'linear-probing']
+    average.click()
+    assert names() == ['linear-probing', 'lora', 'memba']
+    header[0].click()
+    assert names() == ['linear-probing', 'lora', 'memba']
+    assert page_errors(browser) == []

@@ -1,0 +1,382 @@
+"""Searches: on made-up accuracies, and with real trainings that are killed."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from helpers import CONFIGS, DEMO, REPOSITORY, as_arguments, run_tool, tiny_options
+
+from memba_vision.apis.config import load_config
+from memba_vision.errors import UserError
+from memba_vision.search import bookkeeping
+from memba_vision.search import search as searching
+from memba_vision.search import trial as trial_module
+from memba_vision.search.outcome import write_outcome
+from memba_vision.search.search import Search, search
+from memba_vision.search.space import read_space
+from memba_vision.search.trial import Died, Failed, Pruned, run_trial
+
+MEMBA, HYBRID = (CONFIGS / 'search' / f'{name}.py' for name in ('memba_small', 'hybrid'))
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A search of the demo."""
+
+    def call(space: Path = MEMBA, options: dict | None = None, **changes) -> Search:
+        settings = dict(
+            config=load_config(str(DEMO), options or {}, None),
+            space=read_space(space),
+            folder=tmp_path / 'search',
+            name='made',
+            storage=f'sqlite:///{tmp_path}/search.db',
+            trials=6,
+            epochs=4,
+        )
+        return Search(**(settings | changes))
+
+    return call
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """Accuracies come from a function of the config, and no training takes place."""
+    configs = []
+
+    def replace(accuracy):
+        def run(config, report, beat):
+            configs.append(config)
+            value = accuracy(config)
+            for epoch in range(1, config.train_cfg.max_epochs + 1):
+                if report(epoch, value):
+                    raise Pruned
+            return value
+
+        monkeypatch.setattr(searching, 'run_trial', run)
+        return configs
+
+    return replace
+
+
+def by_rank(config) -> float:
+    return 50.0 + config.model.backbone.rank
+
+
+def test_the_first_trial_is_the_config_as_it_is(make, trainings):
+    configs = trainings(by_rank)
+    task = make()
+    trials = search(task)
+    assert configs[0].model == task.config.model
+    assert configs[0].optim_wrapper == task.config.optim_wrapper
+    default = next(trial for trial in trials if trial.is_default)
+    assert (default.number, default.accuracy) == (0, 66.0)
+    assert trials[0].accuracy == 82.0  # rank 32
+    assert len(configs) <= 6
+
+
+def test_without_anything_better_the_default_is_kept(make, trainings):
+    trainings(lambda config: 50.0)
+    task = make()
+    trials = search(task)
+    assert trials[0].is_default, 'a tie does not replace the default'
+    write_outcome(task, trials)
+    best = load_config(str(task.folder / 'best.py'), {}, None)
+    assert best.model == task.config.model
+
+
+def test_the_config_that_comes_out(make, trainings):
+    trainings(by_rank)
+    task = make()
+    table = write_outcome(task, search(task))
+    best = load_config(str(task.folder / 'best.py'), {}, None)
+    assert best.model.backbone.rank == 32
+    assert best.train_dataloader.dataset.split == 'train800val200'
+    assert best.test_dataloader.dataset.split == 'test'
+    assert best.train_cfg.max_epochs == 20, 'a search may be shorter than the training'
+    assert best.work_dir == str(task.folder / 'best')
+    assert 'the config as it is' in table
+    assert 'rank=32' in table
+    assert (task.folder / 'search.md').read_text() == table
+
+
+def test_a_search_goes_on_and_does_not_repeat_itself(make, trainings):
+    configs = trainings(by_rank)
+    search(make(trials=3))
+    assert len(configs) == 3
+    trials = search(make(trials=5))
+    assert len(configs) == 5
+    rates = {trial.values['optim_wrapper.optimizer.lr'] for trial in trials}
+    assert len(rates) == len(trials)
+
+
+def test_other_settings_are_refused(make, trainings):
+    trainings(by_rank)
+    search(make(trials=2))
+    with pytest.raises(UserError, match=r'other settings \(epochs\)'):
+        search(make(trials=2, epochs=9))
+    with pytest.raises(UserError, match=r'other settings \(optim_wrapper\)'):
+        search(make(trials=2, options={'optim_wrapper.optimizer.lr': 1e-2}))
+    with pytest.raises(UserError, match='cannot be opened'):
+        search(make(storage='mysql://nobody@nowhere.invalid/x'))
+
+
+def test_bad_trials_are_pruned_and_the_default_never(make, trainings):
+    trainings(lambda config: 100.0 - config.model.backbone.rank)
+    trials = search(make(trials=14))
+    states = [t.state.name for t in study(make()).trials]
+    assert states[0] == 'COMPLETE'
+    assert 'PRUNED' in states
+    assert len(states) == 14
+    assert len(trials) == states.count('COMPLETE')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        (['--trials', '0'], 'must be at least 1'),
+        (['--epochs', '0'], 'must be at least 1'),
+        (['--launcher', 'pytorch'], 'a trial is one process'),
+    ],
+)
+def test_what_the_tool_refuses(arguments, expected):
+    assert expected in run_tool('search', MEMBA, '--config', DEMO, *arguments).error()
+
+
+def study(task, step='settings'):
+    return optuna.load_study(study_name=f'{task.name}/{step}', storage=task.storage)
+
+
+def test_a_failure_does_not_end_the_search(make, trainings):
+    def accuracy(config):
+        if config.model.backbone.rank > 16:
+            raise Failed('the loss is nan')
+        return by_rank(config)
+
+    trainings(accuracy)
+    told = []
+    trials = search(make(trials=8, tell=told.append))
+    assert max(trial.accuracy for trial in trials) == 66
+    assert any(line.endswith('failed: the loss is nan') for line in told)
+    failed = [t for t in study(make()).trials if t.state.name == 'FAIL']
+    assert failed
+    assert {t.user_attrs['error'] for t in failed} == {'the loss is nan'}
+
+
+def test_a_default_that_fails_ends_it(make, trainings):
+    def accuracy(config):
+        raise Failed('no data')
+
+    trainings(accuracy)
+    with pytest.raises(UserError, match='the config as it is cannot be trained: no data'):
+        search(make())
+
+
+def test_a_default_that_failed_is_tried_again_in_the_next_search(make, trainings):
+    trainings(by_rank)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match='no disk'):
+        patch.setattr(searching, 'run_trial', raising(Failed('no disk')))
+        search(make(trials=2))
+    assert [trial.is_default for trial in search(make(trials=2))].count(True) == 1
+
+
+def test_a_default_that_always_dies_ends_it(make, trainings):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match='was killed'):
+        patch.setattr(searching, 'run_trial', raising(Died('its process was killed')))
+        search(make())
+    assert [t.state.name for t in study(make()).trials] == ['FAIL'] * 3
+
+
+def raising(error):
+    def run(*arguments):
+        raise error
+
+    return run
+
+
+def test_a_search_waits_for_what_other_workers_are_at(make, trainings, monkeypatch):
+    trainings(lambda config: 50.0)
+    search(make(trials=2))
+    other = study(make()).ask()
+    bookkeeping.sign(other)
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        study(make()).tell(other.number, 99.0)
+
+    monkeypatch.setattr(searching.time, 'sleep', sleep)
+    assert search(make(trials=3))[0].accuracy == 99
+    assert len(waited) == 1
+
+
+def test_a_trial_that_dies_has_three_tries(make, trainings):
+    def accuracy(config):
+        if not config.work_dir.endswith('000'):
+            raise Died('its process was killed')
+        return 50.0
+
+    configs = trainings(accuracy)
+    assert [trial.number for trial in search(make(trials=2))] == [0]
+    folders = [Path(config.work_dir).name for config in configs]
+    assert folders == ['settings_000', *['settings_001'] * 3]
+    tries = study(make()).trials[1:]
+    assert len({json.dumps(t.params) for t in tries}) == 1
+
+
+def test_hybrid_search_in_two_steps(make, trainings):
+    def accuracy(config):
+        if config.model.backbone.type != 'PEFTModel':
+            return 50.0
+        adapters = config.model.backbone.adapters
+        return 60.0 + len(adapters) + sum(a.get('rank', 0) for a in adapters) / 100
+
+    trainings(accuracy)
+    told = []
+    task = make(HYBRID, tell=told.append, trials=6)
+    trials = search(task)
+    combinations = [t for t in trials if t.step.name == 'adapters']
+    sizes = [t for t in trials if t.step.name == 'sizes']
+    assert next(t for t in combinations if t.is_default).accuracy == 50
+    best = max((t for t in combinations if not t.is_default), key=lambda t: t.accuracy)
+    first = next(t for t in sizes if t.number == 0)
+    assert first.accuracy == best.accuracy, 'the second step starts from the best of the first'
+    assert trials[0].accuracy >= best.accuracy
+    chosen = [name for name, used in best.values.items() if used]
+    assert f'step 2: sizes of {", ".join(chosen)}' in told
+    write_outcome(task, trials)
+    found = load_config(str(task.folder / 'best.py'), {}, None)
+    assert accuracy(found) == trials[0].accuracy
+    # The same combination is not trained twice, and a search that is done repeats nothing.
+    assert [t.accuracy for t in search(make(HYBRID, trials=6))] == [t.accuracy for t in trials]
+
+
+def running(process: int | None, beat: float = 0.0, host: str = os.uname().nodename):
+    identity = bookkeeping._identity(process) if process else '99999999@1'
+    notes = {'worker': dict(host=host, process=identity), 'beat': time.time() - beat}
+    return SimpleNamespace(user_attrs=notes)
+
+
+@pytest.mark.parametrize(('gpu', 'method'), [(False, 'forkserver'), (True, 'spawn')])
+def test_how_processes_start(monkeypatch, gpu, method):
+    monkeypatch.setattr(trial_module.torch.cuda, 'is_available', lambda: gpu)
+    assert trial_module._context().get_start_method() == method
+
+
+def test_who_is_dead():
+    process = subprocess.Popen(['sleep', '100'])
+    trial = running(process.pid)
+    assert not bookkeeping.is_dead(trial)
+    process.kill()
+    process.wait()
+    assert bookkeeping.is_dead(trial)
+    assert bookkeeping.is_dead(running(None))
+    # Another process with the same number is another worker.
+    reused = running(os.getpid())
+    reused.user_attrs['worker']['process'] = f'{os.getpid()}@1'
+    assert bookkeeping.is_dead(reused)
+    assert not bookkeeping.is_dead(running(None, beat=10, host='elsewhere'))
+    assert bookkeeping.is_dead(running(None, beat=1000, host='elsewhere'))
+
+
+# Real trainings
+
+
+@pytest.fixture
+def data_without_test(data_root, tmp_path) -> Path:
+    root = Path(shutil.copytree(data_root, tmp_path / 'data'))
+    # mini-VTAB wants the file to be there; whoever reads it fails.
+    (root / 'digits' / 'test.txt').write_text('no list at all\n')
+    shutil.rmtree(root / 'digits' / 'images' / 'test')
+    return root
+
+
+@pytest.mark.slow
+def test_killed_searches_go_on_and_never_look_at_the_test_split(base, data_without_test, tmp_path):
+    options = tiny_options(base, data_without_test, **{'train_cfg.max_epochs': 4})
+    config = tmp_path / 'digits_disturbed.py'
+    config.write_text(
+        f'_base_ = {str(DEMO)!r}\n'
+        "custom_imports = dict(imports=['memba_vision', 'run_hooks'])\n"
+        f"custom_hooks = [dict(type='DisturbHook', folder={str(tmp_path)!r})]\n"
+    )
+    work_dir = tmp_path / 'search'
+    arguments = [MEMBA, '--config', config, '--trials', '3', '--work-dir', work_dir]
+    arguments += as_arguments(options)
+
+    # The search is killed in the middle of its first trial, and takes that trial with it.
+    command = [sys.executable, REPOSITORY / 'tools' / 'search.py', *arguments]
+    paths = os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / 'tests')))
+    process = subprocess.Popen(command, env={**os.environ, 'PYTHONPATH': paths})
+    trial = wait_for(tmp_path / 'waited', process)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while bookkeeping._identity(trial) != '0@':
+        assert time.monotonic() < deadline, 'the trial outlived its search'
+        time.sleep(0.05)
+
+    # The next one goes on; then the process of the trial is killed, and is tried again.
+    outcome = run_tool('search', *arguments)
+    assert outcome.status == 0, outcome
+    assert 'settings 0: its worker was killed, it is taken up again' in outcome.out
+    assert 'settings 1 (the config as it is): its process was killed' in outcome.out
+    assert (tmp_path / 'died').exists()
+
+    # What comes out of the disturbed default is what it gives undisturbed.
+    found = optuna.load_study(study_name=None, storage=f'sqlite:///{work_dir}/search.db')
+    trials = [t for t in found.trials if t.state.name == 'COMPLETE']
+    default = next(t for t in trials if t.user_attrs.get('default'))
+    straight = searching.trial_config(
+        SimpleNamespace(config=load_config(str(config), options, None), trial_epochs=4),
+        None,
+        default,
+        tmp_path / 'straight',
+    )
+    curve = {}
+    accuracy = run_trial(straight, lambda e, a: curve.update({e: a}), lambda: None)
+    assert accuracy == default.value
+    assert list(curve) == [1, 2, 3, 4]
+    assert max(t.value for t in trials) >= default.value
+    assert not list(work_dir.rglob('*.pth')), 'checkpoints of trials are of no use any more'
+
+    # The best config wants the test split, as training does.
+    error = run_tool('train', work_dir / 'best.py').error()
+    assert 'test.txt, line 1: expected "relative/path label"' in error
+    digits = data_without_test / 'digits'
+    shutil.copy(digits / 'val200.txt', digits / 'test.txt')
+    trained = run_tool('train', work_dir / 'best.py')
+    assert trained.status == 0, trained
+    assert (work_dir / 'best' / 'result.json').is_file()
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> int:
+    deadline = time.monotonic() + 120
+    while not (path.is_file() and path.read_text()):
+        assert process.poll() is None, 'the search ended'
+        assert time.monotonic() < deadline, f'{path} never came'
+        time.sleep(0.05)
+    return int(path.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('gpu', [False, True])
+def test_a_training_that_fails_says_why(base, data_root, tmp_path, monkeypatch, gpu):
+    """Also the way processes are started where there is a GPU; this one sees none."""
+    context = multiprocessing.get_context('spawn' if gpu else 'forkserver')
+    monkeypatch.setattr(trial_module, '_context', lambda: context)
+    options = tiny_options(base, data_root)
+    options |= {'data_preprocessor.std': [1e-38] * 3}
+    settings = SimpleNamespace(config=load_config(str(DEMO), options, None), trial_epochs=2)
+    first = SimpleNamespace(user_attrs={'default': True}, params={})
+    config = searching.trial_config(settings, None, first, tmp_path)
+    with pytest.raises(Failed, match=r'the loss is (nan|inf) at step 1'):
+        run_trial(config, lambda epoch, accuracy: False, lambda: None)
+    assert 'Traceback' in (tmp_path / 'log.txt').read_text()

@@ -1,0 +1,33 @@
+"""A search cannot see the test split."""
+
+import pytest
+from helpers import CONFIGS, DEMO
+
+from memba_vision.apis.config import load_config
+from memba_vision.errors import UserError
+from memba_vision.search.split import use_validation_split
+
+
+@pytest.mark.parametrize('path', [DEMO, CONFIGS / 'vtab1k' / 'kitti_memba.py'])
+def test_no_test_data_are_left(path):
+    config = load_config(str(path), {}, None)
+    use_validation_split(config)
+    assert config.train_dataloader.dataset.split == 'train800'
+    assert config.val_dataloader.dataset.split == 'val200'
+    assert config.val_dataloader.dataset.test_mode
+    assert config.val_evaluator.type == 'Accuracy'
+    assert [config[f'test_{part}'] for part in ('dataloader', 'evaluator', 'cfg')] == [None] * 3
+
+
+def test_a_dataset_without_a_split():
+    config = load_config(str(DEMO), {}, None)
+    del config.train_dataloader.dataset['split']
+    with pytest.raises(UserError, match='a search needs a config whose'):
+        use_validation_split(config)
+
+
+def test_a_test_split_hidden_elsewhere():
+    options = {'custom_hooks': [dict(type='X', dataset=dict(split='test'))]}
+    config = load_config(str(DEMO), options, None)
+    with pytest.raises(UserError, match='still reads the split test'):
+        use_validation_split(config)

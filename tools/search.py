@@ -1,0 +1,77 @@
+"""Search for better settings or adapters of a config, on the validation split.
+
+python tools/search.py configs/search/memba_small.py --config configs/demo/digits_memba.py
+python tools/search.py configs/search/hybrid.py --config configs/demo/digits_memba.py --trials 20
+"""
+
+import argparse
+from pathlib import Path
+
+from memba_vision.apis.cli import run_tool
+from memba_vision.apis.config import (
+    add_config_arguments,
+    default_environment,
+    load_config,
+    run_name,
+)
+from memba_vision.errors import UserError
+from memba_vision.search.outcome import BEST, write_outcome
+from memba_vision.search.search import Search, search
+from memba_vision.search.space import read_space
+from memba_vision.search.study import PRUNERS
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('space', help='what may change, a file such as those of configs/search')
+    parser.add_argument('--config', required=True, help='the config to start from')
+    parser.add_argument('--trials', type=int, default=20, help='of each step (default: 20)')
+    parser.add_argument('--epochs', type=int, help="of a trial; without, the config's own")
+    parser.add_argument('--pruner', choices=PRUNERS, default='median', help='ends bad trials early')
+    parser.add_argument('--seed', type=int, default=0, help='of what is drawn, one per worker')
+    parser.add_argument(
+        '--storage', metavar='URL', help='an Optuna storage; without, SQLite in the work dir'
+    )
+    add_config_arguments(parser)
+    return parser.parse_args()
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise a UserError for what a search cannot do."""
+    if args.launcher != 'none':
+        raise UserError(
+            '--launcher: a trial is one process; to use more devices, start the same command once '
+            'per device, with a --storage that they share'
+        )
+    if args.trials < 1 or (args.epochs is not None and args.epochs < 1):
+        raise UserError('--trials and --epochs must be at least 1')
+
+
+def main() -> None:
+    """Search as the command line says."""
+    args = parse_arguments()
+    default_environment()
+    check_arguments(args)
+    config = load_config(args.config, args.cfg_options, None, peft=args.peft)
+    name = f'{run_name(config)}_{Path(args.space).stem}'
+    folder = Path(args.work_dir or f'work_dirs/search_{name}')
+    folder.mkdir(parents=True, exist_ok=True)
+    task = Search(
+        config=config,
+        space=read_space(args.space),
+        folder=folder,
+        name=name,
+        storage=args.storage or f'sqlite:///{folder}/search.db',
+        trials=args.trials,
+        epochs=args.epochs,
+        pruner=args.pruner,
+        seed=args.seed,
+        tell=lambda line: print(line, flush=True),
+    )
+    print(write_outcome(task, search(task)), end='')
+    print(f'train and test the best: python tools/train.py {folder / BEST}')
+
+
+if __name__ == '__main__':
+    run_tool(main)
