@@ -175,7 +175,7 @@ class Vim(BaseModule):
         """Tokens with the class token in the middle, (batch, tokens, embed_dims) in float32."""
         patches = self.patch_embed(images)
         middle = self.num_patches // 2
-        cls_token = self.cls_token.expand(len(patches), -1, -1)
+        cls_token = self.cls_token.expand(patches.shape[0], -1, -1)  # len() would fix it in exports
         tokens = torch.cat([patches[:, :middle], cls_token, patches[:, middle:]], dim=1)
         return tokens + self.pos_embed
 
