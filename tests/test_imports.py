@@ -63,7 +63,7 @@ ALLOWED = {
     },
     'benchmarks': {'errors', 'registry', 'ops', 'models'},
     '__main__': {'shipped'},
-    '__init__': {'errors', 'discovery', 'registry', 'datasets', 'engine', 'models'},
+    '__init__': {'errors', 'discovery', 'registry', 'datasets', 'engine', 'models', 'apis'},
 }
 
 

@@ -10,19 +10,14 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import init_default_scope
-from mmengine.utils import import_modules_from_strings
+from mmengine.dataset import pseudo_collate
+from torch import nn
 
+from memba_vision.apis.images import ImagePipeline
+from memba_vision.apis.models import build_classifier
 from memba_vision.apis.record import read_config
-from memba_vision.engine.runner import (
-    building,
-    load_training_checkpoint,
-    one_line,
-    read_training_checkpoint,
-)
+from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
 from memba_vision.errors import UserError
-from memba_vision.registry import MODELS
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,27 @@ class Prediction:
     image: str
     label: int
     classes: tuple[tuple[str, float], ...]
+
+
+def load_trained(
+    checkpoint: str | Path, config: Config | None = None, device: str | None = None
+) -> nn.Module:
+    """The classifier of a run, in evaluation mode, with the names of its classes.
+
+    Args:
+        checkpoint: a file that ``tools/train.py`` wrote.
+        config: of its run; None takes it from the record beside the checkpoint. Configs are code.
+        device: where the model goes.
+
+    Raises:
+        UserError: something is missing, damaged or does not fit.
+    """
+    content = read_training_checkpoint(str(checkpoint))
+    model = build_classifier(config or read_config(Path(checkpoint).parent))
+    load_training_checkpoint(model, content, str(checkpoint))
+    names = _class_names(content['meta'], model.head.num_classes, str(checkpoint))
+    model._dataset_meta = {'classes': names}
+    return model.to(device or 'cpu').eval()
 
 
 class Predictor:
@@ -58,15 +74,10 @@ class Predictor:
     def __init__(
         self, checkpoint: str, config: Config | None = None, device: str | None = None
     ) -> None:
-        content = read_training_checkpoint(checkpoint)
-        config = config or read_config(Path(checkpoint).parent)
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        self.model = _build_model(config).to(self.device).eval()
-        load_training_checkpoint(self.model, content, checkpoint)
-        with building('test_dataloader.dataset.pipeline'):
-            self.pipeline = Compose(config.test_dataloader.dataset.pipeline)
-        number = self.model.head.num_classes
-        self.classes = _class_names(content['meta'], number, checkpoint)
+        self.model = load_trained(checkpoint, config, self.device)
+        self.pipeline = ImagePipeline(self.model._config)
+        self.classes = self.model._dataset_meta['classes']
 
     def __call__(
         self, images: Sequence[str], top: int = 1, batch_size: int = 32
@@ -83,35 +94,16 @@ class Predictor:
         """
         rest = iter(images)
         while paths := list(islice(rest, batch_size)):
-            batch = pseudo_collate([self._load(path) for path in paths])
+            batch = pseudo_collate([self.pipeline(path) for path in paths])
             with torch.no_grad():
                 samples = self.model.test_step(batch)
             for path, sample in zip(paths, samples, strict=True):
                 yield self._prediction(path, sample.pred_score.float().cpu(), top)
 
-    def _load(self, path: str) -> dict:
-        try:
-            return self.pipeline({'img_path': str(path)})
-        except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-            raise UserError(
-                f'cannot read image {path} ({one_line(error) or type(error).__name__}): give an '
-                'intact image file'
-            ) from error
-
     def _prediction(self, path: str, scores: torch.Tensor, top: int) -> Prediction:
         best = scores.topk(min(top, len(scores)))
         classes = [(self.classes[i], p) for p, i in zip(*(t.tolist() for t in best), strict=True)]
         return Prediction(str(path), int(best.indices[0]), tuple(classes))
-
-
-def _build_model(config: Config) -> torch.nn.Module:
-    init_default_scope('mmpretrain')
-    with building('the model'):
-        import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
-        settings = config.model
-        if 'data_preprocessor' in config:
-            settings.setdefault('data_preprocessor', config.data_preprocessor)
-        return MODELS.build(settings)
 
 
 def _class_names(meta: dict, number: int, checkpoint: str) -> list[str]:
