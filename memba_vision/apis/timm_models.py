@@ -180,7 +180,7 @@ default_cfgs = generate_default_cfgs(
 
 def _enter(name: str, official: Official) -> None:
     def create(pretrained: bool = False, **settings: Any) -> nn.Module:
-        settings = dict(arch=official.arch, stride=official.stride, **settings)
+        settings = {'arch': official.arch, 'stride': official.stride, **settings}
         features = dict(feature_cls='getter', out_indices=3)
         return build_model_with_cfg(TimmVim, name, pretrained, feature_cfg=features, **settings)
 
