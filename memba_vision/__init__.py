@@ -21,6 +21,7 @@ __version__ = '0.1.0'
 _FUNCTIONS = {
     'AdapterBank': 'memba_vision.apis.bank',
     'Inferencer': 'memba_vision.apis.inference',
+    'deploy': 'memba_vision.apis.deploy',
     'extract_features': 'memba_vision.apis.inference',
     'get_model': 'memba_vision.apis.models',
     'list_models': 'memba_vision.apis.models',
