@@ -64,6 +64,8 @@ def deploy(classifier: nn.Module, out: str | Path, file_format: str) -> str:
     Raises:
         UserError: a package is missing, the method cannot be traced, or the graph's logits differ.
     """
+    if file_format == 'onnx':
+        _check_packages()
     model = LogitsOfImages(classifier)
     metadata = describe(classifier)
     program = trace(model)
@@ -148,7 +150,6 @@ def _run_torch_export(content: bytes) -> Any:
 
 
 def _as_onnx(program: torch.export.ExportedProgram, metadata: dict) -> bytes:
-    _check_packages()
     # onnxruntime simplifies the graph when it loads it; the exporter would take minutes.
     exported = torch.onnx.export(
         program,

@@ -12,6 +12,7 @@ from torch import nn
 from memba_vision.apis.presets import preset_names, read_config, use_preset
 from memba_vision.engine.runner import building
 from memba_vision.errors import UserError
+from memba_vision.models.backbones.vim import ARCHS
 from memba_vision.registry import MODELS
 from memba_vision.shipped import shipped_folder
 from memba_vision.weights import read_state_dict
@@ -74,6 +75,7 @@ def get_model(
     backbone.init_cfg = dict(type='Pretrained', checkpoint=source) if source else None
     head = {} if adapted or not source else _read_head(source, num_classes)
     config.model.head.num_classes = len(head['bias']) if head else num_classes or NUM_CLASSES
+    config.model.head.in_channels = _width(backbone.arch)
     model = build_classifier(config)
     if not adapted:
         model.backbone.init_weights()
@@ -132,6 +134,11 @@ def _split(name: str) -> tuple[str, str | None]:
         f'no model {name!r}: a name is one of {known}, alone or with _METHOD behind it, as '
         'vim_small_memba; memba_vision.list_models() has them all'
     )
+
+
+def _width(arch: str | dict) -> int:
+    known = ARCHS.get(arch, {}) if isinstance(arch, str) else arch
+    return known.get('embed_dims', 1)  # what is unknown or missing, Vim reports
 
 
 def _source_of_weights(name: str, backbone: Config, pretrained: bool | str | Path) -> str | None:

@@ -10,7 +10,7 @@ import memba_vision
 from memba_vision.apis.predict import Predictor
 from memba_vision.errors import UserError
 
-TINY = dict(arch=dict(embed_dims=96, num_layers=1))
+TINY = dict(arch=dict(embed_dims=16, num_layers=1))
 
 
 @pytest.fixture(scope='module')
@@ -91,7 +91,7 @@ def test_a_checkpoint_by_its_path(trained, folder):
 
 def test_features(model, picture, folder):
     features = memba_vision.extract_features(model, [picture, folder / 'a.png', 255 - picture], 2)
-    assert features.shape == (3, 96)
+    assert features.shape == (3, 16)
     assert torch.equal(features[0], features[1])
     assert not torch.allclose(features[0], features[2])
     logits = model.head.fc(features[:1]).softmax(-1)[0]

@@ -15,7 +15,7 @@ from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
 from memba_vision.weights import resolve
 
-TINY = dict(arch=dict(embed_dims=96, num_layers=1))
+TINY = dict(arch=dict(embed_dims=8, num_layers=2))
 MINI = 'memba_vision://vim-mini.safetensors'
 
 
@@ -86,6 +86,8 @@ def test_mistakes_are_told():
         memba_vision.get_model('vim_mini_scratch', pretrained=True)
     with pytest.raises(UserError, match='bogus'):
         memba_vision.get_model('vim_mini', bogus=1)
+    with pytest.raises(UserError, match="unknown arch 'huge'"):
+        memba_vision.get_model('vim_mini', arch='huge')
     with pytest.raises(UserError, match='no checkpoint at nowhere'):
         memba_vision.get_model('vim_mini', pretrained='nowhere')
     with pytest.raises(AttributeError, match='no attribute'):
