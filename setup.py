@@ -30,6 +30,7 @@ EXTRAS['test'] = [
     'pytest',
     'ruff',
     'selenium',
+    'setuptools>=70.1',  # a test builds the wheel
     'tensorboard',
     # torch's CUDA builds bring Triton along; its kernels are tested without a GPU too.
     'triton; platform_system == "Linux"',

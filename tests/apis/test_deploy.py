@@ -12,7 +12,7 @@ from helpers import CONFIGS, DEMO, as_arguments, run_tool, tiny_options
 
 import memba_vision
 from memba_vision.apis import deploy as deploying
-from memba_vision.apis.deploy import METADATA, deploy, describe
+from memba_vision.apis.deploy import METADATA, LogitsOfImages, deploy, describe, trace
 from memba_vision.errors import UserError
 
 METHODS = {
@@ -88,7 +88,7 @@ def model():
 
 def test_the_model_stays_as_it_was(model, tmp_path):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert 'stays' not in deploy(model, tmp_path / 'a.pt2', 'torch-export')
+    assert 'stays as it is' not in deploy(model, tmp_path / 'a.pt2', 'torch-export')
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert model.backbone.adapter_parameters()['layers.0.mixer.in_proj.up.weight'].requires_grad
 
@@ -127,6 +127,19 @@ def test_preprocessing_that_a_file_cannot_describe(model):
     model._config.test_dataloader.dataset.pipeline.insert(2, dict(type='CenterCrop', crop_size=40))
     with pytest.raises(UserError, match='LoadImageFromFile, Resize, CenterCrop, PackInputs'):
         describe(model)
+
+
+@pytest.mark.parametrize('preset', ['hybrid', 'memba_gate', 'memba_lstm', 'ssm_lora'])
+def test_methods_of_every_kind_can_be_traced(preset):
+    torch.manual_seed(0)
+    settings = dict(arch=dict(embed_dims=8, num_layers=2, d_state=2), img_size=16)
+    model = memba_vision.get_model(f'vim_mini_{preset}', num_classes=2, **settings)
+    for parameter in model.backbone.adapter_parameters().values():
+        torch.nn.init.normal_(parameter, std=0.1)
+    graph = trace(LogitsOfImages(model)).module()
+    small = torch.randn(3, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(graph(small), model(small), rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ def test_images_are_square():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('order', ['timm, memba_vision', 'memba_vision, timm'])
-def test_in_either_order_of_imports(order):
-    code = f"import {order}; assert timm.is_model('vim_small_patch16_224')"
+def test_timm_may_be_imported_first():
+    """Everywhere else in these tests it comes second."""
+    code = "import timm, memba_vision; assert timm.is_model('vim_small_patch16_224')"
     subprocess.run([sys.executable, '-c', code], check=True, cwd=IMPORT_ROOT, capture_output=True)
