@@ -52,8 +52,12 @@ class _Watch(MetaPathFinder):
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if name != self.package:
             return None
+        # Others may only want to know whether the package is there: keep watching.
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
         if spec is not None and spec.loader is not None:
             spec.loader = _ActingLoader(spec.loader, self.action)
         return spec
@@ -70,6 +74,6 @@ class _ActingLoader(Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__.loader = self.loader
+        module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
         self.action()
