@@ -1,9 +1,11 @@
 """Packaging of memba_vision; tool settings are in pyproject.toml."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 SOURCE = (ROOT / 'memba_vision/__init__.py').read_text(encoding='utf-8')
@@ -28,10 +30,33 @@ EXTRAS['test'] = [
     'pytest',
     'ruff',
     'selenium',
+    'setuptools>=70.1',  # a test builds the wheel
     'tensorboard',
     # torch's CUDA builds bring Triton along; its kernels are tested without a GPU too.
     'triton; platform_system == "Linux"',
 ]
+
+# What an installed copy has inside the package, where OpenMMLab's packages have it too.
+SHIPPED = ('configs', 'tools', 'model-index.yml')
+
+
+class BuildWithConfigs(build_py):
+    """Copies configs and tools beside the code; a checkout has them at its root."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        folder = Path(self.build_lib, 'memba_vision', '.mim')
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name in SHIPPED:
+            if (ROOT / name).is_dir():
+                no_cache = shutil.ignore_patterns('__pycache__')
+                shutil.copytree(ROOT / name, folder / name, ignore=no_cache)
+            else:
+                shutil.copy(ROOT / name, folder)
+
 
 setup(
     name='memba_vision',
@@ -43,6 +68,8 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['memba_vision', 'memba_vision.*']),
     package_data={'memba_vision': ['pretrained/*.safetensors', 'reports/page/*']},
+    cmdclass={'build_py': BuildWithConfigs},
+    entry_points={'console_scripts': ['memba-vision = memba_vision.__main__:main']},
     # Lower bounds: the oldest that the tests were run with, under Python 3.10. Upper bounds: the
     # OpenMMLab packages whose inner workings this one relies on.
     install_requires=[

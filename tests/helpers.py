@@ -9,15 +9,27 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 from mmengine.utils import ManagerMixin
 from PIL import Image
 
+import memba_vision
 from memba_vision.apis.cli import run_tool as run_main
 from memba_vision.datasets.tasks import find_task
+from memba_vision.shipped import shipped_folder
 
-REPOSITORY = Path(__file__).parents[1]
-CONFIGS = REPOSITORY / 'configs'
+TESTS = Path(__file__).parent
+REPOSITORY = TESTS.parent
+#: What other processes find the package by: a checkout, or the folder it is installed in.
+IMPORT_ROOT = Path(memba_vision.__file__).parents[1]
+CONFIGS = shipped_folder() / 'configs'
+TOOLS = shipped_folder() / 'tools'
 DEMO = CONFIGS / 'demo' / 'digits_memba.py'
+
+needs_checkout = pytest.mark.skipif(
+    not (REPOSITORY / 'setup.py').is_file(),
+    reason='is about the repository, and these tests lie beside no checkout',
+)
 
 
 def make_task(root: Path, name: str, train: int = 4, val: int = 2, test: int = 3) -> Path:
@@ -86,7 +98,7 @@ class Outcome:
 def run_tool(name: str, *arguments: object) -> Outcome:
     """Run ``tools/<name>.py`` in this process; an unexpected exception comes out as it is."""
     forget_runs()
-    path = REPOSITORY / 'tools' / f'{name}.py'
+    path = TOOLS / f'{name}.py'
     spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)

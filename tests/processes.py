@@ -9,7 +9,7 @@ import resource
 import sys
 from pathlib import Path
 
-from helpers import REPOSITORY, run_tool
+from helpers import TESTS, run_tool
 
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(
@@ -35,7 +35,7 @@ def _call(log: str, tool: str, arguments: list[str]) -> None:
     import torch
 
     torch.set_num_threads(1)
-    sys.path.append(str(REPOSITORY / 'tests'))
+    sys.path.append(str(TESTS))
     with open(log, 'a') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

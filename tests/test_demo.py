@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import pytest
+from helpers import DEMO
 
 import memba_vision
 from memba_vision.apis.config import load_config
 from memba_vision.apis.runs import train
 from memba_vision.models import Vim
 from memba_vision.weights import read_state_dict, resolve
-
-CONFIGS = Path(__file__).parents[1] / 'configs' / 'demo'
 
 
 def test_weights_are_small_and_fit():
@@ -31,7 +30,7 @@ def test_memba_learns_digits_in_six_epochs(tmp_path):
         'train_dataloader.dataset.data_root': str(tmp_path / 'data'),
         'test_dataloader.dataset.data_root': str(tmp_path / 'data'),
     }
-    config = load_config(str(CONFIGS / 'digits_memba.py'), options, str(tmp_path / 'run'))
+    config = load_config(str(DEMO), options, str(tmp_path / 'run'))
     result = train(config)
     assert result.test_images == 797
     assert result.adapter_parameters == 73_728

@@ -4,18 +4,19 @@ import re
 import sys
 
 import torch
-from helpers import DEMO, REPOSITORY
+from helpers import DEMO, REPOSITORY, needs_checkout
 from mmpretrain.registry import MODELS
 
 from memba_vision.apis.config import load_config
 from memba_vision.registry import ADAPTERS
 
-TEXT = (REPOSITORY / 'docs' / 'methods.md').read_text(encoding='utf-8')
 VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
 
 
+@needs_checkout
 def test_the_example_of_a_new_method(tmp_path, monkeypatch):
-    section = TEXT.split('## Adding a method')[1]
+    text = (REPOSITORY / 'docs' / 'methods.md').read_text(encoding='utf-8')
+    section = text.split('## Adding a method')[1]
     code, preset = re.findall(r'^```python\n# \S+\n(.*?)^```', section, re.MULTILINE | re.DOTALL)
     assert len((code + preset).splitlines()) < 40
     (tmp_path / 'output_scaling.py').write_text(code)

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from helpers import run_tool
+from helpers import CONFIGS, run_tool
 
 from memba_vision.apis.config import load_config
 from memba_vision.apis.runs import train
 from memba_vision.models import Vim
 from memba_vision.weights import read_state_dict
 
-CONFIG = Path(__file__).parents[1] / 'configs' / 'pretrain' / 'vim-mini_shapes.py'
+CONFIG = CONFIGS / 'pretrain' / 'vim-mini_shapes.py'
 SHORT = {
     'train_cfg.max_iters': 2,
     'train_dataloader.num_workers': 0,

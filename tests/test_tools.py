@@ -13,7 +13,8 @@ import torch
 from helpers import (
     CONFIGS,
     DEMO,
-    REPOSITORY,
+    IMPORT_ROOT,
+    TOOLS,
     Outcome,
     as_arguments,
     make_task,
@@ -426,10 +427,10 @@ def test_processes_that_no_launcher_started(train, monkeypatch):
 @pytest.mark.slow
 def test_exit_status_of_the_command():
     run = subprocess.run(
-        [sys.executable, REPOSITORY / 'tools' / 'train.py', 'nothing.py'],
+        [sys.executable, TOOLS / 'train.py', 'nothing.py'],
         capture_output=True,
         text=True,
-        env={**os.environ, 'PYTHONPATH': str(REPOSITORY)},
+        env={**os.environ, 'PYTHONPATH': str(IMPORT_ROOT)},
     )
     assert run.returncode == 2
     assert run.stderr == (

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import CONFIGS, DEMO, REPOSITORY, as_arguments, make_task, run_tool, tiny_options
+from helpers import (
+    CONFIGS,
+    DEMO,
+    IMPORT_ROOT,
+    TESTS,
+    TOOLS,
+    as_arguments,
+    make_task,
+    run_tool,
+    tiny_options,
+)
 from safetensors.torch import load_file
 
 from memba_vision.apis.config import load_config
@@ -23,7 +33,7 @@ pytestmark = pytest.mark.slow
 ENVIRONMENT = {
     **os.environ,
     'OMP_NUM_THREADS': '1',
-    'PYTHONPATH': os.pathsep.join(map(str, (REPOSITORY, REPOSITORY / 'tests'))),
+    'PYTHONPATH': os.pathsep.join(map(str, (IMPORT_ROOT, TESTS))),
 }
 
 
@@ -80,7 +90,7 @@ def config_with_hook(path: Path, hook: str) -> Path:
 
 
 def command(tool: str, config: Path, work_dir: Path, options: dict, *arguments: str) -> list:
-    tool = REPOSITORY / 'tools' / f'{tool}.py'
+    tool = TOOLS / f'{tool}.py'
     common = ['--work-dir', str(work_dir), *as_arguments(options)]
     return [sys.executable, str(tool), str(config), *arguments, *common]
 

@@ -4,17 +4,20 @@ python tools/export.py work_dirs/vim-mini_shapes/iter_3000.pth vim-mini.safetens
 python tools/export.py work_dirs/digits_memba/epoch_20.pth digits.safetensors --as adapter
 python tools/export.py work_dirs/digits_lora/epoch_20.pth digits.safetensors --as merged \\
     --config configs/demo/digits_lora.py
+python tools/export.py work_dirs/digits_memba/epoch_20.pth digits.onnx --as onnx
 """
 
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 
 from memba_vision.apis.adapter_files import write_adapter
 from memba_vision.apis.cli import run_tool
 from memba_vision.apis.config import default_environment, load_config
+from memba_vision.apis.deploy import SUFFIXES, deploy
 from memba_vision.apis.export import export_backbone, export_hf, export_merged
+from memba_vision.apis.predict import load_trained
 from memba_vision.errors import UserError
 
 FORMATS = {
@@ -22,6 +25,8 @@ FORMATS = {
     'adapter': 'adapters and head, with a header that says what they are',
     'merged': 'the adapters folded into the weights of the backbone, and the head',
     'hf': "a folder in the format of Hugging Face's peft",
+    'onnx': 'a graph for onnxruntime and others, adapters folded in where they can be',
+    'torch-export': 'the same as torch.export saves it',
 }
 
 
@@ -29,7 +34,10 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('checkpoint', help='a checkpoint that tools/train.py wrote')
-    parser.add_argument('out', help='the file to write, *.safetensors, or for hf the folder')
+    parser.add_argument(
+        'out',
+        help='the file to write, *.safetensors, *.onnx or *.pt2, or for hf the folder',
+    )
     parser.add_argument(
         '--as',
         dest='format',
@@ -37,33 +45,45 @@ def parse_arguments() -> argparse.Namespace:
         default='backbone',
         help='; '.join(f'{name}: {text}' for name, text in FORMATS.items()),
     )
-    parser.add_argument('--config', help='for merged and hf: the config of the training')
-    parser.add_argument('--peft', metavar='METHOD', help='for merged and hf: as in the training')
+    parser.add_argument(
+        '--config',
+        help='the config of the training; graphs find it in run.json beside the checkpoint',
+    )
+    parser.add_argument('--peft', metavar='METHOD', help='with --config: as in the training')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         default={},
         metavar='KEY=VALUE',
-        help='for merged and hf: as in the training',
+        help='with --config: as in the training',
     )
     return parser.parse_args()
+
+
+def read_options(args: argparse.Namespace) -> Config:
+    """The config of the training, as the command line gives it."""
+    return load_config(args.config, args.cfg_options, None, peft=args.peft)
 
 
 def main() -> None:
     """Export as the command line says."""
     args = parse_arguments()
     default_environment()
-    if args.format != 'hf' and Path(args.out).suffix != '.safetensors':
-        raise UserError(f'{args.out}: the name must end in .safetensors')
+    suffix = SUFFIXES.get(args.format, '.safetensors')
+    if args.format != 'hf' and Path(args.out).suffix != suffix:
+        raise UserError(f'{args.out}: the name must end in {suffix}')
     if args.format == 'backbone':
         print(export_backbone(args.checkpoint, args.out))
     elif args.format == 'adapter':
         print(f'{args.out}: {write_adapter(args.checkpoint, args.out)}')
+    elif args.format in SUFFIXES:
+        config = read_options(args) if args.config else None
+        print(deploy(load_trained(args.checkpoint, config), args.out, args.format))
     else:
         if not args.config:
             raise UserError(f'--as {args.format} needs the base weights: add --config CONFIG')
-        config = load_config(args.config, args.cfg_options, None, peft=args.peft)
+        config = read_options(args)
         export = export_merged if args.format == 'merged' else export_hf
         print(export(config, args.checkpoint, args.out))
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from memba_vision.apis.adapter_files import write_adapter
 from memba_vision.apis.bank import AdapterBank
-from memba_vision.apis.predict import build_pipeline, class_names
+from memba_vision.apis.images import ImagePipeline
+from memba_vision.apis.predict import class_names
 from memba_vision.apis.record import RECORD_FILE, read_config
 from memba_vision.apis.visualize import (
     Subject,
@@ -71,7 +72,7 @@ def load_subjects(
         settings = config.get('data_preprocessor') or config.model.get('data_preprocessor') or {}
         preprocessor = MODELS.build({'type': 'ClsDataPreprocessor', **settings})
     preprocessor.to(next(bank.backbone.parameters()).device)
-    pipeline = build_pipeline(config)
+    pipeline = ImagePipeline(config)
     subjects = {}
     for name, source in zip(_names(sources), sources, strict=True):
         classes = _add(bank, name, source)

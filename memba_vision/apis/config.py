@@ -9,6 +9,7 @@ from mmengine.config import Config, DictAction
 
 from memba_vision.apis.presets import read_config, use_preset
 from memba_vision.errors import UserError
+from memba_vision.shipped import find_config
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def load_config(
     """Read a config file and apply what the command line says.
 
     Args:
-        path: the config file.
+        path: the config file, or its name; see :func:`memba_vision.shipped.find_config`.
         options: settings by dotted key, as ``--cfg-options`` gives them.
         work_dir: the run's folder; None stands for ``work_dirs/<config's name>``.
         launcher: 'none', or who starts the processes of a distributed run.
@@ -56,9 +57,7 @@ def load_config(
     Raises:
         UserError: the file is missing or does not parse, or an option does not fit.
     """
-    if not Path(path).is_file():
-        raise UserError(f'no config at {path}: give a file such as configs/demo/digits_memba.py')
-    config = read_config(path)
+    config = read_config(find_config(path))
     if peft:
         use_preset(config, peft)
     try:

@@ -3,26 +3,21 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import init_default_scope
-from mmengine.utils import import_modules_from_strings
+from mmengine.dataset import pseudo_collate
+from torch import nn
 
+from memba_vision.apis.images import ImagePipeline
+from memba_vision.apis.models import build_classifier
 from memba_vision.apis.record import read_config
-from memba_vision.engine.runner import (
-    building,
-    load_training_checkpoint,
-    one_line,
-    read_training_checkpoint,
-)
+from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
 from memba_vision.errors import UserError
-from memba_vision.registry import MODELS
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,27 @@ class Prediction:
     image: str
     label: int
     classes: tuple[tuple[str, float], ...]
+
+
+def load_trained(
+    checkpoint: str | Path, config: Config | None = None, device: str | None = None
+) -> nn.Module:
+    """The classifier of a run, in evaluation mode, with the names of its classes.
+
+    Args:
+        checkpoint: a file that ``tools/train.py`` wrote.
+        config: of its run; None takes it from the record beside the checkpoint. Configs are code.
+        device: where the model goes.
+
+    Raises:
+        UserError: something is missing, damaged or does not fit.
+    """
+    content = read_training_checkpoint(str(checkpoint))
+    model = build_classifier(config or read_config(Path(checkpoint).parent))
+    load_training_checkpoint(model, content, str(checkpoint))
+    names = class_names(content['meta'], model.head.num_classes, str(checkpoint))
+    model._dataset_meta = {'classes': names}
+    return model.to(device or 'cpu').eval()
 
 
 class Predictor:
@@ -58,14 +74,10 @@ class Predictor:
     def __init__(
         self, checkpoint: str, config: Config | None = None, device: str | None = None
     ) -> None:
-        content = read_training_checkpoint(checkpoint)
-        config = config or read_config(Path(checkpoint).parent)
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        self.model = build_classifier(config).to(self.device).eval()
-        load_training_checkpoint(self.model, content, checkpoint)
-        self.pipeline = build_pipeline(config)
-        number = self.model.head.num_classes
-        self.classes = class_names(content['meta'], number, checkpoint)
+        self.model = load_trained(checkpoint, config, self.device)
+        self.pipeline = ImagePipeline(self.model._config)
+        self.classes = self.model._dataset_meta['classes']
 
     def __call__(
         self, images: Sequence[str], top: int = 1, batch_size: int = 32
@@ -82,7 +94,7 @@ class Predictor:
         """
         rest = iter(images)
         while paths := list(islice(rest, batch_size)):
-            batch = pseudo_collate([read_image(self.pipeline, path) for path in paths])
+            batch = pseudo_collate([self.pipeline(path) for path in paths])
             with torch.no_grad():
                 samples = self.model.test_step(batch)
             for path, sample in zip(paths, samples, strict=True):
@@ -92,47 +104,6 @@ class Predictor:
         best = scores.topk(min(top, len(scores)))
         classes = [(self.classes[i], p) for p, i in zip(*(t.tolist() for t in best), strict=True)]
         return Prediction(str(path), int(best.indices[0]), tuple(classes))
-
-
-def read_image(pipeline: Callable[[dict], dict], path: str) -> dict:
-    """An image as the data pipeline of a config hands it on.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        return pipeline({'img_path': str(path)})
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise UserError(
-            f'cannot read image {path} ({one_line(error) or type(error).__name__}): give an '
-            'intact image file'
-        ) from error
-
-
-def build_classifier(config: Config) -> torch.nn.Module:
-    """The classifier of a run's config, with its base weights and nothing trained.
-
-    Raises:
-        UserError: the config is faulty.
-    """
-    init_default_scope('mmpretrain')
-    with building('the model'):
-        import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
-        settings = config.model
-        if 'data_preprocessor' in config:
-            settings.setdefault('data_preprocessor', config.data_preprocessor)
-        return MODELS.build(settings)
-
-
-def build_pipeline(config: Config) -> Compose:
-    """What a config does with an image file before the model gets it.
-
-    Raises:
-        UserError: the config is faulty.
-    """
-    init_default_scope('mmpretrain')
-    with building('test_dataloader.dataset.pipeline'):
-        return Compose(config.test_dataloader.dataset.pipeline)
 
 
 def class_names(meta: dict, number: int, checkpoint: str) -> list[str]:

@@ -5,8 +5,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from memba_vision.errors import UserError
+from memba_vision.shipped import shipped_folder
 
-PRESETS = Path(__file__).parents[2] / 'configs' / '_base_' / 'peft'
+PRESETS = shipped_folder() / 'configs' / '_base_' / 'peft'
 
 
 def read_config(path: str | Path) -> Config:

@@ -11,7 +11,9 @@ from mmengine.dataset import pseudo_collate
 from torch import nn
 
 from memba_vision.apis.checkpoints import newest_readable
-from memba_vision.apis.predict import Predictor, build_classifier, build_pipeline, read_image
+from memba_vision.apis.images import ImagePipeline
+from memba_vision.apis.models import build_classifier
+from memba_vision.apis.predict import Predictor
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 from memba_vision.visualization import figures
@@ -60,7 +62,7 @@ def untrained_subject(config: Config, device: str | None) -> Subject:
     torch.manual_seed(0)
     device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     model = build_classifier(config).to(device).eval()
-    return Subject('untrained', model, model.data_preprocessor, build_pipeline(config))
+    return Subject('untrained', model, model.data_preprocessor, ImagePipeline(config))
 
 
 def checkpoint_of(place: str) -> str:
@@ -99,7 +101,7 @@ def look_at(subject: Subject, image: str) -> ImageTrace:
     Raises:
         UserError: the image cannot be read.
     """
-    batch = pseudo_collate([read_image(subject.pipeline, image)])
+    batch = pseudo_collate([subject.pipeline(image)])
     inputs = subject.preprocessor(batch, False)['inputs']
     layers = []
     with watching(subject.backbone, lambda call: layers.append(trace_layer(call))):

@@ -18,18 +18,26 @@ def describe_choice(tensor: torch.Tensor) -> str:
     return f'Kernels on {tensor.device}: {", ".join(chosen)}'
 
 
+def _is_exporting() -> bool:
+    # torch 2.6 cannot tell; whoever exports with it names the backends.
+    return getattr(torch.compiler, 'is_exporting', lambda: False)()
+
+
 @dataclass(frozen=True)
 class Backend:
     """One implementation of an op.
 
     ``obstacle`` takes the op's first tensor and returns why this backend cannot run on tensors
     like it, or None where it can. Among those that can, 'auto' takes the highest ``priority``.
+    ``portable`` ones are made of torch's own operators, few of them: 'auto' takes no other while
+    torch.export traces a model, so that what is exported runs without this package.
     """
 
     name: str
     function: Callable[..., torch.Tensor]
     priority: int
     obstacle: Callable[[torch.Tensor], str | None]
+    portable: bool
 
 
 class BackendTable:
@@ -50,11 +58,12 @@ class BackendTable:
         *,
         priority: int,
         obstacle: Callable[[torch.Tensor], str | None] = lambda tensor: None,
+        portable: bool = False,
     ) -> Callable:
         """Decorate the function that implements the op as backend ``name``."""
 
         def decorate(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-            self._backends[name] = Backend(name, function, priority, obstacle)
+            self._backends[name] = Backend(name, function, priority, obstacle, portable)
             return function
 
         return decorate
@@ -71,7 +80,8 @@ class BackendTable:
         """
         name = name or os.environ.get(self.variable) or 'auto'
         if name == 'auto':
-            return next(b for b in self._by_priority() if b.obstacle(tensor) is None)
+            candidates = [b for b in self._by_priority() if b.portable or not _is_exporting()]
+            return next(b for b in candidates if b.obstacle(tensor) is None)
         if name not in self._backends:
             known = ', '.join(['auto', *self.names()])
             raise UserError(f'{self.op}: unknown backend {name!r}; known are {known}')

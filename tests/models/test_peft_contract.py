@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from helpers import REPOSITORY
+from helpers import REPOSITORY, needs_checkout
 from mmpretrain.registry import MODELS
 
 from memba_vision.apis.presets import preset_names, read_preset
@@ -152,6 +152,7 @@ def test_every_preset_is_in_the_table_and_tested():
     assert set(built) == set(preset_names()) == set(SIZES)
 
 
+@needs_checkout
 def test_the_docs_describe_every_preset_with_its_size():
     text = (REPOSITORY / 'docs' / 'methods.md').read_text(encoding='utf-8')
     rows = dict(re.findall(r'^\| `(\w+)` \|.*\| ([\d,]+) \|.*\|$', text, re.MULTILINE))

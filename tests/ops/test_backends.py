@@ -127,3 +127,9 @@ def test_the_choice_of_every_op_can_be_told():
     line = describe_choice(torch.zeros(1, 64, 64))
     assert line.startswith('Kernels on cpu: bidirectional_membrane numba, causal_conv1d numba')
     assert line.endswith('linear onednn, membrane_gate numba, selective_scan numba')
+
+
+@pytest.mark.parametrize('table', TABLES, ids=lambda table: table.op)
+def test_every_op_has_a_portable_backend_for_exports(table, monkeypatch):
+    monkeypatch.setattr(torch.compiler, 'is_exporting', lambda: True)
+    assert table.select(None, torch.zeros(2, 64, 64)).portable

@@ -7,9 +7,9 @@ in a process of its own: Triton decides at its import whether it interprets.
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import IMPORT_ROOT
 
 from memba_vision.ops.triton_kernels import presence
 
@@ -79,7 +79,7 @@ def test_every_kernel_compiles(tmp_path):
     result = subprocess.run(
         [sys.executable, '-c', CODE],
         env=environment,
-        cwd=Path(__file__).parents[2],
+        cwd=IMPORT_ROOT,
         capture_output=True,
         text=True,
     )

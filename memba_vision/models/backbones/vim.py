@@ -1,7 +1,7 @@
 """Vim, the vision Mamba with a class token in the middle (Zhu et al. 2024)."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -152,6 +152,24 @@ class Vim(BaseModule):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Features of (batch, channels, img_size, img_size), one per entry of ``out_indices``."""
+        return tuple(
+            self.format_tokens(tokens, self.out_type)
+            for tokens in self.block_outputs(images, self.out_indices)
+        )
+
+    def block_outputs(
+        self, images: torch.Tensor, numbers: Collection[int], norm_last: bool = True
+    ) -> list[torch.Tensor]:
+        """The tokens behind the blocks ``numbers``, (batch, tokens, embed_dims), in their order.
+
+        Args:
+            images: (batch, channels, img_size, img_size).
+            numbers: which blocks, from 0.
+            norm_last: pass those of the last block through ``norm_f``.
+
+        Raises:
+            UserError: the images have another size.
+        """
         if images.shape[-2:] != (self.img_size, self.img_size):
             raise UserError(
                 f'Vim was built for images of {self.img_size} x {self.img_size} pixels, got '
@@ -165,29 +183,28 @@ class Vim(BaseModule):
                 residual, gate_state = checkpoint(layer, residual, gate_state, use_reentrant=False)
             else:
                 residual, gate_state = layer(residual, gate_state)
-            if number in self.out_indices:
-                last = number == self.num_layers - 1
-                tokens = self.prompt.remove(self.norm_f(residual) if last else residual)
-                outputs.append(self._format(tokens))
-        return tuple(outputs)
+            if number in numbers:
+                last = norm_last and number == self.num_layers - 1
+                outputs.append(self.prompt.remove(self.norm_f(residual) if last else residual))
+        return outputs
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         """Tokens with the class token in the middle, (batch, tokens, embed_dims) in float32."""
         patches = self.patch_embed(images)
         middle = self.num_patches // 2
-        cls_token = self.cls_token.expand(len(patches), -1, -1)
+        cls_token = self.cls_token.expand(patches.shape[0], -1, -1)
         tokens = torch.cat([patches[:, :middle], cls_token, patches[:, middle:]], dim=1)
         return tokens + self.pos_embed
 
-    def _format(self, tokens: torch.Tensor) -> torch.Tensor:
+    def format_tokens(self, tokens: torch.Tensor, out_type: str) -> torch.Tensor:
         """Tokens (batch, tokens, embed_dims) as ``out_type`` asks for them."""
-        if self.out_type == 'raw':
+        if out_type == 'raw':
             return tokens
         middle = self.num_patches // 2
-        if self.out_type == 'cls_token':
+        if out_type == 'cls_token':
             return tokens[:, middle]
         patches = torch.cat([tokens[:, :middle], tokens[:, middle + 1 :]], dim=1)
-        if self.out_type == 'avg_featmap':
+        if out_type == 'avg_featmap':
             return patches.mean(dim=1)
         return patches.transpose(1, 2).unflatten(2, (self.grid_size, self.grid_size))
 

@@ -37,7 +37,7 @@ class AffixScan(nn.Module):
         """See :class:`memba_vision.models.modules.mixer.DirectionScan`."""
         tokens = self.tokens()
         count, d_inner = len(tokens), x.shape[1]
-        affix = tokens[:, :d_inner].T.expand(len(x), -1, -1).to(x.dtype)
+        affix = tokens[:, :d_inner].T.expand(x.shape[0], -1, -1).to(x.dtype)
         x = torch.cat([x, affix.flip(-1)] if reverse else [affix, x], dim=-1)
         scan = self.base_layer(x, conv1d, x_proj, dt_proj, A_log, D, reverse)
         return scan[:, :-count] if reverse else scan[:, count:]

@@ -29,7 +29,7 @@ class Prompt(nn.Module):
 
     def insert(self, tokens: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, embed_dims), with positions, to (batch, tokens + count, embed_dims)."""
-        before, after = self.tokens().expand(len(tokens), -1, -1).chunk(2, dim=1)
+        before, after = self.tokens().expand(tokens.shape[0], -1, -1).chunk(2, dim=1)
         return torch.cat([before, tokens, after], dim=1)
 
     def remove(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ from memba_vision.ops.bidirectional_membrane.table import BACKENDS
 from memba_vision.ops.leaky_integrate import leaky_integrate
 
 
-@BACKENDS.register('torch', priority=0)
+@BACKENDS.register('torch', priority=0, portable=True)
 def bidirectional_membrane_torch(
     current: torch.Tensor,
     initial: torch.Tensor | None,
@@ -23,5 +23,5 @@ def bidirectional_membrane_torch(
         leak=leak,
         threshold=threshold,
     )
-    forward, backward = potentials.chunk(2)
+    forward, backward = potentials.unflatten(0, (2, -1))
     return torch.stack([forward, backward.flip(-1)]).transpose(2, 3), mean

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from memba_vision.ops.causal_conv1d.table import BACKENDS
 
 
-@BACKENDS.register('torch', priority=0)
+@BACKENDS.register('torch', priority=0, portable=True)
 def causal_conv1d_torch(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from memba_vision.ops.gated_merge.table import BACKENDS
 
 
-@BACKENDS.register('torch', priority=0)
+@BACKENDS.register('torch', priority=0, portable=True)
 def gated_merge_torch(
     forward_scan: torch.Tensor,
     backward_scan: torch.Tensor,

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from memba_vision.ops.leaky_integrate.table import BACKENDS
 
 
-@BACKENDS.register('torch', priority=0)
+@BACKENDS.register('torch', priority=0, portable=True)
 def leaky_integrate_torch(
     x: torch.Tensor,
     initial: torch.Tensor | None,

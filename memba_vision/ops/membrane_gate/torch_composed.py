@@ -7,7 +7,7 @@ from memba_vision.ops.leaky_integrate import leaky_integrate
 from memba_vision.ops.membrane_gate.table import BACKENDS
 
 
-@BACKENDS.register('torch', priority=0)
+@BACKENDS.register('torch', priority=0, portable=True)
 def membrane_gate_torch(
     z: torch.Tensor,
     forward_scan: torch.Tensor,
@@ -25,6 +25,6 @@ def membrane_gate_torch(
         leak=leak,
         threshold=threshold,
     )
-    forward, backward = potentials.chunk(2)
+    forward, backward = potentials.unflatten(0, (2, -1))
     merged = forward_scan * F.silu(forward) + backward_scan * F.silu(backward.flip(-1))
     return (merged / 2).to(forward_scan.dtype), mean

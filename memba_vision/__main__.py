@@ -1,0 +1,36 @@
+"""``memba-vision TOOL …``, also ``python -m memba_vision TOOL …``: the tools without a checkout."""
+
+import ast
+import runpy
+import sys
+from pathlib import Path
+
+from memba_vision.shipped import shipped_folder
+
+
+def main() -> None:
+    """Run the tool that the command line names, with the arguments after its name.
+
+    Without a tool's name, list the tools and exit with status 2, or 0 where help was asked for.
+    """
+    tools = {path.stem: path for path in sorted((shipped_folder() / 'tools').glob('*.py'))}
+    name = sys.argv[1] if len(sys.argv) > 1 else ''
+    if name not in tools:
+        asked_for = name in ('-h', '--help')
+        (sys.stdout if asked_for else sys.stderr).write(_usage(tools))
+        sys.exit(0 if asked_for else 2)
+    sys.argv = [str(tools[name]), *sys.argv[2:]]
+    runpy.run_path(str(tools[name]), run_name='__main__')
+
+
+def _usage(tools: dict[str, Path]) -> str:
+    lines = [f'  {name:<16} {_summary(path)}' for name, path in tools.items()]
+    return '\n'.join(['usage: memba-vision TOOL …', '', *lines, ''])
+
+
+def _summary(tool: Path) -> str:
+    return ast.get_docstring(ast.parse(tool.read_text(encoding='utf-8'))).splitlines()[0]
+
+
+if __name__ == '__main__':
+    main()

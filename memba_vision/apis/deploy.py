@@ -1,0 +1,196 @@
+"""Models as graphs that run without this package: ONNX, and torch.export's own format."""
+
+import copy
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from memba_vision.engine.file_backend import write_atomically
+from memba_vision.engine.runner import one_line
+from memba_vision.errors import UserError
+from memba_vision.models import PEFTModel
+
+#: The formats, and how their files' names end.
+SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
+#: How far logits may be from the model's.
+TOLERANCE = 1e-4
+METADATA = 'memba_vision.json'
+
+
+class LogitsOfImages(nn.Module):
+    """What of a classifier is exported: from normalised images to logits.
+
+    Args:
+        classifier: mmpretrain's. It is copied; adapters are folded into the weights of the copy as
+            far as they can be, and a membrane stays as the gate.
+
+    Attributes:
+        stays: for each adapter that is not folded, why.
+    """
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.stays: list[str] = []
+        if isinstance(classifier.backbone, PEFTModel):
+            self.backbone, self.stays = classifier.backbone.merge()
+        else:
+            self.backbone = copy.deepcopy(classifier.backbone)
+        self.neck = copy.deepcopy(classifier.neck) if classifier.with_neck else nn.Identity()
+        self.head = copy.deepcopy(classifier.head)
+        self.cpu().eval().requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(batch, 3, img_size, img_size) to (batch, classes)."""
+        return self.head(self.neck(self.backbone(images)))
+
+
+def deploy(classifier: nn.Module, out: str | Path, file_format: str) -> str:
+    """Write a classifier as a graph, run it on a few batches, and compare.
+
+    Args:
+        classifier: of :func:`memba_vision.load_trained` or :func:`memba_vision.get_model`.
+        out: the file, ending as ``SUFFIXES`` says.
+        file_format: 'onnx' or 'torch-export'.
+
+    Returns:
+        What was written, in a line, and what of the method was not folded, in a line each.
+
+    Raises:
+        UserError: a package is missing, the method cannot be traced, or the graph's logits differ.
+    """
+    if file_format == 'onnx':
+        _check_packages()
+    model = LogitsOfImages(classifier)
+    metadata = describe(classifier)
+    program = trace(model)
+    if file_format == 'onnx':
+        content = _as_onnx(program, metadata)
+        run = _run_onnx
+    else:
+        content = _as_torch_export(program, metadata)
+        run = _run_torch_export
+    difference = _largest_difference(run(content), model)
+    if not difference <= TOLERANCE:
+        raise UserError(
+            f'{out} was not written: its logits differ from those of the model by '
+            f'{difference:.2g}, more than {TOLERANCE:.0e}: please report the config of the model'
+        )
+    write_atomically(out, content)
+    line = f'{out}: {len(content):,} bytes; logits differ by {difference:.1g} at most'
+    return '\n'.join([line, *(f'stays as it is: {reason}' for reason in model.stays)])
+
+
+def describe(classifier: nn.Module) -> dict[str, Any]:
+    """What a user of the graph has to know: how an image becomes its input, and the classes."""
+    config, scaling = classifier._config, classifier.data_preprocessor
+    resize = _resize_of(config)
+    number = classifier.head.num_classes
+    return {
+        'input': 'images: (batch, 3, height, width) float32; (pixel - mean) / std of RGB pixels '
+        'from 0 to 255',
+        'output': 'logits: (batch, classes) float32, before the softmax',
+        'size': list(resize['scale']),
+        'interpolation': resize.get('interpolation', 'bilinear'),
+        'mean': scaling.mean.flatten().tolist(),
+        'std': scaling.std.flatten().tolist(),
+        'classes': list(classifier._dataset_meta.get('classes') or map(str, range(number))),
+    }
+
+
+def _resize_of(config: Config) -> dict:
+    steps = config.test_dataloader.dataset.pipeline
+    found = [step for step in steps if step['type'] == 'Resize']
+    if len(found) != 1 or len(steps) != 3:
+        kinds = ', '.join(step['type'] for step in steps)
+        raise UserError(
+            'the test pipeline of the config is not "load, resize, pack", so its preprocessing '
+            f'cannot be described in the file: it is {kinds}'
+        )
+    return found[0]
+
+
+def trace(model: LogitsOfImages) -> torch.export.ExportedProgram:
+    """The graph of a model, for any number of images.
+
+    Raises:
+        UserError: torch is too old, or the method cannot be traced.
+    """
+    if not hasattr(torch.compiler, 'is_exporting'):
+        raise UserError('exporting needs torch 2.7 or newer: pip install -U torch')
+    shapes = {'images': {0: torch.export.Dim('batch')}}
+    try:
+        return torch.export.export(model, (_images(model, 2),), dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # torch raises nearly anything on what it cannot trace
+        raise UserError(
+            f'this method cannot be exported: {type(error).__name__}: {one_line(error)}'
+        ) from error
+
+
+def _images(model: LogitsOfImages, number: int) -> torch.Tensor:
+    size = model.backbone.img_size
+    channels = model.backbone.patch_embed.proj.in_channels
+    generator = torch.Generator().manual_seed(number)
+    return torch.randn(number, channels, size, size, generator=generator)
+
+
+def _as_torch_export(program: torch.export.ExportedProgram, metadata: dict) -> bytes:
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={METADATA: json.dumps(metadata)})
+    return file.getvalue()
+
+
+def _run_torch_export(content: bytes) -> Any:
+    return torch.export.load(io.BytesIO(content)).module()
+
+
+def _as_onnx(program: torch.export.ExportedProgram, metadata: dict) -> bytes:
+    # onnxruntime simplifies the graph when it loads it; the exporter would take minutes.
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        optimize=False,
+        verbose=False,
+        input_names=['images'],
+        output_names=['logits'],
+    )
+    proto = exported.model_proto
+    for part in (*proto.graph.node, *proto.graph.value_info):
+        part.ClearField('metadata_props')  # which line of which file on this machine made it
+    for key, value in metadata.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        proto.metadata_props.add(key=key, value=text)
+    return proto.SerializeToString()
+
+
+def _run_onnx(content: bytes) -> Any:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(session.run(None, {'images': images.numpy()})[0]))
+
+    return run
+
+
+def _check_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"--as onnx needs {error.name}: pip install 'memba_vision[deploy]'"
+        ) from error
+
+
+@torch.no_grad()
+def _largest_difference(run: Any, model: LogitsOfImages) -> float:
+    batches = [_images(model, number) for number in (1, 3)]
+    return max(float((run(images) - model(images)).abs().max()) for images in batches)

@@ -1,0 +1,128 @@
+"""What a model says of images, and the features that it sees in them."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmpretrain.apis import ImageClassificationInferencer
+from PIL import Image
+from torch import nn
+
+from memba_vision.apis.images import ImageLike, ImagePipeline
+from memba_vision.apis.models import get_model
+from memba_vision.apis.predict import load_trained
+
+
+class Inferencer(ImageClassificationInferencer):
+    """mmpretrain's inferencer, for images in memory too, with the decoding of the training.
+
+    Args:
+        model: of :func:`memba_vision.get_model` or :func:`memba_vision.load_trained`, or for short
+            the path of a checkpoint that ``tools/train.py`` wrote, or a model's name with its
+            official weights.
+        device: where the model goes.
+        classes: names in place of those that the model brings along.
+
+    Raises:
+        UserError: the model cannot be built or loaded.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | str | Path,
+        device: str | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        if isinstance(model, str | Path):
+            is_file = Path(model).is_file()
+            model = load_trained(model) if is_file else get_model(str(model), pretrained=True)
+        super().__init__(model, pretrained=False, device=device, classes=classes)
+        if self.classes is None:
+            self.classes = [str(label) for label in range(model.head.num_classes)]
+
+    def __call__(
+        self,
+        inputs: ImageLike | Sequence[ImageLike],
+        return_datasamples: bool = False,
+        batch_size: int = 32,
+        **kwargs: Any,
+    ) -> list:
+        """Classify.
+
+        Args:
+            inputs: a path, a folder, a Pillow image, (height, width, 3) or (images, height, width,
+                3) uint8 in the order red, green, blue, or a list of these.
+            return_datasamples: yield mmpretrain's DataSample objects instead.
+            batch_size: images at a time.
+            **kwargs: of mmpretrain's inferencer, such as ``show_dir``.
+
+        Returns:
+            For each image a dict with ``pred_label``, ``pred_class``, ``pred_score``, and
+            ``pred_scores``, the probabilities of all classes.
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        *_, visualize_kwargs, postprocess_kwargs = self._dispatch_kwargs(**kwargs)
+        images = self._inputs_to_list(inputs)
+        samples = [s for batch in self.preprocess(images, batch_size) for s in self.forward(batch)]
+        drawn = [np.asarray(i.convert('RGB')) if isinstance(i, Image.Image) else i for i in images]
+        pictures = self.visualize(drawn, samples, **visualize_kwargs)
+        return self.postprocess(samples, pictures, return_datasamples, **postprocess_kwargs)
+
+    def preprocess(self, inputs: Sequence[ImageLike], batch_size: int = 1) -> Iterator[dict]:
+        """Batches, as the model's ``test_step`` takes them."""
+        yield from _batches(self.pipeline, inputs, batch_size)
+
+    def _init_pipeline(self, cfg: Config) -> ImagePipeline:
+        return ImagePipeline(cfg)
+
+    def _inputs_to_list(self, inputs: Any) -> list:
+        return super()._inputs_to_list(_listed(inputs))
+
+
+@torch.no_grad()
+def extract_features(
+    model: nn.Module, images: ImageLike | Sequence[ImageLike], batch_size: int = 32
+) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    """What the classifier's head gets to see: the backbone's output, behind the neck if any.
+
+    Args:
+        model: of :func:`memba_vision.get_model` or :func:`memba_vision.load_trained`. Its
+            ``out_type`` and ``out_indices`` decide on what comes out: by default the class token
+            behind the last block.
+        images: as for :class:`Inferencer`, folders aside.
+        batch_size: images at a time.
+
+    Returns:
+        (images, embed_dims), on the CPU; a tuple of these for several ``out_indices``.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
+    listed = _listed(images)
+    listed = listed if isinstance(listed, list | tuple) else [listed]
+    found = []
+    for batch in _batches(ImagePipeline(model._config), listed, batch_size):
+        inputs = model.data_preprocessor(batch, False)['inputs']
+        found.append([feature.cpu() for feature in model.extract_feat(inputs)])
+    joined = tuple(torch.cat(features) for features in zip(*found, strict=True))
+    return joined[0] if len(joined) == 1 else joined
+
+
+def _listed(images: Any) -> Any:
+    """Folders and files by text, and arrays of images as lists, as mmpretrain wants them."""
+    if isinstance(images, Path):
+        return str(images)
+    return list(images) if isinstance(images, np.ndarray) and images.ndim == 4 else images
+
+
+def _batches(pipeline: ImagePipeline, images: Sequence, batch_size: int) -> Iterator[dict]:
+    rest = iter(images)
+    while batch := [pipeline(image) for image in islice(rest, batch_size)]:
+        yield pseudo_collate(batch)

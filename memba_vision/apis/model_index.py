@@ -1,0 +1,105 @@
+"""This package's models in mmpretrain's index, and the same as OpenMMLab's metafile."""
+
+import yaml
+from mmengine.config import Config
+from mmpretrain.apis.model import ModelHub
+from modelindex.models.Model import Model
+
+from memba_vision.apis.models import architectures, model_config
+from memba_vision.apis.presets import preset_names
+from memba_vision.errors import UserError
+from memba_vision.models.peft.methods import METHODS, Published
+
+CLASSIFICATION = 'Image Classification'
+COLLECTIONS = [
+    {
+        'Name': 'Vim',
+        'Metadata': {'Architecture': ['State Space Model', 'RMSNorm']},
+        'Paper': {
+            'Title': 'Vision Mamba: Efficient Visual Representation Learning with Bidirectional '
+            'State Space Model',
+            'URL': 'https://arxiv.org/abs/2401.09417',
+        },
+    }
+]
+
+
+class IndexedModel(Model):
+    """An entry of mmpretrain's index whose config is put together when it is asked for."""
+
+    @property
+    def config(self) -> Config:
+        """The config of the model, its backbone with random weights."""
+        config = model_config(self.name)
+        backbone = config.model.backbone
+        backbone.get('module', backbone).init_cfg = None
+        return config
+
+    @property
+    def weights(self) -> None:
+        """There are none that mmpretrain could load.
+
+        Raises:
+            UserError: always. mmpretrain would load what fits and leave the rest random.
+        """
+        name = self.name.replace('-', '_')
+        raise UserError(
+            'the weights of a Vim are loaded strictly, or not at all: take '
+            f'memba_vision.get_model({name!r}, pretrained=True), or leave pretrained=True out'
+        )
+
+
+def register_models() -> None:
+    """Enter each architecture, alone and with each preset, as 'vim-small_lora', into the index."""
+    published = {method.preset: method.published for method in METHODS}
+    for architecture in architectures():
+        _register(architecture, None)
+        for preset in preset_names():
+            measured = published.get(preset) if architecture == 'vim-small' else None
+            _register(f'{architecture}_{preset}', measured)
+
+
+def _register(name: str, published: Published | None) -> None:
+    # A result without metrics tells mmpretrain what the model is for.
+    results = _results(published) if published else [{'Task': CLASSIFICATION}]
+    ModelHub._models_dict[name] = IndexedModel(name=name, results=results)
+
+
+def metafile() -> str:
+    """The published models, as OpenMMLab's tools read them: the text of configs/metafile.yml."""
+    bases = [
+        {
+            'Name': name,
+            'In Collection': 'Vim',
+            'Config': f'configs/_base_/models/{name}.py',
+            'Weights': model_config(name).model.backbone.init_cfg.checkpoint,
+        }
+        for name in architectures()
+    ]
+    adapted = [
+        {
+            'Name': f'vim-small_{method.preset}',
+            'In Collection': 'Vim',
+            'Metadata': {
+                'Method': method.name,
+                'Source': method.source,
+                'Parameters': method.published.thousands * 1000,
+                'Preset': f'configs/_base_/peft/{method.preset}.py',
+            },
+            'Results': _results(method.published),
+        }
+        for method in METHODS
+        if method.preset and method.published
+    ]
+    content = {'Collections': COLLECTIONS, 'Models': bases + adapted}
+    return yaml.safe_dump(content, sort_keys=False, width=100)
+
+
+def _results(published: Published) -> list[dict]:
+    metrics = {
+        'Top 1 Accuracy': published.average,
+        'Natural': published.natural,
+        'Specialized': published.specialized,
+        'Structured': published.structured,
+    }
+    return [{'Task': CLASSIFICATION, 'Dataset': 'VTAB-1k', 'Metrics': metrics}]

@@ -1,0 +1,167 @@
+"""Models by name: an architecture, and a method behind it or none."""
+
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
+from torch import nn
+
+from memba_vision.apis.presets import preset_names, read_config, use_preset
+from memba_vision.engine.runner import building
+from memba_vision.errors import UserError
+from memba_vision.models.backbones.vim import ARCHS
+from memba_vision.registry import MODELS
+from memba_vision.shipped import shipped_folder
+from memba_vision.weights import read_state_dict
+
+BASES = shipped_folder() / 'configs' / '_base_'
+NUM_CLASSES = 1000  # of ImageNet, which the official weights were trained on
+
+
+def architectures() -> list[str]:
+    """The backbones that have a file of their own in ``configs/_base_/models``: 'vim-mini', …"""
+    stems = sorted(path.stem for path in (BASES / 'models').glob('vim-*.py'))
+    return [stem for stem in stems if '_' not in stem]
+
+
+def list_models(pattern: str | None = None) -> list[str]:
+    """The names that :func:`get_model` knows.
+
+    Args:
+        pattern: show names that begin like this; ``*`` stands for anything, as in '*lora*'.
+
+    Returns:
+        Each architecture, and each with the preset of each method behind it, as
+        'vim_small_lora_out_proj'.
+    """
+    names = []
+    for architecture in architectures():
+        plain = architecture.replace('-', '_')
+        names += [plain, *(f'{plain}_{preset}' for preset in preset_names())]
+    return [name for name in names if fnmatch(name, f'{pattern or ""}*')]
+
+
+def get_model(
+    name: str,
+    pretrained: bool | str | Path = False,
+    num_classes: int | None = None,
+    device: str | None = None,
+    **settings: Any,
+) -> nn.Module:
+    """Build a classifier: mmpretrain's, in evaluation mode.
+
+    Args:
+        name: one of :func:`list_models`.
+        pretrained: True takes the official weights of the backbone, which are downloaded once
+            (those of vim_mini come with the package); a path takes that file, in the same
+            format. Loading is strict. False leaves the weights random.
+        num_classes: outputs of the head. None stands for 1000, or for those of the weights where
+            a plain model has a head in them; only then is the head not a fresh one.
+        device: where the model goes.
+        **settings: of :class:`memba_vision.models.Vim`, such as ``img_size``, ``out_type``,
+            ``out_indices`` and ``drop_path_rate``.
+
+    Raises:
+        UserError: there is no such model, a setting does not fit, or the weights do not.
+    """
+    config = model_config(name)
+    adapted = 'module' in config.model.backbone
+    backbone = config.model.backbone.module if adapted else config.model.backbone
+    backbone.update(settings)
+    source = _source_of_weights(name, backbone, pretrained)
+    backbone.init_cfg = dict(type='Pretrained', checkpoint=source) if source else None
+    head = {} if adapted or not source else _read_head(source, num_classes)
+    config.model.head.num_classes = len(head['bias']) if head else num_classes or NUM_CLASSES
+    config.model.head.in_channels = _width(backbone.arch)
+    model = build_classifier(config)
+    if not adapted:
+        model.backbone.init_weights()
+    if head:
+        model.head.fc.load_state_dict(head)
+        model._dataset_meta = _class_names(len(head['bias']))
+    return model.to(device).eval() if device else model.eval()
+
+
+def build_classifier(config: Config) -> nn.Module:
+    """The model of a config, with what mmpretrain's inferencers look for on it.
+
+    Raises:
+        UserError: a setting does not fit.
+    """
+    init_default_scope('mmpretrain')
+    with building('the model'):
+        import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
+        settings = config.model
+        if 'data_preprocessor' in config:
+            settings.setdefault('data_preprocessor', config.data_preprocessor)
+        model = MODELS.build(settings)
+    model._config, model._metainfo, model._dataset_meta = config, None, {}
+    return model
+
+
+def model_config(name: str) -> Config:
+    """Model, preprocessing and test pipeline of a model's name, hyphens or underscores in it.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    architecture, preset = _split(name)
+    config = read_config(BASES / 'models' / f'{architecture}.py')
+    data = read_config(BASES / 'datasets' / f'own_{config.model.backbone.module.img_size}.py')
+    config.data_preprocessor = data.data_preprocessor
+    config.test_dataloader = data.test_dataloader
+    if preset:
+        use_preset(config, preset)
+    else:
+        config.model.backbone = config.model.backbone.module
+    config.model.head.num_classes = NUM_CLASSES
+    return config
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    plain = name.lower().replace('-', '_')
+    for architecture in architectures():
+        prefix = architecture.replace('-', '_')
+        if plain == prefix:
+            return architecture, None
+        if plain.removeprefix(f'{prefix}_') in preset_names():
+            return architecture, plain.removeprefix(f'{prefix}_')
+    known = ', '.join(architectures()).replace('-', '_')
+    raise UserError(
+        f'no model {name!r}: a name is one of {known}, alone or with _METHOD behind it, as '
+        'vim_small_memba; memba_vision.list_models() has them all'
+    )
+
+
+def _width(arch: str | dict) -> int:
+    known = ARCHS.get(arch, {}) if isinstance(arch, str) else arch
+    return known.get('embed_dims', 1)  # what is unknown or missing, Vim reports
+
+
+def _source_of_weights(name: str, backbone: Config, pretrained: bool | str | Path) -> str | None:
+    if pretrained is False or pretrained is None:
+        return None
+    if pretrained is not True:
+        return str(pretrained)
+    official = backbone.init_cfg.checkpoint
+    if official is None:
+        raise UserError(f'{name} starts from random weights: leave pretrained=True out')
+    return official
+
+
+def _read_head(source: str, num_classes: int | None) -> dict[str, Any]:
+    """The head among the weights, where there is one with so many classes; else nothing."""
+    head = read_state_dict(source, prefix='head.')
+    fits = head and num_classes in (None, len(head['bias']))
+    return {key: head[key] for key in ('weight', 'bias')} if fits else {}
+
+
+def _class_names(number: int) -> dict[str, Any]:
+    if number != NUM_CLASSES:
+        return {}
+    from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+
+    return {'classes': list(IMAGENET_CATEGORIES)}

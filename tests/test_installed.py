@@ -1,0 +1,125 @@
+"""Configs and tools where there is no checkout: what a wheel holds, and that it works."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from helpers import CONFIGS, REPOSITORY, TOOLS, needs_checkout
+
+from memba_vision.__main__ import main
+from memba_vision.apis.config import load_config
+from memba_vision.errors import UserError
+from memba_vision.shipped import find_config
+
+
+@pytest.mark.parametrize(
+    'name', ['demo/digits_memba', 'demo/digits_memba.py', 'configs/demo/digits_memba.py']
+)
+def test_configs_are_found_by_name_from_any_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_config(name) == CONFIGS / 'demo' / 'digits_memba.py'
+    assert load_config(name, {}, None).task == 'digits'
+
+
+def test_a_file_of_ones_own_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = Path('configs/demo/digits_memba.py')
+    own.parent.mkdir(parents=True)
+    own.write_text("task = 'mine'\n")
+    assert find_config(own) == own
+    assert load_config(str(own), {}, None).task == 'mine'
+    with pytest.raises(UserError, match='no config at demo/digits: give a file such as'):
+        find_config('demo/digits')
+
+
+def test_the_command_lists_and_runs_the_tools(monkeypatch, capsys):
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, 'argv', ['memba-vision', *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    status, usage, _ = call('--help')
+    assert status == 0
+    tools = {line.split()[0] for line in usage.splitlines()[2:]}
+    assert tools == {path.stem for path in TOOLS.glob('*.py')}
+    assert call() == call('trian') == (2, '', usage)
+    status, _, error = call('train', 'nothing.py')
+    assert status == 2
+    assert error.startswith('error: no config at nothing.py')
+    assert call('train', '--help')[1].startswith('usage: train.py')
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('wheel')
+    arguments = ['-q', '--no-deps', '--no-build-isolation', '-w', str(folder)]
+    # Of a copy: setuptools leaves a folder in what it builds.
+    source = folder / 'source'
+    files = subprocess.run(
+        ['git', 'ls-files', '-co', '--exclude-standard'],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    for file in files:
+        if (REPOSITORY / file).is_file():
+            (source / file).parent.mkdir(parents=True, exist_ok=True)
+            (source / file).write_bytes((REPOSITORY / file).read_bytes())
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', *arguments, str(source)], check=True)
+    return next(folder.glob('*.whl'))
+
+
+@needs_checkout
+@pytest.mark.slow
+def test_a_wheel_holds_each_config_and_each_tool(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    shipped = {n.removeprefix('memba_vision/.mim/') for n in names if '/.mim/' in n}
+    folders = (REPOSITORY / 'configs', REPOSITORY / 'tools')
+    expected = {
+        str(path.relative_to(REPOSITORY))
+        for folder in folders
+        for path in folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
+    assert shipped == expected | {'model-index.yml'}
+    assert 'memba_vision/pretrained/vim-mini.safetensors' in names
+    assert not any(name.startswith(('tests', 'configs', 'tools')) for name in names)
+
+
+CODE = """
+import sys
+import memba_vision
+assert 'site' in memba_vision.__file__.split('/'), memba_vision.__file__
+inferencer = memba_vision.Inferencer('work_dirs/digits_memba/epoch_2.pth')
+print(inferencer(sys.argv[1])[0]['pred_class'])
+"""
+
+
+@needs_checkout
+@pytest.mark.slow
+def test_an_installed_copy_trains_and_predicts_in_an_empty_folder(wheel, tmp_path):
+    site, empty = tmp_path / 'site', tmp_path / 'empty'
+    empty.mkdir()
+    install = ['install', '-q', '--no-deps', '--target', str(site), str(wheel)]
+    subprocess.run([sys.executable, '-m', 'pip', *install], check=True)
+    settings = dict(
+        cwd=empty,
+        env={**os.environ, 'PYTHONPATH': str(site), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+    train = [sys.executable, '-m', 'memba_vision', 'train', 'demo/digits_memba']
+    warm_up = ['param_scheduler.0.end=1', 'param_scheduler.1.begin=1']
+    short = ['--cfg-options', 'train_cfg.max_epochs=2', *warm_up]
+    trained = subprocess.run([*train, *short], **settings)
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    image = next((empty / 'data').rglob('test/*'))
+    asked = subprocess.run([sys.executable, '-c', CODE, str(image)], **settings)
+    assert asked.returncode == 0, asked.stderr[-3000:]
+    assert asked.stdout.strip() in {str(digit) for digit in range(10)}
