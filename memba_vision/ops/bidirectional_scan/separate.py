@@ -7,7 +7,7 @@ from memba_vision.ops.bidirectional_scan.table import BACKENDS
 from memba_vision.ops.selective_scan import selective_scan
 
 
-@BACKENDS.register('separate', priority=0)
+@BACKENDS.register('separate', priority=0, portable=True)
 def bidirectional_scan_separate(
     forward: ScanInputs, backward: ScanInputs, delta_softplus: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:

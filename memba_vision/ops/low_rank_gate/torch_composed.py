@@ -7,7 +7,7 @@ from memba_vision.ops.linear import linear
 from memba_vision.ops.low_rank_gate.table import BACKENDS
 
 
-@BACKENDS.register('torch', priority=0)
+@BACKENDS.register('torch', priority=0, portable=True)
 def low_rank_gate_torch(
     forward_scan: torch.Tensor,
     backward_scan: torch.Tensor,
