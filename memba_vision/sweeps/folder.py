@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from memba_vision.apis.record import RECORD_FILE
@@ -59,11 +58,12 @@ def _read(path: Path) -> dict:
 
 
 def _as_json(options: Options) -> dict:
-    return json.loads(json.dumps(asdict(options)))
+    pairs = dict(option.split('=', 1) for option in options.cfg_options)
+    return {'amp': options.amp, 'cfg_options': pairs}
 
 
 def _check_options(path: Path, before: dict | None, options: Options) -> None:
-    lines = [] if before is None else differences(before, _as_json(options))
+    lines = [] if before is None else differences(settings(before), settings(_as_json(options)))
     if lines:
         _refuse(f'the sweep in {path.parent}', lines)
 

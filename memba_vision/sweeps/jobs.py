@@ -148,7 +148,7 @@ def _flatten(value: Any, key: str, into: dict[str, Any]) -> None:
     parts = value.items() if isinstance(value, dict) else enumerate(value)
     for name, part in parts:
         name = f'{key}.{name}' if key else str(name)
-        if isinstance(part, dict | list) and part:
+        if isinstance(part, dict | list):
             _flatten(part, name, into)
         else:
             into[name] = part
