@@ -65,7 +65,9 @@ def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
         '--workers', nargs='+', type=int, default=[], help='runs at a time that --plan reckons with'
     )
     group.add_argument('--executor', choices=list(EXECUTORS), default='local')
-    group.add_argument('--gpus-per-run', type=int, help='GPUs that one run trains on (default: 1)')
+    group.add_argument(
+        '--gpus-per-run', type=int, help='GPUs that one run trains on (default: 1; 0: the CPU)'
+    )
     group.add_argument(
         '--cpus-per-run', type=int, default=4, help='cores of a run on a cluster (default: 4)'
     )

@@ -73,29 +73,29 @@ class EventLines(Console):
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
-        self.rows: dict[str, Row] = {}
+        self.finished: set[str] = set()
+        self.total = 0
 
     def begin(self, rows: Sequence[Row]) -> None:
         """See :class:`Console`."""
-        self.show(rows)
+        self.total = len(rows)
+        self.finished = {row.job.name for row in rows if row.status.state == 'finished'}
         self.say(summary(rows))
 
     def event(self, row: Row, text: str) -> None:
         """See :class:`Console`."""
-        self.rows[row.job.name] = row
         if text == 'finished':
-            states = Counter(other.status.state for other in self.rows.values())
+            self.finished.add(row.job.name)
             text = (
                 f'finished: {row.status.top1:.2f} % in {duration(row.status.seconds)} '
-                f'({states["finished"]} of {len(self.rows)})'
+                f'({len(self.finished)} of {self.total})'
             )
         elif text == 'started' and row.status.tries:
             text = f'started again (try {row.status.tries + 1})'
         self.say(f'{row.job.name} {text}')
 
     def show(self, rows: Sequence[Row]) -> None:
-        """See :class:`Console`."""
-        self.rows = {row.job.name: row for row in rows}
+        """See :class:`Console`; there is nothing to say as long as nothing happens."""
 
     def say(self, text: str) -> None:
         """See :class:`Console`."""

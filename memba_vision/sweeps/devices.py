@@ -26,8 +26,10 @@ class Slot:
 
     def environment(self) -> dict[str, str]:
         """Environment variables that keep a run to its share."""
-        gpus = {'CUDA_VISIBLE_DEVICES': ','.join(self.gpus)} if self.gpus else {}
-        return {**gpus, 'OMP_NUM_THREADS': str(self.threads)}
+        return {
+            'CUDA_VISIBLE_DEVICES': ','.join(self.gpus),
+            'OMP_NUM_THREADS': str(self.threads),
+        }
 
 
 def usable_cores() -> int:

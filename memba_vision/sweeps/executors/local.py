@@ -75,19 +75,20 @@ def local_slots(args: argparse.Namespace) -> list[Slot]:
     Raises:
         UserError: the options contradict each other or the machine.
     """
-    for name in ('jobs', 'jobs_per_gpu', 'gpus_per_run'):
+    for name in ('jobs', 'jobs_per_gpu'):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UserError(f'--{name.replace("_", "-")} must be at least 1, not {value}')
+    gpus_per_run = 1 if args.gpus_per_run is None else args.gpus_per_run
     gpus = visible_gpus()
-    if args.gpus:
-        if not gpus:
-            raise UserError(f'--gpus {args.gpus}, but torch sees no GPU: leave it out')
-        gpus = [name.strip() for name in args.gpus.split(',')]
-    if not gpus:
-        if (args.gpus_per_run or 1) > 1:
-            raise UserError(f'--gpus-per-run {args.gpus_per_run}, but torch sees no GPU')
+    if not gpus and (args.gpus or gpus_per_run > 1):
+        raise UserError(
+            '--gpus and --gpus-per-run are for GPUs, and torch sees none: leave them out'
+        )
+    if not gpus or gpus_per_run < 1:
         return cpu_slots(args.jobs, usable_cores())
     if args.jobs:
-        raise UserError('--jobs is for the CPU: use --jobs-per-gpu, or CUDA_VISIBLE_DEVICES=""')
-    return gpu_slots(gpus, args.jobs_per_gpu, args.gpus_per_run or 1, usable_cores())
+        raise UserError('--jobs is for the CPU: use --jobs-per-gpu, or --gpus-per-run 0')
+    if args.gpus:
+        gpus = [name.strip() for name in args.gpus.split(',')]
+    return gpu_slots(gpus, args.jobs_per_gpu, gpus_per_run, usable_cores())
