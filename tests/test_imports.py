@@ -45,6 +45,7 @@ ALLOWED = {
     'datasets': {'errors', 'discovery', 'registry', 'files', 'download'},
     'engine': {'errors', 'discovery', 'registry', 'weights', 'ops', 'files'},
     'apis': {'errors', 'registry', 'weights', 'datasets', 'engine', 'models', 'files', 'download'},
+    'sweeps': {'errors', 'discovery', 'registry', 'files', 'datasets', 'apis'},
     'benchmarks': {'errors', 'registry', 'ops', 'models'},
     '__init__': {'errors', 'discovery', 'registry', 'datasets', 'engine', 'models'},
 }

@@ -121,7 +121,7 @@ class LiveTable(Console):
 
     def event(self, row: Row, text: str) -> None:
         """See :class:`Console`."""
-        if text.startswith(('failed', 'stopped', 'was ', 'is ')):
+        if text not in ('started', 'finished'):
             self.say(f'{row.job.name} {text}')
 
     def show(self, rows: Sequence[Row]) -> None:

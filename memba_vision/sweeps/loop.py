@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from memba_vision.errors import Terminated
 from memba_vision.sweeps.console import Console, Row
 from memba_vision.sweeps.executors import Attempt, Ended, Executor
-from memba_vision.sweeps.executors.base import LOST
 from memba_vision.sweeps.jobs import Job
 from memba_vision.sweeps.progress import read_progress
 from memba_vision.sweeps.status import run_status
@@ -88,15 +87,14 @@ class Sweep:
         """What is done, what another sweep does, what an earlier one left, and what waits."""
         for name, row in self.rows.items():
             state = row.status.state
-            if state == 'running' or (state != 'finished' and self._adopt(row.job)):
-                if name not in self.going:
-                    self.elsewhere[name] = row.job
-                    self.console.event(row, 'is run by another sweep: waiting for it')
-            elif state in ('waiting', 'stopped') or (
-                state == 'failed' and self.policy.retry_failed
-            ):
+            if state == 'finished' or self._adopt(row.job):
+                continue
+            if state == 'running':
+                self.elsewhere[name] = row.job
+                self.console.event(row, 'is run by another sweep: waiting for it')
+            elif state != 'failed' or self.policy.retry_failed:
                 self.waiting.append(row.job)
-            elif state == 'failed':
+            else:
                 self.console.event(row, f'failed before: {row.status.message}')
         self.console.begin(list(self.rows.values()))
 
@@ -151,9 +149,7 @@ class Sweep:
             self._try_again(row, ended)
 
     def _try_again(self, row: Row, ended: Ended) -> None:
-        job, message = row.job, ended.message or row.status.message
-        if ended.status == LOST or not message:
-            message = ended.message or 'ended before it began'
+        job, message = row.job, ended.message or row.status.message or 'ended before it began'
         row = self.rows[job.name] = replace(
             row, status=replace(row.status, state='stopped', message=message)
         )
@@ -195,6 +191,7 @@ class Sweep:
             self.console.say('ending them at once')
         for attempt in self.going.values():
             attempt.stop(at_once=True)
+        self.console.say('the same command goes on where this one ended')
 
     def _await_ends(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -209,7 +206,7 @@ class Sweep:
 @contextlib.contextmanager
 def _terminated_by_sigterm() -> Iterator[None]:
     def terminate(*_: object) -> None:
-        raise Terminated('stopped by SIGTERM; the same command goes on')
+        raise Terminated('stopped by SIGTERM')
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:

@@ -13,7 +13,7 @@ from processes import CONTEXT
 from rich.console import Console as Terminal
 
 from memba_vision.sweeps.console import EventLines, Row
-from memba_vision.sweeps.executors import EXECUTORS
+from memba_vision.sweeps.executors import EXECUTORS, Executor
 from memba_vision.sweeps.jobs import Job
 from memba_vision.sweeps.loop import Policy, Sweep
 
@@ -64,16 +64,19 @@ def arguments(**given: object) -> argparse.Namespace:
 
 
 def sweep(
-    scripts: list[Job], executor: str = 'local', policy: Policy | None = None, **given: object
+    scripts: list[Job], policy: Policy | None = None, **given: object
 ) -> tuple[dict[str, Row], str]:
-    """Sweep in this process: how the runs stand, and what was said."""
+    """Sweep in this process, on this machine: how the runs stand, and what was said."""
+    runner = EXECUTORS['local'](arguments(**given), scripts[0].folder.parent)
+    return sweep_with(runner, scripts, policy)
+
+
+def sweep_with(
+    runner: Executor, scripts: list[Job], policy: Policy | None = None
+) -> tuple[dict[str, Row], str]:
     said = StringIO()
-    runner = EXECUTORS[executor](arguments(**given), scripts[0].folder.parent)
     console = EventLines(Terminal(file=said, width=200))
-    try:
-        rows = Sweep(scripts, runner, console, policy or Policy()).run()
-    finally:
-        runner.close()
+    rows = Sweep(scripts, runner, console, policy or Policy()).run()
     return {row.job.name: row for row in rows}, said.getvalue()
 
 

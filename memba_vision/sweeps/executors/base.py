@@ -107,10 +107,14 @@ def caller(command: list[str]) -> Callable[[], int]:
 
     def call() -> int:
         import subprocess
+        import time
 
         process = subprocess.Popen(command)
         try:
-            return process.wait()
+            # Not wait(): some interrupt by a flag that Python sees between two instructions alone.
+            while process.poll() is None:
+                time.sleep(0.2)
+            return process.returncode
         except BaseException:
             process.terminate()
             process.wait()

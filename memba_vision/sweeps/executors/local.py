@@ -53,14 +53,17 @@ class LocalAttempt(Attempt):
     """A process; its slot is free again when it has ended."""
 
     def __init__(self, process: subprocess.Popen, slot: Slot, free: list[Slot]) -> None:
-        self.process, self.slot, self.free = process, slot, free
+        self.process, self.free = process, free
+        self.slot: Slot | None = slot
 
     def poll(self) -> Ended | None:
         """See :class:`Attempt`."""
         status = self.process.poll()
         if status is None:
             return None
-        self.free.append(self.slot)
+        if self.slot is not None:
+            self.free.append(self.slot)
+            self.slot = None
         return Ended(status)
 
     def stop(self, at_once: bool = False) -> None:

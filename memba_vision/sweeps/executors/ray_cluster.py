@@ -1,6 +1,7 @@
 """A Ray cluster: every run is a task with its cores and GPUs."""
 
 import argparse
+import logging
 import os
 from pathlib import Path
 
@@ -32,7 +33,10 @@ class RayExecutor(Executor):
         self.cpus = args.cpus_per_run
         try:
             self.ray.init(
-                address=args.ray_address or 'local', log_to_driver=False, include_dashboard=False
+                address=args.ray_address or 'local',
+                include_dashboard=False if not args.ray_address else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
             )
         except (ConnectionError, ValueError) as error:
             reason = ' '.join(str(error).split())

@@ -38,9 +38,10 @@ class SlurmExecutor(Executor):
         self.gpus = args.gpus_per_run if args.gpus_per_run is not None else 1
         self.cpus = args.cpus_per_run
         self.cluster = args.slurm_cluster
+        self.folder = folder / 'slurm'
         defaults = {'timeout_min': DAY, 'cpus_per_task': self.cpus, 'gpus_per_node': self.gpus}
         try:
-            self.executor = submitit.AutoExecutor(folder / 'slurm', cluster=self.cluster)
+            self.executor = submitit.AutoExecutor(self.folder, cluster=self.cluster)
             self.executor.update_parameters(**{**defaults, **_options(args.slurm_options)})
         except (RuntimeError, NameError, ValueError, TypeError) as error:
             raise UserError(f'--executor slurm: {" ".join(str(error).split())}') from error
@@ -82,7 +83,7 @@ class SlurmExecutor(Executor):
             return None
         import submitit
 
-        known = submitit.SlurmJob(self.executor.folder, path.read_text(encoding='utf-8').strip())
+        known = submitit.SlurmJob(self.folder, path.read_text(encoding='utf-8').strip())
         return None if known.done() else SlurmAttempt(known)
 
 
