@@ -47,13 +47,15 @@ class Sweep:
         self, jobs: Sequence[Job], executor: Executor, console: Console, policy: Policy
     ) -> None:
         self.executor, self.console, self.policy = executor, console, policy
-        self.rows = {job.name: Row(job, run_status(job.folder)) for job in jobs}
+        self.rows: dict[str, Row] = {}
         self.waiting: deque[Job] = deque()
         self.going: dict[str, Attempt] = {}
         self.elsewhere: dict[str, Job] = {}
         self.retries: dict[str, int] = {}
         self.no_room = ''  # what was said of the full disk
         self.looked_elsewhere = 0.0
+        for job in jobs:
+            self._look(job)
 
     def run(self) -> list[Row]:
         """Run until nothing is left to do; how every run stands then.
@@ -139,6 +141,7 @@ class Sweep:
         if state == 'running' or ended.status == TAKEN:
             # Another sweep was quicker, or what was killed has not saved yet.
             self.elsewhere[job.name] = job
+            self.console.event(row, 'is held by other processes: waiting for them')
         elif state == 'finished':
             self.console.event(row, 'finished')
         elif ended.status == NO_ROOM or NO_ROOM_WORDS in row.status.message:
@@ -176,7 +179,8 @@ class Sweep:
                 continue
             del self.elsewhere[job.name]
             if row.status.state == 'waiting':  # the other sweep was ended before it came to it
-                self.waiting.append(job)
+                if not self.no_room:
+                    self.waiting.append(job)
             else:
                 self._settle(job, Ended(0))
 

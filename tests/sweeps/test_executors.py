@@ -3,9 +3,10 @@
 import sys
 import time
 
+import pretended_slurm
 import pytest
 from helpers import DEMO, run_tool
-from script_jobs import FINISH, WAIT_ONCE, arguments, script_job, status, sweep_with, wait_for
+from script_jobs import FINISH, SAVE, WAIT_ONCE, arguments, script_job, status, sweep_with, wait_for
 
 from memba_vision.discovery import as_if_missing
 from memba_vision.errors import UserError
@@ -15,6 +16,7 @@ from memba_vision.sweeps.status import is_locked
 A, B, C = (f'digits_{method}_seed0' for method in 'abc')
 #: Says which share of the machine it got.
 SHARE = f'import os; print("threads", os.environ["OMP_NUM_THREADS"], os.getcwd())\n{FINISH}'
+UNTIL_TOLD = f'{SAVE}\nwhile not pathlib.Path("go").exists(): time.sleep(0.05)\n{FINISH}'
 FAIL = 'raise SystemExit("error: it cannot be")'
 
 
@@ -70,3 +72,49 @@ def test_a_cluster_that_cannot_be_used(tmp_path, options, expected):
     config = [] if DEMO in options else [DEMO]
     outcome = run_tool('sweep', *config, '--work-dir', tmp_path, *options)
     assert expected in outcome.error()
+
+
+# Slurm's own commands, as submitit calls them
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', pretended_slurm.install(tmp_path))
+    given = dict(slurm_cluster='slurm', cpus_per_run=3, gpus_per_run=0)
+    options = ['partition=gpu', 'timeout_min=7', 'mem_gb=3']
+    return lambda: EXECUTORS['slurm'](arguments(**given, slurm_options=options), tmp_path)
+
+
+def test_what_slurm_is_asked_for(slurm, tmp_path):
+    job = script_job(tmp_path, A, SHARE)
+    rows, _ = sweep_with(slurm(), [job])
+    assert rows[A].status.state == 'finished'
+    assert 'threads 3' in (job.folder / 'log.txt').read_text()
+    asked = (tmp_path / 'submitted.txt').read_text().replace(' ', '')
+    for line in (f'job-name={A}', 'partition=gpu', 'time=7', 'mem=3GB', 'cpus-per-task=3'):
+        assert f'#SBATCH--{line}\n' in asked
+
+
+def test_jobs_outlive_the_sweep_and_are_found_again(slurm, tmp_path):
+    job = script_job(tmp_path, A, UNTIL_TOLD)
+    slurm().start(job)  # by a sweep that is killed
+    wait_for(job.folder / 'begun')
+    (job.folder / 'go').touch()
+    rows, said = sweep_with(slurm(), [job])
+    assert rows[A].status.state == 'finished'
+    assert f'{A} is still with the executor: waiting for it' in said
+    assert status(job.folder)['tries'] == 1
+    assert slurm().adopt(job) is None
+
+
+def test_a_cancelled_job_saves(slurm, tmp_path):
+    job = script_job(tmp_path, A, WAIT_ONCE)
+    attempt = slurm().start(job)
+    wait_for(job.folder / 'second')
+    attempt.stop()
+    deadline = time.monotonic() + 60
+    while is_locked(job.folder):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert (job.folder / 'saved').exists()
+    assert status(job.folder)['state'] == 'stopped'
