@@ -61,11 +61,23 @@ def alone(path: Path) -> Iterator[None]:
     Those who waited must look whether it is there now. The lock goes with its process.
     """
     name = path.with_name(f'.{path.name}.lock')
-    with name.open('wb') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-        # Those who wait for a lock that is gone find what was made.
-        name.unlink(missing_ok=True)
+    while True:
+        with name.open('wb') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_at(name, lock.fileno()):
+                continue  # who had it removed it: somebody else may hold a new one
+            try:
+                yield
+            finally:
+                name.unlink(missing_ok=True)
+            return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def cannot_write(path: str | Path, error: OSError) -> UserError:
