@@ -62,14 +62,18 @@ def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
     """Where runs are executed, and what to do about those that end badly."""
     group.add_argument('--plan', action='store_true', help='say what it will take, and run nothing')
     group.add_argument(
-        '--workers', nargs='+', type=int, default=[], help='runs at a time that --plan reckons with'
+        '--workers',
+        nargs='+',
+        type=positive,
+        default=[],
+        help='runs at a time that --plan reckons with',
     )
     group.add_argument('--executor', choices=list(EXECUTORS), default='local')
     group.add_argument(
         '--gpus-per-run', type=int, help='GPUs that one run trains on (default: 1; 0: the CPU)'
     )
     group.add_argument(
-        '--cpus-per-run', type=int, default=4, help='cores of a run on a cluster (default: 4)'
+        '--cpus-per-run', type=positive, default=4, help='cores of a run on a cluster (default: 4)'
     )
     group.add_argument(
         '--retries',
@@ -80,6 +84,13 @@ def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--retry-failed', action='store_true', help='start those again that failed before'
     )
+
+
+def positive(text: str) -> int:
+    """A number of one or more, for argparse."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f'expected 1 or more, found {text}')
+    return int(text)
 
 
 def jobs_of(args: argparse.Namespace, options: Options) -> list[Job]:
@@ -97,8 +108,7 @@ def main() -> None:
     options = Options(tuple(args.cfg_options), args.amp)
     jobs = jobs_of(args, options)
     if args.plan:
-        slots = local_slots(args)
-        print(make_plan(jobs, len(slots), slots[0].threads, args.workers), end='')
+        print(make_plan(jobs, local_slots(args), args.workers), end='')
         return
     folder = Path(args.work_dir)
     enter(folder, jobs, options)
@@ -106,6 +116,9 @@ def main() -> None:
     sweep = Sweep(jobs, executor, open_console(), Policy(args.retries, args.retry_failed))
     try:
         rows = sweep.run()
+    except KeyboardInterrupt:
+        print('the runs have saved what they had: the same command goes on', file=sys.stderr)
+        raise
     finally:
         executor.close()
     print(results_table(folder, rows), end='')

@@ -195,7 +195,6 @@ class Sweep:
             self.console.say('ending them at once')
         for attempt in self.going.values():
             attempt.stop(at_once=True)
-        self.console.say('the same command goes on where this one ended')
 
     def _await_ends(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -210,7 +209,7 @@ class Sweep:
 @contextlib.contextmanager
 def _terminated_by_sigterm() -> Iterator[None]:
     def terminate(*_: object) -> None:
-        raise Terminated('stopped by SIGTERM')
+        raise Terminated('stopped by SIGTERM: the same command goes on')
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:

@@ -8,21 +8,21 @@ from statistics import mean
 import torch
 
 from memba_vision.apis.tables import markdown_table
-from memba_vision.sweeps.calibration import Cost, cost, measure_all, measure_start, model_key
+from memba_vision.sweeps.calibration import Cost, Speed, cost, measure_all, measure_start, model_key
 from memba_vision.sweeps.console import duration
+from memba_vision.sweeps.devices import Slot
 from memba_vision.sweeps.jobs import Job
 from memba_vision.sweeps.status import run_status
 
 WORKERS = (1, 2, 4, 8, 16, 32)
 
 
-def make_plan(jobs: Sequence[Job], slots: int, threads: int, workers: Sequence[int]) -> str:
+def make_plan(jobs: Sequence[Job], slots: Sequence[Slot], workers: Sequence[int]) -> str:
     """Measure a few steps of each model here, and say what the runs will take.
 
     Args:
         jobs: the runs; those that have finished are left out.
-        slots: how many runs this machine does at a time.
-        threads: how many threads each of them has on the CPU.
+        slots: how this machine is shared out.
         workers: further numbers of runs at a time; empty: some powers of two.
 
     Returns:
@@ -31,20 +31,16 @@ def make_plan(jobs: Sequence[Job], slots: int, threads: int, workers: Sequence[i
     open_jobs = [job for job in jobs if run_status(job.folder).state != 'finished']
     if not open_jobs:
         return f'all {len(jobs)} runs have finished\n'
-    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    if device.type == 'cpu':
-        torch.set_num_threads(threads)
-    start, speeds = measure_start(), measure_all(open_jobs, device)
+    start, speeds = measure_start(), _measure_in(slots[0], open_jobs)
     costs = {job.name: cost(job, speeds[model_key(job)], start) for job in open_jobs}
-    counts = sorted({slots, *(workers or [n for n in WORKERS if n <= len(open_jobs)])})
-    where = torch.cuda.get_device_name(device) if device.type == 'cuda' else _cpu(threads)
+    counts = sorted({len(slots), *(workers or [n for n in WORKERS if n <= len(open_jobs)])})
     return '\n'.join(
         [
             f'{len(open_jobs)} runs to do, {len(jobs) - len(open_jobs)} finished; '
-            f'measured on {where}, with a few steps of each model',
+            f'measured on {_name(slots[0])}, with a few steps of each model',
             '',
             _methods_table(open_jobs, costs),
-            _workers_table([c.seconds for c in costs.values()], counts, slots),
+            _workers_table([c.seconds for c in costs.values()], counts, len(slots)),
             f'On the disk: about {size(sum(c.disk for c in costs.values()))}. Reading images is '
             'not in these times, nor what runs that share a device cost each other.',
             '',
@@ -69,8 +65,19 @@ def size(count: int) -> str:
     return f'{count:.1f} TB'
 
 
-def _cpu(threads: int) -> str:
-    return f'the CPU ({threads} thread{"s" if threads > 1 else ""} a run)'
+def _measure_in(slot: Slot, jobs: Sequence[Job]) -> dict[str, Speed]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(slot.threads)
+    try:
+        return measure_all(jobs, torch.device('cuda' if slot.gpus else 'cpu'))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _name(slot: Slot) -> str:
+    if slot.gpus:
+        return torch.cuda.get_device_name()
+    return f'the CPU ({slot.threads} thread{"s" if slot.threads > 1 else ""} a run)'
 
 
 def _methods_table(jobs: Sequence[Job], costs: dict[str, Cost]) -> str:

@@ -130,7 +130,7 @@ def test_models_are_told_apart_and_seeds_are_not(jobs):
 def test_a_plan(jobs):
     (jobs[0].folder).mkdir()
     (jobs[0].folder / 'result.json').write_text('{"top1": 50.0}')
-    text = make_plan(jobs, slots=2, threads=1, workers=[])
+    text = make_plan(jobs, [Slot((), 1)] * 2, workers=[])
     assert text.startswith('3 runs to do, 1 finished; measured on ')
     assert [line.split('|')[1].strip() for line in text.splitlines() if line.startswith('|')] == [
         *('method', '------', 'lora', 'memba'),

@@ -118,3 +118,9 @@ def test_a_cancelled_job_saves(slurm, tmp_path):
         time.sleep(0.05)
     assert (job.folder / 'saved').exists()
     assert status(job.folder)['state'] == 'stopped'
+
+
+def test_slurm_refuses(slurm, tmp_path):
+    (tmp_path / 'bin' / 'sbatch').write_text('#!/bin/sh\necho invalid partition >&2; exit 1\n')
+    with pytest.raises(UserError, match=f'Slurm does not take {A}: .*invalid partition'):
+        slurm().start(script_job(tmp_path, A))

@@ -68,11 +68,19 @@ class SlurmExecutor(Executor):
         return True
 
     def start(self, job: Job) -> Attempt:
-        """Submit the run."""
+        """Submit the run.
+
+        Raises:
+            UserError: Slurm refuses it.
+        """
         environment = {'OMP_NUM_THREADS': str(self.cpus)}
         command = supervised(job, environment, max(1, self.gpus))
         self.executor.update_parameters(name=job.name)
-        submitted = self.executor.submit(caller(command))
+        try:
+            submitted = self.executor.submit(caller(command))
+        except (RuntimeError, OSError) as error:
+            reason = ' '.join(str(error).split())
+            raise UserError(f'Slurm does not take {job.name}: {reason}') from error
         (job.folder / JOB_FILE).write_text(submitted.job_id, encoding='utf-8')
         return SlurmAttempt(submitted)
 
