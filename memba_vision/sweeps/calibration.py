@@ -19,7 +19,9 @@ from memba_vision.registry import MODELS
 from memba_vision.sweeps.jobs import Job
 
 IMAGES = {'train800': 800, 'val200': 200, 'train800val200': 1000}
-WARM_UP, STEPS = 1, 3
+STEPS = 3
+FEW = 4  # images of a first, small batch
+LONG = 5.0  # seconds; batches that take longer are reckoned from a small one
 START = 'import memba_vision.apis.runs, mmpretrain.models, mmpretrain.datasets'
 BYTES_PER_PARAMETER = 12  # in a checkpoint: the weight, and AdamW's two moments
 LOG_BYTES = 500_000  # logs, config and record of a run
@@ -85,13 +87,11 @@ def measure(config: Config, device: torch.device) -> Speed:
     settings.setdefault('data_preprocessor', config.get('data_preprocessor'))
     model = MODELS.build(settings).to(device)
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    train, test = (
-        _made_up_batch(config[f'{part}_dataloader'].batch_size, _image_size(settings))
-        for part in ('train', 'test')
-    )
-    step = _seconds(lambda: model.train().train_step(train, wrapper), device)
+    train, test = (config[f'{part}_dataloader'].batch_size for part in ('train', 'test'))
+    size = _image_size(settings)
+    step = _seconds(lambda batch: model.train().train_step(batch, wrapper), train, size, device)
     with torch.no_grad():
-        test_batch = _seconds(lambda: model.eval().test_step(test), device)
+        test_batch = _seconds(lambda batch: model.eval().test_step(batch), test, size, device)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Speed(step, test_batch, trained * BYTES_PER_PARAMETER)
 
@@ -131,18 +131,26 @@ def _made_up_batch(images: int, size: tuple[int, int]) -> dict[str, list]:
     return {'inputs': list(made), 'data_samples': [DataSample().set_gt_label(0) for _ in made]}
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """The quickest of a few calls: what else the machine does only makes them slower."""
-    for _ in range(WARM_UP):
-        work()
-    times = []
-    for _ in range(STEPS):
-        _wait_for(device)
-        began = time.perf_counter()
-        work()
-        _wait_for(device)
-        times.append(time.perf_counter() - began)
-    return min(times)
+def _seconds(
+    work: Callable[[dict], object], images: int, size: tuple[int, int], device: torch.device
+) -> float:
+    """Seconds that ``work`` takes on a batch; the quickest of a few calls, as others only add."""
+    few = _made_up_batch(min(FEW, images), size)
+    work(few)  # compiles kernels
+    seconds = _time(work, few, device) * images / min(FEW, images)
+    if seconds > LONG:
+        return seconds
+    batch = _made_up_batch(images, size)
+    work(batch)
+    return min(_time(work, batch, device) for _ in range(STEPS))
+
+
+def _time(work: Callable[[dict], object], batch: dict, device: torch.device) -> float:
+    _wait_for(device)
+    began = time.perf_counter()
+    work(batch)
+    _wait_for(device)
+    return time.perf_counter() - began
 
 
 def _wait_for(device: torch.device) -> None:
