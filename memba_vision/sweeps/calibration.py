@@ -83,7 +83,7 @@ def measure(config: Config, device: torch.device) -> Speed:
     """Train and test a model with random weights for a few steps."""
     init_default_scope('mmpretrain')
     settings = config.model.to_dict()
-    settings['backbone']['module'].pop('init_cfg', None)  # the speed is that of any weights
+    settings['backbone'].get('module', {}).pop('init_cfg', None)  # the speed is that of any weights
     settings.setdefault('data_preprocessor', config.get('data_preprocessor'))
     model = MODELS.build(settings).to(device)
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
@@ -122,7 +122,7 @@ def _count_images(loader: Config, task: str) -> int:
 
 
 def _image_size(model: dict[str, Any]) -> tuple[int, int]:
-    size = model['backbone']['module'].get('img_size', 224)
+    size = model['backbone'].get('module', {}).get('img_size', 224)
     return (size, size) if isinstance(size, int) else tuple(size)
 
 

@@ -138,6 +138,17 @@ def test_other_settings_are_refused(straight, command, config):
     assert 'data_preprocessor.to_rgb was True, is False' in error
 
 
+def test_a_run_that_fails_is_reported_with_the_end_of_its_log(config, tmp_path):
+    missing = {'model.backbone.module.init_cfg.checkpoint': 'no.safetensors'}
+    outcome = run_tool('sweep', config, '--work-dir', tmp_path, *as_arguments(missing))
+    assert outcome.status == 1
+    message = 'no checkpoint at no.safetensors: give the path of a file that exists'
+    assert f'digits_memba_seed0 failed: {message}' in outcome.out
+    report = outcome.err.split(f'digits_memba_seed0 failed ({tmp_path}/digits_memba_seed0/log.txt')
+    assert f'    error: {message}\n' in report[1]
+    assert 'give the same command with --retry-failed' in report[1]
+
+
 def test_a_killed_sweep_and_a_killed_run(straight, command, tmp_path):
     folder, log = tmp_path / 'sweep', tmp_path / 'log'
     folder.mkdir()
