@@ -1,6 +1,7 @@
 """Slurm, through submitit: every run is a job."""
 
 import argparse
+import time
 from pathlib import Path
 
 from memba_vision.errors import UserError
@@ -19,6 +20,7 @@ JOB_FILE = 'slurm_job'  # in a run's folder: the id of its job
 #: submitit's names that are the same for all its clusters; the others are Slurm's own.
 SHARED = ('timeout_min', 'mem_gb', 'nodes', 'tasks_per_node', 'cpus_per_task', 'gpus_per_node')
 DAY = 24 * 60  # minutes
+RESULT_DELAY = 5.0  # seconds that a file may take from one node to another
 
 
 @register('slurm')
@@ -100,16 +102,26 @@ class SlurmAttempt(Attempt):
 
     def __init__(self, job) -> None:
         self.job = job
+        self.gone_since: float | None = None
 
     def poll(self) -> Ended | None:
         """See :class:`Attempt`."""
         if not self.job.done():
             return None
+        if self.job.paths.result_pickle.exists():
+            return self._result()
+        # It was cancelled or lost, or its result has not come through the shared disk yet.
+        self.gone_since = self.gone_since or time.monotonic()
+        if time.monotonic() - self.gone_since < RESULT_DELAY:
+            return None
+        return Ended(LOST, f'its job has ended ({self.job.state})')
+
+    def _result(self) -> Ended:
         try:
             return Ended(self.job.result())
         except Exception as error:  # submitit raises a job's own errors too
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            return Ended(LOST, f'Slurm ended it ({self.job.state}): {lines[0]}')
+            return Ended(LOST, f'its job has ended ({self.job.state}): {lines[0]}')
 
     def stop(self, at_once: bool = False) -> None:
         """See :class:`Attempt`."""
