@@ -1,18 +1,15 @@
 """Downloads that go on where they were broken off."""
 
-import contextlib
-import fcntl
 import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 from torch.hub import tqdm
 
 from memba_vision.errors import UserError
-from memba_vision.files import DISK_FULL, cannot_write
+from memba_vision.files import DISK_FULL, alone, cannot_write
 
 PIECE = 1 << 17  # bytes
 TIMEOUT = 60  # seconds without a byte
@@ -32,7 +29,7 @@ def download(url: str, path: Path) -> None:
     if path.is_file():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path):
+    with alone(path):
         if path.is_file():  # another process was quicker
             return
         try:
@@ -50,16 +47,6 @@ def _failed(url: str, path: Path, error: Exception) -> UserError:
         f'cannot download {url} ({error}): run the same command again to go on from where it '
         f'stopped, or download it elsewhere and put it at {path}, or name a local path'
     )
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    name = path.with_name(f'.{path.name}.lock')
-    with name.open('wb') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-        # Those who wait for a lock that is gone find the file that was fetched.
-        name.unlink(missing_ok=True)
 
 
 def _fetch(url: str, path: Path) -> None:

@@ -1,11 +1,14 @@
 """Files that are there whole or not at all, and their hashes."""
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from memba_vision.errors import UserError
@@ -49,6 +52,32 @@ def remove_unfinished(folder: str | Path) -> None:
         match = UNFINISHED.fullmatch(path.name)
         if match and not Path('/proc', match[1]).exists():
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one process at a time make what is to be at ``path``, in a folder that exists.
+
+    Those who waited must look whether it is there now. The lock goes with its process.
+    """
+    name = path.with_name(f'.{path.name}.lock')
+    while True:
+        with name.open('wb') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_at(name, lock.fileno()):
+                continue  # who had it removed it: somebody else may hold a new one
+            try:
+                yield
+            finally:
+                name.unlink(missing_ok=True)
+            return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def cannot_write(path: str | Path, error: OSError) -> UserError:

@@ -54,6 +54,7 @@ ALLOWED = {
         *('errors', 'shipped', 'discovery', 'registry', 'weights', 'files', 'download'),
         *('datasets', 'engine', 'models', 'visualization'),
     },
+    'sweeps': {'errors', 'discovery', 'registry', 'files', 'datasets', 'apis'},
     'benchmarks': {'errors', 'registry', 'ops', 'models'},
     'reports': {'errors', 'files', 'datasets', 'models', 'apis', '__init__'},
     'search': {'errors', 'files', 'engine', 'apis'},

@@ -7,7 +7,12 @@ python tools/train.py configs/demo/digits_memba.py --peft conv1d_tuning
 import argparse
 
 from memba_vision.apis.cli import run_tool
-from memba_vision.apis.config import add_config_arguments, default_environment, load_config
+from memba_vision.apis.config import (
+    add_config_arguments,
+    default_environment,
+    load_config,
+    set_seed_and_precision,
+)
 from memba_vision.apis.runs import resume_from, train
 
 
@@ -33,10 +38,7 @@ def main() -> None:
     args = parse_arguments()
     default_environment()
     config = load_config(args.config, args.cfg_options, args.work_dir, args.launcher, args.peft)
-    if args.seed is not None:
-        config.merge_from_dict({'randomness.seed': args.seed})
-    if args.amp:
-        config.merge_from_dict({'optim_wrapper.type': 'BFloat16OptimWrapper'})
+    set_seed_and_precision(config, args.seed, args.amp)
     if args.resume:
         resume_from(config, args.resume)
     train(config)

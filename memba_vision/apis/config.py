@@ -72,6 +72,14 @@ def load_config(
     return config
 
 
+def set_seed_and_precision(config: Config, seed: int | None, amp: bool) -> None:
+    """Put the seed, unless it is None, and bfloat16 autocast, if asked for, into a config."""
+    if seed is not None:
+        config.merge_from_dict({'randomness.seed': seed})
+    if amp:
+        config.merge_from_dict({'optim_wrapper.type': 'BFloat16OptimWrapper'})
+
+
 def method_name(config: Config) -> str:
     """The method: that of ``--peft``, or what the file's name has beside the task's."""
     return method_of_file(config.filename, config.get('task', ''), config.get('peft'))

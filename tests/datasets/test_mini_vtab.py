@@ -1,6 +1,8 @@
 import hashlib
 import os
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +166,22 @@ def test_the_quicker_of_two_processes_wins(tmp_path, monkeypatch, small_digits):
     monkeypatch.setattr(write, '_write_task', write_after_another)
     ensure_task(tmp_path, 'digits')
     assert (tmp_path / 'digits' / 'first.txt').exists()
+    assert [path.name for path in tmp_path.iterdir()] == ['digits']
+
+
+def test_of_several_that_want_a_task_one_makes_it(tmp_path, monkeypatch, small_digits):
+    made, make = [], write.MAKERS['digits']
+
+    def make_slowly() -> dict[str, Split]:
+        made.append(1)
+        time.sleep(0.2)
+        return make()
+
+    monkeypatch.setitem(write.MAKERS, 'digits', make_slowly)
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(ensure_task, tmp_path, 'digits') for _ in range(4)]:
+            done.result()
+    assert len(made) == 1
     assert [path.name for path in tmp_path.iterdir()] == ['digits']
 
 

@@ -13,6 +13,7 @@ from memba_vision.datasets.mini_vtab.splits import Split
 from memba_vision.datasets.mini_vtab.sprites import make_sprites_location, make_sprites_orientation
 from memba_vision.datasets.tasks import MINI_TASKS, find_task
 from memba_vision.errors import UserError
+from memba_vision.files import alone
 
 MAKERS: dict[str, Callable[[], dict[str, Split]]] = {
     'digits': make_digits,
@@ -33,9 +34,9 @@ def ensure_mini_vtab(root: str | Path) -> None:
 def ensure_task(root: str | Path, task: str) -> None:
     """Write one task of mini-VTAB under ``root``, unless its folder is there already.
 
-    The folder appears under its name only when it is whole: another process that writes the same
-    task, or a kill on the way, does no harm. A kill may leave a folder ``.unfinished-*`` behind,
-    which nothing reads.
+    Of several processes that want the same task, one makes it and the others wait. The folder
+    appears under its name only when it is whole: a kill on the way does no harm. It may leave a
+    folder ``.unfinished-*`` behind, which nothing reads.
 
     Args:
         root: The data root; made when missing.
@@ -50,13 +51,19 @@ def ensure_task(root: str | Path, task: str) -> None:
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=folder.parent) as unfinished:
-            # A folder of its own inside, since the temporary one is closed to other users.
-            whole = Path(unfinished) / folder.name
-            _write_task(whole, MAKERS[task]())
-            _move(whole, folder)
+        with alone(folder):
+            if not _is_whole(folder):  # another process was quicker
+                _make(folder, task)
     except OSError as error:
         raise UserError(f'cannot write the task {task!r} to {folder}: {error}') from error
+
+
+def _make(folder: Path, task: str) -> None:
+    with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=folder.parent) as unfinished:
+        # A folder of its own inside, since the temporary one is closed to other users.
+        whole = Path(unfinished) / folder.name
+        _write_task(whole, MAKERS[task]())
+        _move(whole, folder)
 
 
 def _is_whole(folder: Path) -> bool:

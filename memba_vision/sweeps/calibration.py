@@ -1,0 +1,158 @@
+"""How long a run takes on this device, from a few steps on made-up images."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpretrain.structures import DataSample
+
+from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS
+from memba_vision.registry import MODELS
+from memba_vision.sweeps.jobs import Job
+
+IMAGES = {'train800': 800, 'val200': 200, 'train800val200': 1000}
+STEPS = 3
+FEW = 4  # images of a first, small batch
+LONG = 5.0  # seconds; batches that take longer are reckoned from a small one
+START = 'import memba_vision.apis.runs, mmpretrain.models, mmpretrain.datasets'
+BYTES_PER_PARAMETER = 12  # in a checkpoint: the weight, and AdamW's two moments
+LOG_BYTES = 500_000  # logs, config and record of a run
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured of one model.
+
+    Attributes:
+        step: seconds of a training step with the config's batch.
+        test_batch: seconds of a test batch.
+        checkpoint: bytes of a checkpoint.
+    """
+
+    step: float
+    test_batch: float
+    checkpoint: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes, in seconds and in bytes on the disk."""
+
+    seconds: float
+    disk: int
+
+
+def measure_start() -> float:
+    """Seconds that a training needs before it builds anything: Python's imports."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, '-c', START], check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def measure_all(jobs: Sequence[Job], device: torch.device) -> dict[str, Speed]:
+    """Measure each model once: methods differ, tasks and seeds hardly do.
+
+    Returns:
+        The speeds by :func:`model_key`.
+    """
+    found: dict[str, Speed] = {}
+    for job in jobs:
+        key = model_key(job)
+        if key not in found:
+            found[key] = measure(job.resolved, device)
+    return found
+
+
+def model_key(job: Job) -> str:
+    """What the speed depends on: the model but for its classes, and the batch sizes."""
+    config = job.resolved.to_dict()
+    head = {**config['model'].get('head', {}), 'num_classes': 0}
+    batches = [config[f'{part}_dataloader'].get('batch_size') for part in ('train', 'test')]
+    return repr([{**config['model'], 'head': head}, batches, config.get('optim_wrapper')])
+
+
+def measure(config: Config, device: torch.device) -> Speed:
+    """Train and test a model with random weights for a few steps."""
+    init_default_scope('mmpretrain')
+    settings = config.model.to_dict()
+    settings['backbone'].get('module', {}).pop('init_cfg', None)  # the speed is that of any weights
+    settings.setdefault('data_preprocessor', config.get('data_preprocessor'))
+    model = MODELS.build(settings).to(device)
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    train, test = (config[f'{part}_dataloader'].batch_size for part in ('train', 'test'))
+    size = _image_size(settings)
+    step = _seconds(lambda batch: model.train().train_step(batch, wrapper), train, size, device)
+    with torch.no_grad():
+        test_batch = _seconds(lambda batch: model.eval().test_step(batch), test, size, device)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Speed(step, test_batch, trained * BYTES_PER_PARAMETER)
+
+
+def cost(job: Job, speed: Speed, start: float) -> Cost:
+    """What one run takes."""
+    loaders = job.resolved.train_dataloader, job.resolved.test_dataloader
+    train_steps, test_batches = (
+        -(-_count_images(loader, job.task) // loader.batch_size) for loader in loaders
+    )
+    counted, total = job.length()
+    steps = total * train_steps if counted == 'epochs' else total
+    seconds = start + steps * speed.step + test_batches * speed.test_batch
+    hook = job.resolved.get('default_hooks', {}).get('checkpoint', {})
+    kept = max(1, hook.get('max_keep_ckpts', 1)) + 1  # a new one is whole before an old one goes
+    return Cost(seconds, kept * speed.checkpoint + LOG_BYTES)
+
+
+def _count_images(loader: Config, task: str) -> int:
+    dataset = loader.dataset
+    known = (VTAB1K_TASKS | MINI_TASKS).get(task)
+    listed = Path(dataset.get('data_root', ''), known.folder if known else task)
+    split = dataset.get('split', 'test' if dataset.get('test_mode') else 'train800val200')
+    path = listed / f'{split}.txt'
+    if path.is_file():
+        return len(path.read_text(encoding='utf-8').splitlines())
+    return IMAGES.get(split, known.num_test if known else IMAGES['train800val200'])
+
+
+def _image_size(model: dict[str, Any]) -> tuple[int, int]:
+    size = model['backbone'].get('module', {}).get('img_size', 224)
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _made_up_batch(images: int, size: tuple[int, int]) -> dict[str, list]:
+    made = torch.randint(0, 256, (images, 3, *size), dtype=torch.uint8)
+    return {'inputs': list(made), 'data_samples': [DataSample().set_gt_label(0) for _ in made]}
+
+
+def _seconds(
+    work: Callable[[dict], object], images: int, size: tuple[int, int], device: torch.device
+) -> float:
+    """Seconds that ``work`` takes on a batch; the quickest of a few calls, as others only add."""
+    few = _made_up_batch(min(FEW, images), size)
+    work(few)  # compiles kernels
+    seconds = _time(work, few, device) * images / min(FEW, images)
+    if seconds > LONG:
+        return seconds
+    batch = _made_up_batch(images, size)
+    work(batch)
+    return min(_time(work, batch, device) for _ in range(STEPS))
+
+
+def _time(work: Callable[[dict], object], batch: dict, device: torch.device) -> float:
+    _wait_for(device)
+    began = time.perf_counter()
+    work(batch)
+    _wait_for(device)
+    return time.perf_counter() - began
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)

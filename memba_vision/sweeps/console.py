@@ -1,0 +1,222 @@
+"""What a sweep shows: a live table in a terminal, and a line per event elsewhere."""
+
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.console import Console as Terminal
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from memba_vision.sweeps.jobs import Job
+from memba_vision.sweeps.progress import Progress
+from memba_vision.sweeps.status import STATES, Status
+
+COLOURS = {
+    'waiting': 'dim',
+    'running': 'cyan',
+    'finished': 'green',
+    'failed': 'bold red',
+    'stopped': 'yellow',
+}
+#: Which runs a terminal that is too small for all of them shows first.
+URGENCY = ('failed', 'running', 'stopped', 'finished', 'waiting')
+BESIDE_ROWS = 7  # lines of the terminal that are not rows of the table
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run, its state, and how far it is."""
+
+    job: Job
+    status: Status
+    progress: Progress = field(default_factory=Progress)
+
+
+class Console(ABC):
+    """Told what happens."""
+
+    def begin(self, rows: Sequence[Row]) -> None:
+        """The sweep begins."""
+        self.show(rows)
+
+    @abstractmethod
+    def event(self, row: Row, text: str) -> None:
+        """Something happened to a run."""
+
+    @abstractmethod
+    def show(self, rows: Sequence[Row]) -> None:
+        """How all runs stand now."""
+
+    @abstractmethod
+    def say(self, text: str) -> None:
+        """Something that concerns the whole sweep."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """The sweep ends."""
+
+
+def open_console(terminal: Terminal | None = None) -> Console:
+    """The live table for a terminal; lines for a file, a pipe or a log."""
+    terminal = terminal or Terminal()
+    return LiveTable(terminal) if terminal.is_terminal else EventLines(terminal)
+
+
+class EventLines(Console):
+    """A line with the time for each event."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        self.finished: set[str] = set()
+        self.total = 0
+
+    def begin(self, rows: Sequence[Row]) -> None:
+        """See :class:`Console`."""
+        self.total = len(rows)
+        self.finished = {row.job.name for row in rows if row.status.state == 'finished'}
+        self.say(summary(rows))
+
+    def event(self, row: Row, text: str) -> None:
+        """See :class:`Console`."""
+        if text == 'finished':
+            self.finished.add(row.job.name)
+            text = (
+                f'finished: {row.status.top1:.2f} % in {duration(row.status.seconds)} '
+                f'({len(self.finished)} of {self.total})'
+            )
+        elif text == 'started' and row.status.tries:
+            text = f'started again (try {row.status.tries + 1})'
+        self.say(f'{row.job.name} {text}')
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """See :class:`Console`; there is nothing to say as long as nothing happens."""
+
+    def say(self, text: str) -> None:
+        """See :class:`Console`."""
+        self.terminal.print(
+            f'{time.strftime("%H:%M:%S")} {text}', markup=False, highlight=False, soft_wrap=True
+        )
+        self.terminal.file.flush()
+
+    def close(self) -> None:
+        """See :class:`Console`."""
+        self.terminal.file.flush()
+
+
+class LiveTable(Console):
+    """A table that is drawn anew; failures stay above it."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+        # Without a thread of its own: processes started from another thread than this one would
+        # be told to end when that thread ends.
+        self.live = Live(console=terminal, auto_refresh=False)
+        self.live.start()
+
+    def event(self, row: Row, text: str) -> None:
+        """See :class:`Console`."""
+        if text not in ('started', 'finished'):
+            self.say(f'{row.job.name} {text}')
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """See :class:`Console`."""
+        height = max(3, self.terminal.size.height - BESIDE_ROWS)
+        self.live.update(Group(table(rows, height), Text(summary(rows))), refresh=True)
+
+    def say(self, text: str) -> None:
+        """See :class:`Console`."""
+        self.live.console.print(
+            f'{time.strftime("%H:%M:%S")} {text}', markup=False, highlight=False
+        )
+
+    def close(self) -> None:
+        """See :class:`Console`."""
+        self.live.stop()
+
+
+def table(rows: Sequence[Row], height: int) -> Table:
+    """The runs as a table of at most ``height`` rows, the urgent ones where not all fit in."""
+    shown = rows
+    if len(rows) > height:
+        urgent = sorted(rows, key=lambda row: URGENCY.index(row.status.state))[: height - 1]
+        names = {row.job.name for row in urgent}
+        shown = [row for row in rows if row.job.name in names]
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ('run', 'state'):
+        result.add_column(name, no_wrap=True)
+    for name in ('epoch', 'loss', 'accuracy', 'time left'):
+        result.add_column(name, justify='right', no_wrap=True)
+    for row in shown:
+        result.add_row(row.job.name, *cells(row), style=COLOURS[row.status.state])
+    hidden = Counter(row.status.state for row in rows) - Counter(r.status.state for r in shown)
+    if hidden:
+        result.add_row('… and ' + _counts(hidden), style='dim')
+    return result
+
+
+def cells(row: Row) -> list[str]:
+    """State, epoch, loss, accuracy and time left of a run, as text."""
+    status, progress = row.status, row.progress
+    running, (counted, total) = status.state == 'running', row.job.length()
+    began = running or progress.done
+    unit = ' it' if counted == 'iterations' else ''
+    done = total if status.state == 'finished' else progress.done
+    accuracy = status.top1 if status.top1 is not None else progress.accuracy
+    left = duration(progress.seconds_left) if running and progress.seconds_left else ''
+    if running and total and progress.done >= total:
+        left = 'testing'
+    elif running and not progress.done:
+        left = 'starting'
+    if status.state == 'finished':
+        left = f'took {duration(status.seconds)}' if status.seconds else ''
+    state = f'{status.state}, try {status.tries}' if running and status.tries > 1 else status.state
+    return [
+        state,
+        f'{done}/{total}{unit}' if began or status.state == 'finished' else '',
+        f'{progress.loss:.3f}' if progress.loss is not None else '',
+        f'{accuracy:.2f} %' if accuracy is not None else '',
+        left,
+    ]
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How many runs are in which state, and how long the rest will take."""
+    left = seconds_left(rows)
+    text = f'{len(rows)} runs: {_counts(Counter(row.status.state for row in rows))}'
+    return f'{text}; about {duration(left)} left' if left else text
+
+
+def seconds_left(rows: Sequence[Row]) -> float | None:
+    """An estimate from the runs that are finished and those that run; None before there are any."""
+    running = [row for row in rows if row.status.state == 'running']
+    waiting = sum(row.status.state == 'waiting' for row in rows)
+    took = [r.status.seconds for r in rows if r.status.state == 'finished' and r.status.seconds]
+    remaining = [row.progress.seconds_left or 0.0 for row in running]
+    if not running or not (took or all(remaining)):
+        return None
+    each = sum(took) / len(took) if took else max(remaining)
+    return max([*remaining, (waiting * each + sum(remaining)) / len(running)])
+
+
+def _counts(states: Counter) -> str:
+    return ', '.join(f'{states[state]} {state}' for state in STATES if states[state])
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: '50 s', '12 min', '3 h 05 min', '2 d 4 h'."""
+    if seconds is None:
+        return ''
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 99:
+        return f'{seconds:.0f} s'
+    if minutes < 90:
+        return f'{minutes} min'
+    if hours < 48:
+        return f'{minutes // 60} h {minutes % 60:02} min'
+    return f'{hours // 24} d {hours % 24} h'

@@ -1,0 +1,97 @@
+"""This machine: a process for each run, on its share of GPUs or cores."""
+
+import argparse
+import signal
+import subprocess
+from pathlib import Path
+
+from memba_vision.errors import UserError
+from memba_vision.sweeps.devices import Slot, cpu_slots, gpu_slots, usable_cores, visible_gpus
+from memba_vision.sweeps.executors import register
+from memba_vision.sweeps.executors.base import Attempt, Ended, Executor, supervised
+from memba_vision.sweeps.jobs import Job
+
+
+@register('local')
+class LocalExecutor(Executor):
+    """See :class:`memba_vision.sweeps.executors.base.Executor`."""
+
+    help = 'this machine'
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.free = local_slots(args)
+        self.processes = max(1, args.gpus_per_run or 1)
+
+    @classmethod
+    def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
+        """Which GPUs, how many runs at a time."""
+        group.add_argument(
+            '--gpus', metavar='0,1,…', help='GPUs to use (default: all that torch sees)'
+        )
+        group.add_argument('--jobs-per-gpu', type=int, default=1, help='runs that share a GPU')
+        group.add_argument(
+            '--jobs', type=int, help='runs at a time on the CPU (default: one for every two cores)'
+        )
+
+    def has_room(self) -> bool:
+        """Whether a slot is free."""
+        return bool(self.free)
+
+    def start(self, job: Job) -> Attempt:
+        """Start a process of its own session, which Ctrl-C in the terminal does not reach."""
+        slot = self.free.pop(0)
+        process = subprocess.Popen(
+            supervised(job, slot.environment(), self.processes),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        return LocalAttempt(process, slot, self.free)
+
+
+class LocalAttempt(Attempt):
+    """A process; its slot is free again when it has ended."""
+
+    def __init__(self, process: subprocess.Popen, slot: Slot, free: list[Slot]) -> None:
+        self.process, self.free = process, free
+        self.slot: Slot | None = slot
+
+    def poll(self) -> Ended | None:
+        """See :class:`Attempt`."""
+        status = self.process.poll()
+        if status is None:
+            return None
+        if self.slot is not None:
+            self.free.append(self.slot)
+            self.slot = None
+        return Ended(status)
+
+    def stop(self, at_once: bool = False) -> None:
+        """See :class:`Attempt`."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
+
+
+def local_slots(args: argparse.Namespace) -> list[Slot]:
+    """How this machine is shared out, by the command line.
+
+    Raises:
+        UserError: the options contradict each other or the machine.
+    """
+    for name in ('jobs', 'jobs_per_gpu'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UserError(f'--{name.replace("_", "-")} must be at least 1, not {value}')
+    gpus_per_run = 1 if args.gpus_per_run is None else args.gpus_per_run
+    gpus = visible_gpus()
+    if not gpus and (args.gpus or gpus_per_run > 1):
+        raise UserError(
+            '--gpus and --gpus-per-run are for GPUs, and torch sees none: leave them out'
+        )
+    if not gpus or gpus_per_run < 1:
+        return cpu_slots(args.jobs, usable_cores())
+    if args.jobs:
+        raise UserError('--jobs is for the CPU: use --jobs-per-gpu, or --gpus-per-run 0')
+    if args.gpus:
+        gpus = [name.strip() for name in args.gpus.split(',')]
+    return gpu_slots(gpus, args.jobs_per_gpu, gpus_per_run, usable_cores())

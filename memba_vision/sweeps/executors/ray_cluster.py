@@ -1,0 +1,105 @@
+"""A Ray cluster: every run is a task with its cores and GPUs."""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+from memba_vision.errors import UserError
+from memba_vision.sweeps.executors import register
+from memba_vision.sweeps.executors.base import (
+    LOST,
+    Attempt,
+    Ended,
+    Executor,
+    caller,
+    supervised,
+)
+from memba_vision.sweeps.jobs import Job
+
+
+@register('ray')
+class RayExecutor(Executor):
+    """See :class:`memba_vision.sweeps.executors.base.Executor`.
+
+    Raises:
+        UserError: Ray is not installed, or there is no cluster at that address.
+    """
+
+    help = 'a Ray cluster'
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.ray = _import_ray()
+        self.cpus = args.cpus_per_run
+        try:
+            self.ray.init(
+                address=args.ray_address or 'local',
+                include_dashboard=False if not args.ray_address else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, ValueError) as error:
+            reason = ' '.join(str(error).split())
+            raise UserError(f'--ray-address {args.ray_address}: {reason}') from error
+        if not args.ray_address:  # more than this machine has would be waited for in vain
+            self.cpus = min(self.cpus, int(self.ray.cluster_resources().get('CPU', 1)))
+        has_gpus = self.ray.cluster_resources().get('GPU', 0) > 0
+        self.gpus = args.gpus_per_run if args.gpus_per_run is not None else int(has_gpus)
+
+    @classmethod
+    def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
+        """Which cluster."""
+        group.add_argument(
+            '--ray-address',
+            metavar='ADDRESS',
+            help="'auto' or HOST:PORT of a running cluster (default: one for this sweep, here)",
+        )
+
+    def has_room(self) -> bool:
+        """Always: Ray has a queue."""
+        return True
+
+    def start(self, job: Job) -> Attempt:
+        """Hand the run to Ray."""
+        environment = {'OMP_NUM_THREADS': str(self.cpus)}
+        command = supervised(job, environment, max(1, self.gpus))
+        # Lost nodes are the sweep's to count: it is told, and starts the run again.
+        task = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
+        return RayAttempt(self.ray, task(caller(command)).options(name=job.name).remote())
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started for this sweep ends."""
+        self.ray.shutdown()
+
+
+class RayAttempt(Attempt):
+    """A task of Ray's."""
+
+    def __init__(self, ray, reference) -> None:
+        self.ray, self.reference = ray, reference
+
+    def poll(self) -> Ended | None:
+        """See :class:`Attempt`."""
+        done, _ = self.ray.wait([self.reference], timeout=0)
+        if not done:
+            return None
+        try:
+            return Ended(self.ray.get(self.reference))
+        except self.ray.exceptions.RayError as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            return Ended(LOST, f'Ray lost it: {lines[0]}')
+
+    def stop(self, at_once: bool = False) -> None:
+        """See :class:`Attempt`."""
+        self.ray.cancel(self.reference, force=at_once)
+
+
+def _import_ray():
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # it would report to its makers
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError(
+            f"--executor ray needs Ray ({error}): pip install 'memba_vision[cluster]'"
+        ) from error
+    return ray

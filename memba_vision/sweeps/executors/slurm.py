@@ -1,0 +1,149 @@
+"""Slurm, through submitit: every run is a job."""
+
+import argparse
+import time
+from pathlib import Path
+
+from memba_vision.errors import UserError
+from memba_vision.sweeps.executors import register
+from memba_vision.sweeps.executors.base import (
+    LOST,
+    Attempt,
+    Ended,
+    Executor,
+    caller,
+    supervised,
+)
+from memba_vision.sweeps.jobs import Job
+
+JOB_FILE = 'slurm_job'  # in a run's folder: the id of its job
+#: submitit's names that are the same for all its clusters; the others are Slurm's own.
+SHARED = ('timeout_min', 'mem_gb', 'nodes', 'tasks_per_node', 'cpus_per_task', 'gpus_per_node')
+DAY = 24 * 60  # minutes
+RESULT_DELAY = 5.0  # seconds that a file may take from one node to another
+
+
+@register('slurm')
+class SlurmExecutor(Executor):
+    """See :class:`memba_vision.sweeps.executors.base.Executor`.
+
+    Jobs outlive a sweep that is killed; the same command finds them again.
+
+    Raises:
+        UserError: submitit is not installed, Slurm is not there, or it has no such option.
+    """
+
+    help = 'Slurm'
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        submitit = _import_submitit()
+        self.gpus = args.gpus_per_run if args.gpus_per_run is not None else 1
+        self.cpus = args.cpus_per_run
+        self.cluster = args.slurm_cluster
+        self.folder = folder / 'slurm'
+        defaults = {'timeout_min': DAY, 'cpus_per_task': self.cpus, 'gpus_per_node': self.gpus}
+        try:
+            self.executor = submitit.AutoExecutor(self.folder, cluster=self.cluster)
+            self.executor.update_parameters(**{**defaults, **_options(args.slurm_options)})
+        except (RuntimeError, NameError, ValueError, TypeError) as error:
+            raise UserError(f'--executor slurm: {" ".join(str(error).split())}') from error
+
+    @classmethod
+    def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
+        """What a job asks Slurm for."""
+        group.add_argument(
+            '--slurm-options',
+            nargs='+',
+            default=[],
+            metavar='KEY=VALUE',
+            help='what sbatch is to be asked for: partition=gpu timeout_min=600 mem_gb=32 …',
+        )
+        group.add_argument(
+            '--slurm-cluster',
+            choices=['slurm', 'local'],
+            default='slurm',
+            help="'local': submitit's stand-in for Slurm, to try things out",
+        )
+
+    def has_room(self) -> bool:
+        """Always: Slurm has a queue."""
+        return True
+
+    def start(self, job: Job) -> Attempt:
+        """Submit the run.
+
+        Raises:
+            UserError: Slurm refuses it.
+        """
+        environment = {'OMP_NUM_THREADS': str(self.cpus)}
+        command = supervised(job, environment, max(1, self.gpus))
+        self.executor.update_parameters(name=job.name)
+        try:
+            submitted = self.executor.submit(caller(command))
+        except (RuntimeError, OSError) as error:
+            reason = ' '.join(str(error).split())
+            raise UserError(f'Slurm does not take {job.name}: {reason}') from error
+        (job.folder / JOB_FILE).write_text(submitted.job_id, encoding='utf-8')
+        return SlurmAttempt(submitted)
+
+    def adopt(self, job: Job) -> Attempt | None:
+        """The run's job of an earlier sweep, where Slurm still has it."""
+        path = job.folder / JOB_FILE
+        if self.cluster != 'slurm' or not path.is_file():
+            return None
+        import submitit
+
+        known = submitit.SlurmJob(self.folder, path.read_text(encoding='utf-8').strip())
+        return None if known.done() else SlurmAttempt(known)
+
+
+class SlurmAttempt(Attempt):
+    """A job of submitit's."""
+
+    def __init__(self, job) -> None:
+        self.job = job
+        self.gone_since: float | None = None
+
+    def poll(self) -> Ended | None:
+        """See :class:`Attempt`."""
+        if not self.job.done():
+            return None
+        if self.job.paths.result_pickle.exists():
+            return self._result()
+        # It was cancelled or lost, or its result has not come through the shared disk yet.
+        self.gone_since = self.gone_since or time.monotonic()
+        if time.monotonic() - self.gone_since < RESULT_DELAY:
+            return None
+        return Ended(LOST, f'its job has ended ({self.job.state})')
+
+    def _result(self) -> Ended:
+        try:
+            return Ended(self.job.result())
+        except Exception as error:  # submitit raises a job's own errors too
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            return Ended(LOST, f'its job has ended ({self.job.state}): {lines[0]}')
+
+    def stop(self, at_once: bool = False) -> None:
+        """See :class:`Attempt`."""
+        self.job.cancel(check=False)
+
+
+def _options(pairs: list[str]) -> dict[str, int | str]:
+    wrong = [pair for pair in pairs if '=' not in pair]
+    if wrong:
+        raise UserError(f'--slurm-options: expected KEY=VALUE, found {wrong[0]!r}')
+    options: dict[str, int | str] = {}
+    for key, value in (pair.split('=', 1) for pair in pairs):
+        name = key if key in SHARED or key.startswith('slurm_') else f'slurm_{key}'
+        options[name] = int(value) if value.isdigit() else value
+    return options
+
+
+def _import_submitit():
+    try:
+        import submitit
+    except ImportError as error:
+        raise UserError(
+            f"--executor slurm needs submitit ({error}): pip install 'memba_vision[cluster]'"
+        ) from error
+    return submitit

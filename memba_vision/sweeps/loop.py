@@ -1,0 +1,218 @@
+"""The work of a sweep: start what waits, watch what runs, take note of what ended."""
+
+import contextlib
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from memba_vision.errors import Terminated
+from memba_vision.sweeps.console import Console, Row
+from memba_vision.sweeps.executors import Attempt, Ended, Executor
+from memba_vision.sweeps.jobs import Job
+from memba_vision.sweeps.progress import read_progress
+from memba_vision.sweeps.status import run_status
+from memba_vision.sweeps.supervise import NO_ROOM, NO_ROOM_WORDS, TAKEN
+
+PAUSE = 0.3  # seconds between two looks
+PAUSE_ELSEWHERE = 2.0  # between two looks at what another sweep does
+GRACE = 60.0  # seconds that runs have to save when the sweep is interrupted
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What to do about runs that did not end well.
+
+    Attributes:
+        retries: how often a run that was killed, or whose node was lost, is started again.
+        retry_failed: start those again that failed in an earlier sweep.
+    """
+
+    retries: int = 2
+    retry_failed: bool = False
+
+
+class Sweep:
+    """Brings every run to its end.
+
+    Args:
+        jobs: the runs, entered into the sweep's folder.
+        executor: where they run.
+        console: where it tells what happens.
+        policy: what to do about runs that did not end well.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], executor: Executor, console: Console, policy: Policy
+    ) -> None:
+        self.executor, self.console, self.policy = executor, console, policy
+        self.rows: dict[str, Row] = {}
+        self.waiting: deque[Job] = deque()
+        self.going: dict[str, Attempt] = {}
+        self.elsewhere: dict[str, Job] = {}
+        self.retries: dict[str, int] = {}
+        self.no_room = ''  # what was said of the full disk
+        self.looked_elsewhere = 0.0
+        for job in jobs:
+            self._look(job)
+
+    def run(self) -> list[Row]:
+        """Run until nothing is left to do; how every run stands then.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; the runs were asked to save and have ended.
+            Terminated: the same by SIGTERM.
+        """
+        with _terminated_by_sigterm():
+            try:
+                self._sort()
+                while self._has_work():
+                    self._start()
+                    self._watch()
+                    self._watch_elsewhere()
+                    self.console.show(list(self.rows.values()))
+                    if self._has_work():
+                        time.sleep(PAUSE)
+            except (KeyboardInterrupt, Terminated):
+                self._stop_all()
+                raise
+            finally:
+                self.console.show(list(self.rows.values()))
+                self.console.close()
+        return list(self.rows.values())
+
+    def _has_work(self) -> bool:
+        return bool(self.waiting or self.going or self.elsewhere)
+
+    def _sort(self) -> None:
+        """What is done, what another sweep does, what an earlier one left, and what waits."""
+        for name, row in self.rows.items():
+            state = row.status.state
+            if state == 'finished' or self._adopt(row.job):
+                continue
+            if state == 'running':
+                self.elsewhere[name] = row.job
+                self.console.event(row, 'is run by another sweep: waiting for it')
+            elif state != 'failed' or self.policy.retry_failed:
+                self.waiting.append(row.job)
+            else:
+                self.console.event(row, f'failed before: {row.status.message}')
+        self.console.begin(list(self.rows.values()))
+
+    def _adopt(self, job: Job) -> bool:
+        attempt = self.executor.adopt(job)
+        if attempt is None:
+            return False
+        self.going[job.name] = attempt
+        self.console.event(self.rows[job.name], 'is still with the executor: waiting for it')
+        return True
+
+    def _start(self) -> None:
+        while self.waiting and self.executor.has_room():
+            job = self.waiting.popleft()
+            row = self._look(job)
+            if row.status.state == 'finished':  # by another sweep, in the meantime
+                self.console.event(row, 'finished')
+                continue
+            self.going[job.name] = self.executor.start(job)
+            self.rows[job.name] = replace(row, status=replace(row.status, state='running'))
+            self.console.event(self.rows[job.name], 'started')
+
+    def _watch(self) -> None:
+        for name, attempt in list(self.going.items()):
+            ended = attempt.poll()
+            job = self.rows[name].job
+            if ended is not None:
+                del self.going[name]
+                self._settle(job, ended)
+            else:
+                self._look(job)
+
+    def _look(self, job: Job) -> Row:
+        progress = read_progress(job.folder, job.length())
+        row = Row(job, run_status(job.folder), progress)
+        self.rows[job.name] = row
+        return row
+
+    def _settle(self, job: Job, ended: Ended) -> None:
+        row = self._look(job)
+        state = row.status.state
+        if state == 'running' or ended.status == TAKEN:
+            # Another sweep was quicker, or what was killed has not saved yet.
+            self.elsewhere[job.name] = job
+            self.console.event(row, 'is held by other processes: waiting for them')
+        elif state == 'finished':
+            self.console.event(row, 'finished')
+        elif ended.status == NO_ROOM or NO_ROOM_WORDS in row.status.message:
+            self._note_full_disk(row)
+        elif state == 'failed':
+            self.console.event(row, f'failed: {row.status.message}')
+        else:
+            self._try_again(row, ended)
+
+    def _try_again(self, row: Row, ended: Ended) -> None:
+        job, message = row.job, ended.message or row.status.message or 'ended before it began'
+        row = self.rows[job.name] = replace(
+            row, status=replace(row.status, state='stopped', message=message)
+        )
+        used = self.retries.get(job.name, 0)
+        if used >= self.policy.retries or self.no_room:
+            self.console.event(row, f'stopped: {message}')
+            return
+        self.retries[job.name] = used + 1
+        self.waiting.appendleft(job)
+        self.console.event(row, f'{message}; going on from its last checkpoint')
+
+    def _note_full_disk(self, row: Row) -> None:
+        self.no_room = row.status.message or f'cannot write to {row.job.folder}: free some space'
+        self.console.event(row, f'stopped: {self.no_room}')
+        self.waiting.clear()  # they would fare no better
+
+    def _watch_elsewhere(self) -> None:
+        if time.monotonic() - self.looked_elsewhere < PAUSE_ELSEWHERE:
+            return
+        self.looked_elsewhere = time.monotonic()
+        for job in list(self.elsewhere.values()):
+            row = self._look(job)
+            if row.status.state == 'running':
+                continue
+            del self.elsewhere[job.name]
+            if row.status.state == 'waiting':  # the other sweep was ended before it came to it
+                if not self.no_room:
+                    self.waiting.append(job)
+            else:
+                self._settle(job, Ended(0))
+
+    def _stop_all(self) -> None:
+        """Ask all to save and to end; a second Ctrl-C, or too long a wait, ends them at once."""
+        self.console.say(f'stopping {len(self.going)} runs: they save what they have')
+        for attempt in self.going.values():
+            attempt.stop()
+        try:
+            self._await_ends(GRACE)
+        except (KeyboardInterrupt, Terminated):
+            self.console.say('ending them at once')
+        for attempt in self.going.values():
+            attempt.stop(at_once=True)
+
+    def _await_ends(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self.going and time.monotonic() < deadline:
+            for name, attempt in list(self.going.items()):
+                if attempt.poll() is not None:
+                    del self.going[name]
+                    self._look(self.rows[name].job)
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _terminated_by_sigterm() -> Iterator[None]:
+    def terminate(*_: object) -> None:
+        raise Terminated('stopped by SIGTERM: the same command goes on')
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

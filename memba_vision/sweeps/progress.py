@@ -1,0 +1,70 @@
+"""How far a run is, read from the numbers that it logs."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+END = 1 << 14  # bytes at the end of a log that are looked at
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The last that a run logged.
+
+    Attributes:
+        done: epochs, or iterations, that it has finished.
+        loss: the training loss.
+        accuracy: top-1 in percent, where the run validates or has been tested.
+        seconds_left: until the end of the training, as of now.
+    """
+
+    done: int = 0
+    loss: float | None = None
+    accuracy: float | None = None
+    seconds_left: float | None = None
+
+
+def read_progress(folder: Path, length: tuple[str, int]) -> Progress:
+    """Look into the newest log of mmengine's that has a training step in it.
+
+    Args:
+        folder: the run's folder.
+        length: what the run counts, and how many of those it takes; see
+            :meth:`memba_vision.sweeps.jobs.Job.length`.
+    """
+    for path in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
+        records = _last_records(path)
+        steps = [record for record in records if 'loss' in record]
+        if steps:
+            scores = [r['accuracy/top1'] for r in records if 'accuracy/top1' in r]
+            return _progress(steps[-1], scores, length, time.time() - path.stat().st_mtime)
+    return Progress()
+
+
+def _last_records(path: Path) -> list[dict[str, Any]]:
+    with path.open('rb') as file:
+        file.seek(max(0, path.stat().st_size - END))
+        lines = file.read().decode(errors='replace').splitlines()
+    records = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue  # cut in two, at either end
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+def _progress(
+    step: dict[str, Any], scores: list[float], length: tuple[str, int], age: float
+) -> Progress:
+    counted, total = length
+    iteration, epoch = step.get('iter', 0), step.get('epoch', 0)
+    done, left = iteration, total - iteration
+    if counted == 'epochs':
+        done, left = epoch, (total - epoch) * iteration / max(epoch, 1)
+    seconds = max(0.0, left * step['time'] - age) if 'time' in step else None
+    return Progress(done, step['loss'], scores[-1] if scores else None, seconds)

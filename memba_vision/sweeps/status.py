@@ -1,0 +1,72 @@
+"""The state of a run, as its folder tells it."""
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from memba_vision.sweeps.supervise import LOCK_FILE, RESULT_FILE, read_status
+
+STATES = ('waiting', 'running', 'finished', 'failed', 'stopped')
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is.
+
+    Attributes:
+        state: 'waiting' (never started), 'running', 'finished', 'failed' (ended with an error of
+            its own) or 'stopped' (ended from outside: it goes on from its checkpoint).
+        message: a line on what went wrong.
+        tries: how often it was started.
+        seconds: how long it ran, over all tries that ended.
+        top1: its test accuracy in percent, once it has finished.
+    """
+
+    state: str = 'waiting'
+    message: str = ''
+    tries: int = 0
+    seconds: float = 0.0
+    top1: float | None = None
+
+
+def run_status(folder: Path) -> Status:
+    """The state of the run in ``folder``.
+
+    Which it is, is not only what was written down: a run whose processes are gone does not run,
+    whatever it said last, and one with a result has finished.
+    """
+    noted = read_status(str(folder))
+    state, message = noted.get('state', 'waiting'), noted.get('message', '')
+    top1 = _accuracy(folder / RESULT_FILE)
+    if top1 is not None:
+        state, message = 'finished', ''
+    elif is_locked(folder):
+        state, message = 'running', ''
+    elif state in ('running', 'finished'):
+        state, message = 'stopped', 'was killed, or its machine went down'
+    return Status(state, message, noted.get('tries', 0), noted.get('seconds', 0.0), top1)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether some process, here or on a machine that shares the disk, is at work in ``folder``."""
+    try:
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two who look do not take each other for one who works.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _accuracy(path: Path) -> float | None:
+    try:
+        return float(json.loads(path.read_text(encoding='utf-8'))['top1'])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

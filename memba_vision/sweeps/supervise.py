@@ -1,0 +1,219 @@
+"""Run one command of a sweep: alone in its folder, with a log, and with its state written down.
+
+A script that needs nothing but Python, so that it starts at once and runs on any node:
+
+    python -I supervise.py --folder FOLDER --directory WHERE [--set NAME=VALUE …] -- COMMAND …
+
+While it lives, it and the command hold a lock on the folder, which the system lifts when both are
+gone, whatever ended them. Whoever holds the lock is alone in writing ``status.json``.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+FINISHED, FAILED, NO_ROOM, TAKEN, STOPPED = 0, 1, 74, 75, 143  # exit statuses
+LOCK_FILE, LOG_FILE, STATUS_FILE, RESULT_FILE = '.lock', 'log.txt', 'status.json', 'result.json'
+#: Words of the error that a training ends with where it finds the disk full.
+NO_ROOM_WORDS = 'what was written before is intact; free some space'
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+PATIENCE = 2.0  # seconds that a lock is tried for: those who look whether it is held take it too
+TAIL = 1 << 14  # bytes of the log's end that are kept in memory
+
+
+def main() -> int:
+    """Do as the command line says; the status to exit with."""
+    args = parse_arguments()
+    end_with_parent()
+    os.chdir(args.directory)
+    os.environ.update(pair.split('=', 1) for pair in args.set)
+    os.makedirs(args.folder, exist_ok=True)
+    with locked(args.folder) as lock:
+        if lock is None:
+            return TAKEN
+        try:
+            return Supervisor(args.folder, args.command, lock).run()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            return NO_ROOM
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--folder', required=True)
+    parser.add_argument('--directory', required=True, help='where the command runs')
+    parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE')
+    parser.add_argument('command', nargs='+')
+    return parser.parse_args()
+
+
+def end_with_parent() -> None:
+    """Have Linux send this process SIGTERM when its parent dies, however that happens."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def locked(folder: str, patience: float = PATIENCE) -> Iterator[int | None]:
+    """Hold the lock of a run's folder; yields its file descriptor, or None if another has it."""
+    descriptor = os.open(os.path.join(folder, LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield descriptor if _lock(descriptor, time.monotonic() + patience) else None
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, deadline: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.1)
+
+
+class Supervisor:
+    """One try of a run.
+
+    Args:
+        folder: the run's folder.
+        command: what to run.
+        lock: descriptor of the folder's lock, which is held.
+    """
+
+    def __init__(self, folder: str, command: list[str], lock: int) -> None:
+        self.folder, self.command, self.lock = folder, command, lock
+        self.process: subprocess.Popen | None = None
+        self.asked_to_stop = False
+        self.status = read_status(folder)
+        self.seconds_before = self.status.get('seconds', 0.0)
+
+    def run(self) -> int:
+        """Run the command to its end, unless it was run before; the status to exit with."""
+        if os.path.exists(os.path.join(self.folder, RESULT_FILE)):
+            return self._note(FINISHED, '')
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what Ctrl-C means
+        signal.signal(signal.SIGTERM, self._stop)
+        began = time.time()
+        self.status.update(
+            state='running',
+            message='',
+            tries=self.status.get('tries', 0) + 1,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=began,
+        )
+        write_status(self.folder, self.status)
+        code, tail = self._run()
+        self.status['seconds'] = round(self.seconds_before + time.time() - began, 1)
+        return self._note(*self._judge(code, tail))
+
+    def _stop(self, *_: object) -> None:
+        self.asked_to_stop = True
+        if self.process is not None:
+            self.process.terminate()  # the command saves what it has
+
+    def _run(self) -> tuple[int, str]:
+        """Run the command; its exit status and the last it said."""
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[self.lock],
+            preexec_fn=end_with_parent,
+        )
+        if self.asked_to_stop:
+            self.process.terminate()
+        with open(os.path.join(self.folder, LOG_FILE), 'ab', buffering=0) as log:
+            stamp = time.strftime('%Y-%m-%d %H:%M:%S')
+            log.write(f'--- try {self.status["tries"]}, {stamp}, {socket.gethostname()}\n'.encode())
+            copier = Copier(self.process.stdout.fileno(), log.write)
+            copier.start()
+            code = self.process.wait()
+            # A process that the command left behind may keep the pipe open.
+            copier.join(timeout=PATIENCE)
+        return code, copier.tail.decode(errors='replace')
+
+    def _judge(self, code: int, tail: str) -> tuple[int, str]:
+        """How the try ended, and a line on it."""
+        if code == 0 and os.path.exists(os.path.join(self.folder, RESULT_FILE)):
+            return FINISHED, ''
+        if self.asked_to_stop or code == STOPPED:
+            return STOPPED, 'was stopped (SIGTERM)'
+        if code < 0:
+            name = signal.Signals(-code).name
+            hint = ': did the machine run out of memory?' if name == 'SIGKILL' else ''
+            return STOPPED, f'was killed ({name}{hint})'
+        message = last_words(tail) or f'ended with status {code} and said nothing'
+        if NO_ROOM_WORDS in message:
+            return NO_ROOM, message
+        return FAILED, message if code else 'ended well, but wrote no result.json'
+
+    def _note(self, status: int, message: str) -> int:
+        state = {FINISHED: 'finished', FAILED: 'failed'}.get(status, 'stopped')
+        self.status.update(state=state, message=message, ended=time.time())
+        write_status(self.folder, self.status)
+        return status
+
+
+class Copier(threading.Thread):
+    """Copies a pipe to the log, and keeps the end of it, also where the log cannot grow."""
+
+    def __init__(self, pipe: int, write: Callable[[bytes], object]) -> None:
+        super().__init__(daemon=True)
+        self.pipe, self.write, self.tail = pipe, write, b''
+
+    def run(self) -> None:
+        """Copy until the pipe ends."""
+        while piece := os.read(self.pipe, 1 << 16):
+            self.tail = (self.tail + piece)[-TAIL:]
+            with contextlib.suppress(OSError, ValueError):
+                self.write(piece)
+
+
+def last_words(log: str) -> str:
+    """The line that says best what went wrong: the last error of a tool, or the last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line.removeprefix('error: ') for line in lines if line.startswith('error: ')]
+    return (errors or lines or [''])[-1]
+
+
+def read_status(folder: str) -> dict:
+    """What ``status.json`` says; empty where there is none that can be read."""
+    try:
+        with open(os.path.join(folder, STATUS_FILE), encoding='utf-8') as file:
+            status = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def write_status(folder: str, status: dict) -> None:
+    """Replace ``status.json`` in one step."""
+    path = os.path.join(folder, STATUS_FILE)
+    temporary = os.path.join(folder, f'.{STATUS_FILE}.{os.getpid()}.0')
+    with open(temporary, 'w', encoding='utf-8') as file:
+        json.dump(status, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

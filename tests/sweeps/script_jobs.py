@@ -1,0 +1,105 @@
+"""Sweeps of tiny scripts in place of trainings: real processes that start in a moment."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from mmengine.config import Config
+from processes import CONTEXT
+from rich.console import Console as Terminal
+
+from memba_vision.sweeps.console import EventLines, Row
+from memba_vision.sweeps.executors import EXECUTORS, Executor
+from memba_vision.sweeps.jobs import Job
+from memba_vision.sweeps.loop import Policy, Sweep
+
+FINISH = "open('result.json', 'w').write('{\"top1\": 50.0}')"
+#: Saves, as a training does, when it is asked to end.
+SAVE = """
+import pathlib, signal, sys, time
+def save(*_):
+    time.sleep(0.3)
+    pathlib.Path('saved').touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+pathlib.Path('begun').touch()
+"""
+#: Waits to be ended the first time, and finishes the second.
+WAIT_ONCE = f"""{SAVE}
+if not pathlib.Path('second').exists():
+    pathlib.Path('second').touch()
+    time.sleep(60)
+{FINISH}
+"""
+
+
+@dataclass(frozen=True)
+class ScriptJob(Job):
+    """A run that is a Python script, run in its folder."""
+
+    code: str = FINISH
+
+    def command(self, processes: int = 1) -> list[str]:
+        code = f'import os; os.chdir({str(self.folder)!r})\n{self.code}'
+        return [sys.executable, '-c', code]
+
+
+def script_job(folder: Path, name: str = 'digits_memba_seed0', code: str = FINISH) -> ScriptJob:
+    task, method, seed = name.rsplit('_', 2)
+    own_folder = folder / name
+    own_folder.mkdir(parents=True, exist_ok=True)
+    config = Config({'train_cfg': {'max_epochs': 3}})
+    return ScriptJob(name, own_folder, 'none.py', method, task, int(seed[4:]), config, (), code)
+
+
+def arguments(**given: object) -> argparse.Namespace:
+    """What the command line says of executors."""
+    values = dict(gpus=None, jobs=2, jobs_per_gpu=1, gpus_per_run=None, cpus_per_run=1)
+    values |= dict(ray_address=None, slurm_options=[], slurm_cluster='local')
+    return argparse.Namespace(**{**values, **given})
+
+
+def sweep(
+    scripts: list[Job], policy: Policy | None = None, **given: object
+) -> tuple[dict[str, Row], str]:
+    """Sweep in this process, on this machine: how the runs stand, and what was said."""
+    runner = EXECUTORS['local'](arguments(**given), scripts[0].folder.parent)
+    return sweep_with(runner, scripts, policy)
+
+
+def sweep_with(
+    runner: Executor, scripts: list[Job], policy: Policy | None = None
+) -> tuple[dict[str, Row], str]:
+    said = StringIO()
+    console = EventLines(Terminal(file=said, width=200))
+    rows = Sweep(scripts, runner, console, policy or Policy()).run()
+    return {row.job.name: row for row in rows}, said.getvalue()
+
+
+def start_sweep(folder: Path, codes: dict[str, str]):
+    """Sweep in a process of its own."""
+    process = CONTEXT.Process(target=_sweep, args=(folder, codes))
+    process.start()
+    return process
+
+
+def _sweep(folder: Path, codes: dict[str, str]) -> None:
+    try:
+        sweep([script_job(folder, name, code) for name, code in codes.items()])
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def wait_for(path: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f'{path} did not appear'
+        time.sleep(0.02)
+
+
+def status(folder: Path) -> dict:
+    return json.loads((folder / 'status.json').read_text())

@@ -1,0 +1,162 @@
+"""The runs of a sweep, and their folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers import CONFIGS, DEMO
+
+from memba_vision.errors import UserError
+from memba_vision.sweeps.folder import enter
+from memba_vision.sweeps.jobs import Options, differences, make_jobs, settings
+from memba_vision.sweeps.suites import SUITES, suite_configs
+
+LR = 'optim_wrapper.optimizer.lr=0.01'
+
+
+def demo_jobs(folder: Path, methods=('memba', 'lora'), seeds=(0, 1), **options):
+    return make_jobs([str(DEMO)], methods, seeds, folder, Options(**options))
+
+
+# Which runs
+
+
+@pytest.mark.parametrize(
+    ('suite', 'tasks'),
+    [('vtab1k', 19), ('natural', 7), ('specialized', 4), ('structured', 8), ('demo', 3)],
+)
+def test_suites(suite, tasks):
+    configs = suite_configs(suite)
+    assert len(set(configs)) == tasks
+    assert all(Path(config).is_file() for config in configs)
+
+
+def test_the_groups_make_up_vtab1k():
+    natural, specialized, structured = map(suite_configs, ('natural', 'specialized', 'structured'))
+    assert [*natural, *specialized, *structured] == suite_configs('vtab1k')
+    assert set(SUITES) == {'vtab1k', 'natural', 'specialized', 'structured', 'demo'}
+
+
+def test_every_seed_gives_a_whole_table(tmp_path):
+    jobs = make_jobs(suite_configs('demo')[:2], ['memba', 'lora'], [0, 7], tmp_path, Options())
+    assert [job.name for job in jobs] == [
+        f'{task}_{method}_seed{seed}'
+        for seed in (0, 7)
+        for task in ('digits', 'sprites_location')
+        for method in ('memba', 'lora')
+    ]
+    assert jobs[-1].folder == tmp_path / jobs[-1].name
+    assert (jobs[-1].task, jobs[-1].method, jobs[-1].seed) == ('sprites_location', 'lora', 7)
+    assert jobs[-1].resolved.randomness.seed == 7
+
+
+def test_configs_keep_their_own_methods(tmp_path):
+    configs = sorted(map(str, (CONFIGS / 'demo').glob('digits_*.py')))
+    jobs = make_jobs(configs, [], [0], tmp_path, Options())
+    assert [job.method for job in jobs] == ['linear-probing', 'lora', 'memba-gate', 'memba']
+    assert [job.length() for job in jobs] == [('epochs', 50)] + [('epochs', 20)] * 3
+
+
+def test_the_command_line_of_a_run(tmp_path):
+    job = demo_jobs(tmp_path, ['lora'], [3], cfg_options=(LR,), amp=True)[0]
+    tool, config, *rest = job.command()[1:]
+    assert (Path(tool).name, config) == ('train.py', str(DEMO))
+    assert ' '.join(rest) == (
+        f'--work-dir {job.folder} --resume auto --seed 3 --amp --peft lora --cfg-options {LR}'
+    )
+    assert job.resolved.optim_wrapper.optimizer.lr == 0.01
+    assert job.resolved.optim_wrapper.type == 'BFloat16OptimWrapper'
+    several = job.command(processes=4)
+    assert several[1:6] == ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '4']
+    assert several[-2:] == ['--launcher', 'pytorch']
+
+
+@pytest.mark.parametrize(
+    ('methods', 'options', 'expected'),
+    [
+        (['memba', 'memba'], {}, 'two runs would be called digits_memba_seed0'),
+        (['nothing'], {}, '--peft nothing: no such method'),
+        ([], {'cfg_options': ('lr',)}, "expected KEY=VALUE, found 'lr'"),
+        ([], {'cfg_options': ('param_scheduler.9.end=1',)}, '--cfg-options: '),
+    ],
+)
+def test_runs_that_cannot_be(tmp_path, methods, options, expected):
+    with pytest.raises(UserError, match=expected):
+        demo_jobs(tmp_path, methods, **options)
+
+
+def test_a_config_without_a_task(tmp_path):
+    path = str(CONFIGS / 'pretrain' / 'vim-mini_shapes.py')
+    with pytest.raises(UserError, match='names no task'):
+        make_jobs([path], [], [0], tmp_path, Options())
+
+
+def test_differences_are_named_by_their_key():
+    before = settings({'lr': 0.1, 'model': {'adapters': [{'rank': 4}]}, 'work_dir': 'a'})
+    now = settings({'model': {'adapters': [{'rank': 8}, {'rank': 4}]}, 'work_dir': 'b'})
+    assert differences(before, now) == [
+        'lr was 0.1, is not set',
+        'model.adapters.0.rank was 4, is 8',
+        'model.adapters.1.rank was not set, is 4',
+    ]
+
+
+# The folder
+
+
+def listed(folder: Path) -> dict:
+    return json.loads((folder / 'sweep.json').read_text())
+
+
+def test_the_folder_lists_its_runs(tmp_path):
+    jobs = demo_jobs(tmp_path, cfg_options=(LR,))
+    enter(tmp_path, jobs, Options((LR,)))
+    assert listed(tmp_path)['runs'][1] == {
+        'name': 'digits_lora_seed0',
+        'config': str(DEMO),
+        'method': 'lora',
+        'task': 'digits',
+        'seed': 0,
+    }
+    for job in jobs:
+        status = json.loads((job.folder / 'status.json').read_text())
+        assert status == {'state': 'waiting', 'message': '', 'tries': 0}
+
+
+def test_runs_can_be_added_and_left_out(tmp_path):
+    enter(tmp_path, demo_jobs(tmp_path, seeds=[0]), Options())
+    enter(tmp_path, demo_jobs(tmp_path, seeds=[1]), Options())
+    names = [run['name'] for run in listed(tmp_path)['runs']]
+    assert names == [job.name for job in demo_jobs(tmp_path)]
+
+
+def test_other_options_are_refused(tmp_path):
+    enter(tmp_path, demo_jobs(tmp_path), Options())
+    with pytest.raises(UserError, match=r'begun with other settings: cfg_options.*lr was not set'):
+        enter(tmp_path, demo_jobs(tmp_path, cfg_options=(LR,)), Options((LR,)))
+    with pytest.raises(UserError, match='amp was False, is True'):
+        enter(tmp_path, demo_jobs(tmp_path, amp=True), Options(amp=True))
+    assert listed(tmp_path)['options'] == {'amp': False, 'cfg_options': {}}
+
+
+def test_a_run_of_another_config_is_refused(tmp_path):
+    jobs = demo_jobs(tmp_path)
+    before = jobs[0].resolved.to_dict()
+    before['optim_wrapper']['optimizer']['lr'] = 0.5
+    before['work_dir'] = 'of no matter'
+    jobs[0].folder.mkdir()
+    (jobs[0].folder / 'run.json').write_text(json.dumps([{'config': before}]))
+    with pytest.raises(UserError) as error:
+        enter(tmp_path, jobs, Options())
+    assert 'digits_memba_seed0 was begun with other settings' in str(error.value)
+    assert 'optim_wrapper.optimizer.lr was 0.5, is 0.001. Give the same' in str(error.value)
+    before['optim_wrapper']['optimizer']['lr'] = 0.001
+    (jobs[0].folder / 'run.json').write_text(json.dumps([{'config': before}]))
+    enter(tmp_path, jobs, Options())
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{"runs": [1]}', '{"runs": [{"name": 1}]}'])
+def test_a_damaged_list(tmp_path, content):
+    (tmp_path / 'sweep.json').write_text(content)
+    with pytest.raises(UserError, match='cannot be read: remove it'):
+        enter(tmp_path, demo_jobs(tmp_path), Options())

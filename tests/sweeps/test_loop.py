@@ -1,0 +1,145 @@
+"""Sweeps that are interrupted in every way, over scripts in place of trainings."""
+
+import errno
+import os
+import signal
+import time
+
+from script_jobs import (
+    FINISH,
+    SAVE,
+    WAIT_ONCE,
+    script_job,
+    start_sweep,
+    status,
+    sweep,
+    wait_for,
+)
+
+from memba_vision.files import cannot_write
+from memba_vision.sweeps.loop import Policy
+from memba_vision.sweeps.status import is_locked, run_status
+
+A, B, C = (f'digits_{method}_seed0' for method in 'abc')
+FULL = cannot_write('x', OSError(errno.ENOSPC, 'full'))
+NO_ROOM = f'import sys; sys.exit({str(f"error: {FULL}")!r})'
+
+
+def states(rows) -> list[str]:
+    return [row.status.state for row in rows.values()]
+
+
+def test_every_run_finishes_once(tmp_path):
+    jobs = [script_job(tmp_path, name) for name in (A, B, C)]
+    rows, said = sweep(jobs)
+    assert states(rows) == ['finished'] * 3
+    assert [row.status.top1 for row in rows.values()] == [50.0] * 3
+    assert '3 runs: 3 waiting' in said
+    assert f'{A} started' in said
+    assert '(3 of 3)' in said
+    rows, said = sweep(jobs)
+    assert 'started' not in said
+    assert [status(job.folder)['tries'] for job in jobs] == [1] * 3
+
+
+def test_no_more_at_a_time_than_asked_for(tmp_path):
+    code = (
+        'import os, pathlib, time; pathlib.Path("../busy").mkdir(); time.sleep(0.2)\n'
+        f'pathlib.Path("../busy").rmdir()\n{FINISH}'
+    )
+    rows, _ = sweep([script_job(tmp_path, name, code) for name in (A, B, C)], jobs=1)
+    assert states(rows) == ['finished'] * 3
+
+
+def test_a_failed_run_waits_for_retry_failed(tmp_path):
+    code = 'print("error: no such task"); raise SystemExit(2)'
+    jobs = [script_job(tmp_path, A, code), script_job(tmp_path, B)]
+    rows, said = sweep(jobs)
+    assert states(rows) == ['failed', 'finished']
+    assert f'{A} failed: no such task' in said
+    jobs[0] = script_job(tmp_path, A)  # the cause is mended
+    rows, said = sweep(jobs)
+    assert states(rows) == ['failed', 'finished']
+    assert f'{A} failed before: no such task' in said
+    rows, _ = sweep(jobs, policy=Policy(retry_failed=True))
+    assert states(rows) == ['finished'] * 2
+    assert status(jobs[0].folder)['tries'] == 2
+
+
+def test_a_killed_run_is_started_again(tmp_path):
+    code = (
+        'import os, pathlib\n'
+        'first = not pathlib.Path("begun").exists(); pathlib.Path("begun").touch()\n'
+        f'if first: os.kill(os.getpid(), 9)\n{FINISH}'
+    )
+    rows, said = sweep([script_job(tmp_path, A, code)])
+    assert states(rows) == ['finished']
+    assert 'was killed (SIGKILL' in said
+    assert f'{A} started again (try 2)' in said
+
+
+def test_a_run_that_is_killed_again_and_again_is_left_alone(tmp_path):
+    jobs = [script_job(tmp_path, A, 'import os; os.kill(os.getpid(), 9)')]
+    rows, said = sweep(jobs, policy=Policy(retries=1))
+    assert states(rows) == ['stopped']
+    assert said.count('started') == 2
+    assert status(jobs[0].folder)['tries'] == 2
+    assert states(sweep([script_job(tmp_path, A)])[0]) == ['finished'], 'the same command goes on'
+
+
+def test_a_full_disk_ends_the_sweep(tmp_path):
+    jobs = [script_job(tmp_path, A, NO_ROOM), script_job(tmp_path, B)]
+    rows, said = sweep(jobs, jobs=1)
+    assert states(rows) == ['stopped', 'waiting']
+    assert 'free some space' in said
+    rows, _ = sweep([script_job(tmp_path, name) for name in (A, B)])
+    assert states(rows) == ['finished'] * 2
+
+
+def test_killed_sweep_goes_on(tmp_path):
+    codes = {A: FINISH, B: WAIT_ONCE, C: WAIT_ONCE}
+    process = start_sweep(tmp_path, codes)
+    wait_for(tmp_path / A / 'result.json')
+    wait_for(tmp_path / C / 'second')
+    process.kill()
+    process.join()
+    rows, _ = sweep([script_job(tmp_path, *pair) for pair in codes.items()])
+    assert states(rows) == ['finished'] * 3
+    assert (tmp_path / B / 'saved').exists()
+    assert [status(tmp_path / name)['tries'] for name in codes] == [1, 2, 2]
+
+
+def test_ctrl_c_lets_the_runs_save(tmp_path):
+    process = start_sweep(tmp_path, {A: f'{SAVE}\ntime.sleep(60)', B: FINISH})
+    wait_for(tmp_path / A / 'begun')
+    wait_for(tmp_path / B / 'result.json')
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 130
+    assert (tmp_path / A / 'saved').exists()
+    assert not is_locked(tmp_path / A)
+    assert run_status(tmp_path / A).state == 'stopped'
+
+
+def test_two_sweeps_share_the_work(tmp_path):
+    code = f'import time; open("runs", "a").write("x"); time.sleep(0.3)\n{FINISH}'
+    names = [f'digits_memba_seed{seed}' for seed in range(6)]
+    processes = [start_sweep(tmp_path, dict.fromkeys(names, code)) for _ in range(2)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    for name in names:
+        assert (tmp_path / name / 'runs').read_text() == 'x'
+        assert status(tmp_path / name)['tries'] == 1
+
+
+def test_a_sweep_takes_over_from_one_that_is_killed(tmp_path):
+    process = start_sweep(tmp_path, {A: WAIT_ONCE})
+    wait_for(tmp_path / A / 'second')
+    other = start_sweep(tmp_path, {A: WAIT_ONCE})
+    time.sleep(1.0)
+    assert status(tmp_path / A)['tries'] == 1
+    process.kill()
+    other.join()
+    assert other.exitcode == 0
+    assert run_status(tmp_path / A).state == 'finished'

@@ -1,0 +1,134 @@
+"""Train every method on every task with every seed, and print the table of results.
+
+python tools/sweep.py --suite demo --methods memba lora --seeds 0 1 --work-dir work_dirs/sweep
+python tools/sweep.py configs/demo/*.py --seeds 0 1 2 --work-dir work_dirs/demo
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from memba_vision.apis.cli import run_tool
+from memba_vision.apis.config import default_environment
+from memba_vision.errors import UserError
+from memba_vision.sweeps.console import open_console
+from memba_vision.sweeps.executors import EXECUTORS
+from memba_vision.sweeps.executors.local import local_slots
+from memba_vision.sweeps.folder import enter
+from memba_vision.sweeps.jobs import Job, Options, make_jobs
+from memba_vision.sweeps.loop import Policy, Sweep
+from memba_vision.sweeps.plan import make_plan
+from memba_vision.sweeps.suites import SUITES, suite_configs
+from memba_vision.sweeps.summary import describe_unfinished, results_table
+
+UNFINISHED_STATUS = 1
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_grid_arguments(parser.add_argument_group('what to run'))
+    add_policy_arguments(parser.add_argument_group('how to run it'))
+    for name, executor in EXECUTORS.items():
+        executor.add_arguments(parser.add_argument_group(f'--executor {name}: {executor.help}'))
+    return parser.parse_args()
+
+
+def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
+    """Tasks, methods and seeds."""
+    group.add_argument('configs', nargs='*', metavar='CONFIG', help='configs, in place of --suite')
+    group.add_argument('--suite', choices=list(SUITES), help='all tasks of a suite')
+    group.add_argument(
+        '--methods',
+        nargs='+',
+        default=[],
+        metavar='METHOD',
+        help="presets of configs/_base_/peft, or files like those (default: the configs' own)",
+    )
+    group.add_argument('--seeds', nargs='+', type=int, default=[0], help='seeds (default: 0)')
+    group.add_argument('--work-dir', default='work_dirs/sweep', help='the folder of the sweep')
+    group.add_argument('--amp', action='store_true', help='train under bfloat16 autocast')
+    group.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='settings that replace those of the configs, in every run',
+    )
+
+
+def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
+    """Where runs are executed, and what to do about those that end badly."""
+    group.add_argument('--plan', action='store_true', help='say what it will take, and run nothing')
+    group.add_argument(
+        '--workers',
+        nargs='+',
+        type=positive,
+        default=[],
+        help='runs at a time that --plan reckons with',
+    )
+    group.add_argument('--executor', choices=list(EXECUTORS), default='local')
+    group.add_argument(
+        '--gpus-per-run', type=int, help='GPUs that one run trains on (default: 1; 0: the CPU)'
+    )
+    group.add_argument(
+        '--cpus-per-run', type=positive, default=4, help='cores of a run on a cluster (default: 4)'
+    )
+    group.add_argument(
+        '--retries',
+        type=int,
+        default=2,
+        help='how often a run that was killed or lost is started again (default: 2)',
+    )
+    group.add_argument(
+        '--retry-failed', action='store_true', help='start those again that failed before'
+    )
+
+
+def positive(text: str) -> int:
+    """A number of one or more, for argparse."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f'expected 1 or more, found {text}')
+    return int(text)
+
+
+def jobs_of(args: argparse.Namespace, options: Options) -> list[Job]:
+    """The runs that the command line asks for."""
+    if bool(args.configs) == bool(args.suite):
+        raise UserError('give either --suite or configs')
+    configs = args.configs or suite_configs(args.suite)
+    return make_jobs(configs, args.methods, args.seeds, Path(args.work_dir), options)
+
+
+def main() -> None:
+    """Sweep as the command line says."""
+    args = parse_arguments()
+    default_environment()
+    options = Options(tuple(args.cfg_options), args.amp)
+    jobs = jobs_of(args, options)
+    if args.plan:
+        print(make_plan(jobs, local_slots(args), args.workers), end='')
+        return
+    folder = Path(args.work_dir)
+    enter(folder, jobs, options)
+    executor = EXECUTORS[args.executor](args, folder)
+    sweep = Sweep(jobs, executor, open_console(), Policy(args.retries, args.retry_failed))
+    try:
+        rows = sweep.run()
+    except KeyboardInterrupt:
+        print('the runs have saved what they had: the same command goes on', file=sys.stderr)
+        raise
+    finally:
+        executor.close()
+    print(results_table(folder, rows), end='')
+    unfinished = describe_unfinished(rows)
+    if sweep.no_room:
+        raise UserError(sweep.no_room)
+    if unfinished:
+        print(unfinished, file=sys.stderr)
+        sys.exit(UNFINISHED_STATUS)
+
+
+if __name__ == '__main__':
+    run_tool(main)
