@@ -54,10 +54,10 @@ ALLOWED = {
         *('errors', 'shipped', 'discovery', 'registry', 'weights', 'files', 'download'),
         *('datasets', 'engine', 'models', 'visualization'),
     },
-    'sweeps': {'errors', 'discovery', 'registry', 'files', 'datasets', 'apis'},
+    'sweeps': {'errors', 'shipped', 'discovery', 'registry', 'files', 'datasets', 'apis'},
     'benchmarks': {'errors', 'registry', 'ops', 'models'},
     'reports': {'errors', 'files', 'datasets', 'models', 'apis', '__init__'},
-    'search': {'errors', 'files', 'engine', 'apis'},
+    'search': {'errors', 'shipped', 'files', 'engine', 'apis'},
     '__main__': {'shipped'},
     '__init__': {'errors', 'discovery', 'registry', 'datasets', 'engine', 'models', 'apis'},
 }

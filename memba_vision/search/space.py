@@ -7,6 +7,7 @@ from typing import Any
 
 from memba_vision.apis.presets import read_config
 from memba_vision.errors import UserError
+from memba_vision.shipped import find_config
 
 GRAMMAR = 'a list of values, or dict(low=…, high=…) with log=True or step=… if wanted'
 
@@ -89,8 +90,10 @@ def read_space(path: str | Path) -> Space:
     Raises:
         UserError: it is missing, or not written in the grammar of docs/search.md.
     """
-    if not Path(path).is_file():
-        raise UserError(f'no search space at {path}: give a file of configs/search')
+    try:
+        path = find_config(path)
+    except UserError:
+        raise UserError(f'no search space at {path}: give a file of configs/search') from None
     content = {k: v for k, v in read_config(path).items() if not k.startswith('_')}
     unknown = set(content) - {'settings', 'adapters'}
     if unknown or not content:

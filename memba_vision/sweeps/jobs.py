@@ -13,8 +13,9 @@ from mmengine.config import Config, DictAction
 
 from memba_vision.apis.config import load_config, method_name, set_seed_and_precision
 from memba_vision.errors import UserError
+from memba_vision.shipped import shipped_folder
 
-TRAIN = Path(__file__).parents[2] / 'tools' / 'train.py'
+TRAIN = shipped_folder() / 'tools' / 'train.py'
 #: What differs from start to start of one run, or from machine to machine.
 PASSING = ('work_dir', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg')
 

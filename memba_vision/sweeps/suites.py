@@ -4,8 +4,9 @@ from pathlib import Path
 
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task
 from memba_vision.errors import UserError
+from memba_vision.shipped import shipped_folder
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
+CONFIGS = shipped_folder() / 'configs'
 #: Suites by name: the folder of configs, and the tasks. A method takes the place of Memba in them.
 SUITES: dict[str, tuple[str, list[Task]]] = {
     'vtab1k': ('vtab1k', list(VTAB1K_TASKS.values())),
