@@ -1,0 +1,16 @@
+import pytest
+from scratch import PythonServer, Scratch
+
+
+@pytest.fixture(scope='session')
+def python_server(tmp_path_factory):
+    server = PythonServer(tmp_path_factory.mktemp('server'))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def scratch(tmp_path, python_server):
+    scratch = Scratch(tmp_path / 'memba_vision', python_server)
+    yield scratch
+    scratch.close()
