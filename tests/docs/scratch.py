@@ -15,7 +15,9 @@ from PIL import Image
 
 HERE = Path(__file__).parent
 COPIED = ('configs', 'docs', 'memba_vision', 'tests', 'tools')
-BLOCK_SECONDS = 120
+BLOCK_SECONDS = 300
+#: Several on a busy machine wait for each other.
+ONE_THREAD = {'OMP_NUM_THREADS': '1'}
 PHOTOS_PER_CLASS = 14
 
 
@@ -34,6 +36,7 @@ class PythonServer:
                 [sys.executable, HERE / 'python_server.py', self.address],
                 stdout=log,
                 stderr=log,
+                env=os.environ | ONE_THREAD,
                 start_new_session=True,
             )
         while not self.address.exists():
@@ -62,6 +65,7 @@ class Scratch:
         for name in COPIED:
             ignored = shutil.ignore_patterns('__pycache__')
             shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
+        use_compiled_kernels(folder)
         for path in REPOSITORY.iterdir():
             if path.is_file() and path.name != '.git':
                 shutil.copy(path, folder)
@@ -73,7 +77,7 @@ class Scratch:
             **os.environ,
             'PATH': f'{folder / ".venv" / "bin"}:{os.environ["PATH"]}',
             'PYTHONPATH': str(folder),
-            'OMP_NUM_THREADS': '1',
+            **ONE_THREAD,
         }
         self.session = None
 
@@ -133,6 +137,16 @@ class Scratch:
         if self.session is not None:
             self.session.stdin.close()
             self.session.wait(timeout=30)
+
+
+def use_compiled_kernels(folder: Path) -> None:
+    """Let the copy import the repository's own CPU kernels.
+
+    numba keeps what it compiled by the path of the source: every copy would compile them anew.
+    """
+    kernels = Path('memba_vision', 'ops', 'numba_kernels')
+    with (folder / kernels / '__init__.py').open('a') as package:
+        package.write(f'\n__path__[:] = [{str(REPOSITORY / kernels)!r}]\n')
 
 
 def write_command(path: Path, line: str) -> None:
