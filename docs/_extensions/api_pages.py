@@ -40,7 +40,14 @@ def _section(module: str) -> str:
     title = f'``{module}``'
     options = [':members:', ':show-inheritance:', ':ignore-module-all:']
     return '\n'.join(
-        [title, '=' * len(title), '', f'.. automodule:: {module}', *(f'   {o}' for o in options), '']
+        [
+            title,
+            '=' * len(title),
+            '',
+            f'.. automodule:: {module}',
+            *(f'   {o}' for o in options),
+            '',
+        ]
     )
 
 

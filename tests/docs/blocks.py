@@ -63,11 +63,7 @@ class Block:
     @property
     def is_known(self) -> bool:
         """Whether its language is one that this module knows."""
-        return (
-            self.is_shell
-            or self.language in (PYTHON, *ILLUSTRATIONS)
-            or self.is_directive
-        )
+        return self.is_shell or self.language in (PYTHON, *ILLUSTRATIONS) or self.is_directive
 
     @property
     def runs(self) -> bool:

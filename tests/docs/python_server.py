@@ -83,7 +83,7 @@ def _call(arguments: list[str], environment: dict[str, str], folder: str) -> int
             runpy.run_path(first, run_name='__main__')
     except SystemExit as end:
         if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
+            sys.stderr.write(f'{end.code}\n')
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 

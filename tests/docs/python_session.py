@@ -17,4 +17,5 @@ for line in sys.stdin:
             exec(compile(code, name, 'exec'), names)
         except BaseException:
             problem = traceback.format_exc()
-    print(json.dumps(problem), flush=True)
+    sys.stdout.write(f'{json.dumps(problem)}\n')
+    sys.stdout.flush()

@@ -8,9 +8,7 @@ from blocks import Block, blocks_of
 from helpers import REPOSITORY
 
 PAGES = sorted(
-    path
-    for path in [*REPOSITORY.glob('*.md'), *REPOSITORY.glob('docs/**/*.md')]
-    if blocks_of(path)
+    path for path in [*REPOSITORY.glob('*.md'), *REPOSITORY.glob('docs/**/*.md')] if blocks_of(path)
 )
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 RUN = [page for page in PAGES if any(block.runs for block in blocks_of(page))]

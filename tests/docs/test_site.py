@@ -9,7 +9,9 @@ import pytest
 from helpers import REPOSITORY
 
 DOCS = REPOSITORY / 'docs'
-FETCHED = re.compile(r'<(?:script|img|link rel="(?:stylesheet|preload|icon)")[^>]*(?:src|href)="http')
+FETCHED = re.compile(
+    r'<(?:script|img|link rel="(?:stylesheet|preload|icon)")[^>]*(?:src|href)="http'
+)
 
 
 @pytest.mark.slow
