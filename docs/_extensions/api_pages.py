@@ -38,7 +38,7 @@ def public_modules(package: str) -> list[str]:
 
 def _section(module: str) -> str:
     title = f'``{module}``'
-    options = [':members:', ':show-inheritance:', ':ignore-module-all:']
+    options = [':members:', ':ignore-module-all:', ':no-value:']
     return '\n'.join(
         [
             title,

@@ -14,7 +14,9 @@ import signal
 import socket
 import sys
 import traceback
+from pathlib import Path
 
+TESTS = Path(__file__).parents[1]
 LIBRARIES = (
     'torch',
     'numba',
@@ -32,6 +34,7 @@ def serve(address: str) -> None:
     """Import, then answer calls until the process is killed."""
     for library in LIBRARIES:
         importlib.import_module(library)
+    runpy.run_path(str(TESTS / 'quick_mmengine.py'))['make_quick']()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f'{address}.starting')

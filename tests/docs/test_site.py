@@ -28,6 +28,11 @@ def test_the_site_builds_and_its_pages_fetch_nothing(tmp_path):
     assert 'id="memba_vision.ops.selective_scan.selective_scan"' in ops
 
 
+def test_no_page_has_the_name_of_one_that_sphinx_makes():
+    taken = {'search', 'genindex', 'py-modindex'}
+    assert not taken & {path.stem for path in DOCS.glob('*.*')}, 'Sphinx would write over it'
+
+
 def test_the_tables_are_those_of_the_code():
     tables = runpy.run_path(str(DOCS / 'tables.py'))
     for page in tables['PAGES']:
