@@ -34,7 +34,9 @@ def serve(address: str) -> None:
     """Import, then answer calls until the process is killed."""
     for library in LIBRARIES:
         importlib.import_module(library)
-    runpy.run_path(str(TESTS / 'quick_mmengine.py'))['make_quick']()
+    sys.path.append(str(TESTS))
+    importlib.import_module('quick_mmengine').make_quick()
+    sys.path.remove(str(TESTS))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f'{address}.starting')
