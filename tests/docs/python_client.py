@@ -13,7 +13,7 @@ import sys
 address, arguments = sys.argv[1], sys.argv[2:]
 if arguments[:2] == ['-m', 'venv']:
     sys.exit()
-if arguments[0].startswith('tools/'):
+if arguments[0].startswith('tools/') or arguments[:2] == ['-m', 'memba_vision']:
     arguments += shlex.split(os.environ.get('DOCS_ARGUMENTS', ''))
 call = dict(arguments=arguments, environment=dict(os.environ), folder=os.getcwd())
 with socket.socket(socket.AF_UNIX) as server:

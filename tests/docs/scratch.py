@@ -86,6 +86,8 @@ class Scratch:
         client = f'exec {sys.executable} -I -S {HERE}'
         for name in ('python', 'python3'):
             write_command(commands / name, f'{client}/python_client.py {address} "$@"')
+        module = f'{client}/python_client.py {address} -m memba_vision "$@"'
+        write_command(commands / 'memba-vision', module)
         write_command(commands / 'pip', f'{client}/pip_check.py "$@"')
 
     def run(self, block: Block) -> None:

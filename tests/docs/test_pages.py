@@ -37,6 +37,9 @@ def test_a_block_is_of_a_known_kind(block):
     assert block.language != 'console' or block.commands.strip(), f'{block}: no line with a prompt'
 
 
+SHARED_OPTIONS = ''.join(
+    path.read_text() for path in (REPOSITORY / 'memba_vision' / 'apis').rglob('*.py')
+)
 NOT_RUN = [block for block in BLOCKS if block.reason and block.is_shell]
 
 
@@ -44,12 +47,12 @@ NOT_RUN = [block for block in BLOCKS if block.reason and block.is_shell]
 def test_commands_that_are_not_run_are_right_as_far_as_can_be_seen(block):
     """They parse, and their tools, files and options exist."""
     subprocess.run(['bash', '-n', '-c', block.commands], check=True)
+    made = {other.file for other in blocks_of(block.page)}
     for config in re.findall(r'\bconfigs/[\w/.-]+\.py', block.commands):
-        assert (REPOSITORY / config).is_file() or config in block.page.read_text(), config
+        assert config in made or (REPOSITORY / config).is_file(), f'{block}: no {config}'
     joined = block.commands.replace('\\\n', ' ')
     for tool, arguments in re.findall(r'\btools/(\w+)\.py([^\n;|]*)', joined):
-        source = (REPOSITORY / 'tools' / f'{tool}.py').read_text()
-        source += (REPOSITORY / 'memba_vision' / 'apis' / 'config.py').read_text()
+        source = (REPOSITORY / 'tools' / f'{tool}.py').read_text() + SHARED_OPTIONS
         for option in re.findall(r'(?<!\S)--[\w-]+', arguments.split(' #')[0]):
             assert f"'{option}'" in source, f'{block}: tools/{tool}.py has no {option}'
 
