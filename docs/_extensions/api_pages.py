@@ -38,7 +38,7 @@ def public_modules(package: str) -> list[str]:
 
 def _section(module: str) -> str:
     title = f'``{module}``'
-    options = [':members:', ':ignore-module-all:', ':no-value:']
+    options = [':members:', ':ignore-module-all:']
     return '\n'.join(
         [
             title,
