@@ -6,36 +6,19 @@ import torch
 if not torch.cuda.is_available():
     os.environ['TRITON_INTERPRET'] = '1'
 
-import functools
-import json
 from pathlib import Path
-from types import SimpleNamespace
 
-import mmengine
-import mmengine.dataset
 import pytest
 from browser import browser  # noqa: F401
 from file_server import serving
 from helpers import forget_runs, make_task
+from quick_mmengine import make_quick
 from safetensors.torch import save_file
 
 import memba_vision  # noqa: F401
 from memba_vision.registry import MODELS
 
-# mmengine pretty-prints the config of a run seven times, which takes longer than a tiny training.
-_format = mmengine.config.config.FormatCode
-mmengine.config.config.FormatCode = lambda text, **style: _format_once(
-    text, tuple((k, json.dumps(v)) for k, v in style.items())
-)
-
-
-# mmengine collects garbage for each dataset, half a second at a time with all that tests import.
-mmengine.dataset.base_dataset.gc = SimpleNamespace(collect=lambda: 0)
-
-
-@functools.lru_cache(maxsize=100)
-def _format_once(text: str, style: tuple) -> tuple:
-    return _format(text, **{key: json.loads(value) for key, value in style})
+make_quick()
 
 
 def make_base(path: Path, seed: int) -> Path:

@@ -9,6 +9,8 @@ import torch
 from memba_vision.errors import UserError
 
 #: The table of every op that has been imported, by its name.
+#:
+#: :meta hide-value:
 TABLES: dict[str, 'BackendTable'] = {}
 
 

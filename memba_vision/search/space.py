@@ -88,7 +88,7 @@ def read_space(path: str | Path) -> Space:
     """Read a file of ``configs/search``.
 
     Raises:
-        UserError: it is missing, or not written in the grammar of docs/search.md.
+        UserError: it is missing, or not written in the grammar of docs/searching.md.
     """
     try:
         path = find_config(path)

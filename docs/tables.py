@@ -1,0 +1,62 @@
+"""Write the tables that the code has into the pages that show them.
+
+python docs/tables.py
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
+"""
+
+import re
+from pathlib import Path
+
+from memba_vision.apis.official_weights import OFFICIAL
+from memba_vision.apis.tables import markdown_table
+from memba_vision.datasets.tasks import VTAB1K_TASKS
+from memba_vision.models.peft.methods import METHODS
+
+PAGES = (Path(__file__).with_name('vtab1k.md'),)
+TABLE = re.compile(r'(?<=<!-- table: )(\w+) -->\n.*?(?=<!-- end of table -->)', re.DOTALL)
+
+
+def tasks() -> str:
+    """The tasks of VTAB-1k."""
+    rows = [('task', 'folder', 'group', 'classes', 'test images')]
+    rows += [
+        (f'`{task.name}`', task.folder, task.group, str(task.num_classes), f'{task.num_test:,}')
+        for task in VTAB1K_TASKS.values()
+    ]
+    return markdown_table(rows, numbers_from=3)
+
+
+def published() -> str:
+    """What has been published for Vim-S, in the order of the average."""
+    rows = [('method', '`--peft`', 'K', 'Natural', 'Specialized', 'Structured', 'average')]
+    known = [method for method in METHODS if method.published]
+    for method in sorted(known, key=lambda method: method.published.average):
+        figures = method.published
+        means = (figures.natural, figures.specialized, figures.structured, figures.average)
+        size = f'{figures.thousands:,}'
+        rows.append((method.name, f'`{method.preset}`', size, *(f'{mean:.2f}' for mean in means)))
+    return markdown_table(rows, numbers_from=2)
+
+
+def weights() -> str:
+    """The checkpoints of Vim's authors."""
+    rows = [('name', 'file', 'repository', 'stride')]
+    rows += [
+        (f'`{name}`', o.file, f'hustvl/{o.repository}', str(o.stride))
+        for name, o in OFFICIAL.items()
+    ]
+    return markdown_table(rows, numbers_from=3)
+
+
+TABLES = {'tasks': tasks, 'published': published, 'weights': weights}
+
+
+def with_tables(text: str) -> str:
+    """A page's text with its tables as the code has them now."""
+    return TABLE.sub(lambda match: f'{match[1]} -->\n\n{TABLES[match[1]]()}\n', text)
+
+
+if __name__ == '__main__':
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text(encoding='utf-8')), encoding='utf-8')

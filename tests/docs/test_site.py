@@ -1,0 +1,50 @@
+"""The site builds without a warning, needs no network, and its tables are those of the code."""
+
+import re
+import runpy
+import subprocess
+import sys
+
+import pytest
+from helpers import REPOSITORY
+
+DOCS = REPOSITORY / 'docs'
+FETCHED = re.compile(
+    r'<(?:script|img|link rel="(?:stylesheet|preload|icon)")[^>]*(?:src|href)="http'
+)
+
+
+@pytest.mark.slow
+def test_the_site_builds_and_its_pages_fetch_nothing(tmp_path):
+    command = [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-b', 'html']
+    command += ['-d', tmp_path / 'doctrees', DOCS, tmp_path / 'site']
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = list((tmp_path / 'site').rglob('*.html'))
+    assert {'index.html', 'faq.html', 'methods.html', 'ops.html'} <= {page.name for page in pages}
+    for page in pages:
+        assert not FETCHED.search(page.read_text(encoding='utf-8')), page
+    ops = (tmp_path / 'site' / 'api' / 'ops.html').read_text(encoding='utf-8')
+    assert 'id="memba_vision.ops.selective_scan.selective_scan"' in ops
+
+
+def test_no_page_has_the_name_of_one_that_sphinx_makes():
+    taken = {'search', 'genindex', 'py-modindex'}
+    assert not taken & {path.stem for path in DOCS.glob('*.*')}, 'Sphinx would write over it'
+
+
+def test_the_tables_are_those_of_the_code():
+    tables = runpy.run_path(str(DOCS / 'tables.py'))
+    for page in tables['PAGES']:
+        text = page.read_text(encoding='utf-8')
+        assert set(tables['TABLE'].findall(text)) <= set(tables['TABLES'])
+        assert tables['with_tables'](text) == text, f'run "python docs/tables.py": {page.name}'
+    assert '| `memba` ' in text
+    assert '| 72.40 |' in re.sub(' +', ' ', text)
+
+
+def test_the_extras_are_all_described():
+    table = re.search(r'^EXTRAS = \{(.*?)^\}', (REPOSITORY / 'setup.py').read_text(), re.M | re.S)
+    extras = {*re.findall(r"^    '(\w+)':", table[1], re.MULTILINE), 'test'}
+    text = (DOCS / 'get_started.md').read_text(encoding='utf-8')
+    assert extras == set(re.findall(r'^\| `(\w+)` \|', text, re.MULTILINE))
