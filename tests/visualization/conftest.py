@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from made_runs import make_run
+from membrane_runs import make_run
 from PIL import Image
 
 

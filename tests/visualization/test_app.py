@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 import pytest
 from browser import page_errors
 from helpers import CONFIGS, run_tool
-from made_runs import make_run
+from membrane_runs import make_run
 from selenium.webdriver.common.by import By
 
 from memba_vision.apis.adapter_files import write_adapter

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from browser import page_errors
 from helpers import CONFIGS, run_tool
-from made_runs import make_run
+from membrane_runs import make_run
 from PIL import Image
 from selenium.webdriver.common.by import By
 
