@@ -221,9 +221,9 @@ def test_a_run_that_cannot_write_its_first_file(options, tmp_path, monkeypatch, 
 def test_the_batch_of_a_loss_that_is_not_finite_is_written_down(options, data, tmp_path):
     std = {'data_preprocessor.std': '[1e-38,1e-38,1e-38]'}
     error = train(options | std, tmp_path / 'run').error()
-    assert 'learning rate 1e-06' in error
+    assert 'learning rate 3e-06' in error
     facts = json.loads((tmp_path / 'run/not_finite_rank0.json').read_text())
-    assert (facts['step'], facts['epoch'], facts['learning_rate']) == (1, 1, 1e-6)
+    assert (facts['step'], facts['epoch'], facts['learning_rate']) == (1, 1, 3e-6)
     assert len(facts['images']) == 8
     assert all(Path(path).is_relative_to(data) and Path(path).exists() for path in facts['images'])
 

@@ -76,6 +76,8 @@ def get_model(
     head = {} if adapted or not source else _read_head(source, num_classes)
     config.model.head.num_classes = len(head['bias']) if head else num_classes or NUM_CLASSES
     config.model.head.in_channels = _width(backbone.arch)
+    if 'neck' in config.model:
+        config.model.neck.input_features = _width(backbone.arch)
     model = build_classifier(config)
     if not adapted:
         model.backbone.init_weights()

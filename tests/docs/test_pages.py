@@ -37,9 +37,7 @@ def test_a_block_is_of_a_known_kind(block):
     assert block.language != 'console' or block.commands.strip(), f'{block}: no line with a prompt'
 
 
-SHARED_OPTIONS = ''.join(
-    path.read_text() for path in (REPOSITORY / 'memba_vision' / 'apis').rglob('*.py')
-)
+SHARED_OPTIONS = ''.join(path.read_text() for path in (REPOSITORY / 'memba_vision').rglob('*.py'))
 NOT_RUN = [block for block in BLOCKS if block.reason and block.is_shell]
 
 

@@ -50,7 +50,7 @@ def scan_and_grads(ways, backend, frozen=(), use=(True, True)):
 
 def assert_equal_to_separate(ways, **options):
     actual = scan_and_grads(ways, 'triton', **options)
-    assert_close(actual, scan_and_grads(ways, 'separate', **options), 1e-5)
+    assert_close(actual, scan_and_grads(ways, 'torch', **options), 1e-5)
 
 
 @pytest.mark.parametrize('channel_last', [False, True])
@@ -68,14 +68,14 @@ def test_without_optional_inputs(absent):
 def test_frozen_inputs(frozen):
     ways = make_ways(1, 4, 5, 2)
     actual = scan_and_grads(ways, 'triton', frozen=frozen)
-    assert_close(actual, scan_and_grads(ways, 'separate', frozen=frozen), 1e-5)
+    assert_close(actual, scan_and_grads(ways, 'torch', frozen=frozen), 1e-5)
     assert all(actual[f'{name} {i}'] is None for name in frozen for i in range(2))
 
 
 def test_only_one_result_is_used():
     ways = make_ways(1, 4, 5, 2)
     actual = scan_and_grads(ways, 'triton', use=(False, True))
-    expected = scan_and_grads(ways, 'separate', use=(False, True))
+    expected = scan_and_grads(ways, 'torch', use=(False, True))
     unused = [name for name, value in expected.items() if value is None]
     assert len(unused) == 7
     assert all(not actual.pop(name).any() for name in unused)
@@ -87,7 +87,7 @@ def test_other_layouts_are_scanned_one_after_the_other():
     _, backward = make_ways(2, 5, 4, 3, channel_last=True)
     assert differ(forward, backward) and not differ(forward, forward)
     outs = bidirectional_scan(forward, backward, delta_softplus=True, backend='triton')
-    expected = bidirectional_scan(forward, backward, delta_softplus=True, backend='separate')
+    expected = bidirectional_scan(forward, backward, delta_softplus=True, backend='torch')
     torch.testing.assert_close(outs, expected, rtol=1e-5, atol=1e-5)
 
 

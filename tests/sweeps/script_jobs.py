@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ def start_sweep(folder: Path, codes: dict[str, str]):
 
 
 def _sweep(folder: Path, codes: dict[str, str]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
     try:
         sweep([script_job(folder, name, code) for name, code in codes.items()])
     except KeyboardInterrupt:

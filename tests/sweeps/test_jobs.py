@@ -149,8 +149,8 @@ def test_a_run_of_another_config_is_refused(tmp_path):
     with pytest.raises(UserError) as error:
         enter(tmp_path, jobs, Options())
     assert 'digits_memba_seed0 was begun with other settings' in str(error.value)
-    assert 'optim_wrapper.optimizer.lr was 0.5, is 0.001. Give the same' in str(error.value)
-    before['optim_wrapper']['optimizer']['lr'] = 0.001
+    assert 'optim_wrapper.optimizer.lr was 0.5, is 0.003. Give the same' in str(error.value)
+    before['optim_wrapper']['optimizer']['lr'] = 0.003
     (jobs[0].folder / 'run.json').write_text(json.dumps([{'config': before}]))
     enter(tmp_path, jobs, Options())
 

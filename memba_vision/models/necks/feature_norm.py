@@ -23,11 +23,11 @@ class FeatureNorm(nn.Module):
         self.bn = nn.BatchNorm1d(input_features, eps=1e-6, affine=False)
 
     def forward(self, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Normalise each (batch, channels) of ``inputs``."""
-        return tuple(self._normalise(features) for features in inputs)
+        """Normalise each (batch, channels) of ``inputs``; maps and tokens pass as they are."""
+        return tuple(self._normalise(x) if x.ndim == 2 else x for x in inputs)
 
     def _normalise(self, features: torch.Tensor) -> torch.Tensor:
-        if len(features) > 1:
+        if not self.training or len(features) > 1:
             return self.bn(features)
         return F.batch_norm(features, self.bn.running_mean, self.bn.running_var, eps=self.bn.eps)
 

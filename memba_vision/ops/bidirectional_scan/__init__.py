@@ -43,4 +43,4 @@ def bidirectional_scan(
 
 def goes_in_one_launch(u: torch.Tensor) -> bool:
     """Whether both directions together are faster than one after the other, on such tensors."""
-    return BACKENDS.select(None, u).name != 'separate'
+    return BACKENDS.select(None, u).name != 'torch'

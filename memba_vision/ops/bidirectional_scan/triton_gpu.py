@@ -6,8 +6,8 @@ Kernels: those of one direction, :mod:`memba_vision.ops.triton_kernels.selective
 import torch
 
 from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
-from memba_vision.ops.bidirectional_scan.separate import bidirectional_scan_separate
 from memba_vision.ops.bidirectional_scan.table import BACKENDS
+from memba_vision.ops.bidirectional_scan.torch_separate import bidirectional_scan_torch
 from memba_vision.ops.selective_scan import BACKENDS as ONE_WAY
 from memba_vision.ops.triton_kernels import presence
 from memba_vision.ops.triton_kernels.layout import empty_states
@@ -31,7 +31,7 @@ def bidirectional_scan_triton(
     Where the tensors of the directions lie differently in memory, there are two launches.
     """
     if differ(forward, backward):
-        return bidirectional_scan_separate(forward, backward, delta_softplus)
+        return bidirectional_scan_torch(forward, backward, delta_softplus)
     tensors = [tensor for tensor in (*forward, *backward) if tensor is not None]
     keep_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     first, second, _ = _scan(*forward, *backward, delta_softplus, keep_states)

@@ -106,8 +106,13 @@ def caller(command: list[str]) -> Callable[[], int]:
     """
 
     def call() -> int:
+        import signal
         import subprocess
         import time
+
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # Inherited from a shell that started the sweep in the background.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
         process = subprocess.Popen(command)
         try:

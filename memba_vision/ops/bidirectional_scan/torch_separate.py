@@ -1,4 +1,4 @@
-"""One direction after the other: the reference, and what runs on a CPU."""
+"""One direction after the other, by any backend: the reference, and what runs on a CPU."""
 
 import torch
 
@@ -7,8 +7,8 @@ from memba_vision.ops.bidirectional_scan.table import BACKENDS
 from memba_vision.ops.selective_scan import selective_scan
 
 
-@BACKENDS.register('separate', priority=0, portable=True)
-def bidirectional_scan_separate(
+@BACKENDS.register('torch', priority=0, portable=True)
+def bidirectional_scan_torch(
     forward: ScanInputs, backward: ScanInputs, delta_softplus: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`memba_vision.ops.bidirectional_scan`."""
