@@ -6,7 +6,6 @@ from memba_vision.ops.causal_conv1d import causal_conv1d
 from memba_vision.ops.gated_merge import gated_merge
 from memba_vision.ops.leaky_integrate import check_membrane, leaky_integrate
 from memba_vision.ops.linear import linear
-from memba_vision.ops.low_rank_gate import low_rank_gate
 from memba_vision.ops.membrane_gate import membrane_gate
 from memba_vision.ops.selective_scan import selective_scan
 
@@ -20,7 +19,6 @@ __all__ = [
     'goes_in_one_launch',
     'leaky_integrate',
     'linear',
-    'low_rank_gate',
     'membrane_gate',
     'selective_scan',
 ]

@@ -15,7 +15,6 @@ from memba_vision.ops import (
     gated_merge,
     leaky_integrate,
     linear,
-    low_rank_gate,
     membrane_gate,
     selective_scan,
 )
@@ -37,9 +36,6 @@ CALLS = {
     'gated_merge': lambda **options: gated_merge(SEQUENCE, SEQUENCE, SEQUENCE, **options),
     'linear': lambda **options: linear(SEQUENCE, torch.zeros(4, 3), **options),
     'bidirectional_scan': lambda **options: bidirectional_scan(WAY, WAY, **options),
-    'low_rank_gate': lambda **options: low_rank_gate(
-        SEQUENCE, SEQUENCE, SEQUENCE, torch.zeros(2, 1, 2, 1), torch.zeros(3, 1), **options
-    ),
     'membrane_gate': lambda **options: membrane_gate(SEQUENCE, SEQUENCE, SEQUENCE, **options),
 }
 
@@ -135,7 +131,7 @@ def test_without_numba_the_torch_scan_runs(monkeypatch, caplog):
 def test_the_choice_of_every_op_can_be_told():
     line = describe_choice(torch.zeros(1, 64, 64))
     assert line.startswith('Kernels on cpu: bidirectional_membrane numba, bidirectional_scan torch')
-    end = 'linear onednn, low_rank_gate numba, membrane_gate numba, selective_scan numba'
+    end = 'linear onednn, membrane_gate numba, selective_scan numba'
     assert line.endswith(end)
 
 

@@ -14,7 +14,7 @@ from memba_vision.models.peft.lora import LoRALinear
 from memba_vision.ops import (
     bidirectional_membrane,
     check_membrane,
-    low_rank_gate,
+    gated_merge,
     membrane_gate,
 )
 from memba_vision.registry import ADAPTERS
@@ -127,8 +127,8 @@ class LowRankMembraneGate(nn.Module):
         """
         base, low_rank = gate_input
         potentials, state = self.membrane(low_rank, state)
-        hidden = self.scale * self.dropout(potentials)
-        return low_rank_gate(forward_scan, backward_scan, base, hidden, self.up.weight), state
+        updates = self.up(self.scale * self.dropout(potentials))
+        return gated_merge(forward_scan, backward_scan, base, updates), state
 
 
 class TappedLoRALinear(nn.Module):

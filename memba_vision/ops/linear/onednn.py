@@ -39,30 +39,29 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(
             x if ctx.needs_input_grad[1] else None, weight if ctx.needs_input_grad[0] else None
         )
-        return multiply(x, weight, bias)
+        return _multiply(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
         rows = grad.flatten(0, -2)
-        grad_x = multiply(grad, weight.t()) if ctx.needs_input_grad[0] else None
-        grad_weight = outer(rows, x.flatten(0, -2)) if ctx.needs_input_grad[1] else None
+        grad_x = _multiply(grad, weight.t()) if ctx.needs_input_grad[0] else None
+        grad_weight = _outer(rows, x.flatten(0, -2)) if ctx.needs_input_grad[1] else None
         grad_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, grad_weight, grad_bias
 
 
-def outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """``grad.T @ x`` of (rows, out_features) and (rows, in_features); records no gradient."""
+def _outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """``grad.T @ x`` of (rows, out_features) and (rows, in_features)."""
     # oneDNN copies a first operand that is transposed, and takes a second one as it lies.
     if grad.shape[1] > x.shape[1]:
-        return multiply(x.t(), grad.t()).t().contiguous()
-    return multiply(grad.t(), x.t())
+        return _multiply(x.t(), grad.t()).t().contiguous()
+    return _multiply(grad.t(), x.t())
 
 
-def multiply(
+def _multiply(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """``x @ weight.T + bias``; records no gradient."""
     # The operator that torch's own compiler calls for a linear layer on a CPU.
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
