@@ -1,7 +1,10 @@
 """Slurm, through submitit: every run is a job."""
 
 import argparse
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from memba_vision.errors import UserError
@@ -79,7 +82,8 @@ class SlurmExecutor(Executor):
         command = supervised(job, environment, max(1, self.gpus))
         self.executor.update_parameters(name=job.name)
         try:
-            submitted = self.executor.submit(caller(command))
+            with interruptible_children():
+                submitted = self.executor.submit(caller(command))
         except (RuntimeError, OSError) as error:
             reason = ' '.join(str(error).split())
             raise UserError(f'Slurm does not take {job.name}: {reason}') from error
@@ -126,6 +130,22 @@ class SlurmAttempt(Attempt):
     def stop(self, at_once: bool = False) -> None:
         """See :class:`Attempt`."""
         self.job.cancel(check=False)
+
+
+@contextmanager
+def interruptible_children() -> Iterator[None]:
+    """Let processes that start in here notice SIGINT, by which submitit's stand-in cancels jobs.
+
+    A shell that started the sweep in the background ignores it, which children inherit.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _options(pairs: list[str]) -> dict[str, int | str]:
