@@ -10,7 +10,7 @@ from pathlib import Path
 
 from memba_vision.apis.cli import run_tool
 from memba_vision.apis.config import default_environment, load_config
-from memba_vision.apis.methods import FIRST_NUMBER, method_table
+from memba_vision.apis.methods import FIRST_NUMBER, method_notes, method_table
 from memba_vision.apis.step0 import load_step0
 from memba_vision.apis.tables import csv_table, markdown_table
 from memba_vision.engine.file_backend import write_atomically
@@ -49,7 +49,7 @@ def main() -> None:
     config = load_config(args.config, {}, None)
     step0 = load_step0(config, args.step0, args.images) if args.step0 else None
     table = method_table(config, args.runs, step0)
-    text = markdown_table(table, FIRST_NUMBER)
+    text = f'{markdown_table(table, FIRST_NUMBER)}\n{method_notes()}'
     print(text, end='')
     if args.out:
         content = text if args.out.endswith('.md') else csv_table(table)

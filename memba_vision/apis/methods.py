@@ -92,25 +92,32 @@ def method_table(
     measured = measured_accuracies(config, runs)
     rows = [COLUMNS + (STEP0_COLUMNS if step0 else ())]
     for method in METHODS:
-        row = _known(method, measured.get(method.preset, ''))
-        more = ('', '')
-        if method.preset:
-            preset = read_preset(method.preset, overrides)
-            size = measure_size(backbone, preset.adapters)
-            row[2:5] = ', '.join(size.adapters) or '-', f'{size.trained:,}', f'{size.share:.2f}'
-            if step0 and 'module' not in preset:  # which would be another backbone
-                more = step0.describe(preset.adapters)
-        rows.append((*row, *more) if step0 else tuple(row))
+        preset = read_preset(method.preset, overrides)
+        row = _row(method, measure_size(backbone, preset.adapters), measured)
+        if step0:
+            # A preset with a module of its own would be another backbone.
+            row += ('', '') if 'module' in preset else step0.describe(preset.adapters)
+        rows.append(row)
     return rows
 
 
-def _known(method: Method, measured: str) -> list[str]:
-    """The cells of a row that need no backbone."""
+def method_notes() -> str:
+    """What a reader of the table has to know besides, a line of Markdown each."""
+    return ''.join(f'* {method.name}: {method.note}.\n' for method in METHODS if method.note)
+
+
+def _row(method: Method, size: Size, measured: dict[str, str]) -> tuple[str, ...]:
     figures = method.published
-    thousands = f'{figures.thousands:,}' if figures else ''
-    average = f'{figures.average:.2f}' if figures else ''
-    adapters = '' if method.preset else method.note
-    return [method.name, method.preset or '-', adapters, '', '', thousands, average, measured]
+    return (
+        method.name,
+        method.preset,
+        ', '.join(size.adapters) or '-',
+        f'{size.trained:,}',
+        f'{size.share:.2f}',
+        f'{figures.thousands:,}' if figures else '',
+        f'{figures.average:.2f}' if figures else '',
+        measured.get(method.preset, ''),
+    )
 
 
 def measured_accuracies(config: Config, runs: str | Path | None) -> dict[str, str]:

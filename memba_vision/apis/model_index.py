@@ -89,7 +89,7 @@ def metafile() -> str:
             'Results': _results(method.published),
         }
         for method in METHODS
-        if method.preset and method.published
+        if method.published
     ]
     content = {'Collections': COLLECTIONS, 'Models': bases + adapted}
     return yaml.safe_dump(content, sort_keys=False, width=100)

@@ -29,14 +29,14 @@ class Method:
 
     Attributes:
         name: as it is printed in the tables of the papers.
-        preset: the name of its file in ``configs/_base_/peft``, or None where it is not built.
+        preset: the name of its file in ``configs/_base_/peft``.
         source: the paper.
         published: what was measured on VTAB-1k with Vim-S, if anything.
         note: what else a reader of a table has to know.
     """
 
     name: str
-    preset: str | None
+    preset: str
     source: str
     published: Published | None = None
     note: str = ''
@@ -98,12 +98,7 @@ METHODS = (
     Method('ProDiaL', 'prodial', 'Ham et al. 2025'),
     Method('State-offset Tuning', 'state_offset', 'Kang et al. 2025'),
     Method('SSMLoRA', 'ssm_lora', 'Yu et al. 2025', note='on out_proj of every second block'),
-    Method(
-        'SLL LoRA',
-        None,
-        'Halloran et al. 2024',
-        note='not built: which layers it adapts is not described where it could be looked up',
-    ),
+    Method('SLL LoRA', 'sll_lora', 'Halloran et al. 2024', note='layers inferred from its sizes'),
 )
 
 
