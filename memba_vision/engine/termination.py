@@ -1,9 +1,15 @@
 """Noticing that a run is to end: SIGTERM, as a cluster sends it before it takes a node away."""
 
 import contextlib
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
+
+#: Seconds in which a signal may come again by another way: where a whole machine goes down, the
+#: launcher, the sweep and its supervisor each pass on what this process has had already.
+ECHO = 5.0
 
 
 class Termination:
@@ -15,10 +21,11 @@ class Termination:
 
     def __init__(self) -> None:
         self.requested = False
+        self.since = 0.0
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Note the signal instead of dying of it; a second one kills as usual."""
+        """Note the signal instead of dying of it; one that comes seconds later kills as usual."""
         if threading.current_thread() is not threading.main_thread():
             yield  # Python allows handlers in the main thread alone
             return
@@ -32,8 +39,12 @@ class Termination:
                 signal.signal(signal.SIGCHLD, before[signal.SIGCHLD])
 
     def _note(self, *_: object) -> None:
-        self.requested = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if self.requested:
+            if time.monotonic() - self.since > ECHO:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                os.kill(os.getpid(), signal.SIGTERM)
+            return
+        self.requested, self.since = True, time.monotonic()
         # Where the processes that load data got the signal too, torch's answer to their deaths is
         # an exception wherever this process is: in the middle of saving, say.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

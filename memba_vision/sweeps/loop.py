@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from memba_vision.errors import Terminated
+from memba_vision.errors import Terminated, UserError
 from memba_vision.sweeps.console import Console, Row
 from memba_vision.sweeps.executors import Attempt, Ended, Executor
 from memba_vision.sweeps.jobs import Job
@@ -17,6 +17,7 @@ from memba_vision.sweeps.supervise import NO_ROOM, NO_ROOM_WORDS, TAKEN
 
 PAUSE = 0.3  # seconds between two looks
 PAUSE_ELSEWHERE = 2.0  # between two looks at what another sweep does
+PAUSE_REFUSED = 60.0  # after the executor has refused a run
 GRACE = 60.0  # seconds that runs have to save when the sweep is interrupted
 
 
@@ -54,6 +55,7 @@ class Sweep:
         self.retries: dict[str, int] = {}
         self.no_room = ''  # what was said of the full disk
         self.looked_elsewhere = 0.0
+        self.refused_until = 0.0
         for job in jobs:
             self._look(job)
 
@@ -61,6 +63,7 @@ class Sweep:
         """Run until nothing is left to do; how every run stands then.
 
         Raises:
+            UserError: the executor takes no run at all.
             KeyboardInterrupt: Ctrl-C; the runs were asked to save and have ended.
             Terminated: the same by SIGTERM.
         """
@@ -109,15 +112,29 @@ class Sweep:
         return True
 
     def _start(self) -> None:
-        while self.waiting and self.executor.has_room():
+        while self.waiting and self._has_room():
             job = self.waiting.popleft()
             row = self._look(job)
             if row.status.state == 'finished':  # by another sweep, in the meantime
                 self.console.event(row, 'finished')
                 continue
-            self.going[job.name] = self.executor.start(job)
+            try:
+                self.going[job.name] = self.executor.start(job)
+            except UserError as error:
+                if not self.going:  # nothing will end and make room for it
+                    raise
+                self._wait_for_room(job, error)
+                return
             self.rows[job.name] = replace(row, status=replace(row.status, state='running'))
             self.console.event(self.rows[job.name], 'started')
+
+    def _has_room(self) -> bool:
+        return time.monotonic() >= self.refused_until and self.executor.has_room()
+
+    def _wait_for_room(self, job: Job, refusal: UserError) -> None:
+        self.waiting.appendleft(job)
+        self.refused_until = time.monotonic() + PAUSE_REFUSED
+        self.console.event(self.rows[job.name], f'waits: {refusal}')
 
     def _watch(self) -> None:
         for name, attempt in list(self.going.items()):

@@ -34,18 +34,17 @@ class Status:
 def run_status(folder: Path) -> Status:
     """The state of the run in ``folder``.
 
-    Which it is, is not only what was written down: a run whose processes are gone does not run,
-    whatever it said last, and one with a result has finished.
+    What was written down is not all: a run whose processes are gone does not run, whatever it
+    said last. A result alone does not end a run: tools/test.py leaves one of any checkpoint.
     """
     noted = read_status(str(folder))
     state, message = noted.get('state', 'waiting'), noted.get('message', '')
-    top1 = _accuracy(folder / RESULT_FILE)
-    if top1 is not None:
-        state, message = 'finished', ''
-    elif is_locked(folder):
-        state, message = 'running', ''
-    elif state in ('running', 'finished'):
-        state, message = 'stopped', 'was killed, or its machine went down'
+    top1 = _accuracy(folder / RESULT_FILE) if state == 'finished' else None
+    if top1 is None:
+        if is_locked(folder):
+            state, message = 'running', ''
+        elif state in ('running', 'finished'):
+            state, message = 'stopped', 'was killed, or its machine went down'
     return Status(state, message, noted.get('tries', 0), noted.get('seconds', 0.0), top1)
 
 

@@ -15,6 +15,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -105,8 +106,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Run the command to its end, unless it was run before; the status to exit with."""
-        if os.path.exists(os.path.join(self.folder, RESULT_FILE)):
-            return self._note(FINISHED, '')
+        if self.status.get('state') == 'finished' and self._has_result():
+            return FINISHED
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what Ctrl-C means
         signal.signal(signal.SIGTERM, self._stop)
         began = time.time()
@@ -152,10 +153,11 @@ class Supervisor:
 
     def _judge(self, code: int, tail: str) -> tuple[int, str]:
         """How the try ended, and a line on it."""
-        if code == 0 and os.path.exists(os.path.join(self.folder, RESULT_FILE)):
+        if code == 0 and self._has_result():
             return FINISHED, ''
         if self.asked_to_stop or code == STOPPED:
             return STOPPED, 'was stopped (SIGTERM)'
+        code = -killed_process(tail) if code == 1 and killed_process(tail) else code
         if code < 0:
             name = signal.Signals(-code).name
             hint = ': did the machine run out of memory?' if name == 'SIGKILL' else ''
@@ -164,6 +166,9 @@ class Supervisor:
         if NO_ROOM_WORDS in message:
             return NO_ROOM, message
         return FAILED, message if code else 'ended well, but wrote no result.json'
+
+    def _has_result(self) -> bool:
+        return os.path.exists(os.path.join(self.folder, RESULT_FILE))
 
     def _note(self, status: int, message: str) -> int:
         state = {FINISHED: 'finished', FAILED: 'failed'}.get(status, 'stopped')
@@ -189,9 +194,19 @@ class Copier(threading.Thread):
 
 def last_words(log: str) -> str:
     """The line that says best what went wrong: the last error of a tool, or the last line."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    lines = [line.strip() for line in log.splitlines() if line.strip(' =-')]
     errors = [line.removeprefix('error: ') for line in lines if line.startswith('error: ')]
     return (errors or lines or [''])[-1]
+
+
+def killed_process(log: str) -> int:
+    """The signal that ended one of several processes, by the report of torch's launcher; or 0.
+
+    The launcher itself ends with status 1, and the others by SIGTERM, which it sends them.
+    """
+    cause = log.rpartition('Root Cause')[2]
+    found = re.search(r'exitcode\s*: -(\d+) ', cause)
+    return int(found[1]) if found else 0
 
 
 def read_status(folder: str) -> dict:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
+from memba_vision.ops.selective_scan.surroundings import scan_with
 from memba_vision.ops.selective_scan.table import BACKENDS
 
 # Positions of a block, and elements of a (block, group, state, dim) work tensor: a CPU wants it in
@@ -51,19 +51,12 @@ def selective_scan_torch(
     reverse: bool = False,
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.selective_scan`."""
-    work_dtype = torch.promote_types(u.dtype, torch.float32)
-    out_dtype = u.dtype
-    u, delta, A, B, C = (tensor.to(work_dtype) for tensor in (u, delta, A, B, C))
-    if delta_bias is not None:
-        delta = delta + delta_bias.to(work_dtype)[:, None]
-    if delta_softplus:
-        delta = F.softplus(delta)
-    out, _ = _scan(u, delta, A, B, C, reverse)
-    if D is not None:
-        out = out + u * D.to(work_dtype)[:, None]
-    if z is not None:
-        out = out * F.silu(z.to(work_dtype))
-    return out.to(out_dtype)
+    return scan_with(_recurrence, u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
+
+
+def _recurrence(*operands) -> torch.Tensor:
+    out, _ = _scan(*operands)
+    return out
 
 
 @torch.library.custom_op('memba_vision::selective_scan_torch', mutates_args=())

@@ -16,6 +16,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from memba_vision.ops.selective_scan.surroundings import scan_with
 from memba_vision.ops.selective_scan.table import BACKENDS
 
 
@@ -33,23 +34,21 @@ def selective_scan_portable(
     reverse: bool = False,
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.selective_scan`."""
-    work_dtype = torch.promote_types(u.dtype, torch.float32)
-    out_dtype = u.dtype
-    u, delta, A, B, C = (tensor.to(work_dtype) for tensor in (u, delta, A, B, C))
-    if delta_bias is not None:
-        delta = delta + delta_bias.to(work_dtype)[:, None]
-    if delta_softplus:
-        delta = F.softplus(delta)
+    return scan_with(_recurrence, u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
+
+
+def _recurrence(
+    u: torch.Tensor,
+    delta: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    reverse: bool,
+) -> torch.Tensor:
     sequences = [tensor.flip(-1) if reverse else tensor for tensor in (u, delta, B, C)]
-    out = _scan(*(_in_chunks(tensor) for tensor in sequences), A.T)
+    out = _scan_chunks(*(_in_chunks(tensor) for tensor in sequences), A.T)
     out = out.flatten(1, 2)[:, : u.shape[-1]].transpose(1, 2)
-    if reverse:
-        out = out.flip(-1)
-    if D is not None:
-        out = out + u * D.to(work_dtype)[:, None]
-    if z is not None:
-        out = out * F.silu(z.to(work_dtype))
-    return out.to(out_dtype)
+    return out.flip(-1) if reverse else out
 
 
 def _in_chunks(sequence: torch.Tensor) -> torch.Tensor:
@@ -64,22 +63,22 @@ def _in_chunks(sequence: torch.Tensor) -> torch.Tensor:
     return padded.unflatten(-1, (chunks, chunk)).permute(0, 2, 3, 1)
 
 
-def _scan(
+def _scan_chunks(
     u: torch.Tensor, delta: torch.Tensor, B: torch.Tensor, C: torch.Tensor, A: torch.Tensor
 ) -> torch.Tensor:
-    """The bare recurrence over sequences in chunks; ``A`` is (state, dim)."""
+    """The recurrence over sequences in chunks; ``A`` is (state, dim)."""
     # From here on (batch, chunks, chunk, state, dim), or without the axis of positions.
     decays = (delta[..., None, :] * A).exp()
     inputs = (delta * u)[..., None, :] * B[..., None]
-    alone = torch.stack(_recurrence(decays.unbind(2), inputs.unbind(2)), dim=2)
+    alone = torch.stack(_states(decays.unbind(2), inputs.unbind(2)), dim=2)
     since_start = (delta.cumsum(2)[..., None, :] * A).exp()
-    ends = _recurrence(since_start[:, :, -1].unbind(1), alone[:, :, -1].unbind(1))
+    ends = _states(since_start[:, :, -1].unbind(1), alone[:, :, -1].unbind(1))
     starts = torch.stack([torch.zeros_like(ends[0]), *ends[:-1]], dim=1)
     states = alone + since_start * starts[:, :, None]
     return (C[..., None, :] @ states)[..., 0, :]
 
 
-def _recurrence(
+def _states(
     decays: tuple[torch.Tensor, ...], inputs: tuple[torch.Tensor, ...]
 ) -> list[torch.Tensor]:
     """``h[t] = decays[t] * h[t - 1] + inputs[t]`` from a state of zero."""

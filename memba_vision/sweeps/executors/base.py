@@ -108,14 +108,21 @@ def caller(command: list[str]) -> Callable[[], int]:
     def call() -> int:
         import signal
         import subprocess
+        import threading
         import time
 
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             # Inherited from a shell that started the sweep in the background.
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
+        def end(*_):
+            raise SystemExit(143)
+
         process = subprocess.Popen(command)
         try:
+            if threading.current_thread() is threading.main_thread():
+                # Slurm ends a job by this signal, which submitit would only write into its log.
+                signal.signal(signal.SIGTERM, end)
             # Not wait(): some interrupt by a flag that Python sees between two instructions alone.
             while process.poll() is None:
                 time.sleep(0.2)
