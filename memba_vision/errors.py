@@ -10,6 +10,10 @@ class UserError(ValueError):
     """
 
 
+class DiskFull(UserError):
+    """Nothing more can be written where it has to go."""
+
+
 class Terminated(Exception):
     """The run was asked to end (SIGTERM) and did, after it saved what it had.
 

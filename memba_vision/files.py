@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from memba_vision.errors import UserError
+from memba_vision.errors import DiskFull, UserError
 
 #: What the system says of a full disk, a used-up quota and a limit on the size of files.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -80,9 +80,9 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def cannot_write(path: str | Path, error: OSError) -> UserError:
+def cannot_write(path: str | Path, error: OSError) -> DiskFull:
     """The error that a user reads where ``path`` could not be written."""
-    return UserError(
+    return DiskFull(
         f'cannot write {path} ({error.strerror}): what was written before is intact; free '
         'some space, and run the same command again (training: with --resume)'
     )

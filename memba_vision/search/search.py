@@ -15,7 +15,7 @@ from memba_vision.search import study as studies
 from memba_vision.search.space import Space
 from memba_vision.search.split import use_validation_split
 from memba_vision.search.steps import Step, check_fits, first_step, second_step
-from memba_vision.search.trial import Died, Failed, Pruned, run_trial
+from memba_vision.search.trial import Died, Failed, NoRoom, Pruned, run_trial
 
 AS_IT_IS = 'the config as it is'
 POLL = 5.0  # seconds
@@ -91,7 +91,7 @@ def search(task: Search) -> list[Trial]:
 
     Raises:
         UserError: the config and the space do not fit, the search was started with other settings,
-            or the config's own trial failed.
+            the config's own trial failed, or the disk is full.
     """
     check_fits(task.space, task.config)
     use_validation_split(deepcopy(task.config))  # what is wrong shows before the first trial
@@ -116,10 +116,9 @@ def _run_step(task: Search, step: Step, start: Trial | None) -> list[Trial]:
         start: the trial that the step goes on from, which counts as its first; without one, its
             first is the config as it is.
     """
-    name = f'{task.name}/{step.name}'
+    name = f'{task.name}/{step.key}'
     study = studies.open_study(task.storage, name, task.pruner, task.trial_epochs)
-    chosen = {'adapters': list(step.candidates)} if start else {}
-    studies.check_settings(study, task.settings() | chosen)
+    studies.check_settings(study, task.settings())
     own_values = step.own_values(task.config)
     if start is None:
         studies.enqueue_default(study, own_values)
@@ -134,7 +133,10 @@ def _run_step(task: Search, step: Step, start: Trial | None) -> list[Trial]:
             time.sleep(POLL)
         else:
             break
-    return [_as_trial(step, trial) for trial in studies.finished(study)]
+    found = [_as_trial(step, trial) for trial in studies.finished(study)]
+    if start is None and not any(trial.is_default for trial in found):
+        raise UserError(f'{AS_IT_IS} was not trained to its end: give the same command again')
+    return found
 
 
 def _add_finished(study: Any, step: Step, values: dict[str, Any], accuracy: float) -> None:
@@ -159,22 +161,32 @@ def _as_trial(step: Step, trial: Any) -> Trial:
 
 def _run_next(task: Search, step: Step, study: Any, own_values: dict[str, Any]) -> None:
     """Ask for a trial, run it, and tell how it ended."""
-    state = studies.import_optuna().trial.TrialState
     trial = studies.ask(study, step, own_values, task.seed, task.trials)
+    try:
+        _run(task, step, study, trial)
+    except studies.import_optuna().exceptions.UpdateFinishedTrialError:
+        # This worker gave no sign for so long that another one took it for dead.
+        task.tell(f'{_label(step, trial)}: was taken over by another worker')
+
+
+def _run(task: Search, step: Step, study: Any, trial: Any) -> None:
+    state = studies.import_optuna().trial.TrialState
     twin = studies.same_values(study, trial)
     if twin is not None:
         ended = twin.value if twin.state is state.COMPLETE else None
-        study.tell(trial, ended, state=twin.state)
+        studies.tell(study, trial, ended, twin.state)
         task.tell(f'{_label(step, trial)}: the same as {twin.number}')
         return
-    folder = task.folder / 'trials' / f'{step.name}_{bookkeeping.folder_number(trial):03d}'
+    folder = task.folder / 'trials' / f'{step.key}_{bookkeeping.folder_number(trial):03d}'
+    if not bookkeeping.goes_on(trial):
+        _remove_checkpoints(folder)  # of an earlier search in the same place
     config = trial_config(task, step, trial, folder)
     report = studies.make_objective_report(study, trial)
     is_default = trial.user_attrs.get(bookkeeping.DEFAULT, False)
     try:
         accuracy = run_trial(config, report, lambda: bookkeeping.sign(trial))
     except Pruned:
-        study.tell(trial, state=state.PRUNED)
+        studies.tell(study, trial, None, state.PRUNED)
         outcome = 'pruned'
     except Died as death:
         again = bookkeeping.give_up(study, trial.number, str(death))
@@ -182,14 +194,17 @@ def _run_next(task: Search, step: Step, study: Any, own_values: dict[str, Any]) 
             raise UserError(f'the config as it is cannot be trained: {death}') from death
         task.tell(f'{_label(step, trial)}: {death}')
         return
+    except NoRoom as failure:
+        bookkeeping.give_up(study, trial.number, str(failure), is_its_fault=False)
+        raise UserError(str(failure)) from failure
     except Failed as failure:
         trial.set_user_attr(bookkeeping.ERROR, str(failure))
-        study.tell(trial, state=state.FAIL)
+        studies.tell(study, trial, None, state.FAIL)
         if is_default:
             raise UserError(f'the config as it is cannot be trained: {failure}') from failure
         outcome = f'failed: {failure}'
     else:
-        study.tell(trial, accuracy)
+        studies.tell(study, trial, accuracy, state.COMPLETE)
         outcome = f'{accuracy:.2f} %'
     _remove_checkpoints(folder)
     task.tell(f'{_label(step, trial)}: {outcome}')

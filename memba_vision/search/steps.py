@@ -22,6 +22,11 @@ class SettingsStep:
     name: str = 'settings'
 
     @property
+    def key(self) -> str:
+        """What its study and the folders of its trials are called."""
+        return self.name
+
+    @property
     def parameters(self) -> dict[str, Parameter]:
         """What is searched, by name."""
         return self.settings
@@ -52,6 +57,11 @@ class AdaptersStep:
     name: str = 'adapters'
 
     @property
+    def key(self) -> str:
+        """What its study and the folders of its trials are called."""
+        return self.name
+
+    @property
     def parameters(self) -> dict[str, Parameter]:
         """What is searched, by name: whether each candidate is there."""
         return dict.fromkeys(self.candidates, Choices((False, True)))
@@ -77,6 +87,11 @@ class SizesStep:
     candidates: dict[str, Candidate]
     settings: dict[str, Parameter]
     name: str = 'sizes'
+
+    @property
+    def key(self) -> str:
+        """What its study and the folders of its trials are called: each combination has its own."""
+        return '-'.join([self.name, *self.candidates])
 
     @property
     def parameters(self) -> dict[str, Parameter]:

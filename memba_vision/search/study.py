@@ -78,7 +78,7 @@ def check_settings(study: Any, settings: dict[str, Any]) -> None:
         raise UserError(
             f'the search {study.study_name} was started with other settings '
             f'({", ".join(differing)}): repeat them, or give another --work-dir '
-            '(with --storage, another database)'
+            '(and with --storage another database)'
         )
 
 
@@ -110,6 +110,20 @@ def ask(study: Any, step: Step, own_values: dict[str, Any], seed: int, trials: i
         if not is_default or name in own_values:
             parameter.suggest(trial, name)
     return trial
+
+
+def tell(study: Any, trial: Any, accuracy: float | None, state: Any) -> None:
+    """Tell how a trial ended.
+
+    Raises:
+        UpdateFinishedTrialError: another worker has told already.
+    """
+    try:
+        study.tell(trial, accuracy, state=state)
+    except ValueError as error:
+        if not study.trials[trial.number].state.is_finished():
+            raise
+        raise import_optuna().exceptions.UpdateFinishedTrialError(str(error)) from error
 
 
 def left_to_do(study: Any, trials: int) -> bool:

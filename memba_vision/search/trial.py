@@ -20,7 +20,7 @@ from memba_vision.apis.cli import user_message
 from memba_vision.apis.config import default_environment
 from memba_vision.apis.runs import resume_from
 from memba_vision.engine.runner import ReadableRunner
-from memba_vision.errors import Terminated, UserError
+from memba_vision.errors import DiskFull, Terminated, UserError
 
 BEAT = 20.0  # seconds between two signs of life
 LOG = 'log.txt'
@@ -33,6 +33,10 @@ class Pruned(Exception):
 
 class Failed(Exception):
     """The trial cannot be finished, for the reason in the text."""
+
+
+class NoRoom(Exception):
+    """The disk is full: any other trial would fail too."""
 
 
 class Died(Exception):
@@ -71,6 +75,7 @@ def run_trial(
     Raises:
         Pruned: ``report`` said so.
         Failed: the training ended with an error.
+        NoRoom: it found the disk full.
         Died: its process was killed.
     """
     context = _context()
@@ -115,6 +120,8 @@ def _follow(
             connection.send(report(epoch, accuracy))
         elif kind == 'failed':
             raise Failed(said[0])
+        elif kind == 'no room':
+            raise NoRoom(said[0])
         elif kind == 'pruned':
             raise Pruned
         elif accuracy is None:
@@ -143,6 +150,8 @@ def _train(config: Config, connection: Connection) -> None:
         connection.send(('pruned',))
     except Terminated:
         pass  # the end of the connection says it
+    except DiskFull as error:
+        connection.send(('no room', str(error)))
     except Exception as error:
         traceback.print_exc()
         is_plain = isinstance(error, UserError)

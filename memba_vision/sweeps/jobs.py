@@ -127,8 +127,8 @@ def _make_job(path: str, method: str | None, seed: int, folder: Path, options: O
         raise UserError(f'{path} names no task, so there is no accuracy to compare')
     name = f'{task}_{method_name(config)}_seed{seed}'
     own_folder = Path(folder).absolute() / name
-    arguments = [str(Path(config.filename).absolute()), '--work-dir', str(own_folder), '--resume', 'auto']
-    arguments += ['--seed', str(seed), *(['--amp'] if options.amp else [])]
+    arguments = [str(Path(config.filename).absolute()), '--work-dir', str(own_folder)]
+    arguments += ['--resume', 'auto', '--seed', str(seed), *(['--amp'] if options.amp else [])]
     if method:
         is_file = method.endswith('.py')
         arguments += ['--peft', str(Path(method).absolute()) if is_file else method]

@@ -22,7 +22,7 @@ from memba_vision.search import trial as trial_module
 from memba_vision.search.outcome import write_outcome
 from memba_vision.search.search import Search, search
 from memba_vision.search.space import read_space
-from memba_vision.search.trial import Died, Failed, Pruned, run_trial
+from memba_vision.search.trial import Died, Failed, NoRoom, Pruned, run_trial
 
 MEMBA, HYBRID = (CONFIGS / 'search' / f'{name}.py' for name in ('memba_small', 'hybrid'))
 
@@ -231,6 +231,73 @@ def test_a_trial_that_dies_has_three_tries(make, trainings):
     assert len({json.dumps(t.params) for t in tries}) == 1
 
 
+def test_a_search_that_is_interrupted_costs_a_trial_no_try(make, trainings):
+    trainings(by_rank)
+    for _ in range(5):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(searching, 'run_trial', raising(KeyboardInterrupt()))
+            search(make(trials=2))
+        last = study(make()).trials[-1]
+        study(make())._storage.set_trial_user_attr(
+            last._trial_id, 'worker', dict(machine=bookkeeping._machine(), process='99999999@1')
+        )
+    trials = search(make(trials=2))
+    assert [trial.is_default for trial in trials].count(True) == 1
+    assert len(trials) == 2
+
+
+def test_a_trial_that_another_worker_took_over(make, monkeypatch):
+    calls = []
+
+    def run(config, report, beat):
+        calls.append(config.work_dir)
+        if len(calls) == 2:
+            bookkeeping.give_up(study(make()), 1, 'it gave no sign', is_its_fault=False)
+        beat()
+        return 50.0
+
+    monkeypatch.setattr(searching, 'run_trial', run)
+    told = []
+    trials = search(make(trials=2, tell=told.append))
+    assert any('was taken over by another worker' in line for line in told)
+    assert [Path(call).name for call in calls] == ['settings_000', *['settings_001'] * 2]
+    assert len(trials) == 2
+
+
+def test_a_full_disk_ends_the_search_and_loses_no_trial(make, trainings):
+    trainings(by_rank)
+    search(make(trials=1))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match='no space'):
+        patch.setattr(searching, 'run_trial', raising(NoRoom('no space')))
+        search(make(trials=3))
+    assert len(search(make(trials=3))) == 3
+
+
+def test_what_an_earlier_search_left_is_not_gone_on_with(make, monkeypatch):
+    left = make().folder / 'trials' / 'settings_000' / 'epoch_1.pth'
+    left.parent.mkdir(parents=True)
+    left.touch()
+    seen = []
+
+    def run(config, report, beat):
+        seen.extend(Path(config.work_dir).glob('*.pth'))
+        return 50.0
+
+    monkeypatch.setattr(searching, 'run_trial', run)
+    search(make(trials=1))
+    assert not seen
+
+
+def test_a_hybrid_search_that_finds_another_combination_later(make, trainings):
+    scores = iter(range(1000))
+    trainings(lambda config: next(scores))  # whatever comes later is better
+    search(make(HYBRID, trials=6))
+    trials = search(make(HYBRID, trials=14))
+    names = optuna.get_all_study_names(make(HYBRID).storage)
+    assert len(names) == 3, 'combinations, and the sizes of two of them'
+    assert [t.accuracy for t in search(make(HYBRID, trials=14))] == [t.accuracy for t in trials]
+
+
 def test_hybrid_search_in_two_steps(make, trainings):
     def accuracy(config):
         if config.model.backbone.type != 'PEFTModel':
@@ -258,9 +325,12 @@ def test_hybrid_search_in_two_steps(make, trainings):
     assert [t.accuracy for t in search(make(HYBRID, trials=6))] == [t.accuracy for t in trials]
 
 
-def running(process: int | None, beat: float = 0.0, host: str = os.uname().nodename):
+def running(process: int | None, beat: float = 0.0, machine: str | None = None):
     identity = bookkeeping._identity(process) if process else '99999999@1'
-    notes = {'worker': dict(host=host, process=identity), 'beat': time.time() - beat}
+    notes = {
+        'worker': dict(machine=machine or bookkeeping._machine(), process=identity),
+        'beat': time.time() - beat,
+    }
     return SimpleNamespace(user_attrs=notes)
 
 
@@ -282,8 +352,8 @@ def test_who_is_dead():
     reused = running(os.getpid())
     reused.user_attrs['worker']['process'] = f'{os.getpid()}@1'
     assert bookkeeping.is_dead(reused)
-    assert not bookkeeping.is_dead(running(None, beat=10, host='elsewhere'))
-    assert bookkeeping.is_dead(running(None, beat=1000, host='elsewhere'))
+    assert not bookkeeping.is_dead(running(None, beat=10, machine='elsewhere'))
+    assert bookkeeping.is_dead(running(None, beat=1000, machine='elsewhere'))
 
 
 # Real trainings

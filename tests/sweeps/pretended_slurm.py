@@ -1,4 +1,4 @@
-"""The four commands of Slurm that submitit calls, acting on this machine.
+"""The five commands of Slurm that a sweep calls, acting on this machine.
 
 Slurm itself cannot be had in a test. These run what they are given, know what runs, and end it.
 """
@@ -43,9 +43,18 @@ for number in [a for a in sys.argv[1:] if a.isdigit()]:
         running = False
     print(f'{number}|{"RUNNING" if running else "COMPLETED"}|here')
 """
+SQUEUE = """
+import os, sys
+if os.path.exists(os.path.join(HOME, 'forgotten')):
+    sys.exit('slurm_load_jobs error: Invalid job id specified')
+print('RUNNING')
+"""
 SCANCEL = """
 import os, signal, sys
-os.killpg(int(sys.argv[-1]), signal.SIGTERM)
+# Slurm signals what it has started itself, and not what that starts in its turn.
+shell = sys.argv[-1]
+for child in open(f'/proc/{shell}/task/{shell}/children').read().split():
+    os.kill(int(child), signal.SIGTERM)
 """
 
 
@@ -53,7 +62,9 @@ def install(folder: Path) -> str:
     """Write the commands; the ``PATH`` on which they are found."""
     commands = folder / 'bin'
     commands.mkdir()
-    for name, code in dict(sbatch=SBATCH, srun=SRUN, sacct=SACCT, scancel=SCANCEL).items():
+    for name, code in dict(
+        sbatch=SBATCH, srun=SRUN, sacct=SACCT, squeue=SQUEUE, scancel=SCANCEL
+    ).items():
         path = commands / name
         path.write_text(f'#!{sys.executable}\nHOME = {str(folder)!r}\n{code}')
         path.chmod(0o755)

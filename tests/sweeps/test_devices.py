@@ -12,6 +12,7 @@ from memba_vision.sweeps.devices import Slot, cpu_slots, gpu_slots
 from memba_vision.sweeps.executors.local import local_slots
 from memba_vision.sweeps.jobs import Options, make_jobs
 from memba_vision.sweeps.plan import make_plan, makespan, size
+from memba_vision.sweeps.supervise import write_status
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +130,7 @@ def test_models_are_told_apart_and_seeds_are_not(jobs):
 @pytest.mark.slow
 def test_a_plan(jobs):
     (jobs[0].folder).mkdir()
+    write_status(str(jobs[0].folder), {'state': 'finished'})
     (jobs[0].folder / 'result.json').write_text('{"top1": 50.0}')
     text = make_plan(jobs, [Slot((), 1)] * 2, workers=[])
     assert text.startswith('3 runs to do, 1 finished; measured on ')

@@ -11,6 +11,8 @@ from script_jobs import FINISH, SAVE, WAIT_ONCE, arguments, script_job, status, 
 from memba_vision.discovery import as_if_missing
 from memba_vision.errors import UserError
 from memba_vision.sweeps.executors import EXECUTORS
+from memba_vision.sweeps.executors import slurm as slurm_executor
+from memba_vision.sweeps.executors.base import LOST
 from memba_vision.sweeps.status import is_locked
 
 A, B, C = (f'digits_{method}_seed0' for method in 'abc')
@@ -118,6 +120,30 @@ def test_a_cancelled_job_saves(slurm, tmp_path):
         time.sleep(0.05)
     assert (job.folder / 'saved').exists()
     assert status(job.folder)['state'] == 'stopped'
+
+
+def test_a_job_that_slurm_has_forgotten_is_not_waited_for(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm_executor, 'DOUBT_DELAY', 0.0)
+    monkeypatch.setattr(slurm_executor, 'RESULT_DELAY', 0.0)
+    job = script_job(tmp_path, A, UNTIL_TOLD)
+    attempt = slurm().start(job)
+    wait_for(job.folder / 'begun')
+    sacct = tmp_path / 'bin' / 'sacct'
+    sacct.write_text('#!/bin/sh\necho "JobID|State|NodeList"\n')
+    attempt.job.watcher.clear()
+    assert attempt.poll() is None, 'the queue still has it'
+    assert slurm().adopt(job) is not None
+    (tmp_path / 'forgotten').touch()
+    assert slurm().adopt(job) is None
+    attempt.poll()
+    assert attempt.poll().status == LOST
+    (job.folder / 'go').touch()
+
+
+def test_an_empty_note_is_no_job(slurm, tmp_path):
+    job = script_job(tmp_path, A)
+    (job.folder / 'slurm_job').touch()
+    assert slurm().adopt(job) is None
 
 
 def test_slurm_refuses(slurm, tmp_path):

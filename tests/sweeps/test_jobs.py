@@ -71,6 +71,12 @@ def test_the_command_line_of_a_run(tmp_path):
     assert several[-2:] == ['--launcher', 'pytorch']
 
 
+def test_a_shipped_config_by_its_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = make_jobs(['demo/digits_memba'], [], [0], tmp_path, Options())[0]
+    assert job.arguments[0] == str(DEMO)
+
+
 @pytest.mark.parametrize(
     ('methods', 'options', 'expected'),
     [

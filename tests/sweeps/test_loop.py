@@ -5,18 +5,24 @@ import os
 import signal
 import time
 
+import pytest
 from script_jobs import (
     FINISH,
     SAVE,
     WAIT_ONCE,
+    arguments,
     script_job,
     start_sweep,
     status,
     sweep,
+    sweep_with,
     wait_for,
 )
 
+from memba_vision.errors import UserError
 from memba_vision.files import cannot_write
+from memba_vision.sweeps import loop
+from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.loop import Policy
 from memba_vision.sweeps.status import is_locked, run_status
 
@@ -49,6 +55,34 @@ def test_no_more_at_a_time_than_asked_for(tmp_path):
     )
     rows, _ = sweep([script_job(tmp_path, name, code) for name in (A, B, C)], jobs=1)
     assert states(rows) == ['finished'] * 3
+
+
+def test_an_executor_that_refuses_for_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, 'PAUSE_REFUSED', 0.1)
+    runner = EXECUTORS['local'](arguments(jobs=3), tmp_path)
+    start, going = runner.start, []
+
+    def one_at_a_time(job):
+        if going and going[-1].poll() is None:
+            raise UserError('QOSMaxSubmitJobPerUserLimit')
+        going.append(start(job))
+        return going[-1]
+
+    monkeypatch.setattr(runner, 'start', one_at_a_time)
+    code = f'import time; time.sleep(0.5)\n{FINISH}'
+    rows, said = sweep_with(runner, [script_job(tmp_path, name, code) for name in (A, B)])
+    assert states(rows) == ['finished'] * 2
+    assert f'{B} waits: QOSMaxSubmitJobPerUserLimit' in said
+
+
+def test_an_executor_that_takes_nothing(tmp_path, monkeypatch):
+    def refuse(job):
+        raise UserError('invalid partition')
+
+    runner = EXECUTORS['local'](arguments(), tmp_path)
+    monkeypatch.setattr(runner, 'start', refuse)
+    with pytest.raises(UserError, match='invalid partition'):
+        sweep_with(runner, [script_job(tmp_path, A)])
 
 
 def test_a_failed_run_waits_for_retry_failed(tmp_path):

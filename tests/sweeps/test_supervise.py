@@ -50,6 +50,32 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     assert (ended, found['state'], found['tries']) == (FINISHED, 'finished', 1)
 
 
+def test_a_result_that_another_tool_left_is_not_the_end(tmp_path):
+    run(tmp_path, f'{FINISH}\nraise SystemExit(143)')  # stopped, and then tested
+    ended, found = run(tmp_path, FINISH)
+    assert (ended, found['state'], found['tries']) == (FINISHED, 'finished', 2)
+
+
+#: What torch's launcher prints where the system kills one of its processes.
+KILLED_RANK = """
+Root Cause (first observed failure):
+[0]:
+  exitcode  : -9 (pid: 1)
+============================================================
+"""
+
+
+def test_one_of_several_processes_that_is_killed(tmp_path):
+    ended, found = run(tmp_path, f'print({KILLED_RANK!r}); raise SystemExit(1)')
+    assert (ended, found['state']) == (STOPPED, 'stopped')
+    assert found['message'].startswith('was killed (SIGKILL: did the machine run out of memory?')
+
+
+def test_a_rule_is_no_message(tmp_path):
+    _, found = run(tmp_path, 'print("it broke\\n=======\\n"); raise SystemExit(1)')
+    assert (found['state'], found['message']) == ('failed', 'it broke')
+
+
 @pytest.mark.parametrize(
     ('code', 'message'),
     [

@@ -2,12 +2,14 @@
 
 import argparse
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from memba_vision.errors import UserError
+from memba_vision.files import write_atomically
 from memba_vision.sweeps.executors import register
 from memba_vision.sweeps.executors.base import (
     LOST,
@@ -24,6 +26,10 @@ JOB_FILE = 'slurm_job'  # in a run's folder: the id of its job
 SHARED = ('timeout_min', 'mem_gb', 'nodes', 'tasks_per_node', 'cpus_per_task', 'gpus_per_node')
 DAY = 24 * 60  # minutes
 RESULT_DELAY = 5.0  # seconds that a file may take from one node to another
+#: What submitit takes for a job that goes on, and is so only where the queue still has it: Slurm
+#: without accounting, or one that has forgotten the job, calls every job unknown.
+DOUBTFUL = ('PREEMPTED', 'UNKNOWN')
+DOUBT_DELAY = 30.0  # seconds between two looks into the queue
 
 
 @register('slurm')
@@ -87,7 +93,7 @@ class SlurmExecutor(Executor):
         except (RuntimeError, OSError) as error:
             reason = ' '.join(str(error).split())
             raise UserError(f'Slurm does not take {job.name}: {reason}') from error
-        (job.folder / JOB_FILE).write_text(submitted.job_id, encoding='utf-8')
+        write_atomically(job.folder / JOB_FILE, submitted.job_id.encode())
         return SlurmAttempt(submitted)
 
     def adopt(self, job: Job) -> Attempt | None:
@@ -97,8 +103,12 @@ class SlurmExecutor(Executor):
             return None
         import submitit
 
-        known = submitit.SlurmJob(self.folder, path.read_text(encoding='utf-8').strip())
-        return None if known.done() else SlurmAttempt(known)
+        number = path.read_text(encoding='utf-8').strip()
+        if not number:
+            return None
+        known = submitit.SlurmJob(self.folder, number)
+        is_over = known.done() or (known.state.upper() in DOUBTFUL and not is_queued(number))
+        return None if is_over else SlurmAttempt(known)
 
 
 class SlurmAttempt(Attempt):
@@ -107,10 +117,11 @@ class SlurmAttempt(Attempt):
     def __init__(self, job) -> None:
         self.job = job
         self.gone_since: float | None = None
+        self.looked_into_queue = time.monotonic()  # a new job may take a moment to get there
 
     def poll(self) -> Ended | None:
         """See :class:`Attempt`."""
-        if not self.job.done():
+        if not (self.job.done() or self._has_left_the_queue()):
             return None
         if self.job.paths.result_pickle.exists():
             return self._result()
@@ -119,6 +130,15 @@ class SlurmAttempt(Attempt):
         if time.monotonic() - self.gone_since < RESULT_DELAY:
             return None
         return Ended(LOST, f'its job has ended ({self.job.state})')
+
+    def _has_left_the_queue(self) -> bool:
+        if self.gone_since is not None:
+            return True
+        is_time = time.monotonic() - self.looked_into_queue > DOUBT_DELAY
+        if not is_time or self.job.state.upper() not in DOUBTFUL:
+            return False
+        self.looked_into_queue = time.monotonic()
+        return not is_queued(self.job.job_id)
 
     def _result(self) -> Ended:
         try:
@@ -130,6 +150,17 @@ class SlurmAttempt(Attempt):
     def stop(self, at_once: bool = False) -> None:
         """See :class:`Attempt`."""
         self.job.cancel(check=False)
+
+
+def is_queued(number: str) -> bool:
+    """Whether Slurm's queue has a job, waiting or running; also where it does not answer."""
+    command = ['squeue', '--noheader', '--jobs', number, '--format', '%T']
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    is_known = 'Invalid job id' not in answer.stderr
+    return is_known and bool(answer.returncode or answer.stdout.strip())
 
 
 @contextmanager
