@@ -46,7 +46,8 @@ class RankReportHook(Hook):
 
     def after_test_epoch(self, runner, metrics=None):
         parameters = [p.detach().sum().item() for p in runner.model.parameters()]
-        report = {'metrics': metrics, 'parameters': parameters}
+        buffers = [b.double().sum().item() for b in runner.model.buffers()]
+        report = {'metrics': metrics, 'parameters': parameters, 'buffers': buffers}
         Path(runner.work_dir, f'rank{get_rank()}.json').write_text(json.dumps(report))
 
 

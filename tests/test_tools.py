@@ -412,6 +412,11 @@ def test_arguments_of_test(measure, arguments):
     assert 'expected CONFIG [CKPT], or several configs' in measure(*arguments).error()
 
 
+def test_a_shipped_config_by_its_name_is_no_checkpoint(tmp_path):
+    error = run_tool('test', 'demo/digits_memba', '--work-dir', tmp_path).error()
+    assert error.startswith(f'error: no checkpoint in {tmp_path}')
+
+
 def test_a_work_dir_for_several_configs(measure):
     assert '--work-dir goes with a single config' in measure(DEMO, LORA).error()
 

@@ -5,12 +5,15 @@ python tools/test.py configs/vtab1k/*_memba.py --out table.md
 """
 
 import argparse
+from pathlib import Path
 
 from memba_vision.apis.cli import run_tool
 from memba_vision.apis.config import add_config_arguments, default_environment, load_config
 from memba_vision.apis.results import as_markdown, check_table_path, table_rows, write_table
 from memba_vision.apis.runs import test
 from memba_vision.errors import UserError
+
+CHECKPOINTS = ('.pth', '.pt', '.safetensors')
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -30,8 +33,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def split_arguments(arguments: list[str]) -> tuple[list[str], str | None]:
     """Configs, and the checkpoint that may follow a single one."""
-    configs = [name for name in arguments if name.endswith('.py')]
-    others = [name for name in arguments if not name.endswith('.py')]
+    others = [name for name in arguments if Path(name).suffix in CHECKPOINTS]
+    configs = [name for name in arguments if name not in others]
     if not configs or len(others) > 1 or (others and len(configs) > 1):
         raise UserError('expected CONFIG [CKPT], or several configs without a checkpoint')
     return configs, others[0] if others else None

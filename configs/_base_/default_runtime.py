@@ -7,6 +7,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     epoch_seed=dict(type='EpochSeedHook'),
+    # Running statistics: without it every process keeps those of its own images.
+    sync_buffers=dict(type='SyncBuffersHook'),
     finite_loss=dict(type='FiniteLossHook'),
     parameter_report=dict(type='ParameterReportHook'),
     kernel_report=dict(type='KernelReportHook'),

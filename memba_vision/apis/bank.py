@@ -1,6 +1,7 @@
 """Many adapters over one backbone in memory, chosen by name for each request."""
 
 import copy
+import threading
 from pathlib import Path
 
 import torch
@@ -31,13 +32,18 @@ class AdapterBank:
         self.backbone = backbone
         self._models: dict[str, nn.Module] = {}
         self._infos: dict[str, AdapterInfo] = {}
+        self._adding = threading.Lock()
 
     def add(self, name: str, path: str | Path) -> AdapterInfo:
-        """Attach an adapter file under a name.
+        """Attach an adapter file under a name; threads that do so wait for each other.
 
         Raises:
             UserError: the name is taken, or the file is of another base.
         """
+        with self._adding:  # while one is attached, the shared weights look like its own
+            return self._add(name, path)
+
+    def _add(self, name: str, path: str | Path) -> AdapterInfo:
         if name in self._models:
             raise UserError(f'there is an adapter {name!r} already: choose another name')
         state_dict, info = read_adapter(path)

@@ -62,8 +62,10 @@ def deploy(classifier: nn.Module, out: str | Path, file_format: str) -> str:
         What was written, in a line, and what of the method was not folded, in a line each.
 
     Raises:
-        UserError: a package is missing, the method cannot be traced, or the graph's logits differ.
+        UserError: the format or the file's ending is not known, a package is missing, the method
+            cannot be traced, or the graph's logits differ.
     """
+    _check_format(out, file_format)
     if file_format == 'onnx':
         _check_packages()
     model = LogitsOfImages(classifier)
@@ -179,6 +181,13 @@ def _run_onnx(content: bytes) -> Any:
     return run
 
 
+def _check_format(out: str | Path, file_format: str) -> None:
+    if file_format not in SUFFIXES:
+        raise UserError(f'unknown format {file_format!r}: choose one of {", ".join(SUFFIXES)}')
+    if Path(out).suffix != SUFFIXES[file_format]:
+        raise UserError(f'{out}: the name must end in {SUFFIXES[file_format]}')
+
+
 def _check_packages() -> None:
     try:
         import onnx  # noqa: F401
@@ -193,4 +202,5 @@ def _check_packages() -> None:
 @torch.no_grad()
 def _largest_difference(run: Any, model: LogitsOfImages) -> float:
     batches = [_images(model, number) for number in (1, 3)]
-    return max(float((run(images) - model(images)).abs().max()) for images in batches)
+    # Not Python's max: it passes over a nan.
+    return float(torch.stack([(run(i) - model(i)).abs().max() for i in batches]).max())

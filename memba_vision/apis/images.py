@@ -6,13 +6,15 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
-from PIL import Image
+from PIL import Image, ImageOps
 
 from memba_vision.engine.runner import building, one_line
 from memba_vision.errors import UserError
 
 #: A path, a Pillow image, or (height, width, 3) uint8 in the order red, green, blue.
 ImageLike = str | Path | Image.Image | np.ndarray
+
+BEHIND_TRANSPARENCY = (124, 117, 104)  # what mmcv's loader puts behind grey images with alpha
 
 
 class ImagePipeline:
@@ -39,7 +41,7 @@ class ImagePipeline:
             UserError: the file cannot be read, or the array is no image.
         """
         if isinstance(image, Image.Image):
-            image = np.asarray(image.convert('RGB'))
+            image = as_rgb(image)
         if isinstance(image, np.ndarray):
             return self._of_arrays(_as_loaded(image))
         try:
@@ -49,6 +51,16 @@ class ImagePipeline:
                 f'cannot read image {image} ({one_line(error) or type(error).__name__}): give an '
                 'intact image file'
             ) from error
+
+
+def as_rgb(image: Image.Image) -> np.ndarray:
+    """(height, width, 3) uint8, as mmcv's loader has it of a file: upright, and opaque."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode == 'LA':
+        canvas = Image.new('RGB', image.size, BEHIND_TRANSPARENCY)
+        canvas.paste(image.convert('RGB'), mask=image.getchannel('A'))
+        return np.asarray(canvas)
+    return np.asarray(image.convert('RGB'))
 
 
 def _as_loaded(image: np.ndarray) -> dict:

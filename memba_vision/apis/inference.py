@@ -13,7 +13,7 @@ from mmpretrain.apis import ImageClassificationInferencer
 from PIL import Image
 from torch import nn
 
-from memba_vision.apis.images import ImageLike, ImagePipeline
+from memba_vision.apis.images import ImageLike, ImagePipeline, as_rgb
 from memba_vision.apis.models import get_model
 from memba_vision.apis.predict import load_trained
 
@@ -55,8 +55,9 @@ class Inferencer(ImageClassificationInferencer):
         """Classify.
 
         Args:
-            inputs: a path, a folder, a Pillow image, (height, width, 3) or (images, height, width,
-                3) uint8 in the order red, green, blue, or a list of these.
+            inputs: a path, a folder (its images in the order of their names), a Pillow image,
+                (height, width, 3) or (images, height, width, 3) uint8 in the order red, green,
+                blue, or a list of these.
             return_datasamples: yield mmpretrain's DataSample objects instead.
             batch_size: images at a time.
             **kwargs: of mmpretrain's inferencer, such as ``show_dir``.
@@ -71,7 +72,9 @@ class Inferencer(ImageClassificationInferencer):
         *_, visualize_kwargs, postprocess_kwargs = self._dispatch_kwargs(**kwargs)
         images = self._inputs_to_list(inputs)
         samples = [s for batch in self.preprocess(images, batch_size) for s in self.forward(batch)]
-        drawn = [np.asarray(i.convert('RGB')) if isinstance(i, Image.Image) else i for i in images]
+        drawn = images
+        if visualize_kwargs:
+            drawn = [as_rgb(i) if isinstance(i, Image.Image) else i for i in images]
         pictures = self.visualize(drawn, samples, **visualize_kwargs)
         return self.postprocess(samples, pictures, return_datasamples, **postprocess_kwargs)
 
@@ -83,7 +86,9 @@ class Inferencer(ImageClassificationInferencer):
         return ImagePipeline(cfg)
 
     def _inputs_to_list(self, inputs: Any) -> list:
-        return super()._inputs_to_list(_listed(inputs))
+        listed = super()._inputs_to_list(_listed(inputs))
+        listed = [str(i) if isinstance(i, Path) else i for i in listed]
+        return sorted(listed) if isinstance(inputs, str | Path) else listed
 
 
 @torch.no_grad()

@@ -71,6 +71,9 @@ def get_model(
     adapted = 'module' in config.model.backbone
     backbone = config.model.backbone.module if adapted else config.model.backbone
     backbone.update(settings)
+    for step in config.test_dataloader.dataset.pipeline:
+        if step.type == 'Resize':
+            step.scale = (backbone.img_size, backbone.img_size)
     source = _source_of_weights(name, backbone, pretrained)
     backbone.init_cfg = dict(type='Pretrained', checkpoint=source) if source else None
     head = {} if adapted or not source else _read_head(source, num_classes)
@@ -129,8 +132,9 @@ def _split(name: str) -> tuple[str, str | None]:
         prefix = architecture.replace('-', '_')
         if plain == prefix:
             return architecture, None
-        if plain.removeprefix(f'{prefix}_') in preset_names():
-            return architecture, plain.removeprefix(f'{prefix}_')
+        preset = plain.removeprefix(f'{prefix}_')
+        if preset != plain and preset in preset_names():
+            return architecture, preset
     known = ', '.join(architectures()).replace('-', '_')
     raise UserError(
         f'no model {name!r}: a name is one of {known}, alone or with _METHOD behind it, as '

@@ -67,8 +67,8 @@ def fetch(official: Official, folder: Path, url: str | None = None) -> tuple[Pat
         UserError: the download failed, a key does not fit, or the file is not the one of the
             earlier call.
     """
+    path = folder / Path(official.url).name  # where training looks, whatever a mirror calls it
     url = url or official.url
-    path = folder / Path(url).name
     download(url, path)
     compared = check_record(path)
     try:

@@ -74,7 +74,8 @@ def resume_from(config: Config, checkpoint: str) -> None:
 def _test(runner: ReadableRunner, checkpoint: Path) -> Result:
     metrics = runner.test()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    cost = recorded_cost(read_checkpoint(str(checkpoint)))
+    content = read_checkpoint(str(checkpoint))
+    cost = recorded_cost(content)
     result = Result(
         task=runner.cfg.task,
         method=method_name(runner.cfg),
@@ -82,7 +83,7 @@ def _test(runner: ReadableRunner, checkpoint: Path) -> Result:
         test_images=len(runner.test_dataloader.dataset),
         trained_parameters=count_parameters(model)[0],
         adapter_parameters=count_parameters(model.backbone)[0],
-        seed=runner.seed,
+        seed=content.get('meta', {}).get('seed', runner.seed),  # that of the training
         config=str(runner.cfg.filename),
         checkpoint=str(checkpoint),
         training_seconds=cost.get('seconds'),

@@ -14,6 +14,7 @@ from torch import nn
 from memba_vision.apis.official_weights import OFFICIAL, Official
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
+from memba_vision.models.backbones.vim import resize_pos_embed
 from memba_vision.weights import load_strictly, read_state_dict
 
 IMAGE_SIZE = 224
@@ -108,8 +109,8 @@ class TimmVim(Vim):
         outputs = self.block_outputs(images, {*numbers, last}, norm_last=False)
         tokens = outputs[-1]
         chosen = outputs if last in numbers else outputs[:-1]
-        chosen = [self.format_tokens(self.norm_f(t) if norm else t, kind) for t in chosen]
-        return chosen if intermediates_only else (self.norm_f(tokens), chosen)
+        chosen = [self.format_tokens(self.norm_last(t) if norm else t, kind) for t in chosen]
+        return chosen if intermediates_only else (self.norm_last(tokens), chosen)
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -123,6 +124,8 @@ class TimmVim(Vim):
         if indices is None:
             indices = self.num_layers
         wanted = range(-indices, 0) if isinstance(indices, int) else indices
+        if any(not -self.num_layers <= number < self.num_layers for number in wanted):
+            raise UserError(f'no blocks {list(wanted)}: there are {self.num_layers}')
         return sorted({number % self.num_layers for number in wanted})
 
     def no_weight_decay(self) -> set[str]:
@@ -141,6 +144,8 @@ class TimmVim(Vim):
     def load_pretrained(self, path: str) -> None:
         """Load an official checkpoint strictly; its head only where it has as many classes."""
         weights = read_state_dict(path)
+        if 'pos_embed' in weights:
+            weights['pos_embed'] = resize_pos_embed(weights['pos_embed'], self.grid_size)
         head = weights.get('head.bias')
         if head is None or len(head) != self.num_classes:
             weights = {n: w for n, w in weights.items() if not n.startswith('head.')}

@@ -40,9 +40,15 @@ class TrainableOptimWrapperConstructor:
         return OPTIM_WRAPPERS.build(config, default_args={'optimizer': OPTIMIZERS.build(optimizer)})
 
 
+def _spared_from_decay(module: nn.Module) -> set[str]:
+    """Names of parameters; ``no_weight_decay`` is a list here, and a method of timm's models."""
+    names = getattr(module, 'no_weight_decay', ())
+    return {name.rpartition('.')[2] for name in (names() if callable(names) else names)}
+
+
 def split_by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The trainable parameters of ``model``: those to decay, and those not to."""
-    exempt = {name for module in model.modules() for name in getattr(module, 'no_weight_decay', ())}
+    exempt = {name for module in model.modules() for name in _spared_from_decay(module)}
     groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

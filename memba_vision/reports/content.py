@@ -70,7 +70,8 @@ def make_content(
         remarks: what a reader has to know of how the runs were chosen.
         baseline: the method that others are compared with; None: a usual one.
     """
-    sections = [_section(scores, baseline) for scores in scores_by_suite(runs)]
+    measured = [s for s in scores_by_suite(runs) if any(run.result for run in s.runs)]
+    sections = [_section(scores, baseline) for scores in measured]
     return Content(title, tuple(runs), tuple(sections), (*HOW_TO_READ, *remarks))
 
 

@@ -1,6 +1,7 @@
 """Trained adapters as files: with a header, merged, and many over one backbone."""
 
 import json
+import threading
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from mmpretrain.registry import MODELS
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from memba_vision.apis import bank as bank_module
 from memba_vision.apis.adapter_files import AdapterInfo, read_adapter, write_adapter
 from memba_vision.apis.bank import AdapterBank
 from memba_vision.apis.presets import preset_names, read_preset
@@ -202,6 +204,31 @@ def test_a_bank_takes_the_neck_of_a_probe_along(tmp_path):
     bank = AdapterBank(make_base())
     bank.add('probe', save_adapter(model, tmp_path))
     assert torch.equal(bank('probe', make_images()), model(make_images()))
+
+
+def test_threads_add_to_a_bank_one_after_the_other(tmp_path, monkeypatch):
+    base = make_base()
+    before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+    presets = [[dict(type='PartialTuning', patterns=['D', 'D_b'])], [LORA]]
+    paths = [
+        save_adapter(make_classifier(adapters, base=make_base(), seed=n), tmp_path, str(n))
+        for n, adapters in enumerate(presets)
+    ]
+    filled, threads = AdapterBank(base), []
+    own = bank_module.own_what_trains
+
+    def disturbed(*arguments):
+        if not threads:
+            threads.append(threading.Thread(target=filled.add, args=('second', paths[1])))
+            threads[0].start()
+            threads[0].join(timeout=0.5)
+        own(*arguments)
+
+    monkeypatch.setattr(bank_module, 'own_what_trains', disturbed)
+    filled.add('first', paths[0])
+    threads[0].join()
+    assert all(torch.equal(base.state_dict()[name], tensor) for name, tensor in before.items())
+    assert set(filled.infos()) == {'first', 'second'}
 
 
 def test_what_a_bank_refuses(tmp_path):

@@ -1,6 +1,7 @@
 """Graphs for other runtimes: the same logits, at any batch size, and what their users need."""
 
 import json
+import math
 import sys
 
 import numpy as np
@@ -98,6 +99,22 @@ def test_names_of_files(tmp_path):
     assert 'the name must end in .onnx' in error
     error = run_tool('export', 'a.pth', tmp_path / 'a.onnx', '--as', 'torch-export').error()
     assert 'the name must end in .pt2' in error
+
+
+@pytest.mark.parametrize(('name', 'file_format'), [('a.onnx', 'ONNX'), ('a.pt2', 'onnx')])
+def test_formats_that_are_none(model, tmp_path, name, file_format):
+    with pytest.raises(UserError, match=r'unknown format|must end in \.onnx'):
+        deploy(model, tmp_path / name, file_format)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_nan_of_one_batch_is_a_difference(model):
+    graph = LogitsOfImages(model)
+
+    def run(images):
+        return graph(images) * (float('nan') if len(images) == 3 else 1)
+
+    assert math.isnan(deploying._largest_difference(run, graph))
 
 
 def test_a_missing_package_is_named(model, tmp_path, monkeypatch):

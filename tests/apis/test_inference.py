@@ -1,5 +1,7 @@
 """Classes and features of images, from files and from memory."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,38 @@ def test_files_pillow_images_and_arrays_give_the_same(model, picture, folder):
         assert answer['pred_scores'].sum() == pytest.approx(1)
     turned = inferencer(np.ascontiguousarray(picture[..., ::-1]))[0]
     assert not np.allclose(turned['pred_scores'], answers[0]['pred_scores'], atol=1e-4)
+
+
+def test_a_pillow_image_gives_what_its_file_gives(model, picture, tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was held upright
+    Image.fromarray(picture).save(tmp_path / 'a.jpg', exif=turned, quality=100)
+    Image.fromarray(picture[..., :2].copy(), 'LA').save(tmp_path / 'b.png')
+    for path in (tmp_path / 'a.jpg', tmp_path / 'b.png'):
+        of_file, of_image = (
+            memba_vision.extract_features(model, x) for x in (path, Image.open(path))
+        )
+        assert torch.equal(of_file, of_image), path.name
+
+
+def test_a_folder_is_read_in_the_order_of_names(model, folder, monkeypatch):
+    backwards = list(os.scandir(folder))[::-1]
+    expected = memba_vision.Inferencer(model)(sorted(folder.iterdir()))
+    for entries in (backwards, backwards[::-1]):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, 'scandir', lambda path, e=entries: iter(e))
+            answers = memba_vision.Inferencer(model)(str(folder))
+        for answer, wanted in zip(answers, expected, strict=True):
+            assert np.array_equal(answer['pred_scores'], wanted['pred_scores'])
+
+
+def test_paths_are_drawn_as_their_texts(model, folder, tmp_path):
+    inferencer = memba_vision.Inferencer(model)
+    inferencer([folder / 'a.png'], show_dir=str(tmp_path / 'paths'))
+    inferencer([str(folder / 'a.png')], show_dir=str(tmp_path / 'texts'))
+    (path,), (text,) = (list((tmp_path / name).iterdir()) for name in ('paths', 'texts'))
+    assert path.name == text.name
+    assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(text)))
 
 
 def test_batches_folders_and_mixtures(model, picture, folder, capsys):

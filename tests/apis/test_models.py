@@ -1,12 +1,14 @@
 """Models by name, in this package and in mmpretrain's index."""
 
 import mmpretrain
+import numpy as np
 import pytest
 import torch
 from helpers import CONFIGS, REPOSITORY, needs_checkout
 from safetensors.torch import load_file, save_file
 
 import memba_vision
+from memba_vision.apis.deploy import describe
 from memba_vision.apis.model_index import metafile
 from memba_vision.apis.models import architectures
 from memba_vision.apis.official_weights import OFFICIAL
@@ -78,8 +80,16 @@ def test_a_head_among_the_weights_is_taken_where_it_fits(tmp_path):
         memba_vision.get_model('vim_mini', pretrained=path)
 
 
+def test_images_are_resized_to_the_size_that_was_asked_for():
+    tiny = dict(arch=dict(embed_dims=16, num_layers=1))
+    model = memba_vision.get_model('vim_mini', img_size=96, **tiny)
+    features = memba_vision.extract_features(model, np.zeros((50, 60, 3), np.uint8))
+    assert features.shape == (1, 16)
+    assert describe(model)['size'] == [96, 96]
+
+
 def test_mistakes_are_told():
-    for name in ('vim_huge', 'vim_small_loro', 'resnet50'):
+    for name in ('vim_huge', 'vim_small_loro', 'resnet50', 'memba', 'lora'):
         with pytest.raises(UserError, match=f"no model '{name}': .*vim_small_memba"):
             memba_vision.get_model(name)
     with pytest.raises(UserError, match='vim_mini_scratch starts from random weights'):

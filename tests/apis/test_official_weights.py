@@ -40,6 +40,12 @@ def test_fetched_recorded_and_compared(official, tmp_path):
     assert record['size'] == (tmp_path / 'vim.pth').stat().st_size
 
 
+def test_a_mirror_may_call_it_otherwise(official, tmp_path):
+    small = OFFICIAL['small']
+    path, _ = official_weights.fetch(small, tmp_path, f'{official.url}/vim.pth?download=true')
+    assert path == tmp_path / 'vim.pth'
+
+
 def test_a_broken_fetch_goes_on(official, tmp_path):
     official.bytes_per_answer = 20_000
     error = run_tool('weights', 'fetch', 'small', '--out', tmp_path).error()

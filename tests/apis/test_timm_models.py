@@ -11,6 +11,7 @@ from helpers import IMPORT_ROOT
 from memba_vision.apis.timm_models import MODELS, TimmVim
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
+from memba_vision.models.backbones.vim import resize_pos_embed
 
 SMALL = dict(arch=dict(embed_dims=16, num_layers=3), img_size=32, patch_size=8, stride=8)
 
@@ -103,9 +104,17 @@ def test_official_checkpoints_load_strictly(tmp_path, images):
     assert torch.equal(same(images), source(images))
     other = timm.create_model('vim_tiny_patch16_224', num_classes=9, **settings, **SMALL).eval()
     assert torch.equal(other.forward_features(images), source.forward_features(images))
+    larger = {**SMALL, 'img_size': 48}
+    grown = timm.create_model('vim_tiny_patch16_224', num_classes=5, **settings, **larger)
+    assert torch.equal(grown.pos_embed, resize_pos_embed(source.pos_embed, 6))
     torch.save({'model': {**source.state_dict(), 'more': torch.ones(1)}}, path)
     with pytest.raises(UserError, match='unexpected more'):
         make().load_pretrained(str(path))
+
+
+def test_blocks_that_are_not_there(images):
+    with pytest.raises(UserError, match='there are'):
+        make().forward_intermediates(images, [99])
 
 
 def test_images_are_square():

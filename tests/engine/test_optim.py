@@ -34,6 +34,14 @@ def test_vectors_and_what_a_module_exempts_are_not_decayed(model):
     ]
 
 
+def test_timms_way_to_say_what_is_not_decayed():
+    model = Exempt()
+    model.no_weight_decay = lambda: {'block.A_log'}
+    decayed, not_decayed = split_by_decay(model)
+    assert [*map(id, decayed)] == [id(model.weight)]
+    assert [*map(id, not_decayed)] == [id(model.A_log)]
+
+
 def test_optimizer_gets_two_groups(model):
     config = dict(optimizer=dict(type='AdamW', lr=0.1, weight_decay=0.5))
     wrapper = TrainableOptimWrapperConstructor(config)(model)

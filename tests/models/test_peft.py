@@ -13,6 +13,7 @@ from memba_vision.errors import UserError
 from memba_vision.models import MembaModel, PEFTModel, Vim
 from memba_vision.models.peft.model import HEADER
 from memba_vision.ops import causal_conv1d, selective_scan
+from memba_vision.ops.backends import TABLES
 
 VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
 LORA = dict(type='LoRA', targets=['in_proj', 'out_proj'], rank=3, scale=0.5, drop_rate=0.1)
@@ -385,6 +386,41 @@ def test_what_is_refused_changes_nothing():
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
+@pytest.mark.parametrize('site', SITES)
+@pytest.mark.parametrize('backend', [None, 'torch'])
+def test_an_empty_batch(monkeypatch, backend, site):
+    for table in TABLES.values() if backend else ():
+        monkeypatch.setenv(table.variable, backend)
+    model = make_memba(site=site).train()
+    out = model(make_images(0))[0]
+    out.sum().backward()
+    assert out.shape == (0, 16)
+
+
+class WithStatistics(nn.Module):
+    """A backbone whose normalisation has running statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.proj = nn.Linear(6, 4)
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return (self.norm(self.proj(x)),)
+
+
+def test_statistics_of_the_base_stay_as_they_are():
+    torch.manual_seed(0)
+    base = WithStatistics()
+    base(torch.randn(8, 6))
+    expected = base.norm.running_mean.clone()
+    model = PEFTModel(base, [LORA | dict(targets=['proj'])]).train()
+    model(torch.randn(8, 6) + 3)
+    assert torch.equal(base.norm.running_mean, expected)
+    assert model.training
+    assert not base.norm.training
+
+
 # Bad settings
 
 MEMBA_ERRORS = {
@@ -418,6 +454,18 @@ ADAPTER_ERRORS = {
     'unknown_setting': ([LORA | dict(ranks=3)], "adapter LoRA: .*'ranks'"),
     'lim_without_lora': ([LIM], "site 'lora' .* put dict"),
     'lim_before_lora': ([LIM, LORA], "site 'lora' .* put dict"),
+    'lim_above_another_update': (
+        [LORA, dict(type='PartialLoRA', part='x', rank=2), LIM],
+        'the last adapter of in_proj, before it',
+    ),
+    'lim_over_ranks': (
+        [
+            LORA | dict(targets=['layers.0.mixer.in_proj'], rank=2),
+            LORA | dict(targets=['layers.1.mixer.in_proj'], rank=3),
+            LIM,
+        ],
+        r'have the ranks \[2, 3\], .* set cross_layer=False',
+    ),
     'two_lims': ([LORA, LIM, LIM], 'use one LIM alone'),
     'two_lims_at_the_gate': ([LIM | dict(site='gate')] * 2, 'use one LIM alone'),
     'lora_twice': ([LORA, LORA], "target 'in_proj' has an adapter already"),

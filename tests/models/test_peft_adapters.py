@@ -334,6 +334,13 @@ ERRORS = {
     'ssm_lora_and_lim': ([LORA, LIM, dict(type='SSMLoRA')], 'target .out_proj. has an adapter'),
     'ssm_lora_every': ([dict(type='SSMLoRA', every=0)], 'every must be at least 1, got 0'),
     'gru_without_lora': ([GRU], 'put dict.*before it$'),
+    'parallel_on_a_convolution': (
+        [
+            LORA | dict(targets=['patch_embed.proj']),
+            dict(type='ParallelAdapter', targets=['patch_embed.proj'], rank=2),
+        ],
+        'matches no Linear',
+    ),
     'gru_on_a_part': ([PARTIAL, GRU], 'put dict.*before it$'),
 }
 

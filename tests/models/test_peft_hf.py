@@ -62,6 +62,37 @@ def randomise(model):
 
 
 @needs_peft
+def test_what_peft_freezes_is_saved_with_the_rest():
+    settings = hf('VERA', r=4)
+    torch.manual_seed(0)
+    model = randomise(make_peft(settings))
+    fresh = make_peft(settings)
+    with torch.no_grad():
+        for name, buffer in fresh.named_buffers():
+            buffer.mul_(-1 if 'vera_A' in name else 1)  # as another release might draw it
+    assert not torch.allclose(fresh(make_images())[0], model(make_images())[0])
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(fresh(make_images())[0], model(make_images())[0])
+
+
+@needs_peft
+@pytest.mark.parametrize('name', ['pissa', 'pissa_niter_4', 'olora'])
+def test_initialisations_that_rewrite_the_base_are_refused(name):
+    with pytest.raises(UserError, match='rewrites the frozen weights'):
+        make_peft(hf('LORA', r=2, init_lora_weights=name))
+
+
+@needs_peft
+def test_modules_that_peft_trains_in_full_are_merged():
+    model = randomise(make_peft(hf('LORA', r=2, modules_to_save=['norm_f'])))
+    merged, reasons = model.merge()
+    assert not reasons
+    assert list(merged.state_dict()) == list(make_base().state_dict())
+    expected = model(make_images())[0]
+    torch.testing.assert_close(merged(make_images())[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@needs_peft
 @pytest.mark.parametrize(('name', 'settings'), METHODS.items(), ids=METHODS)
 def test_a_method_of_peft_trains_saves_and_merges_like_ours(name, settings):
     model = make_peft(hf(name, **settings))

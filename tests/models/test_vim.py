@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
+from memba_vision.models.backbones import vim as vim_module
 from memba_vision.models.backbones.vim import resize_pos_embed
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.peft import MembaModel
@@ -232,9 +233,14 @@ def test_resizing_keeps_rows_columns_and_the_class_token(old, new):
     torch.testing.assert_close(rising.mean(), rows.mean())
 
 
-def test_a_checkpoint_at_48_pixels_is_loaded_at_64(official):
+def test_a_checkpoint_at_48_pixels_is_loaded_at_64(official, monkeypatch):
     path, weights = official(img_size=48)
+    said = []
+    monkeypatch.setattr(vim_module, 'print_log', lambda text, **options: said.append(text))
+    load(path, img_size=48)
+    assert not said
     vim = load(path, img_size=64)
+    assert 'of 36 patches is interpolated to 64' in said[0]
     assert vim.pos_embed.shape == (1, 65, 16)
     grid, class_token = grid_and_class_token(vim.pos_embed)
     old_grid, old_class_token = grid_and_class_token(weights['pos_embed'])
@@ -274,6 +280,9 @@ def test_out_indices_pick_blocks_in_order():
     vim = make_vim(out_type='raw')
     torch.testing.assert_close(last, vim(images)[0])
     torch.testing.assert_close(vim.norm_f(vim.layers[1](first)[0]), last)
+    turned = make_vim(out_indices=(-1, 0, -1), out_type='raw')(images)
+    for actual, expected in zip(turned, (last, first, last), strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -472,3 +481,17 @@ def test_autocast_is_finite_and_keeps_the_residual_in_float32(make):
     assert (features - exact).norm() < 0.03 * exact.norm()
     grads = [p.grad for p in model.parameters() if p.requires_grad]
     assert all(grad.isfinite().all() for grad in grads)
+
+
+@pytest.mark.parametrize('make', [make_vim, make_memba], ids=['vim', 'memba'])
+def test_weights_of_half_precision_keep_the_residual_in_float32(make):
+    model = make().eval()
+    exact = model(make_images())[0]
+    model.bfloat16()
+    residuals = []
+    for layer in getattr(model, 'module', model).layers:
+        layer.register_forward_hook(lambda module, args, out: residuals.append(out[0].dtype))
+    features = model(make_images().bfloat16())[0]
+    assert residuals == [torch.float32] * 2
+    assert features.dtype == torch.bfloat16
+    assert (features.float() - exact).norm() < 0.05 * exact.norm()

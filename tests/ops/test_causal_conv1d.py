@@ -177,9 +177,29 @@ def test_the_package_is_asked_for_one_direction(reverse, silu, monkeypatch):
         assert activation in (None, 'silu')
         return causal_conv1d(x, weight, bias, silu=activation == 'silu', backend='naive')
 
-    monkeypatch.setattr(cuda_package, '_kernel_function', lambda: forwards_only)
+    use_on_a_cpu(monkeypatch, forwards_only)
+    inputs, options = make_inputs(9, 4), dict(silu=silu, reverse=reverse)
+    actual = causal_conv1d(*inputs, **options, backend='causal_conv1d')
+    torch.testing.assert_close(actual, causal_conv1d(*inputs, **options, backend='naive'))
+
+
+def use_on_a_cpu(monkeypatch, kernel):
+    monkeypatch.setattr(cuda_package, '_kernel_function', lambda: kernel)
     on_a_cpu = replace(TABLE._backends['causal_conv1d'], obstacle=lambda tensor: None)
     monkeypatch.setitem(TABLE._backends, 'causal_conv1d', on_a_cpu)
-    inputs, options = make_inputs(9, 4), dict(silu=silu, reverse=reverse)
+
+
+@pytest.mark.parametrize(('dim', 'width'), [(32, 4), (36, 4), (32, 1), (32, 5)])
+@pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
+def test_the_package_gets_what_its_kernel_takes(reverse, dim, width, monkeypatch):
+    def strict(x, weight, bias=None, activation=None):
+        assert 2 <= weight.shape[-1] <= 4
+        assert x.stride(2) == 1 or not any(n % 8 for n in (x.shape[1], x.stride(0), x.stride(2)))
+        return causal_conv1d(x, weight, bias, silu=activation == 'silu', backend='naive')
+
+    use_on_a_cpu(monkeypatch, strict)
+    x = torch.randn(2, 9, dim).transpose(1, 2)
+    inputs = x, torch.randn(dim, width), torch.randn(dim)
+    options = dict(silu=True, reverse=reverse)
     actual = causal_conv1d(*inputs, **options, backend='causal_conv1d')
     torch.testing.assert_close(actual, causal_conv1d(*inputs, **options, backend='naive'))

@@ -8,7 +8,7 @@ from memba_vision.errors import UserError
 from memba_vision.ops import linear
 from memba_vision.ops.linear import onednn
 
-SHAPES = [((3, 5), 4), ((2, 7, 24), 40), ((1, 1), 1), ((2, 3, 5, 17), 33)]
+SHAPES = [((5,), 4), ((3, 5), 4), ((2, 7, 24), 40), ((1, 1), 1), ((2, 3, 5, 17), 33)]
 
 
 def make_inputs(shape, out_features, with_bias):

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from memba_vision.benchmarks.published_loop import published_loop
 from memba_vision.ops import selective_scan
+from memba_vision.ops.causal_conv1d import cuda_package
 from memba_vision.ops.selective_scan import mamba_ssm, torch_blocked
 from memba_vision.ops.selective_scan.naive import selective_scan_naive
 
@@ -318,8 +319,9 @@ def test_mamba_ssm_promotes_dtypes(stand_in, u_dtype, delta_dtype, kernel_dtype)
 
 
 @pytest.fixture
-def fresh_look():
+def fresh_look(monkeypatch):
     """Lets the backend look for the package again, before and after a test."""
+    monkeypatch.setattr(mamba_ssm, 'INSTALLED', True)
     mamba_ssm._kernel_function.cache_clear()
     yield
     mamba_ssm._kernel_function.cache_clear()
@@ -351,7 +353,24 @@ def test_mamba_ssm_is_preferred_on_a_gpu_where_it_is_whole(monkeypatch, fresh_lo
 
 def test_mamba_ssm_without_its_compiled_part_is_not_used(monkeypatch, fresh_look):
     install(monkeypatch, None)
+    assert 'does not import' in mamba_ssm._obstacle(like('cuda'))
+    monkeypatch.setattr(mamba_ssm, 'INSTALLED', False)
     assert 'selective_scan_cuda is not installed' in mamba_ssm._obstacle(like('cuda'))
+
+
+def test_mamba_ssm_that_is_broken_says_how(monkeypatch, fresh_look, tmp_path):
+    (tmp_path / 'selective_scan_cuda.py').write_text('raise ImportError("undefined symbol: x")\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert mamba_ssm._obstacle(like('cuda')).endswith('does not import: undefined symbol: x')
+
+
+@pytest.mark.parametrize('package', [mamba_ssm, cuda_package])
+def test_looking_for_a_package_does_not_end_a_compiled_graph(package):
+    torch._dynamo.reset()
+    function = torch.compile(
+        lambda x: x + (package._missing() is None), fullgraph=True, backend='eager'
+    )
+    assert function(torch.ones(1)) == 1
 
 
 def test_mamba_ssm_says_what_is_in_its_way():

@@ -66,6 +66,35 @@ def test_strided_inputs():
     assert_like_naive('numba', inputs, 1e-10)
 
 
+@pytest.mark.parametrize('reverse', [False, True])
+@pytest.mark.parametrize('one', ['position', 'channel'])
+def test_one_position_or_channel_of_many(one, reverse):
+    """Such a view is laid out in neither way, and a result of its shape in both."""
+    inputs = make_inputs(2, 40, 7, 4, torch.float64)
+    if one == 'position':
+        inputs = {n: t[:, :, 3:4] if t.ndim == 3 else t for n, t in inputs.items()}
+    else:
+        per_channel = {n: t[:, :1] for n, t in inputs.items() if n in ('u', 'delta', 'z')}
+        inputs |= per_channel | {n: inputs[n][:1] for n in ('A', 'D', 'delta_bias')}
+    assert_like_naive('numba', inputs, 1e-10, reverse=reverse)
+
+
+@pytest.mark.parametrize('needs', [False, True])
+@pytest.mark.parametrize('state', [4, 6])
+def test_the_backward_pass_is_laid_out_as_declared(state, needs):
+    inputs = make_inputs(2, 5, 20, state, torch.float64)
+    u, delta, A, B, C, D, bias = (
+        inputs[n] for n in ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
+    )
+    ops = torch.ops.memba_vision
+    _, states = ops.selective_scan_numba(u, delta, A, B, C, D, bias, True, False, True)
+    torch.library.opcheck(
+        ops.selective_scan_numba_backward.default,
+        (u, states, u, delta, A, B, C, D, bias, True, False, needs, needs, needs),
+        test_utils=('test_schema', 'test_faketensor'),
+    )
+
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ('decay', 'step'), [(-1e4, 0.0), (-1e4, 50.0), (-1.0, 50.0), (-1e-4, -30.0), (0.0, 5.0)]

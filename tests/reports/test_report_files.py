@@ -1,6 +1,7 @@
 """The report's four files."""
 
 import csv
+import json
 import re
 
 import pytest
@@ -171,6 +172,17 @@ def test_latex_specials():
     )
 
 
+def test_a_suite_without_a_finished_run_is_left_out(tmp_path):
+    save_runs(tmp_path, [make_result()])
+    other = tmp_path / 'flowers_memba'
+    other.mkdir()
+    record = {'config': {'task': 'flowers'}, 'config_file': 'a/flowers_memba.py', 'seed': 0}
+    (other / 'run.json').write_text(json.dumps([record]))
+    outcome = run_tool('report', tmp_path)
+    assert outcome.status == 0, outcome
+    assert 'flowers_memba' in outcome.out + outcome.err
+
+
 def test_one_seed(tmp_path):
     save_runs(tmp_path, [make_result(), make_result('lora')])
     content = make_content('t', *collect_runs(tmp_path), None)
@@ -220,6 +232,9 @@ def test_a_click_sorts(mini, browser):
     assert names() == ['memba', 'lora', 'linear-probing']
     average.click()
     assert names() == ['linear-probing', 'lora', 'memba']
+    average.click()
     header[0].click()
     assert names() == ['linear-probing', 'lora', 'memba']
+    header[0].click()
+    assert names() == ['memba', 'lora', 'linear-probing']
     assert page_errors(browser) == []

@@ -1,11 +1,13 @@
 """Vim, the vision Mamba with a class token in the middle (Zhu et al. 2024)."""
 
 import inspect
+import logging
 from collections.abc import Collection, Sequence
 
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.drop import DropPath
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -53,7 +55,7 @@ class VimBlock(nn.Module):
         self, residual: torch.Tensor, gate_state: GateState = None
     ) -> tuple[torch.Tensor, GateState]:
         """(batch, length, embed_dims) float32 to the same, and the gate's state passed on."""
-        mixed, gate_state = self.mixer(self.norm(residual), gate_state)
+        mixed, gate_state = self.mixer(_norm(self.norm, residual), gate_state)
         return residual + self.drop_path(mixed), gate_state
 
 
@@ -147,20 +149,32 @@ class Vim(BaseModule):
         source = self.init_cfg['checkpoint']
         state_dict = read_state_dict(source, self.init_cfg.get('prefix', ''))
         if 'pos_embed' in state_dict:
-            state_dict['pos_embed'] = resize_pos_embed(state_dict['pos_embed'], self.grid_size)
+            state_dict['pos_embed'] = self._fitting(state_dict['pos_embed'], source)
         load_strictly(self, state_dict, source, ignore_prefixes=('head.',))
+
+    def _fitting(self, pos_embed: torch.Tensor, source: str) -> torch.Tensor:
+        resized = resize_pos_embed(pos_embed, self.grid_size)
+        if resized is not pos_embed:
+            # A wrong stride shows in nothing else.
+            print_log(
+                f'{source}: its position embedding of {pos_embed.shape[1] - 1} patches is '
+                f'interpolated to {self.num_patches}; if that is not meant, see to img_size, '
+                'patch_size and stride',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return resized
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Features of (batch, channels, img_size, img_size), one per entry of ``out_indices``."""
-        return tuple(
-            self.format_tokens(tokens, self.out_type)
-            for tokens in self.block_outputs(images, self.out_indices)
-        )
+        numbers = sorted(set(self.out_indices))
+        tokens = dict(zip(numbers, self.block_outputs(images, numbers), strict=True))
+        return tuple(self.format_tokens(tokens[n], self.out_type) for n in self.out_indices)
 
     def block_outputs(
         self, images: torch.Tensor, numbers: Collection[int], norm_last: bool = True
     ) -> list[torch.Tensor]:
-        """The tokens behind the blocks ``numbers``, (batch, tokens, embed_dims), in their order.
+        """The tokens behind the blocks ``numbers``, (batch, tokens, embed_dims), first to last.
 
         Args:
             images: (batch, channels, img_size, img_size).
@@ -185,8 +199,12 @@ class Vim(BaseModule):
                 residual, gate_state = layer(residual, gate_state)
             if number in numbers:
                 last = norm_last and number == self.num_layers - 1
-                outputs.append(self.prompt.remove(self.norm_f(residual) if last else residual))
+                outputs.append(self.prompt.remove(self.norm_last(residual) if last else residual))
         return outputs
+
+    def norm_last(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What follows the last block, (batch, tokens, embed_dims) to the same."""
+        return _norm(self.norm_f, tokens)
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         """Tokens with the class token in the middle, (batch, tokens, embed_dims) in float32."""
@@ -194,7 +212,8 @@ class Vim(BaseModule):
         middle = self.num_patches // 2
         cls_token = self.cls_token.expand(patches.shape[0], -1, -1)
         tokens = torch.cat([patches[:, :middle], cls_token, patches[:, middle:]], dim=1)
-        return tokens + self.pos_embed
+        tokens = tokens + self.pos_embed
+        return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
 
     def format_tokens(self, tokens: torch.Tensor, out_type: str) -> torch.Tensor:
         """Tokens (batch, tokens, embed_dims) as ``out_type`` asks for them."""
@@ -207,6 +226,11 @@ class Vim(BaseModule):
         if out_type == 'avg_featmap':
             return patches.mean(dim=1)
         return patches.transpose(1, 2).unflatten(2, (self.grid_size, self.grid_size))
+
+
+def _norm(norm: nn.RMSNorm, residual: torch.Tensor) -> torch.Tensor:
+    """Normalise the float32 residual, in the dtype of the weights where these are half as wide."""
+    return norm(residual.to(norm.weight.dtype))
 
 
 def resize_pos_embed(pos_embed: torch.Tensor, grid_size: int) -> torch.Tensor:
@@ -255,9 +279,9 @@ def _arch_settings(arch: str | dict) -> dict:
     return dict(arch)
 
 
-def _block_numbers(out_indices: int | Sequence[int], num_layers: int) -> set[int]:
+def _block_numbers(out_indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
     indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
     for index in indices:
         if not -num_layers <= index < num_layers:
             raise UserError(f'Vim: out_indices holds {index}, but there are {num_layers} blocks')
-    return {index % num_layers for index in indices}
+    return tuple(index % num_layers for index in indices)

@@ -134,7 +134,9 @@ def find_targets(
     candidates = {
         name: module
         for name, module in modules.items()
-        if isinstance(module, (*kinds, *stacks_on)) and not name.startswith(inside_taken)
+        if isinstance(module, (*kinds, *stacks_on))
+        and isinstance(_bottom(module), tuple(kinds))
+        and not name.startswith(inside_taken)
     }
     found = {}
     for target in targets:
@@ -159,6 +161,10 @@ def find_targets(
                 )
         found.update(matches)
     return found
+
+
+def _bottom(module: nn.Module) -> nn.Module:
+    return _bottom(module.base_layer) if isinstance(module, AdaptedLayer) else module
 
 
 def _can_stand_on(module: nn.Module, kinds: Sequence[type], part: str | None) -> bool:

@@ -20,6 +20,9 @@ PEFT_ERRORS = (TypeError, ValueError, KeyError, AttributeError, RuntimeError, No
 #: loop moves on, the number of the task in every call, an embedding.
 UNUSABLE = ('ADALORA', 'POLY', 'TRAINABLE_TOKENS')
 
+#: Ways to initialise LoRA that subtract its start from the frozen weights.
+REWRITE_THE_BASE = ('pissa', 'olora', 'loftq')
+
 
 def import_peft() -> ModuleType:
     """The peft library.
@@ -56,6 +59,7 @@ class HFPeft(Adapter):
         if peft_type not in known or peft_type in UNUSABLE:
             usable = ', '.join(name for name in known if name not in UNUSABLE)
             raise UserError(f'HFPeft: peft_type {peft_type!r} cannot be used; known are {usable}')
+        _check_initialisation(settings.get('init_lora_weights'))
         settings = dict(settings, peft_type=peft_type, target_modules=list(target_modules))
         self.targets = tuple(target_modules)
         try:
@@ -85,6 +89,7 @@ class HFPeft(Adapter):
     def merge(self, backbone: nn.Module) -> str | None:
         """Merge as peft does, if the method can be."""
         from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils import ModulesToSaveWrapper
 
         layers = {n: m for n, m in backbone.named_modules() if isinstance(m, BaseTunerLayer)}
         try:
@@ -95,11 +100,22 @@ class HFPeft(Adapter):
             return f'HFPeft {name} stays: peft cannot merge it ({_one_line(error)})'
         for name, layer in layers.items():
             replace_module(backbone, name, layer.get_base_layer())
+        for name, module in list(backbone.named_modules()):
+            if isinstance(module, ModulesToSaveWrapper):
+                replace_module(backbone, name, module.modules_to_save[module.active_adapters[0]])
         return None
 
     def save_hf(self, backbone: nn.Module, folder: Path) -> None:
         """Save as peft does."""
         self.peft_model.save_pretrained(str(folder))
+
+
+def _check_initialisation(wanted: object) -> None:
+    if isinstance(wanted, str) and wanted.startswith(REWRITE_THE_BASE):
+        raise UserError(
+            f'HFPeft: init_lora_weights={wanted!r} rewrites the frozen weights, which a checkpoint '
+            "of adapters does not hold: choose True, 'gaussian' or 'orthogonal'"
+        )
 
 
 def _one_line(error: Exception) -> str:

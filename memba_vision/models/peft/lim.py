@@ -1,6 +1,7 @@
 """LIM, the leaky-integrate membrane on the gate of both scan directions (Memba, ICLR 2026)."""
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import nn
@@ -212,6 +213,8 @@ class LIM(Adapter):
             check_plain_gate(mixer, 'LIM')
             if self.site == 'lora':
                 check_tap(mixer, 'LIM', "site 'lora'", ", or choose site 'gate'")
+        if self.site == 'lora' and self.settings['cross_layer']:
+            _check_one_rank(mixers)
         for mixer in mixers:
             membrane = Membrane(**self.settings)
             if self.site == 'lora':
@@ -224,6 +227,15 @@ class LIM(Adapter):
         if self.site == 'gate':
             return 'LIM stays as the gate: no weight leaks and resets; it has no parameters'
         return f'LIM stays as the gate, {TAP_STAYS}'
+
+
+def _check_one_rank(mixers: Collection[BidirectionalMixer]) -> None:
+    ranks = sorted({len(mixer.in_proj.down.weight) for mixer in mixers})
+    if len(ranks) > 1:
+        raise UserError(
+            f'LIM: the LoRAs of in_proj have the ranks {ranks}, but cross_layer hands potentials '
+            'from block to block: give them one rank, or set cross_layer=False'
+        )
 
 
 TAP_STAYS = "and in_proj's LoRA with it: what it integrates is LoRA's hidden activations"
@@ -247,7 +259,8 @@ def check_tap(mixer: BidirectionalMixer, adapter: str, what: str, otherwise: str
     if not isinstance(mixer.in_proj, LoRALinear):
         raise UserError(
             f'{adapter}: {what} integrates the hidden activations of a LoRA on in_proj: put '
-            f"dict(type='LoRA', targets=['in_proj', …]) before it{otherwise}"
+            f"dict(type='LoRA', targets=['in_proj', …]), the last adapter of in_proj, before it"
+            f'{otherwise}'
         )
 
 

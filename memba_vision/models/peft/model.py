@@ -28,7 +28,8 @@ class PEFTModel(BaseModule):
     dict holds that alone, with a header that names the method, the adapters with all their
     settings and the :func:`~memba_vision.weights.fingerprint` of the base weights that stay
     frozen. Loading checks adapters, settings and fingerprint; a preset and its adapters spelled
-    out are the same.
+    out are the same. What adapters bring along without training it (peft's random projections,
+    say) is saved too. Statistics of a BatchNorm in the backbone stay those of the base.
 
     Args:
         module: config of the backbone, or the backbone itself with its weights loaded.
@@ -55,7 +56,7 @@ class PEFTModel(BaseModule):
             'base': fingerprint(frozen),
         }
         self.module = module
-        self._owned = frozenset(n for n, p in module.named_parameters() if p.requires_grad)
+        self._owned = _owned(module, weights)
         self._register_state_dict_hook(_keep_owned)
         self.register_load_state_dict_pre_hook(_check_and_complete)
 
@@ -69,7 +70,15 @@ class PEFTModel(BaseModule):
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that the adapters own, by their name in the backbone."""
-        return {n: p for n, p in self.module.named_parameters() if n in self._owned}
+        return {n: p for n, p in self.module.named_parameters() if p.requires_grad}
+
+    def train(self, mode: bool = True) -> 'PEFTModel':
+        """Switch dropout and the like, but leave the base's running statistics alone."""
+        super().train(mode)
+        for module in self.module.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
 
     def merge(self) -> tuple[nn.Module, list[str]]:
         """Fold the adapters into a copy of the backbone, as far as they can be.
@@ -110,6 +119,18 @@ def attach_adapters(module: nn.Module, configs: Sequence[dict]) -> list[Adapter]
     for adapter in adapters:
         adapter.attach(module)
     return adapters
+
+
+def _owned(module: nn.Module, base: dict[str, torch.Tensor]) -> frozenset[str]:
+    """What of an adapted backbone is saved: all that trains, and all that is not of the base."""
+    saved = module.state_dict(keep_vars=True)
+    of_base = {id(tensor) for tensor in base.values()}
+    tensors = [*module.named_parameters(), *module.named_buffers()]  # shared ones once
+    return frozenset(
+        name
+        for name, tensor in tensors
+        if name in saved and (tensor.requires_grad or id(tensor) not in of_base)
+    )
 
 
 def _build_adapter(config: dict) -> Adapter:

@@ -1,20 +1,33 @@
 """The CUDA kernel of the causal-conv1d package, where it is installed."""
 
 import functools
+import importlib.util
 
 import torch
 
 from memba_vision.ops.causal_conv1d.table import BACKENDS
+from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
+
+# Looked up, not imported: torch.compile does not get over an import that fails.
+INSTALLED = importlib.util.find_spec('causal_conv1d') is not None
 
 
 @functools.cache
 def _kernel_function():
-    """The package's ``causal_conv1d_fn``, or None where it or its compiled part is missing."""
+    """The package's ``causal_conv1d_fn``, or the error of importing it."""
     try:
         from causal_conv1d import causal_conv1d_fn
-    except ImportError:
-        return None
+    except ImportError as error:
+        return error
     return causal_conv1d_fn
+
+
+def _missing() -> str | None:
+    if not INSTALLED:
+        return "causal-conv1d is not installed ('memba_vision[cuda]')"
+    found = _kernel_function()
+    broken = isinstance(found, ImportError)
+    return f'causal-conv1d is installed, but does not import: {found}' if broken else None
 
 
 def _obstacle(tensor: torch.Tensor) -> str | None:
@@ -22,16 +35,22 @@ def _obstacle(tensor: torch.Tensor) -> str | None:
         return f'it needs tensors on a CUDA device, these are on {tensor.device.type}'
     if tensor.dtype == torch.float64:
         return 'its kernel has no float64'
-    if _kernel_function() is None:
-        return "causal-conv1d is not installed ('memba_vision[cuda]')"
-    return None
+    return _missing()
 
 
 @BACKENDS.register('causal_conv1d', priority=10, obstacle=_obstacle)
 def causal_conv1d_package(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:
-    """See :func:`memba_vision.ops.causal_conv1d`; the kernel knows one direction alone."""
+    """See :func:`memba_vision.ops.causal_conv1d`.
+
+    The kernel knows one direction alone, taps from 2 to 4, and of sequences with the channels last
+    those whose sizes are multiples of 8.
+    """
+    if not 2 <= weight.shape[-1] <= 4:
+        return causal_conv1d_torch(x, weight, bias, silu, reverse)
+    if any(size % 8 for size in (x.shape[1], x.stride(0), x.stride(2))):
+        x = x.contiguous()
     out = _kernel_function()(
         x.flip(-1) if reverse else x, weight, bias, activation='silu' if silu else None
     )

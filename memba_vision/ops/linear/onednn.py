@@ -45,9 +45,9 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        rows = grad.flatten(0, -2)
+        rows = grad.reshape(-1, grad.shape[-1])
         grad_x = _multiply(grad, weight.t()) if ctx.needs_input_grad[0] else None
-        grad_weight = _outer(rows, x.flatten(0, -2)) if ctx.needs_input_grad[1] else None
+        grad_weight = _outer(rows, x.reshape(-1, x.shape[-1])) if ctx.needs_input_grad[1] else None
         grad_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, grad_weight, grad_bias
 

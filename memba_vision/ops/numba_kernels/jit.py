@@ -21,11 +21,14 @@ part = partial(njit, forceinline=True, fastmath={'contract'}, error_model='numpy
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile ``function`` at its first call, without the GIL, and keep the result on disk."""
+    """Compile ``function`` at its first call, without the GIL, and keep it on disk if it can be."""
     previous = config.CACHE_DIR
-    config.CACHE_DIR = str(_cache_folder())
+    compiled = partial(part, function, nogil=True, forceinline=False)
     try:
-        return part(function, cache=True, nogil=True, forceinline=False)
+        config.CACHE_DIR = str(_cache_folder())
+        return compiled(cache=True)
+    except RuntimeError:  # nowhere to write: every process compiles
+        return compiled()
     finally:
         config.CACHE_DIR = previous
 
@@ -40,8 +43,10 @@ def _cache_folder() -> Path:
     sources = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob('*.py')):
         sources.update(path.read_bytes())
-    home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    root = os.environ.get('NUMBA_CACHE_DIR') or Path(home, 'memba_vision', 'numba')
+    root = os.environ.get('NUMBA_CACHE_DIR')
+    if not root:
+        home = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+        root = Path(home, 'memba_vision', 'numba')
     folder = Path(root, sources.hexdigest()[:16])
     if not folder.exists():
         logging.getLogger(__name__).warning(

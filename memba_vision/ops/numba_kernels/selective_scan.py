@@ -22,7 +22,7 @@ def forward(u, delta, A, B, C, D, delta_bias, delta_softplus, reverse, keep_stat
     run(
         scan_forward.forward,
         _items(u),
-        _sequence(out)[0],
+        _result(out, u),
         states.numpy(),
         *_operands(u, delta, A, B, C, D, delta_bias),
         delta_softplus,
@@ -46,8 +46,8 @@ def backward(grad_out, states, u, delta, A, B, C, D, delta_bias, softplus, rever
     run(
         scan_backward.backward,
         _items(u),
-        _sequence(grad_u)[0],
-        _sequence(grad_delta)[0],
+        _result(grad_u, u),
+        _result(grad_delta, delta),
         *(grad.numpy() for grad in (grad_A, grad_B, grad_C, grad_D, grad_bias)),
         *_sequence(grad_out),
         states.numpy(),
@@ -60,8 +60,8 @@ def backward(grad_out, states, u, delta, A, B, C, D, delta_bias, softplus, rever
         grad_u,
         grad_delta,
         grad_A.sum(0)[:state].T,
-        grad_B.sum(1).transpose(1, 2)[:, :state],
-        grad_C.sum(1).transpose(1, 2)[:, :state],
+        grad_B.sum(1)[..., :state].contiguous().transpose(1, 2),
+        grad_C.sum(1)[..., :state].contiguous().transpose(1, 2),
         grad_D.sum((0, 1)),
         grad_bias.sum((0, 1)),
     )
@@ -93,6 +93,14 @@ def _sequence(tensor: torch.Tensor) -> tuple[np.ndarray, bool]:
     """(batch, dim, length) as a contiguous array, and whether that has the channels last."""
     last = is_channel_last(tensor)
     return _array(tensor.transpose(1, 2) if last else tensor), last
+
+
+def _result(tensor: torch.Tensor, like: torch.Tensor) -> np.ndarray:
+    """Memory for a result, with the axes in the order that :func:`_sequence` has for ``like``.
+
+    The result itself cannot be asked: of one channel or one position, it is laid out in both ways.
+    """
+    return (tensor.transpose(1, 2) if is_channel_last(like) else tensor).numpy()
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

@@ -25,7 +25,7 @@ def run(kernel: Callable, items: int, *args) -> None:
     not depend on the piece it is in.
     """
     threads = min(torch.get_num_threads(), items)
-    if threads == 1:
+    if threads <= 1:
         kernel(0, items, *args)
         return
     if not kernel.signatures:

@@ -1,15 +1,19 @@
 """The CUDA kernel of the mamba-ssm package, where it is installed with its compiled part."""
 
 import functools
+import importlib.util
 
 import torch
 
 from memba_vision.ops.selective_scan.table import BACKENDS
 
+# Looked up, not imported: torch.compile does not get over an import that fails.
+INSTALLED = importlib.util.find_spec('selective_scan_cuda') is not None
+
 
 @functools.cache
 def _kernel_function():
-    """mamba-ssm's ``selective_scan_fn``, or None where the package or its kernel is missing.
+    """mamba-ssm's ``selective_scan_fn``, or the error of importing it.
 
     Newer releases leave the Mamba-1 kernel out unless asked for it, and then import all the same:
     the compiled module is what counts.
@@ -17,9 +21,17 @@ def _kernel_function():
     try:
         import selective_scan_cuda  # noqa: F401
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-    except ImportError:
-        return None
+    except ImportError as error:
+        return error
     return selective_scan_fn
+
+
+def _missing() -> str | None:
+    if not INSTALLED:
+        return "mamba-ssm with its selective_scan_cuda is not installed ('memba_vision[cuda]')"
+    found = _kernel_function()
+    broken = isinstance(found, ImportError)
+    return f'mamba-ssm is installed, but does not import: {found}' if broken else None
 
 
 def _obstacle(tensor: torch.Tensor) -> str | None:
@@ -27,9 +39,7 @@ def _obstacle(tensor: torch.Tensor) -> str | None:
         return f'it needs tensors on a CUDA device, these are on {tensor.device.type}'
     if tensor.dtype == torch.float64:
         return 'its kernel has no float64'
-    if _kernel_function() is None:
-        return "mamba-ssm with its selective_scan_cuda is not installed ('memba_vision[cuda]')"
-    return None
+    return _missing()
 
 
 @BACKENDS.register('mamba_ssm', priority=10, obstacle=_obstacle)

@@ -239,7 +239,7 @@ def _sample_groups(
     batch, _, length = u.shape
     budget = WORK_ELEMENTS.get(u.device.type, WORK_ELEMENTS['cpu'])
     block = min(length, _block_length(u))
-    size = min(batch, max(1, budget // (block * A.numel())))
+    size = max(1, min(batch, budget // (block * A.numel())))
     work = [u.new_empty(block, size, *A.shape) for _ in range(work_tensors)]
     for start in range(0, batch, size):
         stop = min(start + size, batch)

@@ -85,7 +85,7 @@ def _backward(grad_outs, states, ways, softplus, reverse, needs):
         torch.empty(len(ways), batch, rows, dim, **float32) if needed else None
         for rows, needed in zip((state, 1, 1), needs, strict=True)
     )
-    shape = 2, len(ways), batch, programs // batch, length, state
+    shape = 2, len(ways), batch, triton.cdiv(dim, BLOCK), length, state
     grad_B, grad_C = torch.empty(shape, **float32)
     groups = CHUNK // scan_backward.GROUP.value
     scratch = torch.empty(len(ways), programs, groups, sizes['ROWS'], BLOCK, **float32)

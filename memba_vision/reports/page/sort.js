@@ -4,8 +4,9 @@ for (const heading of document.querySelectorAll('thead th')) {
   const sort = () => {
     const table = heading.closest('table');
     const column = heading.cellIndex;
-    const down = heading.getAttribute('aria-sort') !== 'descending' && column > 0;
-    const key = (row) => row.cells[column].dataset.order;
+    const before = heading.getAttribute('aria-sort');
+    const down = column ? before !== 'descending' : before === 'ascending';
+    const key = (row) => (column ? row.cells[column].dataset.order : row.cells[0].textContent);
     const missing = (row) => key(row) === '';
     const compare = (a, b) =>
       missing(a) - missing(b) ||
