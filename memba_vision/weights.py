@@ -19,7 +19,7 @@ from torch import nn
 
 from memba_vision.download import download
 from memba_vision.errors import UserError
-from memba_vision.files import check_record
+from memba_vision.files import check_record, write_atomically
 
 PACKAGE_SCHEME = 'memba_vision://'
 # Published checkpoints of the DeiT family keep their command line beside the weights.
@@ -50,7 +50,17 @@ def resolve(location: str) -> Path:
 
 def _download(url: str) -> Path:
     path = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
+    origin = path.with_name(f'{path.name}.url')  # many repositories call their file the same
+    plain = urlparse(url)._replace(query='', fragment='').geturl()
+    came = origin.read_text(encoding='utf-8') if path.is_file() and origin.is_file() else plain
+    if came != plain:
+        raise UserError(
+            f'{path} was fetched from {came}, not from {plain}: move it away, or download the '
+            'other one elsewhere and give its path'
+        )
     download(url, path)
+    if not origin.is_file():
+        write_atomically(origin, plain.encode())
     return path
 
 

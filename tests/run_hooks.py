@@ -78,6 +78,24 @@ class FullDiskHook(Hook):
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 
 
+@HOOKS.register_module()
+class SignalOneRankHook(Hook):
+    """Sends SIGTERM to the second process alone, in the third epoch."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.epoch == 2 and get_rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@HOOKS.register_module()
+class BreakWeightsHook(Hook):
+    """Makes the head's weights infinite before the checkpoint of the third epoch."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.epoch == 2 and batch_idx == len(runner.train_dataloader) - 1:
+            runner.model.head.fc.weight.data.fill_(float('inf'))
+
+
 @TRANSFORMS.register_module()
 class DieAt:
     """Kills its process at one image, as the system does with one that takes all memory."""

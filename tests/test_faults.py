@@ -154,8 +154,11 @@ def test_sigterm_writes_a_checkpoint_and_has_a_status_of_its_own(
 def test_sigterm_that_the_data_processes_get_too(options, tmp_path):
     hook = "custom_hooks = [dict(type='SignalHook', epoch=3, batch=0, workers_too=True)]"
     text = f'{hook}\ntrain_dataloader = dict(num_workers=2, persistent_workers=True)'
-    outcome = train(options | RARELY, tmp_path / 'run', config=config_with(tmp_path, text))
-    assert outcome.status == 143, outcome
+    arguments = ['--work-dir', tmp_path / 'run', *as_arguments(options | RARELY)]
+    # Not in this process: torch would raise what it thinks of the deaths in a later test.
+    process = start(tmp_path / 'log', 'train', config_with(tmp_path, text), *arguments)
+    process.join()
+    assert process.exitcode == 143, (tmp_path / 'log').read_text()
     assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['epoch_3.pth']
 
 
@@ -201,6 +204,20 @@ def test_a_full_disk_stops_with_an_error_and_keeps_what_is_good(options, straigh
     assert newest_readable(str(work_dir)) == work_dir / 'epoch_2.pth'
     assert train(options, work_dir, '--resume').status == 0
     assert_same_end(work_dir, straight)
+
+
+@pytest.mark.parametrize('kept', [1, 2])
+@pytest.mark.parametrize('hook', ['FullDiskHook', 'BreakWeightsHook'])
+def test_an_old_checkpoint_goes_when_the_new_one_is_whole(options, tmp_path, hook, kept):
+    work_dir, log = tmp_path / 'run', tmp_path / 'log'
+    config = config_with(tmp_path, f"custom_hooks = [dict(type='{hook}')]")
+    number = {'default_hooks.checkpoint.max_keep_ckpts': kept}
+    arguments = ['--work-dir', work_dir, *as_arguments(options | number)]
+    process = start(log, 'train', config, *arguments)
+    process.join()
+    assert process.exitcode == 2, log.read_text()
+    names = sorted(path.name for path in work_dir.glob('*.pth'))
+    assert names == ['epoch_1.pth', 'epoch_2.pth'][-kept:]
 
 
 @pytest.mark.parametrize(

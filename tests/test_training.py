@@ -294,16 +294,13 @@ def test_amp_trains_on_a_cpu(options, tmp_path):
     torch.testing.assert_close(found, wanted, rtol=0, atol=2e-3)
 
 
-def test_two_processes_on_a_cpu(base, tmp_path):
-    make_task(tmp_path / 'data', 'digits', train=24, val=8, test=21)
-    options = tiny_options(base, tmp_path / 'data', **{'train_dataloader.batch_size': 4})
-    config = config_with_hook(tmp_path / 'digits_memba.py', 'RankReportHook')
+def train_in_two_processes(config: Path, work_dir: Path, options: dict):
     with socket.socket() as free:
         free.bind(('localhost', 0))
         port = free.getsockname()[1]
     torchrun = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master-port={port}']
-    python, *arguments = command('train', config, tmp_path, options, '--launcher', 'pytorch')
-    run = subprocess.run(
+    python, *arguments = command('train', config, work_dir, options, '--launcher', 'pytorch')
+    return subprocess.run(
         [python, *torchrun, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -311,6 +308,34 @@ def test_two_processes_on_a_cpu(base, tmp_path):
         env=ENVIRONMENT,
         timeout=300,
     )
+
+
+def test_sigterm_to_one_of_two_processes_ends_both(base, tmp_path):
+    make_task(tmp_path / 'data', 'digits', train=12, val=4, test=6)
+    settings = {'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 6}
+    settings['default_hooks.checkpoint.interval'] = 6  # the one in memory is all there is
+    options = tiny_options(base, tmp_path / 'data', **settings)
+    config = config_with_hook(tmp_path / 'digits_memba.py', 'SignalOneRankHook')
+    run = train_in_two_processes(config, tmp_path, options)
+    assert run.returncode != 0
+    assert run.stdout.count('stopped by SIGTERM in epoch 3') == 2, run.stdout
+    assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_2.pth']
+
+
+def test_two_processes_without_a_checkpoint_of_their_own(base, tmp_path):
+    make_task(tmp_path / 'data', 'digits', train=12, val=4, test=6)
+    settings = {'train_dataloader.batch_size': 4, 'default_hooks.checkpoint.interval': 10}
+    options = tiny_options(base, tmp_path / 'data', **settings)
+    run = train_in_two_processes(DEMO, tmp_path, options)
+    assert run.returncode == 0, run.stdout
+    assert accuracy(tmp_path) >= 0
+
+
+def test_two_processes_on_a_cpu(base, tmp_path):
+    make_task(tmp_path / 'data', 'digits', train=24, val=8, test=21)
+    options = tiny_options(base, tmp_path / 'data', **{'train_dataloader.batch_size': 4})
+    config = config_with_hook(tmp_path / 'digits_memba.py', 'RankReportHook')
+    run = train_in_two_processes(config, tmp_path, options)
     assert run.returncode == 0, run.stdout
     reports = [json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in (0, 1)]
     assert reports[0] == reports[1]
@@ -321,3 +346,55 @@ def test_two_processes_on_a_cpu(base, tmp_path):
     assert trained * 21 / 100 == pytest.approx(round(trained * 21 / 100), abs=1e-4)
     train(options, tmp_path, '--resume')
     assert accuracy(tmp_path) == trained
+
+
+def test_the_config_may_lower_the_learning_rate_on_resuming(options, half):
+    train({**options, 'optim_wrapper.optimizer.lr': 1e-7}, half, '--resume')
+    groups = read_checkpoint(str(half / 'epoch_4.pth'))['optimizer']['param_groups']
+    assert all(group['initial_lr'] == pytest.approx(1e-7) for group in groups)
+
+
+def test_another_schedule_is_not_gone_on_with(options, half):
+    longer = {**options, 'train_cfg.max_epochs': 9}
+    arguments = ['--work-dir', half, '--resume', *as_arguments(longer)]
+    assert 'its schedule ends at step' in run_tool('train', DEMO, *arguments).error()
+
+
+def test_a_new_training_in_the_folder_of_an_earlier_one(options, half):
+    before = {path.name for path in half.glob('*.pth')}
+    train({**options, 'optim_wrapper.optimizer.lr': 1e-4}, half)
+    (earlier,) = half.glob('earlier_*')
+    assert {path.name for path in earlier.glob('*.pth')} == before
+    assert not list(earlier.glob('result.json'))
+    assert accuracy(half)
+
+
+def test_a_resumed_run_keeps_the_seed_of_its_start(options, tmp_path):
+    wanted = tmp_path / 'wanted'
+    train(options, wanted, '--seed', 7)
+    found = tmp_path / 'found'
+    found.mkdir()
+    shutil.copy(wanted / 'epoch_3.pth', found)
+    train(options, found, '--resume')
+    assert_same_end(found, wanted)
+    assert json.loads((found / 'result.json').read_text())['seed'] == 7
+
+
+def test_the_seed_of_a_tested_checkpoint_is_that_of_its_training(options, tmp_path):
+    train(options, tmp_path, '--seed', 7)
+    run_tool('test', DEMO, '--work-dir', tmp_path, *as_arguments(options))
+    assert json.loads((tmp_path / 'result.json').read_text())['seed'] == 7
+
+
+def test_resuming_with_processes_that_load_data(options, tmp_path):
+    loaders = {
+        'train_dataloader.num_workers': 1,
+        'train_dataloader.persistent_workers': True,
+        'default_hooks.checkpoint.max_keep_ckpts': 9,
+    }
+    wanted, found = tmp_path / 'wanted', tmp_path / 'found'
+    train(options | loaders, wanted)
+    found.mkdir()
+    shutil.copy(wanted / 'epoch_2.pth', found)
+    train(options | loaders, found, '--resume')
+    assert_same_end(found, wanted)

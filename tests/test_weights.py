@@ -200,6 +200,15 @@ def test_a_download_is_kept(server, tmp_path):
     assert resolve(f'{server.url}/vim.pth') == tmp_path / 'torch_home/hub/checkpoints/vim.pth'
 
 
+def test_another_file_of_the_same_name_is_not_taken_for_it(server):
+    for folder in ('a', 'b'):
+        (server.folder / folder).mkdir()
+        save(server.folder / folder / 'model.pth')
+    assert_same(read_checkpoint(f'{server.url}/a/model.pth'))
+    with pytest.raises(UserError, match=r'was fetched from .*/a/.*, not from .*/b/model'):
+        read_checkpoint(f'{server.url}/b/model.pth')
+
+
 @pytest.mark.parametrize('name', ['absent.pth', 'cut.pth'])
 def test_a_failing_download_says_what_to_do_and_leaves_no_checkpoint(server, tmp_path, name):
     (server.folder / 'cut.pth').write_bytes(bytes(100_000))

@@ -15,7 +15,7 @@ default_hooks = dict(
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     termination=dict(type='TerminationHook'),
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')
+        type='LateRemovalHook', interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')
     ),
 )
 env_cfg = dict(

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 
-from memba_vision.apis.checkpoints import newest_readable
+from memba_vision.apis.checkpoints import newest_readable, set_aside
 from memba_vision.apis.config import method_name
 from memba_vision.apis.record import command_line, write_record
 from memba_vision.apis.results import Result
@@ -33,13 +33,15 @@ def train(config: Config) -> Result | None:
     _, has_test = runner.train_loop, runner.test_loop is not None
     if is_main_process():
         remove_unfinished(runner.work_dir)
+        if not config.get('resume'):
+            set_aside(Path(runner.work_dir))
         write_record(runner, command_line())
     runner.train()
     if config.get('task') is None:
         if has_test:
             runner.test()
         return None
-    return _test(runner, newest_readable(config.work_dir))
+    return _test(runner, newest_readable(config.work_dir) if is_main_process() else None)
 
 
 def test(config: Config, checkpoint: str | None = None) -> Result:
@@ -71,10 +73,11 @@ def resume_from(config: Config, checkpoint: str) -> None:
         config.resume = True
 
 
-def _test(runner: ReadableRunner, checkpoint: Path) -> Result:
+def _test(runner: ReadableRunner, checkpoint: Path | None) -> Result:
     metrics = runner.test()
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    content = read_checkpoint(str(checkpoint))
+    # Only the first process writes: for another one, or where it writes elsewhere, there is none.
+    content = read_checkpoint(str(checkpoint)) if checkpoint else {}
     cost = recorded_cost(content)
     result = Result(
         task=runner.cfg.task,
@@ -85,7 +88,7 @@ def _test(runner: ReadableRunner, checkpoint: Path) -> Result:
         adapter_parameters=count_parameters(model.backbone)[0],
         seed=content.get('meta', {}).get('seed', runner.seed),  # that of the training
         config=str(runner.cfg.filename),
-        checkpoint=str(checkpoint),
+        checkpoint=str(checkpoint or ''),
         training_seconds=cost.get('seconds'),
         peak_memory_mib=cost.get('peak_memory_mib'),
     )

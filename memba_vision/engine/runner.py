@@ -17,6 +17,7 @@ from torch import nn
 
 from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.engine.hooks import TerminationHook
+from memba_vision.engine.schedule import Schedule
 from memba_vision.engine.termination import Termination
 from memba_vision.errors import Terminated, UserError
 from memba_vision.files import DISK_FULL
@@ -166,7 +167,12 @@ class ReadableRunner(Runner):
         return checkpoint
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """As mmengine's; a checkpoint without the state of the training is a ``UserError``."""
+        """As mmengine's, but with the config's learning rate and the checkpoint's seed throughout.
+
+        Raises:
+            UserError: the checkpoint has no state of the training, or is of another schedule.
+        """
+        schedule = Schedule(self)
         try:
             super().resume(filename, *args, **kwargs)
         except KeyError as error:
@@ -174,6 +180,10 @@ class ReadableRunner(Runner):
                 f'{filename} holds no {error.args[0]!r}, so training cannot go on from it: resume '
                 'from a checkpoint of tools/train.py'
             ) from error
+        schedule.take_up(self, filename)
+        sampler = self.train_dataloader.sampler
+        if hasattr(sampler, 'seed'):
+            sampler.seed = self.seed  # it was built with the config's
 
 
 def read_training_checkpoint(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:

@@ -178,6 +178,16 @@ def test_names_that_clash(make, tmp_path, kind):
 
 
 @each_kind
+def test_a_target_that_cannot_be_written_is_no_damage(make, tmp_path, kind):
+    archive = make(kind)
+    name = next(iter(FILES))
+    (tmp_path / 'out' / name).mkdir(parents=True)  # a folder where a file is to be
+    with pytest.raises(UserError, match=r'cannot write .*: see to its permissions') as error:
+        extract(archive, tmp_path / 'out')
+    assert 'download it again' not in str(error.value)
+
+
+@each_kind
 @pytest.mark.parametrize('share', [0.0, 0.3, 0.8])
 def test_a_truncated_archive(make, tmp_path, kind, share):
     archive = make(kind)

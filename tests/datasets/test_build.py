@@ -180,6 +180,18 @@ def test_too_few_images_and_other_mistakes(build, photos, tmp_path):
     assert 'exists: remove it' in build().error()
 
 
+def test_a_row_that_is_there_twice_is_taken_once(build, photos, tmp_path):
+    source = photos / 'list.csv'
+    with source.open('w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(['path', 'label'])
+        for path, label in labelled_images(photos) * 2:
+            writer.writerow([path.relative_to(photos), label])
+    assert '12 images in test' in build(source=source).out
+    train, test = (contents(tmp_path / 'own/pets3', split) for split in ('train800val200', 'test'))
+    assert not train.keys() & test.keys()
+
+
 def test_a_copy_in_the_same_class_is_taken_once(build, photos, tmp_path):
     (photos / 'cat/copy.png').write_bytes((photos / 'cat/2.PNG').read_bytes())
     assert '12 images in test' in build().out

@@ -15,12 +15,12 @@ from memba_vision.weights import read_checkpoint
 
 @pytest.fixture(scope='module')
 def options(base, data_root) -> dict:
-    return tiny_options(base, data_root)
+    return tiny_options(base, data_root, **{'train_cfg.max_epochs': 3})
 
 
 @pytest.fixture(scope='module')
 def trained(options, tmp_path_factory) -> Path:
-    """The folder of a run of two epochs; not to be changed."""
+    """The folder of a run of three epochs; not to be changed."""
     work_dir = tmp_path_factory.mktemp('trained')
     train(work_dir, options)
     return work_dir
@@ -38,7 +38,7 @@ def result_of(work_dir: Path) -> Result:
 
 def test_time_and_memory_are_in_the_result(trained):
     result = result_of(trained)
-    first, second = (recorded_cost(read_checkpoint(str(trained / f'epoch_{e}.pth'))) for e in '12')
+    first, second = (recorded_cost(read_checkpoint(str(trained / f'epoch_{e}.pth'))) for e in '23')
     assert 0 < first['seconds'] < second['seconds'] == result.training_seconds < 300
     assert 50 < first['peak_memory_mib'] <= result.peak_memory_mib
     assert result.peak_memory_mib <= peak_memory_mib()
@@ -46,23 +46,25 @@ def test_time_and_memory_are_in_the_result(trained):
 
 def test_a_resumed_run_adds_to_what_it_took(trained, options, tmp_path):
     work_dir = shutil.copytree(trained, tmp_path / 'work')
+    (work_dir / 'epoch_3.pth').unlink()
     path = work_dir / 'epoch_2.pth'
     checkpoint = torch.load(path, weights_only=True)
     cost = checkpoint['message_hub']['runtime_info'][INFO]
     cost.update(seconds=5000.0, peak_memory_mib=1e6)
     torch.save(checkpoint, path)
-    result = train(work_dir, options | {'train_cfg.max_epochs': 3}, '--resume')
+    result = train(work_dir, options, '--resume')
     assert 5000 < result.training_seconds < 5300
     assert result.peak_memory_mib == 1e6
 
 
 def test_from_a_checkpoint_that_does_not_say_the_cost_is_unknown(trained, options, tmp_path):
     work_dir = shutil.copytree(trained, tmp_path / 'work')
+    (work_dir / 'epoch_3.pth').unlink()
     path = work_dir / 'epoch_2.pth'
     checkpoint = torch.load(path, weights_only=True)
     del checkpoint['message_hub']['runtime_info'][INFO]
     torch.save(checkpoint, path)
-    result = train(work_dir, options | {'train_cfg.max_epochs': 3}, '--resume')
+    result = train(work_dir, options, '--resume')
     assert (result.training_seconds, result.peak_memory_mib) == (None, None)
 
 

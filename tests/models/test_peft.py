@@ -11,7 +11,7 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models import MembaModel, PEFTModel, Vim
-from memba_vision.models.peft.model import HEADER
+from memba_vision.models.peft.model import HEADER, header_tensor, parse_header
 from memba_vision.ops import causal_conv1d, selective_scan
 from memba_vision.ops.backends import TABLES
 
@@ -352,6 +352,21 @@ def test_a_checkpoint_without_a_header_is_an_error(strict):
     del state_dict[HEADER]
     with pytest.raises(UserError, match='has no adapter header'):
         make_memba().load_state_dict(state_dict, strict=strict)
+
+
+@pytest.mark.parametrize(('drop_rate', 'fits'), [(0.1, True), (0.0, False)])
+def test_a_checkpoint_from_before_a_setting_existed(drop_rate, fits):
+    """Settings that a header lacks are taken to have had their defaults."""
+    lora = dict(type='LoRA', targets=['in_proj'], rank=2, scale=1.0, drop_rate=drop_rate)
+    state_dict = make_peft(lora).state_dict()
+    header = parse_header(state_dict[HEADER])
+    del header['adapters'][0]['drop_rate']
+    state_dict[HEADER] = header_tensor(header)
+    if fits:
+        make_peft(lora).load_state_dict(state_dict)
+    else:
+        with pytest.raises(UserError, match='is of other adapters'):
+            make_peft(lora).load_state_dict(state_dict)
 
 
 def test_a_damaged_header_is_an_error():

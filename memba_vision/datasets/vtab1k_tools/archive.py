@@ -221,21 +221,40 @@ def _write(member: Member, path: Path) -> None:
     if _is_there(member, path):
         return
     temporary = path.with_name(f'.{path.name}.part')
-    temporary.unlink(missing_ok=True)  # of an interrupted call, or a link that someone put there
+    with _writing(path):
+        temporary.unlink(
+            missing_ok=True
+        )  # of an interrupted call, or a link that someone put there
+        target = temporary.open('xb')
     written = 0
     try:
-        with member.open() as source, temporary.open('xb') as target:
+        with target, member.open() as source:
             while piece := source.read(PIECE):
                 written += len(piece)
                 if written > member.size:
                     raise ValueError(f'{member.path} is larger than announced')
-                target.write(piece)
+                with _writing(path):
+                    target.write(piece)
         if written != member.size:
             raise EOFError(f'{member.path} ends after {written:,} of {member.size:,} bytes')
-        os.replace(temporary, path)
+        with _writing(path):
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Tell what goes wrong with a file that is written as that, not as damage of the archive."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise cannot_write(path, error) from error
+        raise UserError(
+            f'cannot write {path} ({error.strerror}): see to its permissions, or give --out'
+        ) from error
 
 
 def _is_there(member: Member, path: Path) -> bool:

@@ -148,13 +148,14 @@ def _readable_once(
     for (path, label), (_, fact) in zip(images, facts, strict=True):
         if fact.problem:
             raise UserError(f'{path} cannot be read ({fact.problem}): repair or remove it')
+        seen = fact.sha256 in first
         other_path, other = first.setdefault(fact.sha256, (path, label))
         if other != label:
             raise UserError(
                 f'{path} is in class {label}, the same image {other_path} in class {other}: '
                 'remove one of them'
             )
-        if other_path == path and fact.sha256 not in known:
+        if not seen and fact.sha256 not in known:
             kept.append((path, label))
     return kept, set(first)
 

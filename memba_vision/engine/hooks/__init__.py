@@ -4,6 +4,7 @@ from memba_vision.engine.hooks.cost import CostHook
 from memba_vision.engine.hooks.epoch_seed import EpochSeedHook
 from memba_vision.engine.hooks.finite_loss import FiniteLossHook
 from memba_vision.engine.hooks.kernel_report import KernelReportHook
+from memba_vision.engine.hooks.late_removal import LateRemovalHook
 from memba_vision.engine.hooks.membrane_report import MembraneReportHook
 from memba_vision.engine.hooks.parameter_report import ParameterReportHook
 from memba_vision.engine.hooks.plain_checkpoint import PlainCheckpointHook
@@ -14,6 +15,7 @@ __all__ = [
     'EpochSeedHook',
     'FiniteLossHook',
     'KernelReportHook',
+    'LateRemovalHook',
     'MembraneReportHook',
     'ParameterReportHook',
     'PlainCheckpointHook',

@@ -28,3 +28,11 @@ class EpochSeedHook(Hook):
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        """Seed again where starting the processes that load data drew a number.
+
+        They start once a run, so the first epoch after a resumption would differ.
+        """
+        if batch_idx == 0 and runner.train_dataloader.num_workers:
+            self.before_train_epoch(runner)

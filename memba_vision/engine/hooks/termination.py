@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmengine.dist import is_main_process
+import torch
+from mmengine.dist import all_reduce, get_comm_device, is_distributed, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -43,7 +44,7 @@ class TerminationHook(Hook):
     ) -> None:
         """End the run if that was asked for."""
         termination = getattr(runner, 'termination', None)  # mmengine's own runner has none
-        if termination is not None and termination.requested:
+        if termination is not None and _any_process(termination.requested):
             if not _saves_epochs(runner):
                 self.held = _checkpoint(runner, f'iter_{runner.iter + 1}.pth', by_epoch=False)
             self.end(runner)
@@ -57,6 +58,15 @@ class TerminationHook(Hook):
             f'stopped by SIGTERM in epoch {runner.epoch + 1} at step {runner.iter + 1}; what is '
             f'saved is in {runner.work_dir}: go on with --resume'
         )
+
+
+def _any_process(requested: bool) -> bool:
+    """Whether any process was asked to end: one that leaves alone keeps the others waiting."""
+    if not is_distributed():
+        return requested
+    flag = torch.tensor(float(requested), device=get_comm_device())
+    all_reduce(flag, 'max')
+    return bool(flag)
 
 
 def _checkpoint(runner: Runner, name: str, by_epoch: bool) -> dict[str, bytes]:

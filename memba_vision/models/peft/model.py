@@ -207,7 +207,10 @@ def parse_header(header: torch.Tensor) -> dict:
 
 
 def _check_header(found: dict, expected: dict) -> None:
-    if found['adapters'] != expected['adapters']:
+    # What was written before a setting existed means its default.
+    known = ADAPTERS.module_dict
+    held = [_full_settings(a) if a.get('type') in known else a for a in found['adapters']]
+    if held != expected['adapters']:
         raise UserError(
             f'the checkpoint is of other adapters: it holds {json.dumps(found["adapters"])}, the '
             f'config asks for {json.dumps(expected["adapters"])}'

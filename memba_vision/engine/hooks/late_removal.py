@@ -1,0 +1,35 @@
+"""Old checkpoints that go when the new one is whole."""
+
+from collections import deque
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from memba_vision.registry import HOOKS
+
+
+@HOOKS.register_module()
+class LateRemovalHook(CheckpointHook):
+    """mmengine's hook, but what is to go is removed behind the new checkpoint, not before it.
+
+    A full disk, weights that are not finite or a kill then leave as many as there were.
+    """
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        kept = self.max_keep_ckpts
+        if kept <= 0:
+            super()._save_checkpoint_with_step(runner, step, meta)
+            return
+        self.keep_ckpt_ids = deque(self.keep_ckpt_ids, kept + 1)
+        self.max_keep_ckpts = kept + 1
+        try:
+            super()._save_checkpoint_with_step(runner, step, meta)
+        finally:
+            self.max_keep_ckpts = kept
+        while len(self.keep_ckpt_ids) > kept:
+            path = Path(self.out_dir, self.filename_tmpl.format(self.keep_ckpt_ids.popleft()))
+            if is_main_process():
+                path.unlink(missing_ok=True)
+        runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))

@@ -1,0 +1,68 @@
+"""The learning rates of a config, in a run that goes on from a checkpoint."""
+
+from mmengine.logging import print_log
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from memba_vision.errors import UserError
+
+
+class Schedule:
+    """What a config says of learning rates and of when they change.
+
+    A checkpoint brings its own of both along, and mmengine would go on with these without a word.
+
+    Args:
+        runner: before it resumes.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self.rates = _rates(runner)
+        self.ends = _ends(runner)
+
+    def take_up(self, runner: Runner, source: str) -> None:
+        """Let a runner that has resumed go on with the rates of the config.
+
+        Raises:
+            UserError: the checkpoint's schedule ends at another step.
+        """
+        if _has_finished(runner):
+            return
+        if self.ends != _ends(runner):
+            raise UserError(
+                f'{source}: its schedule ends at step {max(_ends(runner))}, that of the config at '
+                f'{max(self.ends)}: resume with the train_cfg, the batch size and the number of '
+                'processes that it was trained with, or train anew'
+            )
+        factors = [new / old for new, old in zip(self.rates, _rates(runner), strict=True)]
+        if all(factor == 1 for factor in factors):
+            return
+        for group, factor in zip(runner.optim_wrapper.param_groups, factors, strict=True):
+            for key in ('lr', 'initial_lr'):
+                if key in group:
+                    group[key] *= factor
+        for scheduler in _schedulers(runner):
+            scheduler.base_values = [
+                value * factor for value, factor in zip(scheduler.base_values, factors, strict=True)
+            ]
+        print_log(f'Going on with the learning rate of the config, {self.rates[0]:.3g}', 'current')
+
+
+def _has_finished(runner: Runner) -> bool:
+    if isinstance(runner.train_loop, EpochBasedTrainLoop):
+        return runner.epoch >= runner.max_epochs
+    return runner.iter >= runner.max_iters
+
+
+def _rates(runner: Runner) -> list[float]:
+    """The rate of each group of parameters, before any schedule."""
+    return [group.get('initial_lr', group['lr']) for group in runner.optim_wrapper.param_groups]
+
+
+def _ends(runner: Runner) -> list[int]:
+    return [scheduler.end for scheduler in _schedulers(runner)]
+
+
+def _schedulers(runner: Runner) -> list:
+    found = runner.param_schedulers
+    listed = found if isinstance(found, list) else []
+    return [scheduler for scheduler in listed if scheduler.param_name == 'lr']
