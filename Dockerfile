@@ -3,11 +3,13 @@
 #
 #   docker build -t memba_vision .
 #   docker run --rm --gpus all -v "$PWD/data:/app/data" memba_vision
-FROM python:3.12-slim
+FROM python:3.12-slim-trixie
 
-# Triton compiles a small launcher in C when a kernel first runs.
+# Triton compiles a small launcher in C when a kernel first runs. OpenCV, which mmcv imports, wants
+# libraries of a desktop.
 RUN apt-get update \
-    && apt-get install --no-install-recommends --yes gcc libc6-dev \
+    && apt-get install --no-install-recommends --yes \
+        gcc libc6-dev libgl1 libglib2.0-0t64 libxcb1 \
     && rm -rf /var/lib/apt/lists/*
 
 RUN useradd --create-home --uid 1000 memba

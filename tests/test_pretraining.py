@@ -7,6 +7,7 @@ from helpers import CONFIGS, run_tool
 
 from memba_vision.apis.config import load_config
 from memba_vision.apis.runs import train
+from memba_vision.engine.runner import ReadableRunner
 from memba_vision.models import Vim
 from memba_vision.weights import read_state_dict
 
@@ -16,7 +17,8 @@ SHORT = {
     'train_dataloader.num_workers': 0,
     'train_dataloader.persistent_workers': False,
     'train_dataloader.dataset': dict(type='SourceShapes', num_batches=2, batch_size=4),
-    'test_dataloader.dataset': dict(type='SourceShapes', num_batches=1, batch_size=4, seed=1),
+    'test_dataloader.dataset': dict(type='SourceShapes', num_batches=5, batch_size=1, seed=1),
+    'test_dataloader.batch_size': 4,
     'param_scheduler': [],
     'default_hooks.checkpoint.interval': 2,
 }
@@ -43,6 +45,21 @@ def test_exported_weights_load(checkpoint, tmp_path):
     trained = read_state_dict(str(checkpoint), prefix='backbone.')
     assert trained.keys() == model.state_dict().keys()
     assert all((model.state_dict()[name] == value).all() for name, value in trained.items())
+
+
+def test_every_image_of_the_test_counts(checkpoint):
+    config = load_config(str(CONFIG), SHORT, str(checkpoint.parent))
+    runner = ReadableRunner.from_cfg(config)
+    (metric,) = runner.test_loop.evaluator.metrics
+    counted = []
+    evaluate = metric.evaluate
+    metric.evaluate = lambda size: counted.append(size) or evaluate(size)
+    runner.test()
+    assert counted == [5]
+
+
+def test_it_has_no_accuracy_to_report(checkpoint):
+    assert 'names no task' in run_tool('test', CONFIG, checkpoint).error()
 
 
 def test_export_wants_safetensors(checkpoint):

@@ -385,12 +385,11 @@ def test_pickled_code_in_the_work_dir_is_passed_over(measure, trained, tmp_path)
 
 def test_a_loss_that_is_not_finite_stops_the_run(train, measure, trained, tmp_path):
     work_dir = shutil.copytree(trained, tmp_path / 'work')
-    error = train(
-        '--resume', train_cfg__max_epochs=4, data_preprocessor__std='[1e-38,1e-38,1e-38]'
-    ).error()
-    assert re.search(r'the loss is (nan|inf) at step 9 \(epoch 3, batch 1\)', error)
+    (work_dir / 'epoch_2.pth').unlink()
+    error = train('--resume', data_preprocessor__std='[1e-38,1e-38,1e-38]').error()
+    assert re.search(r'the loss is (nan|inf) at step 5 \(epoch 2, batch 1\)', error)
     assert '--resume' in error
-    assert {path.name for path in work_dir.glob('*.pth')} == {'epoch_1.pth', 'epoch_2.pth'}
+    assert {path.name for path in work_dir.glob('*.pth')} == {'epoch_1.pth'}
     assert measure(DEMO).status == 0
 
 

@@ -6,7 +6,6 @@ python tools/prepare_vtab1k.py build --from photos/ --task flowers --out data/ow
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from memba_vision.datasets.vtab1k_tools.check import Settings, check_tree
 from memba_vision.datasets.vtab1k_tools.fetch import fetch_archive
 from memba_vision.datasets.vtab1k_tools.findings import as_text
 from memba_vision.errors import UserError
+from memba_vision.sweeps.devices import usable_cores
 
 NOT_RIGHT_STATUS = 1
 
@@ -82,7 +82,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     parser.add_argument('--jobs', type=int, default=cores, help=f'processes (here {cores})')
 
 

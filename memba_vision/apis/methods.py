@@ -93,10 +93,15 @@ def method_table(
     rows = [COLUMNS + (STEP0_COLUMNS if step0 else ())]
     for method in METHODS:
         preset = read_preset(method.preset, overrides)
-        row = _row(method, measure_size(backbone, preset.adapters), measured)
+        try:
+            size = measure_size(backbone, preset.adapters)
+        except UserError:  # the backbone has no place for it
+            size = None
+        row = _row(method, size, measured)
         if step0:
             # A preset with a module of its own would be another backbone.
-            row += ('', '') if 'module' in preset else step0.describe(preset.adapters)
+            is_shown = size is not None and 'module' not in preset
+            row += step0.describe(preset.adapters) if is_shown else ('', '')
         rows.append(row)
     return rows
 
@@ -106,18 +111,22 @@ def method_notes() -> str:
     return ''.join(f'* {method.name}: {method.note}.\n' for method in METHODS if method.note)
 
 
-def _row(method: Method, size: Size, measured: dict[str, str]) -> tuple[str, ...]:
+def _row(method: Method, size: Size | None, measured: dict[str, str]) -> tuple[str, ...]:
     figures = method.published
     return (
         method.name,
         method.preset,
-        ', '.join(size.adapters) or '-',
-        f'{size.trained:,}',
-        f'{size.share:.2f}',
+        *_cells(size),
         f'{figures.thousands:,}' if figures else '',
         f'{figures.average:.2f}' if figures else '',
         measured.get(method.preset, ''),
     )
+
+
+def _cells(size: Size | None) -> tuple[str, str, str]:
+    if size is None:
+        return 'does not fit this backbone', '', ''
+    return ', '.join(size.adapters) or '-', f'{size.trained:,}', f'{size.share:.2f}'
 
 
 def measured_accuracies(config: Config, runs: str | Path | None) -> dict[str, str]:

@@ -59,14 +59,19 @@ def read_preset(name: str, overrides: dict) -> Config:
 def use_preset(config: Config, name: str) -> None:
     """Put a preset in the place of the method of ``config``; all else stays as it is.
 
+    What the preset imports is imported with the config too.
+
     Args:
         config: the config of a run, changed in place; ``config.peft`` is the preset's name then.
-        name: see :func:`read_preset`.
+        name: see :func:`read_preset`. A file of the user's own is taken as it stands, without the
+            family's ``adapter_settings``.
 
     Raises:
         UserError: there is no such preset, or the config has no backbone to adapt.
     """
-    preset = read_preset(name, config.get('adapter_settings', {}))
+    # The shipped presets are those of Vim-S; a file of the user's own says what it means.
+    overrides = {} if name.endswith('.py') else config.get('adapter_settings', {})
+    preset = read_preset(name, overrides)
     module = config.get('model', {}).get('backbone', {}).get('module')
     if module is None:
         raise UserError(
@@ -74,4 +79,8 @@ def use_preset(config: Config, name: str) -> None:
         )
     config.model.backbone = dict(type='PEFTModel', adapters=preset.adapters, module=module)
     config.merge_from_dict({'model.backbone.module': preset.get('module', {})})
+    own = config.get('custom_imports', {}).get('imports', [])
+    added = preset.get('custom_imports', {}).get('imports', [])
+    if added:
+        config.custom_imports = dict(imports=list(dict.fromkeys([*own, *added])))
     config.peft = Path(name).stem

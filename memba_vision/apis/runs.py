@@ -48,8 +48,10 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
     """Measure the test accuracy of a checkpoint, or of the newest one of the run's folder.
 
     Raises:
-        UserError: there is no checkpoint, or it does not fit the config.
+        UserError: there is no checkpoint, it does not fit the config, or that names no task.
     """
+    if config.get('task') is None:
+        raise UserError(f'{config.filename} names no task, so there is no accuracy to report')
     path = Path(checkpoint) if checkpoint else newest_readable(config.work_dir)
     if path is None:
         peft = f' --peft {config.peft}' if config.get('peft') else ''

@@ -142,8 +142,20 @@ def check_fits(space: Space, config: Config) -> None:
         parent = name.rpartition('.')[0]
         if parent and _look_up(config, parent) is MISSING:
             raise UserError(f'the search space varies {name}, but the config has no {parent}')
+        if _is_lost_by_peft(name, config):
+            raise UserError(
+                f'the search space varies {name}, but with --peft the settings of adapters are at '
+                'model.backbone.adapters.N, as in model.backbone.adapters.0.rank'
+            )
     if space.adapters and _look_up(config, 'model.backbone.module') is MISSING:
         raise UserError(f'{config.filename} adapts no backbone (it has no model.backbone.module)')
+
+
+def _is_lost_by_peft(name: str, config: Config) -> bool:
+    parent, _, setting = name.rpartition('.')
+    if parent != 'model.backbone' or _look_up(config, 'model.backbone.type') != 'PEFTModel':
+        return False
+    return setting not in ('adapters', 'module')
 
 
 def describe_settings(values: Mapping[str, Any]) -> str:

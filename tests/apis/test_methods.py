@@ -10,8 +10,10 @@ from PIL import Image
 
 import memba_vision
 from memba_vision.apis import methods
+from memba_vision.apis.config import load_config
 from memba_vision.apis.results import Result
 from memba_vision.apis.step0 import Step0
+from memba_vision.errors import UserError
 from memba_vision.models import Vim
 from memba_vision.models.peft.methods import METHODS
 
@@ -51,6 +53,23 @@ def test_a_row_holds_what_is_known(table):
         'measured top-1 (%)': '76.00 (2 of 19 tasks)',
     }
     assert table['Memba (in+out proj)']['adapters'] == 'LoRA, LIM'
+
+
+def test_a_method_that_does_not_fit_a_backbone_leaves_the_others_a_row(monkeypatch):
+    measure = methods.measure_size
+
+    def refuse_prompts(backbone, adapters):
+        if adapters[0]['type'] == 'PromptTuning':
+            raise UserError('the backbone takes no prompts')
+        return measure(backbone, adapters)
+
+    chosen = [m for m in METHODS if m.preset in ('prompt_tuning', 'lora')]
+    monkeypatch.setattr(methods, 'METHODS', chosen)
+    monkeypatch.setattr(methods, 'measure_size', refuse_prompts)
+    rows = methods.method_table(load_config(str(DEMO), {}, None))
+    cells = {row[1]: row[2:5] for row in rows[1:]}
+    assert cells['prompt_tuning'] == ('does not fit this backbone', '', '')
+    assert cells['lora'][1] == '73,728'
 
 
 def test_published_averages_are_those_of_the_groups():

@@ -1,7 +1,11 @@
 """A preset in the place of a config's own method."""
 
+import os
+import subprocess
+import sys
+
 import pytest
-from helpers import CONFIGS, DEMO, as_arguments, run_tool, tiny_options
+from helpers import CONFIGS, DEMO, IMPORT_ROOT, as_arguments, run_tool, tiny_options
 
 from memba_vision.apis.config import load_config, method_name
 from memba_vision.apis.presets import preset_names
@@ -62,6 +66,39 @@ def test_a_preset_may_be_any_file(tmp_path):
     config = load(DEMO, str(path))
     assert config.model.backbone.adapters == [dict(type='StateOffset', of='output')]
     assert method_name(config) == 'mine'
+
+
+def test_a_file_of_ones_own_is_taken_as_it_stands(tmp_path):
+    path = tmp_path / 'mine.py'
+    adapter = dict(type='LoRA', targets=['out_proj'], rank=5, scale=0.25)
+    path.write_text(f'adapters = [{adapter!r}]\n')
+    assert load(DEMO, str(path)).model.backbone.adapters == [adapter]
+
+
+def test_a_method_in_a_package_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / 'own_adapters.py').write_text(
+        'from memba_vision.models.peft.lora import LoRA\n'
+        'from memba_vision.registry import ADAPTERS\n\n\n'
+        "@ADAPTERS.register_module(name='OwnLoRA', force=True)\n"
+        'class OwnLoRA(LoRA):\n    pass\n'
+    )
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        "custom_imports = dict(imports=['own_adapters'])\n"
+        "adapters = [dict(type='OwnLoRA', targets=['out_proj'], rank=2, scale=1.0)]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = load(DEMO, str(path))
+    assert config.custom_imports.imports == ['memba_vision', 'own_adapters']
+    # Another process has the resolved config alone, as run.json holds it.
+    (tmp_path / 'resolved.py').write_text(config.pretty_text)
+    code = (
+        'from mmengine.config import Config\n'
+        'from memba_vision.apis.models import build_classifier\n'
+        "build_classifier(Config.fromfile('resolved.py', import_custom_modules=False))\n"
+    )
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join((str(tmp_path), str(IMPORT_ROOT)))}
+    subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, check=True)
 
 
 def test_what_is_no_preset(tmp_path):

@@ -86,6 +86,14 @@ def test_a_setting_without_a_place_in_the_config(tmp_path, config):
         check_fits(space, config)
 
 
+def test_a_space_of_memba_with_the_adapters_of_a_preset(tmp_path):
+    config = load_config(str(DEMO), {}, None, peft='lorap_x')
+    with pytest.raises(UserError, match=r'with --peft .* model\.backbone\.adapters\.0\.rank'):
+        check_fits(read_space(CONFIGS / 'search' / 'memba_small.py'), config)
+    space = write(tmp_path / 's.py', "settings = {'model.backbone.adapters.0.rank': [2, 4]}")
+    check_fits(read_space(space), config)
+
+
 def test_settings(config):
     step = first_step(read_space(CONFIGS / 'search' / 'memba_small.py'))
     # What the config does not state has no value of its own: its class has.

@@ -19,8 +19,8 @@ class SourceShapes(Dataset):
     """Fresh renders of coloured shapes, a batch per item, four labels per image.
 
     The batch at an index depends on ``seed`` and the index alone, so any number of workers and
-    an interrupted run draw the same images. Load it with ``batch_size=1`` and
-    ``collate_fn=dict(type='only_batch')``.
+    an interrupted run draw the same images. Load it with ``collate_fn=dict(type='joined')``. To
+    test, take items of one image: mmengine counts items.
 
     Args:
         num_batches: length of the dataset.
@@ -56,6 +56,6 @@ def _sample(labels: list[int]) -> MultiTaskDataSample:
 
 
 @FUNCTIONS.register_module()
-def only_batch(batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Collate a list of one ready-made batch."""
-    return batches[0]
+def joined(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    """Collate ready-made batches into one."""
+    return {key: [value for batch in batches for value in batch[key]] for key in batches[0]}
