@@ -369,6 +369,13 @@ def test_a_new_training_in_the_folder_of_an_earlier_one(options, half):
     assert accuracy(half)
 
 
+def test_weights_to_start_from_may_lie_in_the_folder(options, half):
+    start = half / 'epoch_1.pth'
+    train({**options, 'load_from': start}, half)
+    (earlier,) = half.glob('earlier_*')
+    assert [path.name for path in earlier.glob('*.pth')] == ['epoch_2.pth']
+
+
 def test_a_resumed_run_keeps_the_seed_of_its_start(options, tmp_path):
     wanted = tmp_path / 'wanted'
     train(options, wanted, '--seed', 7)

@@ -18,10 +18,16 @@ def checkpoints_newest_first(work_dir: str) -> list[Path]:
     return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 
 
-def set_aside(work_dir: Path) -> None:
-    """Move what an earlier run left in a folder, so that nothing goes on from it by mistake."""
+def set_aside(work_dir: Path, needed: str | None = None) -> None:
+    """Move what an earlier run left in a folder, so that nothing goes on from it by mistake.
+
+    Args:
+        work_dir: the folder.
+        needed: a checkpoint that stays where it is, for the new run starts from its weights.
+    """
     left = checkpoints_newest_first(str(work_dir))
     left += [path for name in LEFT for path in work_dir.glob(name)]
+    left = [path for path in left if not needed or path.resolve() != Path(needed).resolve()]
     if not left:
         return
     folder = work_dir / f'earlier_{time.strftime("%Y%m%d_%H%M%S")}'

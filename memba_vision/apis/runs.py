@@ -34,7 +34,7 @@ def train(config: Config) -> Result | None:
     if is_main_process():
         remove_unfinished(runner.work_dir)
         if not config.get('resume'):
-            set_aside(Path(runner.work_dir))
+            set_aside(Path(runner.work_dir), config.get('load_from'))
         write_record(runner, command_line())
     runner.train()
     if config.get('task') is None:
