@@ -33,7 +33,8 @@ class Schedule:
                 f'{max(self.ends)}: resume with the train_cfg, the batch size and the number of '
                 'processes that it was trained with, or train anew'
             )
-        factors = [new / old for new, old in zip(self.rates, _rates(runner), strict=True)]
+        pairs = zip(self.rates, _rates(runner), strict=True)
+        factors = [new / old if old else 1.0 for new, old in pairs]
         if all(factor == 1 for factor in factors):
             return
         for group, factor in zip(runner.optim_wrapper.param_groups, factors, strict=True):

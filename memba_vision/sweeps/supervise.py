@@ -157,7 +157,8 @@ class Supervisor:
             return FINISHED, ''
         if self.asked_to_stop or code == STOPPED:
             return STOPPED, 'was stopped (SIGTERM)'
-        code = -killed_process(tail) if code == 1 and killed_process(tail) else code
+        if code == 1:
+            code = -killed_process(tail) or code
         if code < 0:
             name = signal.Signals(-code).name
             hint = ': did the machine run out of memory?' if name == 'SIGKILL' else ''

@@ -119,10 +119,11 @@ def caller(command: list[str]) -> Callable[[], int]:
             raise SystemExit(143)
 
         process = subprocess.Popen(command)
+        before = None
         try:
             if threading.current_thread() is threading.main_thread():
                 # Slurm ends a job by this signal, which submitit would only write into its log.
-                signal.signal(signal.SIGTERM, end)
+                before = signal.signal(signal.SIGTERM, end)
             # Not wait(): some interrupt by a flag that Python sees between two instructions alone.
             while process.poll() is None:
                 time.sleep(0.2)
@@ -131,5 +132,8 @@ def caller(command: list[str]) -> Callable[[], int]:
             process.terminate()
             process.wait()
             raise
+        finally:
+            if before is not None:  # Ray gives a process to one call after the other
+                signal.signal(signal.SIGTERM, before)
 
     return call
