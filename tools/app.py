@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from memba_vision.apis.app import build_app, config_of, load_subjects, serve
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment, load_config
 
 DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
@@ -17,7 +17,7 @@ DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'sources',
         nargs='*',

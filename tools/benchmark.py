@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import torch
 
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.benchmarks.machine import as_markdown, describe_machine
 from memba_vision.benchmarks.parts import PARTS
 from memba_vision.benchmarks.report import check_request, report, run_parts
@@ -25,7 +25,7 @@ from memba_vision.errors import UserError
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument(
         '--parts',
         nargs='+',

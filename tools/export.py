@@ -13,7 +13,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from memba_vision.apis.adapter_files import write_adapter
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment, load_config
 from memba_vision.apis.deploy import SUFFIXES, deploy
 from memba_vision.apis.export import export_backbone, export_hf, export_merged
@@ -32,7 +32,7 @@ FORMATS = {
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument('checkpoint', help='a checkpoint that tools/train.py wrote')
     parser.add_argument(
         'out',

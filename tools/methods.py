@@ -8,7 +8,7 @@ python tools/methods.py --step0 vim_s_midclstok_80p5acc.pth --images data/vtab-1
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment, load_config
 from memba_vision.apis.methods import FIRST_NUMBER, method_notes, method_table
 from memba_vision.apis.step0 import load_step0
@@ -21,7 +21,7 @@ VIM_SMALL = Path(__file__).parents[1] / 'configs' / 'vtab1k' / 'cifar100_memba.p
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument(
         '--config', default=str(VIM_SMALL), help='whose backbone is adapted; default is Vim-S'
     )

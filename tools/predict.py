@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment, load_config
 from memba_vision.apis.predict import Predictor, as_csv, as_json, confusion_csv
 from memba_vision.datasets.vtab1k import read_list_file
@@ -18,7 +18,7 @@ from memba_vision.files import write_atomically
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument('images', nargs='*', metavar='IMAGE')
     parser.add_argument('--list', type=Path, help='a list file with lines "path label" instead')
     parser.add_argument('--checkpoint', required=True, help='a file that tools/train.py wrote')

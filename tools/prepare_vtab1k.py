@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.datasets.own_data import CLASSES, own_task
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.datasets.vtab1k_tools import archive
@@ -25,7 +25,7 @@ NOT_RIGHT_STATUS = 1
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
     _add_download(commands.add_parser('download', help='get the archive (goes on if interrupted)'))
     _add_extract(commands.add_parser('extract', help='unpack it (goes on if interrupted)'))

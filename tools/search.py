@@ -7,7 +7,7 @@ python tools/search.py configs/search/hybrid.py --config configs/demo/digits_mem
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import (
     add_config_arguments,
     default_environment,
@@ -23,7 +23,7 @@ from memba_vision.search.study import PRUNERS
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument('space', help='what may change, a file such as those of configs/search')
     parser.add_argument('--config', required=True, help='the config to start from')
     parser.add_argument('--trials', type=int, default=20, help='of each step (default: 20)')

@@ -7,7 +7,7 @@ python tools/test.py configs/vtab1k/*_memba.py --out table.md
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import add_config_arguments, default_environment, load_config
 from memba_vision.apis.results import as_markdown, check_table_path, table_rows, write_table
 from memba_vision.apis.runs import test
@@ -18,7 +18,7 @@ CHECKPOINTS = ('.pth', '.pt', '.safetensors')
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument(
         'configs',
         nargs='+',

@@ -6,7 +6,7 @@ python tools/train.py configs/demo/digits_memba.py --peft conv1d_tuning
 
 import argparse
 
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import (
     add_config_arguments,
     default_environment,
@@ -18,7 +18,7 @@ from memba_vision.apis.runs import resume_from, train
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='the config file')
     parser.add_argument(
         '--resume',

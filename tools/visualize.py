@@ -9,7 +9,7 @@ python tools/visualize.py photo.jpg --run work_dirs/a --compare work_dirs/b --la
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment, load_config
 from memba_vision.apis.record import RECORD_FILE
 from memba_vision.apis.visualize import (
@@ -26,7 +26,7 @@ DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument('images', nargs='+', metavar='IMAGE')
     parser.add_argument('--run', help='the folder of a run: its newest checkpoint is shown')
     parser.add_argument('--checkpoint', help='a file that tools/train.py wrote')

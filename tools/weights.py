@@ -8,14 +8,14 @@ python tools/weights.py verify vim-small.safetensors --name small
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment
 from memba_vision.apis.official_weights import OFFICIAL, convert, default_folder, fetch, verify
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
     command = commands.add_parser('fetch', help='download and verify (goes on if interrupted)')
     command.add_argument('name', choices=OFFICIAL)

@@ -1,7 +1,11 @@
-"""How a command-line tool ends: with a result, or with one line on what the user can do."""
+"""How a command-line tool begins, with its help, and ends: with a result, or with one line on what
+the user can do.
+"""
 
+import argparse
 import errno
 import sys
+import textwrap
 from collections.abc import Callable
 
 from memba_vision.engine.allocator import keep_freed_memory
@@ -11,6 +15,16 @@ from memba_vision.files import DISK_FULL, cannot_write
 USER_ERROR_STATUS = 2
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 TERMINATED_STATUS = 143  # 128 + SIGTERM: the work is saved, start again with --resume
+
+
+def tool_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser whose help is made of a tool's docstring: a line on what it does, and examples."""
+    what, _, examples = doc.partition('\n\n')
+    return argparse.ArgumentParser(
+        description=what,
+        epilog=f'examples:\n{textwrap.indent(examples.strip(), "  ")}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def run_tool(main: Callable[[], None]) -> None:
