@@ -1,4 +1,4 @@
-"""Collect the runs below a folder into report.md, .csv, .tex and .html.
+"""Collect the runs below a folder into a report: a page, tables, and a list of the runs.
 
 python tools/report.py work_dirs/demo
 python tools/report.py work_dirs/sweep --out paper --baseline lora_out_proj
@@ -6,15 +6,15 @@ python tools/report.py work_dirs/sweep --out paper --baseline lora_out_proj
 
 import argparse
 
-from memba_vision.apis.cli import run_tool
-from memba_vision.apis.report import method_table
+from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.apis.report import accuracy_table
 from memba_vision.reports.content import describe_run
-from memba_vision.reports.write import write_report
+from memba_vision.reports.write import WRITERS, write_report
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument('folder', help='the folder that holds the runs')
     parser.add_argument('--out', metavar='DIR', help='where the report goes; without, to FOLDER')
     parser.add_argument(
@@ -31,10 +31,10 @@ def main() -> None:
     args = parse_arguments()
     out = args.out or args.folder
     content = write_report(args.folder, out, args.baseline)
-    print(method_table([run.result for run in content.runs if run.result]), end='')
+    print(accuracy_table(content.results), end='')
     for run in content.open_runs:
         print(f'not finished: {describe_run(run)}')
-    print(f'written: {out}/report.html, .md, .csv, .tex')
+    print(f'written to {out}: {", ".join(WRITERS)}')
 
 
 if __name__ == '__main__':

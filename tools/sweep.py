@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool
+from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment
 from memba_vision.errors import UserError
 from memba_vision.sweeps.console import open_console
@@ -26,7 +26,7 @@ UNFINISHED_STATUS = 1
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     add_grid_arguments(parser.add_argument_group('what to run'))
     add_policy_arguments(parser.add_argument_group('how to run it'))
     for name, executor in EXECUTORS.items():
@@ -43,7 +43,8 @@ def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
         nargs='+',
         default=[],
         metavar='METHOD',
-        help="presets of configs/_base_/peft, or files like those (default: the configs' own)",
+        help='presets of configs/_base_/peft, or files like those; "all": every preset '
+        "(default: the configs' own)",
     )
     group.add_argument('--seeds', nargs='+', type=int, default=[0], help='seeds (default: 0)')
     group.add_argument('--work-dir', default='work_dirs/sweep', help='the folder of the sweep')

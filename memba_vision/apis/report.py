@@ -1,13 +1,16 @@
 """Runs of several methods, tasks and seeds as one table."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
+from typing import NamedTuple
 
 from memba_vision.apis.results import Result
 from memba_vision.apis.runs import RESULT_FILE
+from memba_vision.apis.tables import markdown_table
 from memba_vision.errors import UserError
 
 
@@ -37,31 +40,53 @@ def read_result(path: Path) -> Result:
         ) from error
 
 
-def method_table(results: Sequence[Result]) -> str:
+def accuracy_table(results: Sequence[Result]) -> str:
     """A Markdown table: a row per method, a column per task, top-1 as mean ± deviation over seeds.
 
-    A cell without runs is left empty, and the number of seeds stands beside a cell where it is
-    not that of the others.
+    With several tasks the last column is their mean, and the best method comes first. A cell
+    without runs is left empty, and the number of seeds stands beside a cell where it is not that of
+    the others. The mean is left out where a task is missing: over others it would not compare.
     """
-    cells = defaultdict(list)
+    runs = defaultdict(list)
     for result in results:
-        cells[result.method, result.task].append(result)
-    tasks = list(dict.fromkeys(sorted(result.task for result in results)))
-    methods = sorted({result.method for result in results})
-    seeds = max(len(runs) for runs in cells.values())
-    lines = [
-        f'| method ({_count(seeds)}) | adapter parameters | ' + ' | '.join(tasks) + ' |',
-        '| --- | ---: |' + ' ---: |' * len(tasks),
+        runs[result.method, result.task].append(result)
+    tasks = sorted({result.task for result in results})
+    rows = [
+        _row(method, [runs[method, task] for task in tasks])
+        for method in sorted({result.method for result in results})
     ]
-    for method in methods:
-        sizes = {run.adapter_parameters for task in tasks for run in cells[method, task]}
-        row = [_cell([run.top1 for run in cells[method, task]], seeds) for task in tasks]
-        size = ' / '.join(f'{size:,}' for size in sorted(sizes))
-        lines.append(f'| {method} | {size} | ' + ' | '.join(row) + ' |')
-    return '\n'.join(lines) + '\n'
+    rows.sort(key=lambda row: -math.inf if row.mean is None else row.mean, reverse=True)
+    seeds = max(map(len, runs.values()))
+    header = (f'method ({_count(seeds)})', 'adapter parameters', *tasks, 'mean')
+    table = [header, *(_cells(row, seeds) for row in rows)]
+    if len(tasks) == 1:
+        table = [row[:-1] for row in table]
+    return markdown_table(table, numbers_from=1)
 
 
-def _cell(values: list[float], seeds: int) -> str:
+class _Row(NamedTuple):
+    """What was measured of a method."""
+
+    method: str
+    sizes: tuple[int, ...]  # of its adapters; a family of models may have more than one
+    accuracies: tuple[tuple[float, ...], ...]  # task by task, seed by seed
+    mean: float | None  # over the tasks
+
+
+def _row(method: str, tasks: Sequence[Sequence[Result]]) -> _Row:
+    sizes = sorted({run.adapter_parameters for task in tasks for run in task})
+    accuracies = tuple(tuple(run.top1 for run in task) for task in tasks)
+    total = mean(map(mean, accuracies)) if all(accuracies) else None
+    return _Row(method, tuple(sizes), accuracies, total)
+
+
+def _cells(row: _Row, seeds: int) -> tuple[str, ...]:
+    size = ' / '.join(f'{size:,}' for size in row.sizes)
+    total = '' if row.mean is None else f'{row.mean:.1f}'
+    return (row.method, size, *(_cell(task, seeds) for task in row.accuracies), total)
+
+
+def _cell(values: Sequence[float], seeds: int) -> str:
     if not values:
         return ''
     text = f'{mean(values):.1f}'

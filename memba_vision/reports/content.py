@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from memba_vision.apis.results import Result
 from memba_vision.reports.collect import Run
 from memba_vision.reports.figures import FigureOfReport, figures
 from memba_vision.reports.scores import SuiteScores, scores_by_suite
@@ -46,6 +47,11 @@ class Content:
     runs: tuple[Run, ...]
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
+
+    @property
+    def results(self) -> list[Result]:
+        """What the finished runs measured."""
+        return [run.result for run in self.runs if run.result]
 
     @property
     def open_runs(self) -> list[Run]:

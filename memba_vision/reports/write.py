@@ -1,4 +1,4 @@
-"""A folder of runs as a report in four files."""
+"""A folder of runs as a report in four files, and the list of its runs."""
 
 from pathlib import Path
 
@@ -9,13 +9,20 @@ from memba_vision.reports.html import as_html
 from memba_vision.reports.latex import as_latex
 from memba_vision.reports.markdown import as_markdown
 from memba_vision.reports.records import as_csv
+from memba_vision.reports.run_list import write_run_list
 from memba_vision.reports.scores import check_baseline
 
-WRITERS = {'md': as_markdown, 'csv': as_csv, 'tex': as_latex, 'html': as_html}
+WRITERS = {
+    'report.html': as_html,
+    'report.md': as_markdown,
+    'report.csv': as_csv,
+    'report.tex': as_latex,
+    'runs.csv': lambda content: write_run_list(content.results),
+}
 
 
 def write_report(folder: str | Path, out: str | Path, baseline: str | None = None) -> Content:
-    """Collect the runs below ``folder``, and write ``report.md``, ``.csv``, ``.tex``, ``.html``.
+    """Collect the runs below ``folder``, and write the files of ``WRITERS``.
 
     Args:
         folder: of a sweep, or any folder with runs below it.
@@ -33,6 +40,6 @@ def write_report(folder: str | Path, out: str | Path, baseline: str | None = Non
     check_baseline(runs, baseline)
     title = Path(folder).resolve().name
     content = make_content(f'{title}: results', runs, remarks, baseline)
-    for ending, writer in WRITERS.items():
-        write_atomically(Path(out, f'report.{ending}'), writer(content).encode())
+    for name, writer in WRITERS.items():
+        write_atomically(Path(out, name), writer(content).encode())
     return content

@@ -12,12 +12,14 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from memba_vision.apis.config import load_config, method_name, set_seed_and_precision
+from memba_vision.apis.presets import preset_names
 from memba_vision.errors import UserError
 from memba_vision.shipped import shipped_folder
 
 TRAIN = shipped_folder() / 'tools' / 'train.py'
 #: What differs from start to start of one run, or from machine to machine.
 PASSING = ('work_dir', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg')
+ALL_METHODS = 'all'
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def make_jobs(
 
     Args:
         configs: config files.
-        methods: presets that take the place of the configs' methods; none: those stay.
+        methods: presets that take the place of the configs' methods; none: those stay; 'all'
+            alone: every preset there is.
         seeds: the seeds.
         folder: the sweep's folder.
         options: what holds for every run.
@@ -111,6 +114,8 @@ def make_jobs(
         UserError: a config cannot be read or names no task, an option does not fit, or two runs
             would have the same name.
     """
+    if list(methods) == [ALL_METHODS]:
+        methods = preset_names()
     pairs = [(config, method) for config in configs for method in (methods or [None])]
     jobs = [_make_job(*pair, seed, folder, options) for seed in seeds for pair in pairs]
     twice = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from memba_vision.apis.report import collect, method_table
+from memba_vision.apis.report import accuracy_table, collect
 from memba_vision.sweeps.console import Row
 from memba_vision.sweeps.supervise import LOG_FILE
 
@@ -15,7 +15,7 @@ def results_table(folder: Path, rows: Sequence[Row]) -> str:
     """The results of all finished runs in the sweep's folder, in Markdown; '' without any."""
     if not any(row.status.state == 'finished' for row in rows):
         return ''
-    return method_table(collect(folder))
+    return accuracy_table(collect(folder))
 
 
 def describe_unfinished(rows: Sequence[Row]) -> str:

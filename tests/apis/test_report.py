@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 from helpers import run_tool
 
-from memba_vision.apis.report import collect, method_table
+from memba_vision.apis.report import accuracy_table, collect
 from memba_vision.apis.results import Result
 from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.errors import UserError
@@ -29,13 +29,13 @@ def rows(table: str) -> list[list[str]]:
 
 def test_mean_and_deviation_over_seeds():
     results = [make_result(seed=seed, top1=top1) for seed, top1 in enumerate([90.0, 91.0, 95.0])]
-    header, _, row = rows(method_table(results))
+    header, _, row = rows(accuracy_table(results))
     assert header == ['method (3 seeds)', 'adapter parameters', 'digits']
     assert row == ['memba', '73,728', '92.0 ± 2.6']
 
 
 def test_one_seed_has_no_deviation():
-    header, _, row = rows(method_table([make_result()]))
+    header, _, row = rows(accuracy_table([make_result()]))
     assert header[0] == 'method (1 seed)'
     assert row[2] == '90.0'
 
@@ -43,9 +43,28 @@ def test_one_seed_has_no_deviation():
 def test_missing_runs_are_empty_and_fewer_seeds_are_said():
     results = [make_result(seed=seed) for seed in range(2)]
     results += [make_result(method='lora', task='sprites_location', top1=50.0)]
-    _, _, lora, memba = rows(method_table(results))
-    assert lora[2:] == ['', '50.0 (1 seed)']
-    assert memba[2:] == ['90.0 ± 0.0', '']
+    header, _, lora, memba = rows(accuracy_table(results))
+    assert header[2:] == ['digits', 'sprites_location', 'mean']
+    assert lora[2:] == ['', '50.0 (1 seed)', '']
+    assert memba[2:] == ['90.0 ± 0.0', '', '']
+
+
+def test_the_best_mean_over_the_tasks_comes_first():
+    tops = {
+        'dora': (60.0, 80.0),
+        'lora': (90.0, None),  # one task is missing, so it has no mean
+        'memba': (70.0, 90.0),
+        'scratch': (85.0, 30.0),
+    }
+    results = [
+        make_result(method, task, top1=top1)
+        for method, pair in tops.items()
+        for task, top1 in zip(('digits', 'sprites_location'), pair, strict=True)
+        if top1 is not None
+    ]
+    _, _, *table = rows(accuracy_table(results))
+    means = [(row[0], row[-1]) for row in table]
+    assert means == [('memba', '80.0'), ('dora', '70.0'), ('scratch', '57.5'), ('lora', '')]
 
 
 def test_collects_the_runs_below_a_folder(tmp_path):
@@ -55,8 +74,10 @@ def test_collects_the_runs_below_a_folder(tmp_path):
     assert collect(tmp_path) == results
     outcome = run_tool('report', tmp_path)
     assert outcome.status == 0
-    assert outcome.out.startswith(method_table(results))
-    assert outcome.out.splitlines()[-1] == f'written: {tmp_path}/report.html, .md, .csv, .tex'
+    assert outcome.out.startswith(accuracy_table(results))
+    files = 'report.html, report.md, report.csv, report.tex, runs.csv'
+    assert outcome.out.splitlines()[-1] == f'written to {tmp_path}: {files}'
+    assert all((tmp_path / name).is_file() for name in files.split(', '))
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import CONFIGS, DEMO
 
+from memba_vision.apis.presets import preset_names
 from memba_vision.errors import UserError
 from memba_vision.sweeps.folder import enter
 from memba_vision.sweeps.jobs import Options, differences, make_jobs, settings
@@ -55,6 +56,11 @@ def test_configs_keep_their_own_methods(tmp_path):
     jobs = make_jobs(configs, [], [0], tmp_path, Options())
     assert [job.method for job in jobs] == ['linear-probing', 'lora', 'memba-gate', 'memba']
     assert [job.length() for job in jobs] == [('epochs', 50)] + [('epochs', 20)] * 3
+
+
+def test_all_methods(tmp_path):
+    jobs = demo_jobs(tmp_path, ['all'], [0])
+    assert [job.method for job in jobs] == preset_names()
 
 
 def test_the_command_line_of_a_run(tmp_path):
