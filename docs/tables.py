@@ -9,11 +9,14 @@ import re
 from pathlib import Path
 
 from memba_vision.apis.official_weights import OFFICIAL
+from memba_vision.apis.report import accuracy_table
 from memba_vision.apis.tables import markdown_table
 from memba_vision.datasets.tasks import VTAB1K_TASKS
 from memba_vision.models.peft.methods import METHODS
+from memba_vision.reports.run_list import read_run_list
 
-PAGES = (Path(__file__).with_name('vtab1k.md'),)
+DOCS = Path(__file__).parent
+PAGES = (DOCS / 'vtab1k.md', DOCS.parent / 'README.md')
 TABLE = re.compile(r'(?<=<!-- table: )(\w+) -->\n.*?(?=<!-- end of table -->)', re.DOTALL)
 
 
@@ -49,7 +52,13 @@ def weights() -> str:
     return markdown_table(rows, numbers_from=3)
 
 
-TABLES = {'tasks': tasks, 'published': published, 'weights': weights}
+def mini_vtab() -> str:
+    """What every method reaches on mini-VTAB."""
+    runs = (DOCS / 'results' / 'mini_vtab.csv').read_text(encoding='utf-8')
+    return accuracy_table(read_run_list(runs))
+
+
+TABLES = {'tasks': tasks, 'published': published, 'weights': weights, 'mini_vtab': mini_vtab}
 
 
 def with_tables(text: str) -> str:

@@ -35,12 +35,12 @@ def test_no_page_has_the_name_of_one_that_sphinx_makes():
 
 def test_the_tables_are_those_of_the_code():
     tables = runpy.run_path(str(DOCS / 'tables.py'))
+    shown = []
     for page in tables['PAGES']:
         text = page.read_text(encoding='utf-8')
-        assert set(tables['TABLE'].findall(text)) <= set(tables['TABLES'])
+        shown += [match[1] for match in tables['TABLE'].finditer(text)]
         assert tables['with_tables'](text) == text, f'run "python docs/tables.py": {page.name}'
-    assert '| `memba` ' in text
-    assert '| 72.40 |' in re.sub(' +', ' ', text)
+    assert sorted(shown) == sorted(tables['TABLES'])
 
 
 def test_the_extras_are_all_described():
