@@ -4,9 +4,14 @@ import re
 import runpy
 import subprocess
 import sys
+from itertools import product
 
 import pytest
 from helpers import REPOSITORY
+
+from memba_vision.apis.presets import preset_names
+from memba_vision.datasets.tasks import MINI_TASKS
+from memba_vision.reports.run_list import read_run_list
 
 DOCS = REPOSITORY / 'docs'
 FETCHED = re.compile(
@@ -41,6 +46,14 @@ def test_the_tables_are_those_of_the_code():
         shown += [match[1] for match in tables['TABLE'].finditer(text)]
         assert tables['with_tables'](text) == text, f'run "python docs/tables.py": {page.name}'
     assert sorted(shown) == sorted(tables['TABLES'])
+
+
+def test_what_was_measured_on_mini_vtab_was_measured_on_every_task_with_three_seeds():
+    runs = read_run_list((DOCS / 'results' / 'mini_vtab.csv').read_text(encoding='utf-8'))
+    methods = {run.method for run in runs}
+    assert methods <= set(preset_names())
+    measured = sorted((run.method, run.task, run.seed) for run in runs)
+    assert measured == sorted(product(methods, MINI_TASKS, range(3)))
 
 
 def test_the_extras_are_all_described():
