@@ -46,6 +46,9 @@ def test_the_tables_are_those_of_the_code():
         shown += [match[1] for match in tables['TABLE'].finditer(text)]
         assert tables['with_tables'](text) == text, f'run "python docs/tables.py": {page.name}'
     assert sorted(shown) == sorted(tables['TABLES'])
+    text = (DOCS / 'vtab1k.md').read_text(encoding='utf-8')
+    assert '| `memba` ' in text
+    assert '| 72.40 |' in re.sub(' +', ' ', text)
 
 
 def test_what_was_measured_on_mini_vtab_was_measured_on_every_task_with_three_seeds():
