@@ -148,7 +148,7 @@ def _check_images(folder: Path, facts: dict[str, ImageFacts], report: TaskReport
         text = f'{len(broken):,} image(s) cannot be read, such as {folder / broken[0]}'
         report.add(WRONG, f'{text} ({problems[broken[0]]})', UNPACK_AGAIN)
     good = [fact for fact in facts.values() if not fact.problem]
-    report.pixels = summary(good) if good else ''
+    report.pixels = summary(good)
     report.formats = Counter(f'{f.format} (lossy)' if f.lossy else f.format for f in good)
     lossy = sum(fact.lossy for fact in good)
     if lossy and report.task.name in LOSSLESS_ORIGINALS:

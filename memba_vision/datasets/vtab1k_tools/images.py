@@ -112,10 +112,12 @@ def summary(facts: Iterable[ImageFacts]) -> str:
     """How many images there are of each kind and between which sizes, in a line."""
     good = [fact for fact in facts if not fact.problem]
     kinds = Counter(fact.kind for fact in good).most_common()
+    if not good:
+        return '0 images'
     parts = [f'{len(good):,} images: ' + ', '.join(f'{count:,} {kind}' for kind, count in kinds)]
     sizes = sorted({fact.size for fact in good}, key=lambda size: (size[0] * size[1], size))
     named = [f'{width:,} x {height:,}' for width, height in sizes[:: max(1, len(sizes) - 1)][:2]]
-    parts.append(' to '.join(named) + ' pixels' if named else '')
+    parts.append(' to '.join(named) + ' pixels')
     frames = sum(fact.frames for fact in good)
     parts.append(f'{frames:,} with several frames, of which the first is read' if frames else '')
     dark = sum(fact.dark for fact in good)
