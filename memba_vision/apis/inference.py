@@ -130,7 +130,7 @@ class Inferencer(ImageClassificationInferencer):
 
     def _inputs_to_list(self, inputs: Any) -> list:
         if isinstance(inputs, str | Path):
-            inputs = with_folders_open([inputs], partial(warnings.warn, stacklevel=5))
+            inputs = with_folders_open([inputs], partial(warnings.warn, stacklevel=4))
         return super()._inputs_to_list(_listed(inputs))
 
 
