@@ -1,5 +1,6 @@
 """From what a user has, a path or an image in memory, to what a model's data loader would make."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def with_folders_open(paths: Sequence[str], tell: Callable[[str], object]) -> li
     """
     images = []
     for path in paths:
-        if Path(path).is_dir():
+        if os.path.isdir(path):  # not Path's, for which the empty name is a folder
             found, left_out = images_in(path)
             images += found
             if left_out:

@@ -137,6 +137,10 @@ def folder_of(tmp_path: Path) -> Path:
     return tmp_path / 'task'
 
 
+def test_every_mode_of_pillow_is_among_those():
+    assert {*EXPECTED, *REFUSED} == set(Image.MODES)
+
+
 @pytest.mark.parametrize('mode', EXPECTED)
 def test_every_mode_in_memory(mode):
     image = in_mode(mode)
@@ -311,6 +315,15 @@ def test_of_several_frames_the_first_is_read(ending, tmp_path):
     assert summary([examine(path)]).endswith(
         '1 with several frames, of which the first is read; 1 of one colour all over'
     )
+
+
+def test_a_camera_s_file_with_a_second_picture(tmp_path):
+    """A JPEG in all but its format's name."""
+    path = folder_of(tmp_path) / 'a.jpg'
+    smooth('RGB').save(path, 'MPO', save_all=True, append_images=[smooth('L').convert('RGB')])
+    facts = examine(path)
+    assert (facts.format, facts.lossy, facts.frames) == ('MPO', True, True)
+    assert_the_same(path, np.asarray(Image.open(path)))
 
 
 ARRAYS = {
