@@ -13,10 +13,8 @@ from mmengine.registry import init_default_scope
 
 from memba_vision.datasets.loading import LoadRGB, with_one_reader
 from memba_vision.datasets.pixels import IMAGE_ENDINGS, ImageLike, cannot_read, read_rgb
-from memba_vision.datasets.vtab1k import VTAB1k
 from memba_vision.engine.runner import building
 from memba_vision.errors import UserError
-from memba_vision.registry import DATASETS
 
 NAMED = 5  # of the entries of a folder that are left out
 
@@ -24,9 +22,8 @@ NAMED = 5  # of the entries of a folder that are left out
 class ImagePipeline:
     """The transforms of a config's test data.
 
-    A config of this package's datasets reads files as they do; one of another dataset, as its own
-    ``LoadImageFromFile`` says. Images in memory are read by
-    :func:`memba_vision.datasets.pixels.read_rgb`.
+    Files and images in memory are read by :func:`memba_vision.datasets.pixels.read_rgb`, as in
+    training.
 
     Args:
         config: of a model, with ``test_dataloader.dataset.pipeline``.
@@ -44,9 +41,7 @@ class ImagePipeline:
                 'read: give a config that has one'
             )
         with building('test_dataloader.dataset.pipeline'):
-            steps = Compose(data.pipeline)
-        if _is_ours(data.type):
-            steps = with_one_reader(steps)
+            steps = with_one_reader(Compose(data.pipeline))
         loaders = [s for s in steps.transforms if isinstance(s, LoadImageFromFile)]
         self._reader = next((s for s in loaders if isinstance(s, LoadRGB)), LoadRGB())
         self._of_files = steps
@@ -161,11 +156,6 @@ def file_names(images: Sequence[Any]) -> list[str]:
     if len(set(stems)) == len(stems):
         return stems
     return [f'{number}_{stem}' for number, stem in enumerate(stems, 1)]
-
-
-def _is_ours(kind: str | type) -> bool:
-    found = DATASETS.get(kind) if isinstance(kind, str) else kind
-    return isinstance(found, type) and issubclass(found, VTAB1k)
 
 
 def _channels_of(config: Config) -> int | None:

@@ -14,8 +14,8 @@ class LoadRGB(mmcv.transforms.LoadImageFromFile):
     """``LoadImageFromFile`` that reads by :func:`memba_vision.datasets.pixels.read_rgb`.
 
     Ordinary images come out with the very bits of mmcv's. In this package's datasets it takes
-    mmcv's place, see :func:`with_one_reader`: configs name ``LoadImageFromFile``, for which
-    mmpretrain's own tools look. The pipeline of another dataset may name ``LoadRGB``.
+    mmcv's place, and in every run of this package: configs name ``LoadImageFromFile``, for which
+    mmpretrain's own tools look. Where another dataset is run by those, it may name ``LoadRGB``.
     """
 
     def transform(self, results: dict) -> dict | None:
@@ -46,6 +46,15 @@ def with_one_reader(pipeline: Compose) -> Compose:
     decoder 'tifffile', or a file client of mmengine 0.
     """
     return Compose([_reader_of(transform) for transform in pipeline.transforms])
+
+
+def read_alike(dataset: object) -> None:
+    """Have a dataset, and those that it wraps, load by :func:`with_one_reader`."""
+    if isinstance(getattr(dataset, 'pipeline', None), Compose):
+        dataset.pipeline = with_one_reader(dataset.pipeline)
+    for part in (getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', ())):
+        if part is not None:
+            read_alike(part)
 
 
 def _reader_of(transform: object) -> object:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
 from PIL import Image, ImageFilter
 
 from memba_vision.apis import step0
@@ -20,6 +21,7 @@ from memba_vision.datasets.loading import LoadRGB
 from memba_vision.datasets.own_data import OwnData
 from memba_vision.datasets.pixels import read_rgb
 from memba_vision.datasets.vtab1k_tools.images import examine, summary
+from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import UserError
 
 SIDE = 16
@@ -392,15 +394,23 @@ def test_a_pipeline_that_is_set_later_reads_alike(tmp_path):
     assert isinstance(data.pipeline.transforms[0], LoadRGB)
 
 
-def test_other_datasets_read_as_their_config_says(tmp_path):
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_datasets_of_mmpretrain_read_alike_in_a_run(wrapped, tmp_path):
     path = folder_of(tmp_path) / 'a.png'
     rgba().save(path)
-    loader = LOADERS["mmpretrain's default"]
-    as_trained = ImagePipeline(config(loader, 'CustomDataset'))(path)['inputs'].numpy()
-    theirs = mmcv.imfrombytes(path.read_bytes())
-    assert np.array_equal(as_trained, theirs.transpose(2, 0, 1))
-    ours = ImagePipeline(config(LOADERS['by name'], 'CustomDataset'))(path)['inputs'].numpy()
-    assert np.array_equal(ours[::-1].transpose(1, 2, 0), read_rgb(path))
+    init_default_scope('mmpretrain')
+    steps = config(LOADERS["mmpretrain's default"]).test_dataloader.dataset.pipeline
+    folder = dict(type='CustomDataset', data_root=str(tmp_path), pipeline=steps)
+    several = dict(
+        type='ConcatDataset', datasets=[dict(type='RepeatDataset', times=2, dataset=folder)]
+    )
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    loader = ReadableRunner.build_dataloader(
+        dict(batch_size=1, dataset=several if wrapped else folder, sampler=sampler)
+    )
+    for batch in loader:
+        pixels = batch['inputs'][0].numpy()[::-1].transpose(1, 2, 0)
+        assert np.array_equal(pixels, read_rgb(path))
 
 
 def test_a_config_that_does_not_say_how_images_are_read():
