@@ -130,7 +130,7 @@ def test_predictions_of_a_folder(world, odd_folder):
     rows = list(csv.DictReader(io.StringIO(outcome.out)))
     expected = [*sorted(odd_folder.glob('*.png')), world / 'photos/red/2.png']
     assert [row['image'] for row in rows] == [str(path) for path in expected]
-    said = '2 image(s) taken, 2 other entry/entries left out (.DS_Store, labels.csv)'
+    said = '2 image(s) taken, left out 2: .DS_Store, labels.csv'
     assert outcome.err == f'{odd_folder}: {said}\n'
     assert 'holds no image' in predict(world, world / 'photos').error()
 

@@ -114,10 +114,7 @@ def images_in(folder: str | Path) -> tuple[list[str], str]:
     if not others:
         return images, ''
     named = ', '.join(others[:NAMED]) + (', …' if len(others) > NAMED else '')
-    return images, (
-        f'{folder}: {len(images):,} image(s) taken, {len(others):,} other entry/entries left out '
-        f'({named})'
-    )
+    return images, f'{folder}: {len(images):,} image(s) taken, left out {len(others):,}: {named}'
 
 
 def with_folders_open(paths: Sequence[str], tell: Callable[[str], object]) -> list[str]:

@@ -145,7 +145,7 @@ def test_of_a_folder_the_images_are_taken_and_the_rest_is_said(model, folder, tm
         (tmp_path / name).write_text('no image')
     (tmp_path / 'c.png').mkdir()
     (tmp_path / os.fsdecode(b'caf\xe9.txt')).write_text('no image')
-    said = r'2 image\(s\) taken, 5 other .* left out \(\.hidden\.png, README, c\.png, caf.*, notes'
+    said = r'2 image\(s\) taken, left out 5: \.hidden\.png, README, c\.png, caf.*, notes'
     with pytest.warns(UserWarning, match=said) as warned:
         found = memba_vision.Inferencer(model)(str(tmp_path))
     assert [f['pred_label'] for f in found] == [f['pred_label'] for f in expected]

@@ -136,7 +136,7 @@ def test_a_folder_and_a_name_that_is_no_utf_8(run, image, tmp_path):
     out = tmp_path / 'out'
     outcome = run_tool('visualize', folder, '--run', run, '--layers', 0, '--out', out)
     assert outcome.status == 0, outcome
-    assert '1 image(s) taken, 1 other entry/entries left out (notes.txt)' in outcome.out
+    assert '1 image(s) taken, left out 1: notes.txt' in outcome.out
     assert r'caf\udce9.png' in (out / 'index.html').read_text(encoding='utf-8')
     assert (out / os.fsdecode(b'caf\xe9_depth.png')).is_file()
 

@@ -96,8 +96,9 @@ def _facts(image: Image.Image, content: bytes, sha256: str, decode: bool) -> Ima
     if not decode and mode == image.mode:
         return ImageFacts(sha256, kind, lossy, '', mode, size, frames)
     rgb = read_rgb(image)
-    dark, flat = wide and rgb.max() < 32, (rgb == rgb[0, 0]).all()
-    return ImageFacts(sha256, kind, lossy, '', mode, size, frames, bool(dark), bool(flat))
+    dark = wide and bool(rgb.max() < 32)
+    flat = all(bool((part == rgb[0, 0]).all()) for part in (rgb[0], rgb))  # a row tells most
+    return ImageFacts(sha256, kind, lossy, '', mode, size, frames, dark, flat)
 
 
 def _kind(image: Image.Image) -> str:
