@@ -93,12 +93,26 @@ def _of_pillow(image: Image.Image) -> np.ndarray:
         upright = _eight_bits(upright, *_black_and_white(image))
     if not upright.has_transparency_data:
         return np.array(upright.convert('RGB'))
+    _scale_transparent_colour(upright)
     if upright.mode == 'La':  # Pillow converts it to nothing else
         upright = upright.convert('LA')
     opaque = Image.new('RGB', upright.size, BEHIND_TRANSPARENCY)
     shown = upright.convert('RGBA')
     opaque.paste(shown, mask=shown.getchannel('A'))
     return np.array(opaque)
+
+
+def _scale_transparent_colour(image: Image.Image) -> None:
+    """Bring the transparent colour of a PNG to 8 bits, as Pillow does with its pixels alone."""
+    colour = image.info.get('transparency')
+    if isinstance(colour, tuple) and max(colour) > 255:
+        image.info['transparency'] = tuple(value >> 8 for value in colour)
+    if image.mode == 'L' and isinstance(colour, int) and 0 < colour < 16:
+        present = {value for value, count in enumerate(image.histogram()) if count}
+        for step in (85, 17):  # between the values of 2 bits, and of 4
+            if colour * step in present and all(value % step == 0 for value in present):
+                image.info['transparency'] = colour * step
+                return
 
 
 def _black_and_white(image: Image.Image) -> tuple[int, int]:

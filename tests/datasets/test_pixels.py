@@ -2,6 +2,7 @@
 
 import re
 import struct
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -246,6 +247,46 @@ def test_a_transparent_white_of_one_bit(tmp_path):
     path = folder_of(tmp_path) / 'a.png'
     in_mode('1').save(path, transparency=1)
     assert_the_same(path, np.zeros((SIDE, SIDE, 3)))
+
+
+def small_png(bits: int, colour_type: int, rows: np.ndarray, transparent: list[int]) -> bytes:
+    """A PNG of kinds that Pillow does not write; the values have ``bits`` each."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        checksum = struct.pack('>I', zlib.crc32(kind + body))
+        return struct.pack('>I', len(body)) + kind + body + checksum
+
+    shifts = np.arange(bits)[::-1]
+    packed = np.packbits(rows[..., None] >> shifts & 1, axis=None).reshape(len(rows), -1)
+    lines = b''.join(b'\0' + line.tobytes() for line in packed)
+    head = struct.pack('>IIBBBBB', SIDE, SIDE, bits, colour_type, 0, 0, 0)
+    key = struct.pack(f'>{len(transparent)}H', *transparent)
+    chunks = [(b'IHDR', head), (b'tRNS', key), (b'IDAT', zlib.compress(lines)), (b'IEND', b'')]
+    return b'\x89PNG\r\n\x1a\n' + b''.join(chunk(*part) for part in chunks)
+
+
+@pytest.mark.parametrize('bits', [1, 2, 4, 8, 16])
+@pytest.mark.parametrize('place', [0, 1, -1])
+def test_a_transparent_grey_of_every_depth(bits, place, tmp_path):
+    """Black, the darkest grey or white of a depth is transparent."""
+    highest = (1 << bits) - 1
+    rows = np.arange(SIDE * SIDE).reshape(SIDE, SIDE) * 5 * (257 if bits == 16 else 1) & highest
+    transparent = highest if place == -1 else place
+    path = folder_of(tmp_path) / 'a.png'
+    path.write_bytes(small_png(bits, 0, rows, [transparent]))
+    scaled = rows * 255 // highest
+    expected = np.where(rows == transparent, 0, scaled)[..., None].repeat(3, 2)
+    assert_the_same(path, expected)
+
+
+def test_a_transparent_colour_of_16_bits(tmp_path):
+    path, colours = folder_of(tmp_path) / 'a.png', np.uint16(NOISE[..., :3]) * 257
+    colours[3:5, :] = (0x1234, 0x5678, 0x9ABC)
+    rows = colours.reshape(SIDE, SIDE * 3).astype(int)
+    path.write_bytes(small_png(16, 2, rows, [0x1234, 0x5678, 0x9ABC]))
+    expected = NOISE[..., :3].copy()
+    expected[3:5] = 0
+    assert_the_same(path, expected)
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
