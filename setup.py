@@ -84,7 +84,7 @@ setup(
         'rich',
         'numba>=0.60',
         'safetensors>=0.4.3',
-        'pillow',
+        'pillow>=10.1',
         'scikit-learn',
     ],
     extras_require=EXTRAS,

@@ -46,6 +46,11 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         raise
 
 
+def readable(text: str) -> str:
+    """The same for texts that have to be UTF-8: what in a file's name is none becomes \\udce9."""
+    return text.encode(errors='backslashreplace').decode()
+
+
 def remove_unfinished(folder: str | Path) -> None:
     """Remove what processes that were killed in :func:`write_atomically` left in ``folder``."""
     for path in Path(folder).glob('.*'):

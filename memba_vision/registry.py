@@ -9,6 +9,7 @@ from mmpretrain.registry import (
     MODELS,
     OPTIM_WRAPPER_CONSTRUCTORS,
     OPTIM_WRAPPERS,
+    TRANSFORMS,
 )
 
 # mmpretrain looks for a compiled operator that mmcv-lite leaves out and nothing here uses.
@@ -24,4 +25,5 @@ __all__ = [
     'MODELS',
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',
+    'TRANSFORMS',
 ]

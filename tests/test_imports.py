@@ -49,7 +49,10 @@ ALLOWED = {
     'models': {'errors', 'discovery', 'registry', 'weights', 'ops'},
     'datasets': {'errors', 'discovery', 'registry', 'files', 'download'},
     'visualization': {'errors', 'ops', 'models'},
-    'engine': {'errors', 'discovery', 'registry', 'weights', 'ops', 'files', 'visualization'},
+    'engine': {
+        *('errors', 'discovery', 'registry', 'weights', 'ops', 'files', 'datasets'),
+        'visualization',
+    },
     'apis': {
         *('errors', 'shipped', 'discovery', 'registry', 'weights', 'files', 'download'),
         *('datasets', 'engine', 'models', 'visualization'),

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import torch
 from helpers import CONFIGS, DEMO, as_arguments, run_tool, tiny_options
 from PIL import Image
 
+from memba_vision.apis.cli import run_tool as run_main
 from memba_vision.apis.config import load_config
-from memba_vision.apis.predict import Prediction, confusion_csv
+from memba_vision.apis.predict import Prediction, confusion_csv, csv_pieces, json_pieces
 from memba_vision.files import sha256_of
 
 CLASSES = ('blue tit', 'café', 'red')
@@ -109,6 +111,74 @@ def test_predictions_as_json_into_a_file(world, tmp_path):
     assert entry['image'] == str(image)
     assert len(entry['classes']) == 1
     assert 1 / 3 < entry['classes'][0]['probability'] <= 1
+
+
+@pytest.fixture
+def odd_folder(world, tmp_path) -> Path:
+    """Two images, one by a name with a line separator that is no UTF-8, and other files."""
+    folder = tmp_path / 'odd'
+    folder.mkdir()
+    for number, name in enumerate((b'a.png', b'caf\xe9\xe2\x80\xa8.png')):
+        shutil.copy(world / f'photos/red/{number}.png', folder / os.fsdecode(name))
+    (folder / '.DS_Store').touch()
+    (folder / 'labels.csv').write_text('no image')
+    return folder
+
+
+def test_predictions_of_a_folder(world, odd_folder):
+    outcome = predict(world, odd_folder, world / 'photos/red/2.png')
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    expected = [*sorted(odd_folder.glob('*.png')), world / 'photos/red/2.png']
+    assert [row['image'] for row in rows] == [str(path) for path in expected]
+    said = '2 image(s) taken, left out 2: .DS_Store, labels.csv'
+    assert outcome.err == f'{odd_folder}: {said}\n'
+    assert 'holds no image' in predict(world, world / 'photos').error()
+
+
+def test_names_that_are_no_utf_8_come_out_as_they_are(world, odd_folder, tmp_path, monkeypatch):
+    expected = [str(path) for path in sorted(odd_folder.glob('*.png'))]
+    assert predict(world, odd_folder, '--out', tmp_path / 'p.csv').status == 0
+    rows = list(csv.DictReader(io.StringIO(os.fsdecode((tmp_path / 'p.csv').read_bytes()))))
+    assert [row['image'] for row in rows] == expected
+    assert predict(world, odd_folder, '--format', 'json', '--out', tmp_path / 'p.json').status == 0
+    entries = json.loads((tmp_path / 'p.json').read_text(encoding='utf-8'))
+    assert [entry['image'] for entry in entries] == expected
+
+
+def test_a_terminal_gets_names_that_are_no_utf_8(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(written, 'utf-8', write_through=True))
+    run_main(lambda: sys.stdout.write(os.fsdecode(b'caf\xe9\n')))
+    assert written.getvalue() == b'caf\xe9\n'
+
+
+def test_what_is_found_is_written_as_it_comes(world, tmp_path):
+    good, broken = world / 'photos/red/1.png', tmp_path / 'broken.png'
+    broken.write_bytes(b'no image')
+    outcome = predict(world, good, broken, '--batch-size', 1)
+    assert f'cannot read image {broken}' in outcome.error()
+    assert outcome.out.splitlines()[1].startswith(f'{good},')
+    out = tmp_path / 'p.csv'
+    assert predict(world, good, broken, '--batch-size', 1, '--out', out).status == 2
+    assert not out.exists()
+
+
+@pytest.mark.parametrize('format_', ['csv', 'json'])
+def test_the_text_of_predictions(format_):
+    found = [
+        Prediction('a.png', 1, (('x', 0.75), ('y', 0.25))),
+        Prediction('b.png', 0, (('z', 1),)),
+    ]
+    if format_ == 'csv':
+        expected = 'image,class,probability\na.png,x,0.750000\na.png,y,0.250000\nb.png,z,1.000000\n'
+        assert ''.join(csv_pieces(found)) == expected
+        return
+    entries = [
+        {'image': p.image, 'classes': [{'class': n, 'probability': v} for n, v in p.classes]}
+        for p in found
+    ]
+    for count in range(3):
+        assert ''.join(json_pieces(found[:count])) == json.dumps(entries[:count], indent=1) + '\n'
 
 
 def test_a_list_gives_the_accuracy_of_the_run_and_the_confusions(world, tmp_path):

@@ -1,25 +1,41 @@
 """Say what is on images, with a model that tools/train.py adapted.
 
 python tools/predict.py photo1.jpg photo2.jpg --checkpoint work_dirs/flowers_memba/epoch_20.pth
+python tools/predict.py photos/ --checkpoint work_dirs/flowers_memba/epoch_20.pth --out found.csv
 python tools/predict.py --list data/own/flowers/test.txt --checkpoint … --confusion matrix.csv
 """
 
 import argparse
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment, load_config
-from memba_vision.apis.predict import Predictor, as_csv, as_json, confusion_csv
+from memba_vision.apis.images import with_folders_open
+from memba_vision.apis.predict import (
+    Prediction,
+    Predictor,
+    confusion_csv,
+    csv_pieces,
+    json_pieces,
+)
 from memba_vision.datasets.vtab1k import read_list_file
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
+
+PIECES = {'csv': csv_pieces, 'json': json_pieces}
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
-    parser.add_argument('images', nargs='*', metavar='IMAGE')
+    parser.add_argument(
+        'images',
+        nargs='*',
+        metavar='IMAGE',
+        help='files, and folders of images',
+    )
     parser.add_argument('--list', type=Path, help='a list file with lines "path label" instead')
     parser.add_argument('--checkpoint', required=True, help='a file that tools/train.py wrote')
     parser.add_argument('--config', help="without, the one in run.json in the checkpoint's folder")
@@ -53,22 +69,41 @@ def main() -> None:
     check_arguments(args)
     config = load_config(args.config, {}, None) if args.config else None
     predictor = Predictor(args.checkpoint, config, args.device)
-    images, labels = args.images, []
     if args.list:
         entries = read_list_file(args.list, len(predictor.classes))
         images, labels = zip(*entries, strict=True)
-    predictions = list(predictor(images, args.top, args.batch_size))
-    text = {'csv': as_csv, 'json': as_json}[args.format](predictions)
-    if args.out:
-        write_atomically(args.out, text.encode())
     else:
-        print(text, end='')
+        images, labels = with_folders_open(args.images, tell), ()
+    predictions: list[Prediction] = []
+    found = noted(predictor(images, args.top, args.batch_size), predictions)
+    write(PIECES[args.format](found), args.out)
     if labels:
         right = sum(p.label == label for p, label in zip(predictions, labels, strict=True))
-        sys.stderr.write(f'{right:,} of {len(labels):,} right ({right / len(labels):.2%})\n')
+        tell(f'{right:,} of {len(labels):,} right ({right / len(labels):.2%})')
     if args.confusion:
         matrix = confusion_csv(predictions, labels, predictor.classes)
         write_atomically(args.confusion, matrix.encode())
+
+
+def tell(line: str) -> None:
+    """Say something beside the results."""
+    sys.stderr.write(f'{line}\n')
+
+
+def noted(found: Iterable[Prediction], kept: list[Prediction]) -> Iterator[Prediction]:
+    """The predictions as they come; each is kept too."""
+    for prediction in found:
+        kept.append(prediction)
+        yield prediction
+
+
+def write(pieces: Iterable[str], out: Path | None) -> None:
+    """Write a file that is there whole or not at all, or the terminal as the pieces come."""
+    if out:
+        write_atomically(out, ''.join(pieces).encode(errors='surrogateescape'))
+        return
+    for piece in pieces:
+        print(piece, end='', flush=True)
 
 
 if __name__ == '__main__':

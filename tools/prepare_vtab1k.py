@@ -17,6 +17,7 @@ from memba_vision.datasets.vtab1k_tools.build import Sizes, build_task, labelled
 from memba_vision.datasets.vtab1k_tools.check import Settings, check_tree
 from memba_vision.datasets.vtab1k_tools.fetch import fetch_archive
 from memba_vision.datasets.vtab1k_tools.findings import as_text
+from memba_vision.datasets.vtab1k_tools.images import examine_all, summary
 from memba_vision.errors import UserError
 from memba_vision.sweeps.devices import usable_cores
 
@@ -131,6 +132,8 @@ def run_build(args: argparse.Namespace) -> None:
     print(
         f'{folder}: ' + ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
     )
+    built = [str(path) for path in (folder / 'images').glob('*/*')]
+    print(summary(facts for _, facts in examine_all(built, False, max(1, args.jobs), args.task)))
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment, load_config
+from memba_vision.apis.images import with_folders_open
 from memba_vision.apis.record import RECORD_FILE
 from memba_vision.apis.visualize import (
     Subject,
@@ -27,7 +28,7 @@ DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
-    parser.add_argument('images', nargs='+', metavar='IMAGE')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='files, and folders of images')
     parser.add_argument('--run', help='the folder of a run: its newest checkpoint is shown')
     parser.add_argument('--checkpoint', help='a file that tools/train.py wrote')
     parser.add_argument(
@@ -82,7 +83,8 @@ def main() -> None:
     args = parse_arguments()
     default_environment()
     subjects = find_subjects(args)
-    page = write_page(subjects, args.images, args.layers, args.out)
+    images = with_folders_open(args.images, print)
+    page = write_page(subjects, images, args.layers, args.out)
     if not any(subject.classes for subject in subjects):
         print('Nothing is trained here; for a trained model: --run work_dirs/digits_memba')
     print(f'Open {page} in a browser; the pictures are beside it.')

@@ -28,6 +28,7 @@ from memba_vision.apis.visualize import (
 )
 from memba_vision.engine.runner import building, read_training_checkpoint
 from memba_vision.errors import UserError
+from memba_vision.files import readable
 from memba_vision.registry import MODELS
 from memba_vision.visualization.page import CAPTIONS, explained
 
@@ -115,7 +116,8 @@ def _add(bank: AdapterBank, name: str, source: str) -> list[str]:
 def _names(sources: Sequence[str]) -> list[str]:
     """What to call the sources: their last part, or all of it where two have the same."""
     names = [Path(source).resolve().name.removesuffix('.safetensors') for source in sources]
-    return names if len(set(names)) == len(names) else [str(source) for source in sources]
+    differ = len(set(names)) == len(names)
+    return [readable(name) for name in (names if differ else sources)]
 
 
 def build_app(subjects: dict[str, Subject]) -> Any:
@@ -142,7 +144,10 @@ def build_app(subjects: dict[str, Subject]) -> Any:
             gradio.Markdown(TRAIN_FIRST)
         with gradio.Row():
             with gradio.Column(scale=1):
-                image = gradio.Image(type='filepath', label='Image', sources=['upload'], height=280)
+                # Without a mode gradio hands the file on as it is; else it converts and compresses.
+                image = gradio.Image(
+                    type='filepath', image_mode=None, label='Image', sources=['upload'], height=280
+                )
                 adapter = gradio.Dropdown(list(subjects), value=first, label='Adapter')
                 label = gradio.Label(label='Classes', visible=bool(subjects[first].classes))
             with gradio.Column(scale=3):

@@ -4,6 +4,7 @@ the user can do.
 
 import argparse
 import errno
+import io
 import sys
 import textwrap
 from collections.abc import Callable
@@ -33,6 +34,9 @@ def run_tool(main: Callable[[], None]) -> None:
     A run that SIGTERM ended exits with status 143, one that the keyboard ended with 130.
     """
     keep_freed_memory()
+    # A file's name need not be UTF-8; it is written byte by byte.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
+        sys.stdout.reconfigure(errors='surrogateescape')
     try:
         main()
     except UserError as error:

@@ -1,6 +1,8 @@
 """What a model says of images, and the features that it sees in them."""
 
+import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,16 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmpretrain.apis import ImageClassificationInferencer
-from PIL import Image
+from mmpretrain.structures import DataSample
+from mmpretrain.visualization import UniversalVisualizer
 from torch import nn
 
-from memba_vision.apis.images import ImageLike, ImagePipeline, as_rgb
+from memba_vision.apis.images import ImagePipeline, file_names, read_pixels, with_folders_open
 from memba_vision.apis.models import get_model
 from memba_vision.apis.predict import load_trained
+from memba_vision.datasets.pixels import ImageLike
+from memba_vision.engine.runner import one_line
+from memba_vision.errors import UserError
 
 
 class Inferencer(ImageClassificationInferencer):
@@ -26,10 +32,12 @@ class Inferencer(ImageClassificationInferencer):
             the path of a checkpoint that ``tools/train.py`` wrote, or a model's name with its
             official weights.
         device: where the model goes.
-        classes: names in place of those that the model brings along.
+        classes: names in place of those that the model brings along, one for each output of the
+            head.
 
     Raises:
-        UserError: the model cannot be built or loaded.
+        UserError: the model cannot be built or loaded, there is no such device, or there are more
+            or fewer names than outputs.
     """
 
     def __init__(
@@ -41,9 +49,19 @@ class Inferencer(ImageClassificationInferencer):
         if isinstance(model, str | Path):
             is_file = Path(model).is_file()
             model = load_trained(model) if is_file else get_model(str(model), pretrained=True)
-        super().__init__(model, pretrained=False, device=device, classes=classes)
+        if not hasattr(model, '_config'):
+            raise UserError(
+                'model is a path, a name of memba_vision.list_models(), or what '
+                f'memba_vision.get_model or load_trained returns; got {type(model).__name__}'
+            )
+        super().__init__(on_device(model, device), pretrained=False, classes=classes)
         if self.classes is None:
             self.classes = [str(label) for label in range(model.head.num_classes)]
+        if isinstance(self.classes, str) or len(self.classes) != model.head.num_classes:
+            raise UserError(
+                f'classes: expected {model.head.num_classes} names, one for each output of the '
+                f'head, found {self.classes!r:.200}'
+            )
 
     def __call__(
         self,
@@ -55,40 +73,77 @@ class Inferencer(ImageClassificationInferencer):
         """Classify.
 
         Args:
-            inputs: a path, a folder (its images in the order of their names), a Pillow image,
-                (height, width, 3) or (images, height, width, 3) uint8 in the order red, green,
-                blue, or a list of these.
+            inputs: a path, a folder (its images in the order of their names; a warning says what
+                is left out), the bytes of a file, a Pillow image, an array as
+                :func:`memba_vision.datasets.pixels.read_rgb` takes it or several of them,
+                (images, height, width, channels), or a list of these.
             return_datasamples: yield mmpretrain's DataSample objects instead.
             batch_size: images at a time.
-            **kwargs: of mmpretrain's inferencer, such as ``show_dir``.
+            **kwargs: of mmpretrain's inferencer, such as ``show_dir``, a folder that gets a PNG
+                of each image with its class.
 
         Returns:
             For each image a dict with ``pred_label``, ``pred_class``, ``pred_score``, and
             ``pred_scores``, the probabilities of all classes.
 
         Raises:
-            UserError: an image cannot be read.
+            UserError: an image cannot be read, the model takes another number of channels, or
+                ``batch_size`` is not positive.
         """
         *_, visualize_kwargs, postprocess_kwargs = self._dispatch_kwargs(**kwargs)
         images = self._inputs_to_list(inputs)
         samples = [s for batch in self.preprocess(images, batch_size) for s in self.forward(batch)]
-        drawn = images
-        if visualize_kwargs:
-            drawn = [as_rgb(i) if isinstance(i, Image.Image) else i for i in images]
-        pictures = self.visualize(drawn, samples, **visualize_kwargs)
+        pictures = self.visualize(images, samples, **visualize_kwargs)
         return self.postprocess(samples, pictures, return_datasamples, **postprocess_kwargs)
 
     def preprocess(self, inputs: Sequence[ImageLike], batch_size: int = 1) -> Iterator[dict]:
         """Batches, as the model's ``test_step`` takes them."""
         yield from _batches(self.pipeline, inputs, batch_size)
 
+    def visualize(
+        self,
+        images: Sequence[ImageLike],
+        samples: Sequence[DataSample],
+        show: bool = False,
+        show_dir: str | Path | None = None,
+        **kwargs: Any,
+    ) -> list[np.ndarray] | None:
+        """Draw the answers on the images as the model read them; None if nobody wants to see."""
+        if not show and show_dir is None:
+            return None
+        if self.visualizer is None:
+            self.visualizer = UniversalVisualizer()
+        pictures = []
+        for name, image, sample in zip(file_names(images), images, samples, strict=True):
+            out = None if show_dir is None else str(Path(show_dir, f'{name}.png'))
+            named = dict(classes=self.classes, name=name, out_file=out, show=show)
+            self.visualizer.visualize_cls(
+                read_pixels(image), sample, draw_gt=False, **named, **kwargs
+            )
+            pictures.append(self.visualizer.get_image())
+        if show:
+            self.visualizer.close()
+        return pictures
+
     def _init_pipeline(self, cfg: Config) -> ImagePipeline:
         return ImagePipeline(cfg)
 
     def _inputs_to_list(self, inputs: Any) -> list:
-        listed = super()._inputs_to_list(_listed(inputs))
-        listed = [str(i) if isinstance(i, Path) else i for i in listed]
-        return sorted(listed) if isinstance(inputs, str | Path) else listed
+        if isinstance(inputs, str | Path):
+            inputs = with_folders_open([inputs], partial(warnings.warn, stacklevel=4))
+        return super()._inputs_to_list(_listed(inputs))
+
+
+def on_device(model: nn.Module, device: str | torch.device | None) -> nn.Module:
+    """The model there; None leaves it where it is.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    try:
+        return model if device is None else model.to(device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch's, by kind of device
+        raise UserError(f'device {device!r} cannot be used ({one_line(error)}): try cpu') from error
 
 
 @torch.no_grad()
@@ -108,7 +163,7 @@ def extract_features(
         (images, embed_dims), on the CPU; a tuple of these for several ``out_indices``.
 
     Raises:
-        UserError: an image cannot be read.
+        UserError: an image cannot be read, or ``batch_size`` is not positive.
     """
     listed = _listed(images)
     listed = listed if isinstance(listed, list | tuple) else [listed]
@@ -121,13 +176,13 @@ def extract_features(
 
 
 def _listed(images: Any) -> Any:
-    """Folders and files by text, and arrays of images as lists, as mmpretrain wants them."""
-    if isinstance(images, Path):
-        return str(images)
+    """Arrays of images as lists, as mmpretrain wants them."""
     return list(images) if isinstance(images, np.ndarray) and images.ndim == 4 else images
 
 
 def _batches(pipeline: ImagePipeline, images: Sequence, batch_size: int) -> Iterator[dict]:
+    if batch_size < 1:
+        raise UserError(f'batch_size must be at least 1, got {batch_size}')
     rest = iter(images)
     while batch := [pipeline(image) for image in islice(rest, batch_size)]:
         yield pseudo_collate(batch)

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from memba_vision.apis.models import build_classifier
 from memba_vision.apis.record import read_config
 from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
 from memba_vision.errors import UserError
+from memba_vision.files import readable
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,10 @@ class Predictor:
             batch_size: images at a time.
 
         Raises:
-            UserError: an image cannot be read.
+            UserError: an image cannot be read, or ``top`` or ``batch_size`` is not positive.
         """
+        if top < 1 or batch_size < 1:
+            raise UserError(f'top ({top}) and batch_size ({batch_size}) must be at least 1')
         rest = iter(images)
         while paths := list(islice(rest, batch_size)):
             batch = pseudo_collate([self.pipeline(path) for path in paths])
@@ -121,22 +124,26 @@ def class_names(meta: dict, number: int, checkpoint: str) -> list[str]:
     return [str(name) for name in names]
 
 
-def as_csv(predictions: Sequence[Prediction]) -> str:
-    """Lines ``image,class,probability``, as many for an image as it has classes named."""
-    rows = [(p.image, name, f'{value:.6f}') for p in predictions for name, value in p.classes]
-    return _csv([('image', 'class', 'probability'), *rows])
+def csv_pieces(predictions: Iterable[Prediction]) -> Iterator[str]:
+    """Lines ``image,class,probability``, a piece per image with as many as it has classes named."""
+    yield _csv([('image', 'class', 'probability')])
+    for p in predictions:
+        yield _csv([(p.image, name, f'{value:.6f}') for name, value in p.classes])
 
 
-def as_json(predictions: Sequence[Prediction]) -> str:
-    """A list with, for each image, its path and its classes with their probabilities."""
-    entries = [
-        {
-            'image': p.image,
-            'classes': [{'class': name, 'probability': value} for name, value in p.classes],
-        }
-        for p in predictions
-    ]
-    return json.dumps(entries, indent=1, ensure_ascii=False) + '\n'
+def json_pieces(predictions: Iterable[Prediction]) -> Iterator[str]:
+    """A list with, for each image, its path and its classes with their probabilities; a piece each.
+
+    What is no UTF-8 in a path is escaped, as JSON has it: reading the file gives the path again.
+    """
+    separator = '[\n'
+    for p in predictions:
+        classes = [{'class': name, 'probability': value} for name, value in p.classes]
+        entry = {'image': p.image, 'classes': classes}
+        text = json.dumps(entry, indent=1, ensure_ascii=False).replace('\n', '\n ')
+        yield f'{separator} {readable(text)}'
+        separator = ',\n'
+    yield '[]\n' if separator == '[\n' else '\n]\n'
 
 
 def confusion_csv(

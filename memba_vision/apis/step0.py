@@ -11,12 +11,12 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import nn
 
+from memba_vision.apis.images import read_pixels
+from memba_vision.datasets.pixels import IMAGE_ENDINGS
 from memba_vision.errors import UserError
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.registry import MODELS
 from memba_vision.visualization.trace import GateCall, integrate, watching
-
-IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
 class Step0:
@@ -96,8 +96,5 @@ def _read_images(config: Config, folder: str, size: int, count: int) -> torch.Te
 
 def _read_image(path: Path, size: int) -> torch.Tensor:
     """(size, size, 3), red first, from 0 to 255."""
-    try:
-        image = Image.open(path).convert('RGB').resize((size, size), Image.Resampling.BICUBIC)
-    except OSError as error:
-        raise UserError(f'{path} cannot be read as an image ({error}): remove it') from error
+    image = Image.fromarray(read_pixels(path)).resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image, dtype=np.float32))

@@ -1,6 +1,6 @@
 """Models whose membranes are looked at, and what they do with an image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from mmengine.dataset import pseudo_collate
 from torch import nn
 
 from memba_vision.apis.checkpoints import newest_readable
-from memba_vision.apis.images import ImagePipeline
+from memba_vision.apis.images import ImagePipeline, file_names
 from memba_vision.apis.models import build_classifier
 from memba_vision.apis.predict import Predictor
 from memba_vision.errors import UserError
-from memba_vision.files import write_atomically
+from memba_vision.files import readable, write_atomically
 from memba_vision.visualization import figures
 from memba_vision.visualization.maps import token_grid
 from memba_vision.visualization.page import Picture, Section, make_page
@@ -40,7 +40,7 @@ class Subject:
     title: str
     model: nn.Module
     preprocessor: nn.Module
-    pipeline: Callable[[dict], dict]
+    pipeline: ImagePipeline
     classes: Sequence[str] = ()
 
     @property
@@ -54,6 +54,7 @@ def trained_subject(checkpoint: str, config: Config | None, device: str | None) 
     found = Predictor(checkpoint, config, device)
     path = Path(checkpoint)
     title = f'{path.parent.name}/{path.name}' if path.parent.name else path.name
+    title = readable(title)
     return Subject(title, found.model, found.model.data_preprocessor, found.pipeline, found.classes)
 
 
@@ -179,7 +180,7 @@ def write_page(
         pictures = {key: draw(key, traces, layers) for key in figures.FIGURES}
         for key, picture in pictures.items():
             write_atomically(Path(out, f'{name}_{key}.png'), picture.light)
-        sections.append(Section(Path(image).name, tuple(traces), pictures))
+        sections.append(Section(readable(Path(image).name), tuple(traces), pictures))
     path = Path(out, 'index.html')
     write_atomically(path, make_page(sections, [_describe(s) for s in subjects]).encode())
     return path
@@ -189,14 +190,6 @@ def draw(name: str, traces: Sequence[ImageTrace], layers: Sequence[int]) -> Pict
     """One of ``FIGURES`` for light and dark pages."""
     make = figures.FIGURES[name]
     return Picture(*(figures.as_png(make(traces, layers, t), t) for t in figures.THEMES))
-
-
-def file_names(images: Sequence[str]) -> list[str]:
-    """A name for each image, numbered where two files have the same one."""
-    stems = [Path(image).stem for image in images]
-    if len(set(stems)) == len(stems):
-        return stems
-    return [f'{number}_{stem}' for number, stem in enumerate(stems, 1)]
 
 
 def _describe(subject: Subject) -> dict[str, str]:

@@ -7,17 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, Compose
 from mmengine.logging import print_log
-from PIL import EpsImagePlugin, Image
+from PIL import Image
 
 from memba_vision.datasets.in_work import InWork
+from memba_vision.datasets.loading import with_one_reader
+from memba_vision.datasets.pixels import cannot_read
 from memba_vision.datasets.tasks import Task, find_task
 from memba_vision.errors import UserError
 from memba_vision.registry import DATASETS
-
-# Pillow recognises files by their content, and would start Ghostscript for a PostScript program.
-EpsImagePlugin.gs_binary = False
 
 #: Images listed by each split of a VTAB-1k task; the test split's number is the task's own.
 SPLIT_SIZES = {'train800val200': 1000, 'train800': 800, 'val200': 200}
@@ -43,7 +42,8 @@ class VTAB1k(BaseDataset):
         data_root: the folder that holds one folder per task.
         split: 'train800val200' (the published protocol trains on it), 'train800', 'val200' or
             'test'.
-        pipeline: transforms of mmpretrain.
+        pipeline: transforms of mmpretrain. Its ``LoadImageFromFile`` reads by
+            :func:`memba_vision.datasets.pixels.read_rgb`, as prediction does.
         test_mode, metainfo: as in mmengine's ``BaseDataset``.
 
     Raises:
@@ -72,6 +72,15 @@ class VTAB1k(BaseDataset):
             pipeline=list(pipeline),
             test_mode=test_mode,
         )
+
+    @property
+    def pipeline(self) -> Compose:
+        """The transforms, with the one reader of images among them, whoever sets them."""
+        return self._pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Compose) -> None:
+        self._pipeline = with_one_reader(pipeline)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the split's list file."""
@@ -107,11 +116,7 @@ class VTAB1k(BaseDataset):
                 warnings.simplefilter('error', Image.DecompressionBombWarning)
                 return super().prepare_data(idx)
         except Exception as error:
-            path = self.get_data_info(idx)['img_path']
-            reason = ' '.join(str(error).split()) or type(error).__name__
-            raise UserError(
-                f'cannot read image {path} ({reason}): replace the file by an intact copy'
-            ) from error
+            raise cannot_read(self.get_data_info(idx)['img_path'], error) from error
 
     def describe_dead_worker(self, message: str) -> str:
         """The image that a data process was at when it died.

@@ -14,7 +14,9 @@ from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
+from memba_vision.datasets.loading import read_alike
 from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.engine.hooks import TerminationHook
 from memba_vision.engine.schedule import Schedule
@@ -84,6 +86,13 @@ class ReadableRunner(Runner):
             else:
                 handler.addFilter(ConsoleFilter())
         return logger
+
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+        """As mmengine's, with the one reader of images in the pipeline of any dataset."""
+        loader = Runner.build_dataloader(*args, **kwargs)
+        read_alike(loader.dataset)
+        return loader
 
     def build_train_loop(self, loop: Any) -> Any:
         """As mmengine's; builds the training data too."""

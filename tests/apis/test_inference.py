@@ -1,6 +1,8 @@
 """Classes and features of images, from files and from memory."""
 
 import os
+import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -113,6 +115,47 @@ def test_pictures_of_the_answers(model, picture, folder, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {'a.png', '1.png'}
 
 
+def test_two_files_of_one_name_are_kept_apart(model, picture, tmp_path):
+    files = [tmp_path / 'a/x.png', tmp_path / 'b/x.png', tmp_path / 'a/x.y.png']
+    for number, path in enumerate(files):
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture // (number + 1)).save(path)
+    memba_vision.Inferencer(model)(files, show_dir=tmp_path / 'new/out')
+    shown = {path.name: Image.open(path) for path in (tmp_path / 'new/out').iterdir()}
+    assert shown.keys() == {'1_x.png', '2_x.png', '3_x.y.png'}
+    brightness = [np.asarray(shown[name])[-1].mean() for name in sorted(shown)]
+    assert brightness == sorted(brightness, reverse=True)
+
+
+def test_pictures_show_what_the_model_read(model, picture, tmp_path):
+    path, out = tmp_path / 'a.png', tmp_path / 'out'
+    Image.fromarray(picture.astype(np.uint16)[..., 0] * 257).save(path)
+    memba_vision.Inferencer(model)([path, path.read_bytes()], show_dir=out)
+    drawn, of_bytes = (np.asarray(Image.open(out / name)) for name in ('a.png', '1.png'))
+    assert np.array_equal(drawn, of_bytes)
+    assert drawn[-1].mean() == 0
+    assert drawn[drawn.shape[0] // 2 - 2].mean() == pytest.approx(250, abs=2)
+
+
+def test_of_a_folder_the_images_are_taken_and_the_rest_is_said(model, folder, tmp_path):
+    for path in folder.iterdir():
+        shutil.copy(path, tmp_path)
+    expected = memba_vision.Inferencer(model)(folder)
+    for name in ('notes.csv', '.hidden.png', 'README'):
+        (tmp_path / name).write_text('no image')
+    (tmp_path / 'c.png').mkdir()
+    (tmp_path / os.fsdecode(b'caf\xe9.txt')).write_text('no image')
+    said = r'2 image\(s\) taken, left out 5: \.hidden\.png, README, c\.png, caf.*, notes'
+    with pytest.warns(UserWarning, match=said) as warned:
+        found = memba_vision.Inferencer(model)(str(tmp_path))
+    assert [f['pred_label'] for f in found] == [f['pred_label'] for f in expected]
+    assert warned[0].filename == __file__
+    (tmp_path / 'a.png').unlink()
+    (tmp_path / 'b.png').unlink()
+    with pytest.raises(UserError, match='holds no image'):
+        memba_vision.Inferencer(model)(tmp_path)
+
+
 def test_a_checkpoint_by_its_path(trained, folder):
     inferencer = memba_vision.Inferencer(trained)
     answer = inferencer(folder / 'a.png')[0]
@@ -145,5 +188,38 @@ def test_what_is_no_image(model, folder):
         with pytest.raises(UserError, match=f'cannot read image {bad}'):
             inferencer(bad)
     (folder / 'c.txt').unlink()
+    with pytest.raises(UserError, match='cannot read image of 8 bytes'):
+        inferencer(b'no image')
+    with pytest.raises(UserError, match='at least one pixel'):
+        inferencer(np.zeros((0, 4, 3), np.uint8))
     with pytest.raises(UserError, match=r'got \(5, 5\) of float64'):
         inferencer([np.zeros((5, 5))])
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+def test_a_model_of_other_channels(channels, picture, folder):
+    other = memba_vision.get_model('vim_mini', num_classes=4, in_channels=channels, **TINY)
+    message = rf'takes images of {channels} channel\(s\), its pipeline makes 3: .*in_channels=3'
+    for image in (picture, folder / 'a.png'):
+        for call in (memba_vision.Inferencer(other), partial(memba_vision.extract_features, other)):
+            with pytest.raises(UserError, match=message):
+                call(image)
+
+
+@pytest.mark.parametrize('classes', ['abcd', [], ['a', 'b', 'c'], list('abcde')])
+def test_other_names_than_outputs(model, classes):
+    with pytest.raises(UserError, match='expected 4 names, one for each output of the head'):
+        memba_vision.Inferencer(model, classes=classes)
+
+
+def test_arguments_out_of_range(model, picture):
+    inferencer = memba_vision.Inferencer(model)
+    for batch_size in (0, -1):
+        for call in (inferencer, partial(memba_vision.extract_features, model)):
+            with pytest.raises(UserError, match='batch_size must be at least 1'):
+                call(picture, batch_size=batch_size)
+    for other in (None, 7, torch.nn.Linear(2, 2)):
+        with pytest.raises(UserError, match=f'model is a path.*got {type(other).__name__}'):
+            memba_vision.Inferencer(other)
+    with pytest.raises(UserError, match=r"device 'nonsense' cannot be used .*: try cpu"):
+        memba_vision.Inferencer(model, device='nonsense')

@@ -42,6 +42,23 @@ def build(photos, tmp_path):
     return call
 
 
+def test_what_kinds_of_images_there_are_is_said(build, photos, tmp_path):
+    for number in range(9):
+        wide = np.random.default_rng(number).integers(0, 1 << 16, (6, 6)).astype(np.uint16)
+        Image.fromarray(wide).save(photos / 'newt' / f'wide{number}.png')
+    said = '45 images: 36 RGB, 9 I;16 (scaled to 8 bits); 6 x 6 pixels\n'
+    assert build().out.endswith(said)
+    outcome = run_tool('prepare_vtab1k', 'check', tmp_path / 'own', '--tasks', 'pets3')
+    assert f'\npets3: {said}' in outcome.out
+
+
+def test_values_of_unknown_range_are_refused(build, photos):
+    Image.fromarray(np.ones((6, 6), np.float32)).save(photos / 'newt' / 'float.tif')
+    error = build().error()
+    assert 'newt/float.tif cannot be read (its pixels are floating-point numbers' in error
+    assert 'scale them to 0 to 255' in error
+
+
 def lines(folder: Path, split: str) -> list[list[str]]:
     return [line.split(' ') for line in (folder / f'{split}.txt').read_text().splitlines()]
 

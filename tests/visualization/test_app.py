@@ -1,5 +1,7 @@
 """The demo app, from outside: in a browser."""
 
+import os
+import shutil
 import socket
 import sys
 import time
@@ -8,15 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
+import numpy as np
 import pytest
 from browser import page_errors
 from helpers import CONFIGS, run_tool
 from membrane_runs import make_run
+from PIL import Image
 from selenium.webdriver.common.by import By
 
 from memba_vision.apis.adapter_files import write_adapter
 from memba_vision.apis.app import build_app, config_of, describe, load_subjects, serve
 from memba_vision.apis.config import load_config
+from memba_vision.datasets.pixels import read_rgb
 from memba_vision.errors import UserError
 from memba_vision.visualization.page import CAPTIONS
 
@@ -145,6 +150,49 @@ def test_the_answer_is_that_of_the_prediction(run, image):
     lines = [line.split(',')[1:] for line in outcome.out.splitlines()[1:]]
     assert list(classes) == [name for name, _ in lines]
     assert list(classes.values()) == pytest.approx([float(p) for _, p in lines], abs=1e-5)
+
+
+def uploads() -> dict[str, tuple[Image.Image, dict]]:
+    """Pictures that gradio converts if it is let, with the options that they are saved with."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 30, 4)).astype(np.uint8)
+    colour, turned = Image.fromarray(noise[..., :3]), Image.Exif()
+    turned[0x0112] = 6
+    return {
+        'plain.png': (colour, {}),
+        'alpha.png': (Image.fromarray(noise[..., :2]), {}),
+        'alpha.webp': (Image.fromarray(noise), dict(lossless=True)),
+        'grey.jpg': (colour.convert('L'), dict(quality=90)),
+        'cmyk.jpg': (colour.convert('CMYK'), dict(quality=90)),
+        'wide.png': (Image.fromarray(noise.view(np.uint16)[..., 0]), {}),
+        'palette.png': (colour.convert('P'), dict(transparency=3)),
+        'palette.gif': (colour.convert('P'), dict(transparency=3)),
+        'turned.jpg': (colour, dict(quality=90, exif=turned)),
+        'scan.tif': (colour.convert('1'), {}),
+    }
+
+
+@pytest.mark.parametrize('name', uploads())
+def test_the_app_reads_the_file_as_it_was_uploaded(name, run, tmp_path):
+    """Through gradio's own preprocessing, as its server calls it."""
+    import gradio
+    from gradio.data_classes import ImageData
+
+    image, options = uploads()[name]
+    image.save(tmp_path / name, **options)
+    app = build_app(load_subjects([str(run)], config_of([str(run)]), 'cpu'))
+    (component,) = (block for block in app.blocks.values() if isinstance(block, gradio.Image))
+    handed = component.preprocess(ImageData(path=str(tmp_path / name), orig_name=name))
+    assert np.array_equal(read_rgb(handed), read_rgb(tmp_path / name))
+    assert Path(handed).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_names_that_are_no_utf_8(run, image, tmp_path):
+    folder = tmp_path / os.fsdecode(b'caf\xe9')
+    shutil.copytree(run, folder)
+    subjects = load_subjects([str(folder)], config_of([str(folder)]), 'cpu')
+    assert list(subjects) == [r'caf\udce9']
+    _, drawn = describe(subjects[r'caf\udce9'], str(image), 'depth')
+    assert drawn.encode()
 
 
 def test_runs_of_the_same_name(run, base, tmp_path):

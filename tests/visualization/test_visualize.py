@@ -1,7 +1,9 @@
 """The tool, its pictures, and its page in a browser."""
 
 import io
+import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +126,19 @@ def test_classes_are_named_as_in_predictions(out, run, image):
 def test_images_of_the_same_name_are_numbered():
     assert file_names(['a/x.png', 'b/y.png']) == ['x', 'y']
     assert file_names(['a/x.png', 'b/x.png']) == ['1_x', '2_x']
+
+
+def test_a_folder_and_a_name_that_is_no_utf_8(run, image, tmp_path):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    shutil.copy(image, folder / os.fsdecode(b'caf\xe9.png'))
+    (folder / 'notes.txt').write_text('no image')
+    out = tmp_path / 'out'
+    outcome = run_tool('visualize', folder, '--run', run, '--layers', 0, '--out', out)
+    assert outcome.status == 0, outcome
+    assert '1 image(s) taken, left out 1: notes.txt' in outcome.out
+    assert r'caf\udce9.png' in (out / 'index.html').read_text(encoding='utf-8')
+    assert (out / os.fsdecode(b'caf\xe9_depth.png')).is_file()
 
 
 @pytest.mark.parametrize('num_chunks', [1, 3, 40])

@@ -1,5 +1,6 @@
 data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
+# In a run, memba_vision/datasets/pixels.py reads the images in the place of mmpretrain's loader.
 pipeline = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),
     dict(type='Resize', scale=(224, 224), backend='pillow', interpolation='bicubic'),

@@ -9,7 +9,7 @@ from memba_vision.datasets.own_data import GROUP as OWN_DATA
 from memba_vision.datasets.tasks import Task
 from memba_vision.datasets.vtab1k import SPLIT_SIZES, read_list_file
 from memba_vision.datasets.vtab1k_tools.findings import MISSING, NOTE, WRONG, TaskReport
-from memba_vision.datasets.vtab1k_tools.images import ImageFacts, examine_all
+from memba_vision.datasets.vtab1k_tools.images import ImageFacts, examine_all, summary
 from memba_vision.datasets.vtab1k_tools.manifest import MANIFEST, read_manifest, write_manifest
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of
@@ -148,6 +148,7 @@ def _check_images(folder: Path, facts: dict[str, ImageFacts], report: TaskReport
         text = f'{len(broken):,} image(s) cannot be read, such as {folder / broken[0]}'
         report.add(WRONG, f'{text} ({problems[broken[0]]})', UNPACK_AGAIN)
     good = [fact for fact in facts.values() if not fact.problem]
+    report.pixels = summary(good)
     report.formats = Counter(f'{f.format} (lossy)' if f.lossy else f.format for f in good)
     lossy = sum(fact.lossy for fact in good)
     if lossy and report.task.name in LOSSLESS_ORIGINALS:

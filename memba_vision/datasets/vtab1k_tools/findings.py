@@ -26,6 +26,7 @@ class TaskReport:
         task: which.
         images: how many files its lists name.
         formats: how many of them are of each format; lossy ones are marked.
+        pixels: how many are of each kind, and their sizes, in a line.
         manifest: what became of the manifest.
         findings: what is not as it should be.
     """
@@ -33,6 +34,7 @@ class TaskReport:
     task: Task
     images: int = 0
     formats: Counter = field(default_factory=Counter)
+    pixels: str = ''
     manifest: str = '-'
     findings: list[Finding] = field(default_factory=list)
 
@@ -48,11 +50,12 @@ class TaskReport:
 
 
 def as_text(reports: Sequence[TaskReport]) -> str:
-    """A table with a row per task, then every finding with what to do, then a summary."""
+    """A table with a row per task, their pixels, every finding with what to do, and a summary."""
     rows = [('task', 'images', 'formats', 'manifest', 'verdict')]
     rows += [_row(report) for report in reports]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [_pad(row, widths) for row in rows]
+    lines += ['', *(f'{report.task.name}: {report.pixels}' for report in reports if report.pixels)]
     for report in reports:
         for finding in report.findings:
             lines += ['', f'{report.task.name}: {finding.level}: {finding.text}']

@@ -3,7 +3,8 @@
 import hashlib
 import multiprocessing
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from pathlib import Path
 from PIL import Image
 from torch.hub import tqdm
 
+from memba_vision.datasets.pixels import check_range, is_wide, read_rgb
 from memba_vision.errors import UserError
 
-#: Formats that hold one still image. Pillow knows others, some of which start programs.
+#: Formats of images. Pillow knows others, some of which start programs.
 FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'PPM', 'TIFF', 'WEBP')
 #: Somewhat below Pillow's own limit; the largest images of VTAB-1k have a quarter of it.
 MAX_PIXELS = 80_000_000
@@ -32,16 +34,31 @@ class ImageFacts:
         format: Pillow's name, by content and not by the file's ending; '' for no image.
         lossy: whether that format threw pixels away.
         problem: why it cannot be used, or ''.
+        kind: of its pixels: Pillow's mode, with what reading does to them.
+        size: width and height.
+        frames: whether there are more than the first, which alone is read.
+        dark: whether its values have more than 8 bits, and all lie in the lowest eighth of that
+            range, as those of a camera of 12 bits do.
+        flat: whether all pixels have one colour, as a black shape on transparent ones has.
     """
 
     sha256: str
     format: str
     lossy: bool
     problem: str
+    kind: str = ''
+    size: tuple[int, int] = (0, 0)
+    frames: bool = False
+    dark: bool = False
+    flat: bool = False
 
 
 def examine(path: str | Path, decode: bool = True) -> ImageFacts:
-    """Read a file, recognise its format and, with ``decode``, decode all of its pixels."""
+    """Read a file, recognise its format and, with ``decode``, decode all of its pixels.
+
+    Those of more than 8 bits or with transparency are decoded in any case: they may hold less than
+    one sees elsewhere.
+    """
     try:
         if not Path(path).is_file():  # to read a device or a pipe could take for ever
             return ImageFacts('', '', False, 'there is no such file')
@@ -56,24 +73,59 @@ def examine(path: str | Path, decode: bool = True) -> ImageFacts:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # the limit below is stricter than Pillow's warnings
             with Image.open(BytesIO(content), formats=FORMATS) as image:
-                kind, lossy = image.format, is_lossy(image.format, content)
-                problem = _decoding_problem(image) if decode else ''
+                facts = _facts(image, content, sha256, decode)
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         return ImageFacts(sha256, '', False, _one_line(error, content))
-    return ImageFacts(sha256, kind, lossy, problem)
+    return facts
 
 
 def is_lossy(kind: str, content: bytes) -> bool:
     """Whether a file of this format and content holds fewer values than were put into it."""
-    return kind == 'JPEG' or (kind == 'WEBP' and content[12:16] != b'VP8L')
+    return kind in ('JPEG', 'MPO') or (kind == 'WEBP' and content[12:16] != b'VP8L')
 
 
-def _decoding_problem(image: Image.Image) -> str:
+def _facts(image: Image.Image, content: bytes, sha256: str, decode: bool) -> ImageFacts:
+    kind, lossy = image.format, is_lossy(image.format, content)
     width, height = image.size
     if width * height > MAX_PIXELS:
-        return f'{width:,} x {height:,} pixels are more than the {MAX_PIXELS:,} of any real image'
-    image.load()
-    return ''
+        problem = f'{width:,} x {height:,} pixels are more than the {MAX_PIXELS:,} of real images'
+        return ImageFacts(sha256, kind, lossy, problem)
+    check_range(image)
+    mode, size, wide = _kind(image), image.size, is_wide(image)
+    frames = getattr(image, 'is_animated', False)
+    if not decode and mode == image.mode:
+        return ImageFacts(sha256, kind, lossy, '', mode, size, frames)
+    rgb = read_rgb(image)
+    dark = wide and bool(rgb.max() < 32)
+    flat = all(bool((part == rgb[0, 0]).all()) for part in (rgb[0], rgb))  # a row tells most
+    return ImageFacts(sha256, kind, lossy, '', mode, size, frames, dark, flat)
+
+
+def _kind(image: Image.Image) -> str:
+    if is_wide(image):
+        return f'{image.mode} (scaled to 8 bits)'
+    if image.mode in ('LA', 'PA', 'RGBA') or 'transparency' in image.info:
+        return f'{image.mode} (on black where transparent)'
+    return image.mode
+
+
+def summary(facts: Iterable[ImageFacts]) -> str:
+    """How many images there are of each kind and between which sizes, in a line."""
+    good = [fact for fact in facts if not fact.problem]
+    kinds = Counter(fact.kind for fact in good).most_common()
+    if not good:
+        return '0 images'
+    parts = [f'{len(good):,} images: ' + ', '.join(f'{count:,} {kind}' for kind, count in kinds)]
+    sizes = sorted({fact.size for fact in good}, key=lambda size: (size[0] * size[1], size))
+    named = [f'{width:,} x {height:,}' for width, height in sizes[:: max(1, len(sizes) - 1)][:2]]
+    parts.append(' to '.join(named) + ' pixels')
+    frames = sum(fact.frames for fact in good)
+    parts.append(f'{frames:,} with several frames, of which the first is read' if frames else '')
+    dark = sum(fact.dark for fact in good)
+    parts.append(f'{dark:,} with values in the lowest eighth of 16 bits alone' if dark else '')
+    flat = sum(fact.flat for fact in good)
+    parts.append(f'{flat:,} of one colour all over' if flat else '')
+    return '; '.join(part for part in parts if part)
 
 
 def _one_line(error: Exception, content: bytes) -> str:
