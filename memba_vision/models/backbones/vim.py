@@ -288,7 +288,8 @@ class Vim(BaseModule):
         if not self.dynamic_img_size:
             raise UserError(
                 f'Vim was built for images of {self.img_size[0]} x {self.img_size[1]} pixels, got '
-                f'{height} x {width}: resize them or set img_size'
+                f'{height} x {width}: resize them (in the pipelines: scale of Resize), or set '
+                'img_size'
             )
         grid = self.patch_embed.grid_of(height, width)
         if min(grid) < 1:
