@@ -30,9 +30,9 @@ class TrainableOptimWrapperConstructor:
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: None = None) -> None:
         if paramwise_cfg:
             raise UserError(
-                f'optim_wrapper.paramwise_cfg ({", ".join(paramwise_cfg)}) is not for '
-                'TrainableOptimWrapperConstructor, which decays neither vectors nor what the '
-                'backbone exempts: leave it out, or set optim_wrapper.constructor to '
+                'TrainableOptimWrapperConstructor takes no paramwise_cfg, got '
+                f'{", ".join(paramwise_cfg)}: leave it out (vectors, and what the backbone '
+                'exempts, are not decayed), or set optim_wrapper.constructor to '
                 'DefaultOptimWrapperConstructor or LearningRateDecayOptimWrapperConstructor'
             )
         self.optim_wrapper_cfg = dict(optim_wrapper_cfg)

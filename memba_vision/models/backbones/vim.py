@@ -315,7 +315,7 @@ class Vim(BaseModule):
             UserError: the images have another size.
         """
         grid = self.grid_of(images)
-        residual = self.prompt.insert(self._embed(images, grid))
+        residual = self.prompt.insert(self._embed(images))
         gate_state = None
         outputs = []
         for number, layer in enumerate(self.layers):
@@ -336,12 +336,12 @@ class Vim(BaseModule):
         """What follows the last block, (batch, tokens, embed_dims) to the same."""
         return self.norm_f(tokens)
 
-    def _embed(self, images: torch.Tensor, grid: Size) -> torch.Tensor:
+    def _embed(self, images: torch.Tensor) -> torch.Tensor:
         """Tokens with the class token in the middle, (batch, tokens, embed_dims) in float32."""
         tokens = self.patch_embed(images)
         if self.cls_token is not None:
             tokens = put_in_middle(tokens, self.cls_token.expand(tokens.shape[0], -1, -1))
-        tokens = tokens + self._positions(grid)
+        tokens = tokens + self._positions(self.grid_of(images))
         return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
 
     def _positions(self, grid: Size) -> torch.Tensor:

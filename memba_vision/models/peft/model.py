@@ -60,7 +60,7 @@ class PEFTModel(BaseModule):
         self._owned = _owned(module, weights)
         self._register_state_dict_hook(_keep_owned)
         self.register_load_state_dict_pre_hook(_check_and_complete)
-        self.train(self.training)
+        self._keep_statistics()
 
     def __getattr__(self, name: str) -> Any:
         """Pass on what the backbone has and the wrapper has not."""
@@ -91,11 +91,14 @@ class PEFTModel(BaseModule):
     def train(self, mode: bool = True) -> 'PEFTModel':
         """Switch dropout and the like, but leave the base's running statistics alone."""
         super().train(mode)
+        self._keep_statistics()
+        return self
+
+    def _keep_statistics(self) -> None:
         for name, module in self.module.named_modules():
             is_norm = isinstance(module, nn.modules.batchnorm._NormBase)
             if is_norm and f'{name}.running_mean' not in self._owned:
                 module.eval()
-        return self
 
     def merge(self) -> tuple[nn.Module, list[str]]:
         """Fold the adapters into a copy of the backbone, as far as they can be.
