@@ -693,6 +693,11 @@ def test_a_hook_gets_the_patches_as_a_map(img_size, num_prompts):
     assert gradients.abs().min() > 0
 
 
-def test_tokens_are_no_patches_to_count():
-    """mmpretrain's vis_cam cuts so many tokens off, and refuses what is no square then."""
-    assert make_vim().num_extra_tokens == 0
+@pytest.mark.parametrize('img_size', [8, 16, 32, (64, 48), (64, 16), (24, 8), (40, 24)], ids=str)
+@pytest.mark.parametrize('with_cls_token', [True, False])
+def test_mmpretrains_vis_cam_refuses_tokens_that_are_no_map(img_size, with_cls_token):
+    """It cuts so many tokens off, and refuses what is no square then."""
+    vim = make_vim(img_size=img_size, with_cls_token=with_cls_token, out_type='raw')
+    left = vim.pos_embed.shape[1] - vim.num_extra_tokens
+    is_map = not with_cls_token and isinstance(img_size, int)
+    assert (math.isqrt(left) ** 2 == left) == is_map

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import math
 from collections.abc import Collection, Sequence
 
 import torch
@@ -135,8 +136,6 @@ class Vim(BaseModule):
 
     #: Parameters that weight decay would harm, by the last part of their name.
     no_weight_decay = ('A_log', 'A_b_log', 'D', 'D_b', 'cls_token', 'pos_embed')
-    #: Tokens before the patches, as mmpretrain counts them: the class token is in their middle.
-    num_extra_tokens = 0
 
     def __init__(
         self,
@@ -199,6 +198,17 @@ class Vim(BaseModule):
         self.img_size = size
         self.grid_size = self.patch_embed.grid_of(*size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
+
+    @property
+    def num_extra_tokens(self) -> int:
+        """Tokens that mmpretrain's ``vis_cam`` is to cut off before it makes a square of the rest.
+
+        No number of them leaves the patches alone where a class token is in their middle; this one
+        leaves what is no square, so that the tool says so instead of misplacing patches.
+        """
+        if self.cls_token is None and self.grid_size[0] == self.grid_size[1]:
+            return 0
+        return int(math.isqrt(self.pos_embed.shape[1]) ** 2 == self.pos_embed.shape[1])
 
     def _init_tokens_and_outputs(self) -> None:
         if self.cls_token is not None:
