@@ -47,8 +47,8 @@ def load_config(
 ) -> Config:
     """Read a config file and apply what the command line says.
 
-    Where ``options`` change the backbone's ``img_size``, the pipelines follow; see
-    :func:`memba_vision.apis.image_size.following_image_size`.
+    Where ``options`` change the backbone's ``img_size``, the pipelines follow as far as
+    ``options`` do not set them; see :func:`memba_vision.apis.image_size.following_image_size`.
 
     Args:
         path: the config file, or its name; see :func:`memba_vision.shipped.find_config`.
@@ -66,7 +66,8 @@ def load_config(
         use_preset(config, peft)
     try:
         with following_image_size(config):
-            config.merge_from_dict(options)
+            config.merge_from_dict({k: v for k, v in options.items() if k.startswith('model')})
+        config.merge_from_dict(options)  # what they say of a pipeline stands
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise UserError(f'--cfg-options: {error}') from error
     config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{run_name(config)}'

@@ -1,6 +1,5 @@
 """The size of the images: the backbone's ``img_size``, which the pipelines follow."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,20 +27,20 @@ def following_image_size(config: Config) -> Iterator[None]:
 
     Whatever says a size in the pipelines of the data loaders grows or shrinks as the backbone's
     does, height and width each for itself: an edge of 256 pixels before a crop of 224 becomes 512
-    before 448. A pipeline that is changed too is left as it is then.
+    before 448.
 
     Args:
         config: of a run or a model, changed in place.
     """
-    old, before = image_size(config), copy.deepcopy(_pipelines(config))
+    old = image_size(config)
     yield
     new = image_size(config)
     if old is None or new is None or new == old:
         return
-    for place, pipeline in _pipelines(config).items():
-        if pipeline == before.get(place):
-            for step in pipeline:
-                _resize(step, old, new)
+    loaders = [value for key, value in config.items() if key.endswith('_dataloader')]
+    steps = {id(step): step for step in _steps_below(loaders)}  # loaders may share them
+    for step in steps.values():
+        _resize(step, old, new)
 
 
 def image_size(config: Config) -> Size | None:
@@ -54,20 +53,14 @@ def image_size(config: Config) -> Size | None:
         return None
 
 
-def _pipelines(config: Config) -> dict[str, list[dict]]:
-    loaders = {key: value for key, value in config.items() if key.endswith('_dataloader')}
-    return dict(_pipelines_below(loaders, ''))
-
-
-def _pipelines_below(part: object, place: str) -> Iterator[tuple[str, list[dict]]]:
-    # Datasets may be wrapped, and lie in lists.
+def _steps_below(part: object) -> Iterator[dict]:
+    """The steps of the pipelines of datasets, which may be wrapped, and lie in lists."""
     children = part.items() if isinstance(part, dict) else ()
     for key, child in enumerate(part) if isinstance(part, list) else children:
-        here = f'{place}.{key}'
         if key == 'pipeline' and isinstance(child, list):
-            yield here, child
+            yield from child
         else:
-            yield from _pipelines_below(child, here)
+            yield from _steps_below(child)
 
 
 def _resize(step: dict, old: Size, new: Size) -> None:

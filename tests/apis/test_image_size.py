@@ -55,10 +55,12 @@ def test_pipelines_follow_an_option(size):
         assert packed['inputs'].shape == (3, height, width)
 
 
-def test_a_pipeline_that_an_option_sets_is_taken_at_its_word():
+@pytest.mark.parametrize('side', [48, 65])
+def test_a_pipeline_that_an_option_sets_is_taken_at_its_word(side):
+    """Where it is as large as before, too."""
     place = 'test_dataloader.dataset.pipeline.1.scale'
-    config = load_config(str(DEMO), {SIZE: 64, place: (65, 65)}, None)
-    assert config.test_dataloader.dataset.pipeline[1].scale == (65, 65)
+    config = load_config(str(DEMO), {place: (side, side), SIZE: 64}, None)
+    assert config.test_dataloader.dataset.pipeline[1].scale == (side, side)
     assert config.train_dataloader.dataset.pipeline[1].scale == (64, 64)
 
 
@@ -106,6 +108,16 @@ def test_the_order_of_height_and_width_is_that_of_the_step(kind):
     image = np.zeros((64, 64, 3), np.uint8)
     found = TRANSFORMS.build(step)(dict(img=image))['img'].shape[:2]
     assert found == ((46, 46) if kind == 'ResizeEdge' else size)
+
+
+def test_a_pipeline_that_loaders_share_follows_once():
+    step = dict(type='Resize', scale=(224, 224))
+    config = sized(224, [step])
+    config.val_dataloader = config.train_dataloader
+    with following_image_size(config):
+        config.model.backbone.img_size = 448
+    for loader in (config.train_dataloader, config.val_dataloader):
+        assert loader.dataset.dataset.pipeline[0].scale == (448, 448)
 
 
 def test_a_size_that_is_none_is_left_to_the_backbone():
