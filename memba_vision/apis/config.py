@@ -66,7 +66,7 @@ def load_config(
         use_preset(config, peft)
     try:
         with following_image_size(config):
-            config.merge_from_dict({k: v for k, v in options.items() if k.startswith('model')})
+            config.merge_from_dict({k: v for k, v in options.items() if k.endswith('img_size')})
         config.merge_from_dict(options)  # what they say of a pipeline stands
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise UserError(f'--cfg-options: {error}') from error

@@ -565,6 +565,16 @@ def test_a_square_checkpoint_is_loaded_into_a_rectangle(official):
     assert vim(torch.randn(1, 3, 64, 24))[0].isfinite().all()
 
 
+def test_a_position_embedding_that_could_be_of_either_shape_is_taken_for_that_of_the_model(
+    official, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(vim_module, 'print_log', lambda text, **options: said.append(text))
+    path, weights = official()
+    assert torch.equal(load(path, img_size=(64, 16)).pos_embed, weights['pos_embed'])
+    assert 'of 16 patches is taken for one of 8 x 2; if it is of square images' in said[0]
+
+
 @pytest.mark.parametrize('img_size', [48, (48, 24)], ids=str)
 def test_a_state_dict_is_interpolated_when_it_is_loaded(img_size):
     source, vim = make_vim(seed=1), make_vim(img_size=img_size)

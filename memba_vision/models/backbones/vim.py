@@ -208,7 +208,7 @@ class Vim(BaseModule):
         """
         if self.cls_token is None and self.grid_size[0] == self.grid_size[1]:
             return 0
-        return int(math.isqrt(self.pos_embed.shape[1]) ** 2 == self.pos_embed.shape[1])
+        return int(_is_square(self.pos_embed.shape[1]))
 
     def _init_tokens_and_outputs(self) -> None:
         if self.cls_token is not None:
@@ -232,15 +232,22 @@ class Vim(BaseModule):
     def _fitting(self, pos_embed: torch.Tensor, source: str) -> torch.Tensor:
         has_cls_token = self.cls_token is not None
         resized = resize_pos_embed(pos_embed, self.grid_size, has_cls_token=has_cls_token)
+        number = pos_embed.shape[1] - has_cls_token
+        remark = None
         if resized is not pos_embed:
             # A wrong stride shows in nothing else.
-            print_log(
-                f'{source}: its position embedding of {pos_embed.shape[1] - has_cls_token} patches '
-                f'is interpolated to {self.num_patches}; if that is not meant, see to img_size, '
-                'patch_size and stride',
-                logger='current',
-                level=logging.WARNING,
+            remark = (
+                f'interpolated to {self.num_patches}; if that is not meant, see to img_size, '
+                'patch_size and stride'
             )
+        elif self.grid_size[0] != self.grid_size[1] and _is_square(number):
+            remark = (
+                f'taken for one of {_spelled(self.grid_size)}; if it is of square images, another '
+                'img_size has it interpolated'
+            )
+        if remark:
+            text = f'{source}: its position embedding of {number} patches is {remark}'
+            print_log(text, logger='current', level=logging.WARNING)
         return resized
 
     def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
@@ -394,6 +401,10 @@ def _fit_pos_embed(vim: Vim, state_dict: dict, prefix: str, *_: object) -> None:
     name = f'{prefix}pos_embed'
     if name in state_dict:
         state_dict[name] = vim._fitting(state_dict[name], 'the weights to load')
+
+
+def _is_square(number: int) -> bool:
+    return math.isqrt(number) ** 2 == number
 
 
 def _spelled(size: Size) -> str:
