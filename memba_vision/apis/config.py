@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 
+from memba_vision.apis.image_size import following_image_size
 from memba_vision.apis.presets import read_config, use_preset
 from memba_vision.errors import UserError
 from memba_vision.shipped import find_config
@@ -46,6 +47,9 @@ def load_config(
 ) -> Config:
     """Read a config file and apply what the command line says.
 
+    Where ``options`` change the backbone's ``img_size``, the pipelines follow as far as
+    ``options`` do not set them; see :func:`memba_vision.apis.image_size.following_image_size`.
+
     Args:
         path: the config file, or its name; see :func:`memba_vision.shipped.find_config`.
         options: settings by dotted key, as ``--cfg-options`` gives them.
@@ -61,7 +65,9 @@ def load_config(
     if peft:
         use_preset(config, peft)
     try:
-        config.merge_from_dict(options)
+        with following_image_size(config):
+            config.merge_from_dict({k: v for k, v in options.items() if k.endswith('img_size')})
+        config.merge_from_dict(options)  # what they say of a pipeline stands
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise UserError(f'--cfg-options: {error}') from error
     config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{run_name(config)}'

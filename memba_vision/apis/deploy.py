@@ -15,6 +15,7 @@ from memba_vision.engine.file_backend import write_atomically
 from memba_vision.engine.runner import one_line
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
+from memba_vision.models.modules.patches import to_pair
 
 #: The formats, and how their files' names end.
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
@@ -46,7 +47,7 @@ class LogitsOfImages(nn.Module):
         self.cpu().eval().requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, 3, img_size, img_size) to (batch, classes)."""
+        """(batch, 3, height, width) to (batch, classes)."""
         return self.head(self.neck(self.backbone(images)))
 
 
@@ -135,10 +136,10 @@ def trace(model: LogitsOfImages) -> torch.export.ExportedProgram:
 
 
 def _images(model: LogitsOfImages, number: int) -> torch.Tensor:
-    size = model.backbone.img_size
+    size = to_pair(model.backbone.img_size, 'img_size')
     channels = model.backbone.patch_embed.proj.in_channels
     generator = torch.Generator().manual_seed(number)
-    return torch.randn(number, channels, size, size, generator=generator)
+    return torch.randn(number, channels, *size, generator=generator)
 
 
 def _as_torch_export(program: torch.export.ExportedProgram, metadata: dict) -> bytes:

@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
+from memba_vision.apis.image_size import following_image_size
 from memba_vision.apis.presets import preset_names, read_config, use_preset
 from memba_vision.engine.runner import building
 from memba_vision.errors import UserError
@@ -70,10 +71,8 @@ def get_model(
     config = model_config(name)
     adapted = 'module' in config.model.backbone
     backbone = config.model.backbone.module if adapted else config.model.backbone
-    backbone.update(settings)
-    for step in config.test_dataloader.dataset.pipeline:
-        if step.type == 'Resize':
-            step.scale = (backbone.img_size, backbone.img_size)
+    with following_image_size(config):
+        backbone.update(settings)
     source = _source_of_weights(name, backbone, pretrained)
     backbone.init_cfg = dict(type='Pretrained', checkpoint=source) if source else None
     head = {} if adapted or not source else _read_head(source, num_classes)

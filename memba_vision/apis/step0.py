@@ -14,6 +14,7 @@ from torch import nn
 from memba_vision.apis.images import read_pixels
 from memba_vision.datasets.pixels import IMAGE_ENDINGS
 from memba_vision.errors import UserError
+from memba_vision.models.modules.patches import Size, to_pair
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.registry import MODELS
 from memba_vision.visualization.trace import GateCall, integrate, watching
@@ -71,20 +72,20 @@ def load_step0(config: Config, checkpoint: str, images: str | None, count: int =
         UserError: the weights do not fit, or there is no image.
     """
     settings = config.model.backbone.module
+    size = to_pair(settings.img_size, 'img_size')
     init_default_scope('mmpretrain')
     init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
     backbone = MODELS.build({**settings, 'init_cfg': init_cfg})
     backbone.init_weights()
     if images:
-        batch = _read_images(config, images, settings.img_size, count)
+        batch = _read_images(config, images, size, count)
     else:
         generator = torch.Generator().manual_seed(0)
-        shape = (count, 3, settings.img_size, settings.img_size)
-        batch = torch.randn(shape, generator=generator)
+        batch = torch.randn((count, 3, *size), generator=generator)
     return Step0(backbone, batch)
 
 
-def _read_images(config: Config, folder: str, size: int, count: int) -> torch.Tensor:
+def _read_images(config: Config, folder: str, size: Size, count: int) -> torch.Tensor:
     paths = [p for p in sorted(Path(folder).rglob('*')) if p.suffix.lower() in IMAGE_ENDINGS]
     if not paths:
         raise UserError(f'--images {folder}: there is no image ({", ".join(IMAGE_ENDINGS)})')
@@ -94,7 +95,7 @@ def _read_images(config: Config, folder: str, size: int, count: int) -> torch.Te
     return ((torch.stack(pixels) - middle) / spread).permute(0, 3, 1, 2).contiguous()
 
 
-def _read_image(path: Path, size: int) -> torch.Tensor:
-    """(size, size, 3), red first, from 0 to 255."""
-    image = Image.fromarray(read_pixels(path)).resize((size, size), Image.Resampling.BICUBIC)
+def _read_image(path: Path, size: Size) -> torch.Tensor:
+    """(height, width, 3), red first, from 0 to 255."""
+    image = Image.fromarray(read_pixels(path)).resize(size[::-1], Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image, dtype=np.float32))

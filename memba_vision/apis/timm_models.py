@@ -4,21 +4,37 @@ Importing this module enters the models into timm's registry; memba_vision does 
 as both packages are imported.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import Format, nchw_to, resample_patch_embed
+from timm.models import (
+    adapt_input_conv,
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+)
 from torch import nn
 
-from memba_vision.apis.official_weights import OFFICIAL, Official
+from memba_vision.apis.official_weights import HEAD, OFFICIAL, Official
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
-from memba_vision.models.backbones.vim import resize_pos_embed
+from memba_vision.models.modules.patches import Size, resize_pos_embed, to_pair
 from memba_vision.weights import load_strictly, read_state_dict
+
+try:
+    from timm.models._input import update_model_input_size
+except ImportError:  # an older timm, which keeps no record of the size
+
+    def update_model_input_size(model: nn.Module, img_size: Size, **settings: Any) -> None:
+        """Do nothing."""
+
 
 IMAGE_SIZE = 224
 PATCH_SIZE = 16
+POOLS = ('', 'token', 'avg', 'max', 'avgmax')
 
 
 class TimmVim(Vim):
@@ -27,10 +43,13 @@ class TimmVim(Vim):
     Args:
         num_classes: outputs of the head; 0 leaves it out.
         in_chans: channels of the images.
-        global_pool: 'token' (the class token) or 'avg' (the mean over patches).
+        global_pool: 'token' (the class token), 'avg' or 'max' over patches, 'avgmax' (the mean of
+            both), or '' for all tokens.
         drop_rate: dropout before the head.
-        img_size: height and width of the images, in pixels, which are the same.
-        **settings: of :class:`memba_vision.models.Vim`.
+        img_size: height and width of the images, in pixels; one number stands for both.
+        device: where the parameters are.
+        dtype: of the parameters.
+        **settings: of :class:`memba_vision.models.Vim`, ``dynamic_img_size`` among them.
 
     Raises:
         UserError: a setting is out of range.
@@ -43,41 +62,109 @@ class TimmVim(Vim):
         global_pool: str = 'token',
         drop_rate: float = 0.0,
         img_size: int | Sequence[int] = IMAGE_SIZE,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(in_channels=in_chans, img_size=_side(img_size), **settings)
-        self.num_features = self.head_hidden_size = self.embed_dims
-        reduction = settings.get('stride') or settings.get('patch_size', PATCH_SIZE)
+        super().__init__(in_channels=in_chans, img_size=img_size, **{'out_type': 'raw', **settings})
+        self.in_chans = in_chans
+        self.num_features = self.head_hidden_size = self.embed_dim = self.embed_dims
+        self._note_reductions()
+        self.head_drop = nn.Dropout(drop_rate)
+        self.reset_classifier(num_classes, global_pool)
+        self.to(device=device, dtype=dtype)
+
+    def _note_reductions(self) -> None:
+        reduction = max(self.patch_embed.proj.stride)
         self.feature_info = [
             dict(num_chs=self.embed_dims, reduction=reduction, module=f'layers.{number}')
             for number in range(self.num_layers)
         ]
-        self.head_drop = nn.Dropout(drop_rate)
-        self.reset_classifier(num_classes, global_pool)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A fresh head of so many classes; 0 leaves it out."""
-        if global_pool not in (None, 'token', 'avg'):
-            raise UserError(f"global_pool must be 'token' or 'avg', got {global_pool!r}")
+        if global_pool not in (None, *POOLS):
+            known = ', '.join(map(repr, POOLS))
+            raise UserError(f'global_pool must be one of {known}, got {global_pool!r}')
+        self.global_pool = self.global_pool if global_pool is None else global_pool
+        if self.global_pool == 'token' and self.cls_token is None:
+            raise UserError(
+                "global_pool='token' needs a class token: set global_pool='avg', or leave "
+                'with_cls_token=False out'
+            )
         self.num_classes = num_classes
-        self.global_pool = global_pool or self.global_pool
-        like = self.cls_token
+        like = self.pos_embed
         settings = dict(device=like.device, dtype=like.dtype)
         head = nn.Linear(self.embed_dims, num_classes, **settings) if num_classes else None
-        self.head = head or nn.Identity()
+        self.head = (head or nn.Identity()).train(self.training)
 
     def get_classifier(self) -> nn.Module:
         """The head."""
         return self.head
 
+    def set_input_size(
+        self,
+        img_size: int | Sequence[int] | None = None,
+        patch_size: int | Sequence[int] | None = None,
+    ) -> None:
+        """Interpolate the position embedding, and the patch embedding, to other sizes.
+
+        Args:
+            img_size: height and width of the images from now on; None leaves them.
+            patch_size: height and width of a patch from now on; None leaves them.
+
+        Raises:
+            UserError: an image would be smaller than a patch, or patches overlap and ``patch_size``
+                is another.
+        """
+        old_grid = self.grid_size
+        if patch_size is not None:
+            self._set_patch_size(to_pair(patch_size, 'patch_size'))
+        self.set_img_size(self.img_size if img_size is None else img_size)
+        has_cls_token = self.cls_token is not None
+        with torch.no_grad():
+            resized = resize_pos_embed(self.pos_embed, self.grid_size, old_grid, has_cls_token)
+        if resized is not self.pos_embed:
+            self.pos_embed = nn.Parameter(resized, requires_grad=self.pos_embed.requires_grad)
+        update_model_input_size(self, self.img_size, patch_size=patch_size)
+
+    def _set_patch_size(self, patch_size: Size) -> None:
+        old = self.patch_embed.proj
+        if patch_size == old.kernel_size:
+            return
+        if old.stride != old.kernel_size:
+            raise UserError(
+                f'set_input_size: the patches of {old.kernel_size} pixels overlap, a stride of '
+                f'{old.stride}: leave patch_size out'
+            )
+        weight = resample_patch_embed(old.weight.detach(), patch_size).to(old.weight)
+        self.patch_embed.proj = nn.Conv2d(
+            self.in_chans, self.embed_dims, patch_size, patch_size, device='meta'
+        ).train(old.training)
+        self.patch_embed.proj.weight = nn.Parameter(weight, old.weight.requires_grad)
+        self.patch_embed.proj.bias = old.bias
+        self._note_reductions()
+
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         """Tokens behind the last norm, (batch, tokens, embed_dims), class token in the middle."""
         return self.block_outputs(images, {self.num_layers - 1})[0]
 
+    def pool(self, tokens: torch.Tensor, pool_type: str | None = None) -> torch.Tensor:
+        """Tokens, (batch, tokens, embed_dims), to (batch, embed_dims), or as they are for ''."""
+        pool_type = self.global_pool if pool_type is None else pool_type
+        if not pool_type:
+            return tokens
+        patches, cls_token = self.split_tokens(tokens)
+        if pool_type == 'token':
+            return cls_token[:, 0]
+        if pool_type == 'avg':
+            return patches.mean(dim=1)
+        highest = patches.amax(dim=1)
+        return highest if pool_type == 'max' else (highest + patches.mean(dim=1)) / 2
+
     def forward_head(self, tokens: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         """Pool the tokens and, without ``pre_logits``, classify: (batch, num_classes)."""
-        kind = 'cls_token' if self.global_pool == 'token' else 'avg_featmap'
-        pooled = self.head_drop(self.format_tokens(tokens, kind))
+        pooled = self.head_drop(self.pool(tokens))
         return pooled if pre_logits else self.head(pooled)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -88,44 +175,87 @@ class TimmVim(Vim):
         self,
         images: torch.Tensor,
         indices: int | Sequence[int] | None = None,
+        return_prefix_tokens: bool = False,
         norm: bool = False,
         stop_early: bool = False,
         output_fmt: str = 'NCHW',
         intermediates_only: bool = False,
-    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
+        output_dict: bool = False,
+    ) -> list | tuple[torch.Tensor, list] | dict[str, Any]:
         """What blocks put out, as timm's feature extraction asks for it.
 
         Args:
             images: normalised.
             indices: the blocks; a number stands for so many last ones, None for all.
+            return_prefix_tokens: put the class token, (batch, 1, embed_dims), beside each output.
             norm: pass them through the last norm too.
-            stop_early: not used, as the last block is needed for the tokens.
-            output_fmt: 'NCHW' for maps of the patches, 'NLC' for all tokens.
-            intermediates_only: leave out the final tokens.
+            stop_early: run no block after the last of ``indices``; the final tokens are those
+                behind it then.
+            output_fmt: 'NCHW', 'NHWC', 'NLC' or 'NCL', of the patches without the class token.
+            intermediates_only: leave out the final tokens, and blocks that only they need.
+            output_dict: return a dict with 'image_features', 'image_intermediates' and, where
+                asked for, 'image_intermediates_prefix'.
+
+        Raises:
+            UserError: there are no such blocks, or no such format.
         """
         numbers = self._numbers(indices)
-        kind = {'NCHW': 'featmap', 'NLC': 'raw'}[getattr(output_fmt, 'value', output_fmt)]
-        last = self.num_layers - 1
+        last = numbers[-1] if stop_early or intermediates_only else self.num_layers - 1
         outputs = self.block_outputs(images, {*numbers, last}, norm_last=False)
-        tokens = outputs[-1]
         chosen = outputs if last in numbers else outputs[:-1]
-        chosen = [self.format_tokens(self.norm_last(t) if norm else t, kind) for t in chosen]
-        return chosen if intermediates_only else (self.norm_last(tokens), chosen)
+        pairs = [self.split_tokens(self.norm_last(t) if norm else t) for t in chosen]
+        grid = self.grid_of(images)
+        spatial = [_formatted(patches, grid, output_fmt) for patches, _ in pairs]
+        prefixes = [token for _, token in pairs]
+        with_prefix = return_prefix_tokens and self.cls_token is not None
+        final = None if intermediates_only else self.norm_last(outputs[-1])
+        if output_dict:
+            return _as_dict(final, spatial, prefixes if with_prefix else None)
+        features = list(zip(spatial, prefixes, strict=True)) if with_prefix else spatial
+        return features if intermediates_only else (final, features)
+
+    def get_intermediate_layers(
+        self,
+        images: torch.Tensor,
+        n: int | Sequence[int] = 1,
+        reshape: bool = False,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+    ) -> list:
+        """What blocks put out, as DINO's users ask for it: the last ``n``, or those in ``n``."""
+        return self.forward_intermediates(
+            images,
+            n,
+            return_prefix_tokens=return_prefix_tokens,
+            norm=norm,
+            output_fmt='NCHW' if reshape else 'NLC',
+            intermediates_only=True,
+        )
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Leave out the head, which features do not need, and name the blocks."""
+        """Drop the blocks behind the last of ``indices``, and the norm and head if asked to.
+
+        Returns:
+            The numbers of the blocks.
+        """
+        numbers = self._numbers(indices)
+        self.layers = self.layers[: numbers[-1] + 1]
+        self.num_layers = len(self.layers)
+        self.frozen_stages = min(self.frozen_stages, self.num_layers)
+        if prune_norm:
+            self.norm_f = nn.Identity()
         if prune_head:
-            self.reset_classifier(0)
-        return self._numbers(indices)
+            self.reset_classifier(0, '')
+        return numbers
 
     def _numbers(self, indices: int | Sequence[int] | None) -> list[int]:
         if indices is None:
             indices = self.num_layers
         wanted = range(-indices, 0) if isinstance(indices, int) else indices
-        if any(not -self.num_layers <= number < self.num_layers for number in wanted):
-            raise UserError(f'no blocks {list(wanted)}: there are {self.num_layers}')
+        if not wanted or any(not -self.num_layers <= n < self.num_layers for n in wanted):
+            raise UserError(f'no blocks {indices}: there are {self.num_layers}')
         return sorted({number % self.num_layers for number in wanted})
 
     def no_weight_decay(self) -> set[str]:
@@ -142,22 +272,67 @@ class TimmVim(Vim):
         return dict(stem=stem, blocks=[(r'^layers\.(\d+)', None), (r'^norm_f', (99999,))])
 
     def load_pretrained(self, path: str) -> None:
-        """Load an official checkpoint strictly; its head only where it has as many classes."""
-        weights = read_state_dict(path)
-        if 'pos_embed' in weights:
-            weights['pos_embed'] = resize_pos_embed(weights['pos_embed'], self.grid_size)
+        """Load an official checkpoint strictly; its head only where it has as many classes.
+
+        The first convolution is adapted to ``in_chans`` as timm does, and the position embedding
+        interpolated.
+        """
+        weights = checkpoint_filter_fn(read_state_dict(path), self)
+        conv = weights['patch_embed.proj.weight']
+        if conv.shape[1] != self.in_chans:
+            weights['patch_embed.proj.weight'] = adapt_input_conv(self.in_chans, conv)
         head = weights.get('head.bias')
         if head is None or len(head) != self.num_classes:
-            weights = {n: w for n, w in weights.items() if not n.startswith('head.')}
-            weights |= {f'head.{name}': w for name, w in self.head.state_dict().items()}
+            weights = {n: w for n, w in weights.items() if not n.startswith(HEAD)}
+            weights |= {f'{HEAD}{name}': w for name, w in self.head.state_dict().items()}
         load_strictly(self, weights, str(path))
 
 
-def _side(img_size: int | Sequence[int]) -> int:
-    sides = {img_size} if isinstance(img_size, int) else set(img_size)
-    if len(sides) != 1:
-        raise UserError(f'Vim takes square images, got img_size {tuple(img_size)}')
-    return sides.pop()
+def checkpoint_filter_fn(state_dict: Mapping[str, Any], model: TimmVim) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint as a model takes them, its position embedding interpolated.
+
+    timm adapts the first convolution and the head afterwards.
+
+    Raises:
+        UserError: keys, those of the head aside, are missing or left over.
+    """
+    for wrapper in ('state_dict', 'model'):
+        state_dict = state_dict.get(wrapper, state_dict)
+    weights = {name: w for name, w in state_dict.items() if isinstance(w, torch.Tensor)}
+    # timm is not strict where the head has other classes.
+    own, given = (
+        {name for name in names if not name.startswith(HEAD)}
+        for names in (model.state_dict(), weights)
+    )
+    problems = [f'missing {name}' for name in sorted(own - given)]
+    problems += [f'unexpected {name}' for name in sorted(given - own)]
+    if problems:
+        raise UserError(
+            f'the checkpoint does not fit {type(model).__name__}: {"; ".join(problems)}. Choose '
+            'the model that it was made with'
+        )
+    weights['pos_embed'] = model._fitting(weights['pos_embed'], 'the checkpoint')
+    return weights
+
+
+def _formatted(patches: torch.Tensor, grid: Size, output_fmt: str) -> torch.Tensor:
+    try:
+        output_fmt = Format(output_fmt)
+    except ValueError as error:
+        known = ', '.join(member.value for member in Format)
+        raise UserError(f'output_fmt must be one of {known}, got {output_fmt!r}') from error
+    if output_fmt is Format.NLC:
+        return patches
+    return nchw_to(patches.transpose(1, 2).unflatten(2, grid), output_fmt)
+
+
+def _as_dict(
+    final: torch.Tensor | None, spatial: list[torch.Tensor], prefixes: list[torch.Tensor] | None
+) -> dict[str, Any]:
+    found = dict(
+        image_features=final, image_intermediates=spatial, image_intermediates_prefix=prefixes
+    )
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _timm_name(official: Official) -> str:
@@ -166,19 +341,25 @@ def _timm_name(official: Official) -> str:
 
 
 MODELS = {_timm_name(official): official for official in OFFICIAL.values()}
+TAG = 'in1k'  # the name of a model alone stands for the same weights
 default_cfgs = generate_default_cfgs(
     {
-        name: dict(
+        name + tag: dict(
             url=official.url,
             custom_load=True,
             input_size=(3, IMAGE_SIZE, IMAGE_SIZE),
             fixed_input_size=True,
-            crop_pct=0.9,
+            # The authors evaluate as DeiT's do: the short side is resized to 256 pixels.
+            interpolation='bicubic',
+            crop_pct=0.875,
+            mean=IMAGENET_DEFAULT_MEAN,
+            std=IMAGENET_DEFAULT_STD,
             num_classes=1000,
             first_conv='patch_embed.proj',
             classifier='head',
         )
         for name, official in MODELS.items()
+        for tag in ('', f'.{TAG}')
     }
 )
 
@@ -186,12 +367,27 @@ default_cfgs = generate_default_cfgs(
 def _enter(name: str, official: Official) -> None:
     def create(pretrained: bool = False, **settings: Any) -> nn.Module:
         settings = {'arch': official.arch, 'stride': official.stride, **settings}
-        features = dict(feature_cls='getter', out_indices=3)
-        return build_model_with_cfg(TimmVim, name, pretrained, feature_cfg=features, **settings)
+        return build_model_with_cfg(
+            TimmVim,
+            name,
+            pretrained,
+            pretrained_filter_fn=checkpoint_filter_fn,
+            feature_cfg=_feature_settings(settings),
+            **settings,
+        )
 
     create.__name__ = name
     create.__doc__ = f'Vim {official.arch} with patches of {PATCH_SIZE} pixels.'
     register_model(create)
+
+
+def _feature_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """How features are taken, out of the settings of ``create_model``."""
+    given = {'out_indices': 3, 'feature_cls': 'getter', **settings.pop('feature_cfg', {})}
+    given |= {key: settings.pop(key) for key in ('out_indices', 'feature_cls') if key in settings}
+    if 'hook' in str(given['feature_cls']).lower():
+        given.setdefault('output_fmt', 'NLC')  # a hook sees what a block puts out: all tokens
+    return given
 
 
 for _name, _official in MODELS.items():

@@ -8,6 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
+from memba_vision.errors import UserError
 from memba_vision.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 
@@ -21,11 +22,19 @@ class TrainableOptimWrapperConstructor:
     Args:
         optim_wrapper_cfg: config of the optim wrapper, its ``optimizer`` included.
         paramwise_cfg: not supported; must be None.
+
+    Raises:
+        UserError: there is a ``paramwise_cfg``.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: None = None) -> None:
         if paramwise_cfg:
-            raise ValueError('TrainableOptimWrapperConstructor takes no paramwise_cfg')
+            raise UserError(
+                'TrainableOptimWrapperConstructor takes no paramwise_cfg, got '
+                f'{", ".join(paramwise_cfg)}: leave it out (vectors, and what the backbone '
+                'exempts, are not decayed), or set optim_wrapper.constructor to '
+                'DefaultOptimWrapperConstructor or LearningRateDecayOptimWrapperConstructor'
+            )
         self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
 
     def __call__(self, model: nn.Module) -> OptimWrapper:

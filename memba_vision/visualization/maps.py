@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from memba_vision.models.backbones.vim import Vim
+from memba_vision.models.modules.patches import take_from_middle, to_pair
 
 FORWARD, BACKWARD = 0, 1
 
@@ -57,17 +58,19 @@ class TokenGrid:
 
 
 def token_grid(backbone: Vim) -> TokenGrid:
-    """The grid of a backbone: where its class token is, and its prompts if it has any."""
+    """The grid of a backbone: where its class token is, and its prompts, if it has any."""
     inserted = backbone.prompt.insert(torch.zeros_like(backbone.pos_embed))
     positions = torch.arange(inserted.shape[1])
-    tokens = backbone.prompt.remove(positions[None, :, None]).flatten()
-    middle = backbone.num_patches // 2
-    patches = torch.cat([tokens[:middle], tokens[middle + 1 :]])
-    size, stride = backbone.patch_embed.proj.kernel_size[0], backbone.patch_embed.proj.stride[0]
-    start = (size - stride) / 2
-    end = start + stride * backbone.grid_size
-    shape = (backbone.grid_size, backbone.grid_size)
-    return TokenGrid(len(positions), patches.unflatten(0, shape), (start, end, end, start))
+    tokens = backbone.prompt.remove(positions[None, :, None])
+    grid = to_pair(backbone.grid_size, 'grid_size')
+    has_cls_token = tokens.shape[1] > grid[0] * grid[1]
+    patches = take_from_middle(tokens)[0] if has_cls_token else tokens
+    proj = backbone.patch_embed.proj
+    top, left = ((s - t) / 2 for s, t in zip(proj.kernel_size, proj.stride, strict=True))
+    bottom, right = top + proj.stride[0] * grid[0], left + proj.stride[1] * grid[1]
+    return TokenGrid(
+        len(positions), patches.flatten().unflatten(0, grid), (left, right, bottom, top)
+    )
 
 
 def to_image_order(sequences: torch.Tensor) -> torch.Tensor:

@@ -119,4 +119,4 @@ def test_published_addresses():
     for official in OFFICIAL.values():
         with torch.device('meta'):
             model = Vim(official.arch, stride=official.stride)
-        assert model.grid_size == (27 if official.stride == 8 else 14)
+        assert model.grid_size == ((27, 27) if official.stride == 8 else (14, 14))

@@ -8,6 +8,8 @@ from memba_vision.engine.optim import (
     TrainableOptimWrapperConstructor,
     split_by_decay,
 )
+from memba_vision.errors import UserError
+from memba_vision.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 
 class Exempt(nn.Module):
@@ -61,8 +63,51 @@ def test_a_group_without_parameters_is_left_out():
 
 
 def test_paramwise_settings_are_refused(model):
-    with pytest.raises(ValueError, match='no paramwise_cfg'):
+    with pytest.raises(UserError, match=r'no paramwise_cfg, got norm_decay_mult: .*constructor to'):
         TrainableOptimWrapperConstructor({}, paramwise_cfg=dict(norm_decay_mult=0))
+
+
+VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2), img_size=16, patch_size=8)
+LORA = dict(type='LoRA', targets=['in_proj'], rank=2)
+TUNED_NORMS = dict(type='PartialTuning', patterns=['norm.weight', 'norm_f.weight'])
+BACKBONES = {
+    'Vim': VIM,
+    'PEFTModel': dict(type='PEFTModel', module=VIM, adapters=[LORA, TUNED_NORMS]),
+}
+CONSTRUCTORS = ['DefaultOptimWrapperConstructor', 'LearningRateDecayOptimWrapperConstructor']
+
+
+def settings_of(backbone: dict, constructor: str, **paramwise: float) -> dict[str, dict]:
+    """Learning rate, weight decay, … of each parameter of a classifier, by its name."""
+    head = dict(type='LinearClsHead', in_channels=16, num_classes=3)
+    model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
+    optimizer = dict(type='AdamW', lr=1.0, weight_decay=0.5)
+    build = OPTIM_WRAPPER_CONSTRUCTORS.get(constructor)
+    wrapper = build(dict(optimizer=optimizer), paramwise_cfg=paramwise)(model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = wrapper.optimizer.param_groups
+    return {names[id(p)]: group for group in groups for p in group['params']}
+
+
+@pytest.mark.parametrize('constructor', CONSTRUCTORS)
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_norms_are_norms_for_norm_decay_mult(backbone, constructor):
+    groups = settings_of(BACKBONES[backbone], constructor, norm_decay_mult=0.0)
+    norms = {name for name in groups if 'norm' in name}
+    assert {name.rpartition('backbone.')[2].removeprefix('module.') for name in norms} == {
+        *('layers.0.norm.weight', 'layers.1.norm.weight', 'norm_f.weight')
+    }
+    assert {name for name, group in groups.items() if group['weight_decay'] == 0} == norms
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_learning_rates_decay_with_depth(backbone):
+    groups = settings_of(BACKBONES[backbone], CONSTRUCTORS[1], layer_decay_rate=0.5)
+    for name, group in groups.items():
+        depth = next((int(part) + 1 for part in name.split('.') if part.isdigit()), None)
+        if depth is None:
+            depth = 3 if 'norm_f' in name or 'head' in name else 0
+        assert group['lr'] == 0.5 ** (3 - depth), name
 
 
 def test_bfloat16_in_the_forward_pass_and_float32_in_the_weights():

@@ -1,5 +1,6 @@
 """The wrapper and its adapters: what they compute, what trains, what is saved."""
 
+import copy
 import json
 import re
 
@@ -11,9 +12,11 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models import MembaModel, PEFTModel, Vim
+from memba_vision.models.peft.adapter import Adapter
 from memba_vision.models.peft.model import HEADER, header_tensor, parse_header
 from memba_vision.ops import causal_conv1d, selective_scan
 from memba_vision.ops.backends import TABLES
+from memba_vision.registry import ADAPTERS
 
 VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
 LORA = dict(type='LoRA', targets=['in_proj', 'out_proj'], rank=3, scale=0.5, drop_rate=0.1)
@@ -424,16 +427,74 @@ class WithStatistics(nn.Module):
         return (self.norm(self.proj(x)),)
 
 
-def test_statistics_of_the_base_stay_as_they_are():
+@pytest.mark.parametrize('mode', ['as it is built', 'after train()'])
+@pytest.mark.parametrize('norm', [nn.BatchNorm1d, nn.InstanceNorm1d])
+def test_statistics_of_the_base_stay_as_they_are(norm, mode):
     torch.manual_seed(0)
     base = WithStatistics()
-    base(torch.randn(8, 6))
+    base.norm = norm(4, track_running_stats=True)
+    base(torch.randn(8, 4, 6))
     expected = base.norm.running_mean.clone()
-    model = PEFTModel(base, [LORA | dict(targets=['proj'])]).train()
-    model(torch.randn(8, 6) + 3)
+    model = PEFTModel(base, [LORA | dict(targets=['proj'])])
+    if mode == 'after train()':
+        model.train()
+    model(torch.randn(8, 4, 6) + 3)
     assert torch.equal(base.norm.running_mean, expected)
     assert model.training
+    assert model.module.proj.training
     assert not base.norm.training
+
+
+def test_a_backbone_in_evaluation_mode_stays_in_it():
+    model = PEFTModel(WithStatistics().eval(), [LORA | dict(targets=['proj'])])
+    assert not model.module.training
+
+
+class AddedBatchNorm(Adapter):
+    """Brings statistics of its own."""
+
+    def attach(self, backbone: nn.Module) -> None:
+        """Put a norm behind the projection."""
+        backbone.proj = nn.Sequential(backbone.proj, nn.BatchNorm1d(4))
+
+
+def test_statistics_that_an_adapter_brings_move(monkeypatch):
+    monkeypatch.setitem(ADAPTERS.module_dict, 'AddedBatchNorm', AddedBatchNorm)
+    model = PEFTModel(WithStatistics(), [dict(type='AddedBatchNorm')]).train()
+    model(torch.randn(8, 6) + 3)
+    assert model.module.proj[1].running_mean.abs().max() > 0
+    assert 'module.proj.1.running_mean' in model.state_dict()
+    assert not model.module.norm.running_mean.any()
+
+
+# What others look for on a backbone
+
+
+def test_attributes_of_the_backbone_are_found_on_the_wrapper():
+    model = PEFTModel(dict(VIM, out_indices=(0, 1), img_size=(32, 24)), [LORA])
+    for name in ('embed_dims', 'num_layers', 'out_indices', 'out_type', 'img_size', 'grid_size'):
+        assert getattr(model, name) == getattr(model.module, name)
+    assert model.cls_token is model.module.cls_token
+    assert model.layers is model.module.layers
+    with pytest.raises(AttributeError, match="'Vim' object has no attribute 'embed_dim'"):
+        model.embed_dim  # noqa: B018
+    copied = copy.deepcopy(model)
+    assert copied.layers is not model.layers
+
+
+@pytest.mark.parametrize(
+    ('name', 'depth'),
+    [
+        ('backbone.module.pos_embed', 0),
+        ('backbone.module.layers.0.mixer.in_proj.down.weight', 1),
+        ('backbone.module.layers.1.norm.weight', 2),
+        ('backbone.module.norm_f.weight', 3),
+        ('head.fc.weight', 3),
+    ],
+)
+def test_depth_of_a_parameter_behind_the_wrapper(name, depth):
+    model = PEFTModel(VIM, [LORA])
+    assert model.get_layer_depth(name, 'backbone.') == (depth, 4)
 
 
 # Bad settings

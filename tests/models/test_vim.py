@@ -15,6 +15,7 @@ from memba_vision.models.backbones import vim as vim_module
 from memba_vision.models.backbones.vim import resize_pos_embed
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.peft import MembaModel
+from memba_vision.models.peft.model import attach_adapters
 from memba_vision.ops import selective_scan
 
 ARCH = dict(embed_dims=16, num_layers=2, d_state=4)
@@ -314,7 +315,10 @@ def test_images_of_another_size_are_an_error(shape):
         (dict(arch=dict(embed_dims=16)), 'the arch dict lacks num_layers'),
         (dict(out_type='patches'), "unknown out_type 'patches'; known are cls_token"),
         (dict(img_size=4), 'img_size 4 is smaller than patch_size 8'),
+        (dict(img_size=(32, 4)), 'img_size 32 x 4 is smaller than patch_size 8'),
         (dict(out_indices=(0, 2)), 'out_indices holds 2, but there are 2 blocks'),
+        (dict(with_cls_token=False), "out_type='cls_token' needs a class token"),
+        (dict(frozen_stages=3), 'frozen_stages is 3, but there are 2 blocks'),
         (dict(arch={**ARCH, 'dstate': 4}), 'the arch dict has unknown dstate; known are'),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
@@ -409,7 +413,8 @@ def outputs_and_grads(model, images, compiled=None):
 
 def make_memba(**settings):
     torch.manual_seed(0)
-    memba = MembaModel(dict(type='Vim', **SETTINGS, **settings), rank=3, scale=1.0, threshold=0.3)
+    module = dict(type='Vim', **{**SETTINGS, **settings})
+    memba = MembaModel(module, rank=3, scale=1.0, threshold=0.3)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in memba.adapter_parameters().items():
@@ -495,3 +500,214 @@ def test_weights_of_half_precision_keep_the_residual_in_float32(make):
     assert residuals == [torch.float32] * 2
     assert features.dtype == torch.bfloat16
     assert (features.float() - exact).norm() < 0.05 * exact.norm()
+
+
+# Rectangles, and images of any size
+
+
+@pytest.mark.parametrize(
+    ('settings', 'grid'),
+    [
+        (dict(img_size=(32, 48)), (4, 6)),
+        (dict(img_size=[40, 24]), (5, 3)),  # an odd number of patches
+        (dict(img_size=(32, 64), patch_size=(8, 16)), (4, 4)),
+        (dict(img_size=(32, 24), stride=(4, 8)), (7, 3)),
+    ],
+    ids=str,
+)
+def test_rectangles_have_the_class_token_in_the_middle(settings, grid):
+    images = torch.randn(2, 3, *settings['img_size'])
+    vims = [make_vim(out_type=kind, **settings) for kind in ('raw', 'cls_token', 'featmap')]
+    raw, cls_token, featmap = (vim(images)[0] for vim in vims)
+    middle = grid[0] * grid[1] // 2
+    assert vims[0].grid_size == grid
+    assert vims[0].pos_embed.shape == (1, grid[0] * grid[1] + 1, 16)
+    assert torch.equal(cls_token, raw[:, middle])
+    patches = torch.cat([raw[:, :middle], raw[:, middle + 1 :]], dim=1)
+    assert featmap.shape == (2, 16, *grid)
+    assert torch.equal(featmap[:, :, 1, 2], patches[:, grid[1] + 2])
+
+
+def test_rectangles_are_embedded_row_by_row():
+    vim = make_vim(img_size=(16, 24), patch_size=8)
+    with torch.no_grad():
+        vim.pos_embed.zero_()
+    images = torch.randn(1, 3, 16, 24)
+    tokens = vim._embed(images)[0]
+    expected = [
+        vim.patch_embed(images[..., y : y + 8, x : x + 8]) for y in (0, 8) for x in (0, 8, 16)
+    ]
+    expected = torch.cat([*expected[:3], vim.cls_token, *expected[3:]], dim=1)[0]
+    torch.testing.assert_close(tokens, expected)
+
+
+@pytest.mark.parametrize(('old', 'new'), [((4, 4), (6, 3)), ((6, 3), (4, 4)), ((6, 3), (3, 6))])
+def test_a_position_embedding_is_interpolated_to_a_rectangle(old, new):
+    rows = torch.arange(old[0]).float()[:, None].expand(old)
+    columns = torch.arange(old[1]).float().expand(old)
+    patches = torch.stack([rows, columns], dim=-1).flatten(0, 1)
+    middle = len(patches) // 2
+    pos_embed = torch.cat([patches[:middle], torch.full((1, 2), -7.0), patches[middle:]])[None]
+    resized = resize_pos_embed(pos_embed, new, old)
+    middle = new[0] * new[1] // 2
+    assert torch.equal(resized[0, middle], torch.full((2,), -7.0))
+    grid = torch.cat([resized[0, :middle], resized[0, middle + 1 :]]).unflatten(0, new)
+    assert (grid[..., 0].diff(dim=0) > 0).all()
+    assert (grid[..., 1].diff(dim=1) > 0).all()
+    torch.testing.assert_close(grid[..., 0], grid[:, :1, 0].expand(new))
+    torch.testing.assert_close(grid[..., 1], grid[:1, :, 1].expand(new))
+
+
+def test_a_square_checkpoint_is_loaded_into_a_rectangle(official):
+    path, weights = official()
+    vim = load(path, img_size=(64, 24))
+    assert torch.equal(vim.pos_embed, resize_pos_embed(weights['pos_embed'], (8, 3)))
+    assert vim(torch.randn(1, 3, 64, 24))[0].isfinite().all()
+
+
+def test_a_position_embedding_that_could_be_of_either_shape_is_taken_for_that_of_the_model(
+    official, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(vim_module, 'print_log', lambda text, **options: said.append(text))
+    path, weights = official()
+    assert torch.equal(load(path, img_size=(64, 16)).pos_embed, weights['pos_embed'])
+    assert 'of 16 patches is taken for one of 8 x 2; if it is of square images' in said[0]
+
+
+@pytest.mark.parametrize('img_size', [48, (48, 24)], ids=str)
+def test_a_state_dict_is_interpolated_when_it_is_loaded(img_size):
+    source, vim = make_vim(seed=1), make_vim(img_size=img_size)
+    classifier = torch.nn.ModuleDict(dict(backbone=vim))
+    classifier.load_state_dict({f'backbone.{n}': w for n, w in source.state_dict().items()})
+    assert torch.equal(vim.pos_embed, resize_pos_embed(source.pos_embed, vim.grid_size))
+    again = make_vim(img_size=img_size)
+    again.load_state_dict(vim.state_dict())
+    assert torch.equal(again.pos_embed, vim.pos_embed)
+
+
+def test_images_of_any_size():
+    vim = make_vim(dynamic_img_size=True, out_type='featmap')
+    fixed = make_vim(img_size=(40, 24), out_type='featmap')
+    fixed.load_state_dict(vim.state_dict())
+    images = torch.randn(2, 3, 40, 24)
+    assert torch.equal(vim(images)[0], fixed(images)[0])
+    assert torch.equal(vim(make_images())[0], make_vim(out_type='featmap')(make_images())[0])
+    with pytest.raises(UserError, match='an image of 4 x 32 pixels is smaller than a patch, 8'):
+        vim(torch.zeros(1, 3, 4, 32))
+
+
+@pytest.mark.parametrize('img_size', ['32', 0, (32,), (32, -8), 32.5, (8, 8, 8)], ids=str)
+def test_sizes_that_are_none(img_size):
+    with pytest.raises(UserError, match='img_size must be a positive whole number, or two'):
+        make_vim(img_size=img_size)
+
+
+def test_rectangles_of_a_memba():
+    model = make_memba(img_size=(48, 24)).train()
+    model(torch.randn(2, 3, 48, 24))[0].square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.adapter_parameters().values())
+
+
+# What mmpretrain's users and tools expect
+
+
+def test_without_a_class_token():
+    vim = make_vim(with_cls_token=False, out_type='raw')
+    plain = make_vim(out_type='raw')
+    weights = plain.state_dict()
+    del weights['cls_token']
+    weights['pos_embed'] = torch.cat([plain.pos_embed[:, :8], plain.pos_embed[:, 9:]], dim=1)
+    vim.load_state_dict(weights)
+    images = make_images()
+    (tokens,) = vim(images)
+    assert tokens.shape == (2, 16, 16)
+    embedded = plain._embed(images)
+    embedded = torch.cat([embedded[:, :8], embedded[:, 9:]], dim=1)
+    for layer in plain.layers:
+        embedded, _ = layer(embedded)
+    torch.testing.assert_close(tokens, plain.norm_f(embedded))
+    vim.out_type = 'avg_featmap'
+    assert torch.equal(vim(images)[0], tokens.mean(1))
+    larger = make_vim(with_cls_token=False, out_type='raw', img_size=48)
+    larger.load_state_dict(weights)
+    assert larger.pos_embed.shape == (1, 36, 16)
+
+
+@pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 2])
+def test_frozen_stages(frozen_stages):
+    vim = make_vim(frozen_stages=frozen_stages, drop_path_rate=0.5)
+    vim.train()
+    before = frozen_stages > 0
+    expected = {'cls_token': before, 'pos_embed': before, 'patch_embed': before}
+    expected |= {f'layers.{i}': i < frozen_stages for i in range(2)}
+    expected['norm_f'] = frozen_stages == 2
+    for name, parameter in vim.named_parameters():
+        part = next(part for part in expected if name.startswith(part))
+        assert parameter.requires_grad is not expected[part], name
+    assert [layer.training for layer in vim.layers] == [i >= frozen_stages for i in range(2)]
+    vim.eval()
+    assert not any(module.training for module in vim.modules())
+
+
+@pytest.mark.parametrize(
+    ('name', 'depth'),
+    [
+        ('backbone.cls_token', 0),
+        ('backbone.pos_embed', 0),
+        ('backbone.patch_embed.proj.weight', 0),
+        ('backbone.layers.0.norm.weight', 1),
+        ('backbone.layers.1.mixer.A_log', 2),
+        ('backbone.norm_f.weight', 3),
+        ('head.fc.weight', 3),
+    ],
+)
+def test_depth_of_a_parameter(name, depth):
+    assert make_vim().get_layer_depth(name, 'backbone.') == (depth, 4)
+
+
+def gradient_map(vim, images, layer):
+    """Gradients of the class token's first feature at a layer that mmpretrain's vis_cam hooks."""
+    seen = []
+
+    def keep(module, inputs, output):
+        output.register_hook(seen.append)
+
+    handle = layer.register_forward_hook(keep)
+    (feature,) = vim(images)
+    feature[:, 0].sum().backward()
+    handle.remove()
+    return feature.detach(), seen[0]
+
+
+@pytest.mark.parametrize('img_size', [(32, 32), (40, 24)], ids=str)
+@pytest.mark.parametrize('num_prompts', [0, 4])
+def test_a_hook_gets_the_patches_as_a_map(img_size, num_prompts):
+    vim = make_vim(img_size=img_size)
+    if num_prompts:
+        attach_adapters(vim, [dict(type='PromptTuning', num_tokens=num_prompts)])
+    images = torch.randn(1, 3, *img_size, requires_grad=True)
+    sequences = []
+
+    def keep(module, inputs, output):
+        sequences.append(output[0])
+        output[0].retain_grad()
+
+    vim.layers[0].register_forward_hook(keep)
+    expected = vim(images)[0].detach()
+    feature, gradients = gradient_map(vim, images, vim.patch_map)
+    assert torch.equal(feature, expected)
+    assert gradients.shape == (1, 16, *vim.grid_size)
+    tokens = vim.prompt.remove(sequences[1].grad)
+    assert torch.equal(gradients, vim.format_tokens(tokens, 'featmap'))
+    assert gradients.abs().min() > 0
+
+
+@pytest.mark.parametrize('img_size', [8, 16, 32, (64, 48), (64, 16), (24, 8), (40, 24)], ids=str)
+@pytest.mark.parametrize('with_cls_token', [True, False])
+def test_mmpretrains_vis_cam_refuses_tokens_that_are_no_map(img_size, with_cls_token):
+    """It cuts so many tokens off, and refuses what is no square then."""
+    vim = make_vim(img_size=img_size, with_cls_token=with_cls_token, out_type='raw')
+    left = vim.pos_embed.shape[1] - vim.num_extra_tokens
+    is_map = not with_cls_token and isinstance(img_size, int)
+    assert (math.isqrt(left) ** 2 == left) == is_map

@@ -73,14 +73,20 @@ def test_rows_hold_every_patch_once_and_nothing_else(num_chunks):
 
 
 @pytest.mark.parametrize(
-    ('img_size', 'stride', 'side', 'extent'),
+    ('img_size', 'stride', 'shape', 'extent'),
     [
-        (32, None, 4, (0, 32, 32, 0)),
-        (36, None, 4, (0, 32, 32, 0)),  # the last 4 pixels are in no patch
-        (32, 4, 7, (2, 30, 30, 2)),  # a patch of 8 pixels has the 4 around its middle
+        (32, None, (4, 4), (0, 32, 32, 0)),
+        (36, None, (4, 4), (0, 32, 32, 0)),  # the last 4 pixels are in no patch
+        (32, 4, (7, 7), (2, 30, 30, 2)),  # a patch of 8 pixels has the 4 around its middle
+        ((32, 24), None, (4, 3), (0, 24, 32, 0)),
+        ((32, 24), (4, 8), (7, 3), (0, 24, 30, 2)),
     ],
 )
-def test_the_grid_lies_on_the_pixels_of_its_patches(img_size, stride, side, extent):
+def test_the_grid_lies_on_the_pixels_of_its_patches(img_size, stride, shape, extent):
     grid = grid_of(img_size, stride)
-    assert grid.patches.shape == (side, side)
+    assert grid.patches.shape == shape
     assert grid.extent == extent
+    middle = shape[0] * shape[1] // 2
+    assert grid.patches.flatten().tolist() == [
+        place for place in range(grid.length) if place != middle
+    ]

@@ -2,10 +2,10 @@
 
 import inspect
 import logging
+import math
 from collections.abc import Collection, Sequence
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn.bricks.drop import DropPath
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
@@ -15,6 +15,14 @@ from torch.utils.checkpoint import checkpoint
 from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mixer import BidirectionalMixer
+from memba_vision.models.modules.norm import RMSNorm
+from memba_vision.models.modules.patches import (
+    Size,
+    put_in_middle,
+    resize_pos_embed,
+    take_from_middle,
+    to_pair,
+)
 from memba_vision.models.modules.prompts import NoPrompt
 from memba_vision.registry import MODELS
 from memba_vision.weights import load_strictly, read_state_dict
@@ -29,9 +37,11 @@ NORM_EPS = 1e-5
 
 
 class PatchEmbed(nn.Module):
-    """Cut an image into patches, which may overlap, and embed each."""
+    """Cut an image into patches, which may overlap, and embed each, row by row."""
 
-    def __init__(self, in_channels: int, embed_dims: int, patch_size: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, embed_dims: int, patch_size: int | Size, stride: int | Size
+    ) -> None:
         super().__init__()
         self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride)
         nn.init.kaiming_normal_(self.proj.weight, nonlinearity='linear')  # LeCun's
@@ -41,13 +51,23 @@ class PatchEmbed(nn.Module):
         """(batch, channels, height, width) to (batch, patches, embed_dims)."""
         return self.proj(images).flatten(2).transpose(1, 2)
 
+    def grid_of(self, height: int, width: int) -> Size:
+        """Rows and columns of the patches of an image of so many pixels."""
+        rows, columns = (
+            (side - patch) // step + 1
+            for side, patch, step in zip(
+                (height, width), self.proj.kernel_size, self.proj.stride, strict=True
+            )
+        )
+        return rows, columns
+
 
 class VimBlock(nn.Module):
     """Norm, mixer and residual sum; the residual stream stays in float32."""
 
     def __init__(self, embed_dims: int, drop_path_rate: float, **mixer) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(embed_dims, eps=NORM_EPS)
+        self.norm = RMSNorm(embed_dims, eps=NORM_EPS)
         self.mixer = BidirectionalMixer(embed_dims, **mixer)
         self.drop_path = DropPath(drop_path_rate)
 
@@ -55,8 +75,21 @@ class VimBlock(nn.Module):
         self, residual: torch.Tensor, gate_state: GateState = None
     ) -> tuple[torch.Tensor, GateState]:
         """(batch, length, embed_dims) float32 to the same, and the gate's state passed on."""
-        mixed, gate_state = self.mixer(_norm(self.norm, residual), gate_state)
+        mixed, gate_state = self.mixer(self.norm(residual), gate_state)
         return residual + self.drop_path(mixed), gate_state
+
+
+class PatchMap(nn.Identity):
+    """The patches as a map, (batch, embed_dims, rows, columns), on their way into the last block.
+
+    It is there for what hooks a layer and expects a map, as class activation maps do: the tokens
+    that blocks and norms yield have the class token among them. Without a hook nothing passes.
+    """
+
+    def is_watched(self) -> bool:
+        """Whether somebody has put a hook on it."""
+        hooks = (self._forward_hooks, self._forward_pre_hooks)
+        return any((*hooks, self._backward_hooks, self._backward_pre_hooks))
 
 
 @MODELS.register_module()
@@ -64,14 +97,17 @@ class Vim(BaseModule):
     """Vim with parameter names as in the official checkpoints, which load strictly.
 
     A batch goes through ``patch_embed``, gets the class token in the middle of its patches and
-    the position embedding, then passes the blocks of ``layers`` and ``norm_f``. What a gate
-    carries from block to block travels as an argument: no module holds a state. ``prompt`` is a
-    slot for tokens that an adapter adds before the first block and takes out again at the end.
+    the position embedding, then passes the blocks of ``layers`` and ``norm_f``. Patches come row by
+    row; the class token stands before patch number ``rows * columns // 2``, counted from 0, in the
+    sequence as in the position embedding, on rectangular images too. What a gate carries from block
+    to block travels as an argument: no module holds a state. ``prompt`` is a slot for tokens that
+    an adapter adds before the first block and takes out again at the end, ``patch_map`` a place for
+    hooks (:class:`PatchMap`).
 
     Args:
         arch: 'tiny', 'small' or 'base', or a dict with ``embed_dims`` and ``num_layers`` and
             whatever :class:`BidirectionalMixer` takes beside its width (``d_state``, …).
-        img_size: height and width of the images, in pixels.
+        img_size: height and width of the images, in pixels; one number stands for both.
         patch_size: height and width of a patch, in pixels.
         stride: distance between patches, in pixels; None stands for ``patch_size``. The official
             "+" checkpoints use 8.
@@ -85,11 +121,17 @@ class Vim(BaseModule):
         init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads an official checkpoint, a
             safetensors file with the same names, or, with ``prefix='backbone.'``, a classifier's
             checkpoint. Keys must match exactly, those of the head aside; the position embedding
-            is interpolated to another image size. None leaves the weights random.
+            is interpolated to another image size, as whenever a state dict is loaded. None leaves
+            the weights random.
+        with_cls_token: False leaves the class token and its position out; ``out_type`` is one of
+            the others then.
+        frozen_stages: so many blocks, and what lies before them, do not train and stay in
+            evaluation mode; with all of them ``norm_f`` too. 0 and -1 freeze nothing.
+        dynamic_img_size: take images of any size, and interpolate the position embedding to it.
 
     Raises:
-        UserError: unknown ``arch`` or ``out_type``, an image smaller than a patch, or weights
-            that do not fit.
+        UserError: unknown ``arch`` or ``out_type``, an image smaller than a patch, blocks that are
+            not there, or weights that do not fit.
     """
 
     #: Parameters that weight decay would harm, by the last part of their name.
@@ -98,44 +140,79 @@ class Vim(BaseModule):
     def __init__(
         self,
         arch: str | dict = 'small',
-        img_size: int = 224,
-        patch_size: int = 16,
-        stride: int | None = None,
+        img_size: int | Sequence[int] = 224,
+        patch_size: int | Sequence[int] = 16,
+        stride: int | Sequence[int] | None = None,
         in_channels: int = 3,
         out_indices: int | Sequence[int] = -1,
         drop_path_rate: float = 0.0,
         out_type: str = 'cls_token',
         with_cp: bool = False,
         init_cfg: dict | None = None,
+        with_cls_token: bool = True,
+        frozen_stages: int = -1,
+        dynamic_img_size: bool = False,
     ) -> None:
         super().__init__(init_cfg)
         settings = _arch_settings(arch)
         self.embed_dims = settings.pop('embed_dims')
         self.num_layers = settings.pop('num_layers')
-        if out_type not in OUT_TYPES:
-            raise UserError(f'Vim: unknown out_type {out_type!r}; known are {", ".join(OUT_TYPES)}')
-        if img_size < patch_size:
-            raise UserError(f'Vim: img_size {img_size} is smaller than patch_size {patch_size}')
-        self.img_size = img_size
-        self.grid_size = (img_size - patch_size) // (stride or patch_size) + 1
-        self.num_patches = self.grid_size**2
+        _check_out_type(out_type, with_cls_token)
+        _check_frozen_stages(frozen_stages, self.num_layers)
+        patch_size = to_pair(patch_size, 'patch_size')
+        stride = to_pair(stride, 'stride') if stride else patch_size
         self.out_type = out_type
         self.out_indices = _block_numbers(out_indices, self.num_layers)
+        self.frozen_stages = frozen_stages
+        self.dynamic_img_size = dynamic_img_size
         self.with_cp = with_cp
 
-        self.patch_embed = PatchEmbed(
-            in_channels, self.embed_dims, patch_size, stride or patch_size
-        )
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
-        self.pos_embed = nn.Parameter(torch.zeros(1, self.num_patches + 1, self.embed_dims))
+        self.patch_embed = PatchEmbed(in_channels, self.embed_dims, patch_size, stride)
+        self.set_img_size(img_size)
+        token = torch.zeros(1, 1, self.embed_dims)
+        self.cls_token = nn.Parameter(token) if with_cls_token else None
+        positions = torch.zeros(1, self.num_patches + with_cls_token, self.embed_dims)
+        self.pos_embed = nn.Parameter(positions)
         self.prompt = NoPrompt()
         rates = torch.linspace(0, drop_path_rate, self.num_layers, device='cpu').tolist()
         self.layers = nn.ModuleList(VimBlock(self.embed_dims, rate, **settings) for rate in rates)
-        self.norm_f = nn.RMSNorm(self.embed_dims, eps=NORM_EPS)
+        self.patch_map = PatchMap()
+        self.norm_f = RMSNorm(self.embed_dims, eps=NORM_EPS)
         self._init_tokens_and_outputs()
+        self.register_load_state_dict_pre_hook(_fit_pos_embed)
+        for module in self._frozen_parts():
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def set_img_size(self, img_size: int | Sequence[int]) -> None:
+        """Note the size of the images: ``img_size``, ``grid_size`` and ``num_patches``.
+
+        Raises:
+            UserError: it is smaller than a patch.
+        """
+        size, patch_size = to_pair(img_size, 'img_size'), self.patch_embed.proj.kernel_size
+        if size[0] < patch_size[0] or size[1] < patch_size[1]:
+            raise UserError(
+                f'Vim: img_size {_spelled(size)} is smaller than patch_size {_spelled(patch_size)}'
+            )
+        self.img_size = size
+        self.grid_size = self.patch_embed.grid_of(*size)
+        self.num_patches = self.grid_size[0] * self.grid_size[1]
+
+    @property
+    def num_extra_tokens(self) -> int:
+        """Tokens that mmpretrain's ``vis_cam`` is to cut off before it makes a square of the rest.
+
+        No number of them leaves the patches alone where a class token is in their middle; this one
+        leaves what is no square, so that the tool says so instead of misplacing patches.
+        """
+        if self.cls_token is None and self.grid_size[0] == self.grid_size[1]:
+            return 0
+        return int(_is_square(self.pos_embed.shape[1]))
 
     def _init_tokens_and_outputs(self) -> None:
-        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        if self.cls_token is not None:
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         with torch.no_grad():
             for layer in self.layers:
@@ -153,46 +230,114 @@ class Vim(BaseModule):
         load_strictly(self, state_dict, source, ignore_prefixes=('head.',))
 
     def _fitting(self, pos_embed: torch.Tensor, source: str) -> torch.Tensor:
-        resized = resize_pos_embed(pos_embed, self.grid_size)
+        has_cls_token = self.cls_token is not None
+        resized = resize_pos_embed(pos_embed, self.grid_size, has_cls_token=has_cls_token)
+        number = pos_embed.shape[1] - has_cls_token
+        remark = None
         if resized is not pos_embed:
             # A wrong stride shows in nothing else.
-            print_log(
-                f'{source}: its position embedding of {pos_embed.shape[1] - 1} patches is '
+            remark = (
                 f'interpolated to {self.num_patches}; if that is not meant, see to img_size, '
-                'patch_size and stride',
-                logger='current',
-                level=logging.WARNING,
+                'patch_size and stride'
             )
+        elif self.grid_size[0] != self.grid_size[1] and _is_square(number):
+            remark = (
+                f'taken for one of {_spelled(self.grid_size)}; if it is of square images, another '
+                'img_size has it interpolated'
+            )
+        if remark:
+            text = f'{source}: its position embedding of {number} patches is {remark}'
+            print_log(text, logger='current', level=logging.WARNING)
         return resized
 
+    def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
+        if self.frozen_stages < 1:
+            return []
+        tokens = [token for token in (self.cls_token, self.pos_embed) if token is not None]
+        last = [self.norm_f] if self.frozen_stages == self.num_layers else []
+        return [self.patch_embed, *tokens, *self.layers[: self.frozen_stages], *last]
+
+    def train(self, mode: bool = True) -> 'Vim':
+        """Switch drop path, but leave the frozen blocks in evaluation mode."""
+        super().train(mode)
+        for part in self._frozen_parts():
+            if isinstance(part, nn.Module):
+                part.eval()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """How deep a parameter lies, for learning rates that decay with depth.
+
+        Args:
+            param_name: its name in the whole model.
+            prefix: the backbone's own name in the model, with a dot behind it.
+
+        Returns:
+            0 for what comes before the blocks, from 1 on for the blocks, and the highest for
+            ``norm_f`` and whatever follows the backbone; and the number of depths.
+        """
+        depths = self.num_layers + 2
+        first, _, rest = param_name.removeprefix(prefix).partition('.')
+        if not param_name.startswith(prefix):
+            return depths - 1, depths
+        if first == 'layers':
+            return int(rest.partition('.')[0]) + 1, depths
+        before = first in ('cls_token', 'pos_embed', 'patch_embed', 'prompt')
+        return 0 if before else depths - 1, depths
+
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Features of (batch, channels, img_size, img_size), one per entry of ``out_indices``."""
+        """Features of (batch, channels, height, width), one per entry of ``out_indices``."""
         numbers = sorted(set(self.out_indices))
         tokens = dict(zip(numbers, self.block_outputs(images, numbers), strict=True))
-        return tuple(self.format_tokens(tokens[n], self.out_type) for n in self.out_indices)
+        grid = self.grid_of(images)
+        return tuple(self.format_tokens(tokens[n], self.out_type, grid) for n in self.out_indices)
+
+    def grid_of(self, images: torch.Tensor) -> Size:
+        """Rows and columns of the patches of (batch, channels, height, width).
+
+        Raises:
+            UserError: the images have another size than ``img_size``, where that is fixed, or are
+                smaller than a patch.
+        """
+        height, width = images.shape[-2:]
+        if (height, width) == self.img_size:
+            return self.grid_size
+        if not self.dynamic_img_size:
+            raise UserError(
+                f'Vim was built for images of {self.img_size[0]} x {self.img_size[1]} pixels, got '
+                f'{height} x {width}: resize them (in the pipelines: scale of Resize), or set '
+                'img_size'
+            )
+        grid = self.patch_embed.grid_of(height, width)
+        if min(grid) < 1:
+            raise UserError(
+                f'Vim: an image of {height} x {width} pixels is smaller than a patch, '
+                f'{_spelled(self.patch_embed.proj.kernel_size)}: enlarge it'
+            )
+        return grid
 
     def block_outputs(
         self, images: torch.Tensor, numbers: Collection[int], norm_last: bool = True
     ) -> list[torch.Tensor]:
         """The tokens behind the blocks ``numbers``, (batch, tokens, embed_dims), first to last.
 
+        Blocks behind the last of them are not run.
+
         Args:
-            images: (batch, channels, img_size, img_size).
+            images: (batch, channels, height, width).
             numbers: which blocks, from 0.
             norm_last: pass those of the last block through ``norm_f``.
 
         Raises:
             UserError: the images have another size.
         """
-        if images.shape[-2:] != (self.img_size, self.img_size):
-            raise UserError(
-                f'Vim was built for images of {self.img_size} x {self.img_size} pixels, got '
-                f'{images.shape[-2]} x {images.shape[-1]}: resize them or set img_size'
-            )
+        grid = self.grid_of(images)
         residual = self.prompt.insert(self._embed(images))
         gate_state = None
         outputs = []
         for number, layer in enumerate(self.layers):
+            if number == self.num_layers - 1 and self.patch_map.is_watched():
+                residual = self._through_patch_map(residual, grid)
             if self.with_cp and self.training:
                 residual, gate_state = checkpoint(layer, residual, gate_state, use_reentrant=False)
             else:
@@ -200,61 +345,88 @@ class Vim(BaseModule):
             if number in numbers:
                 last = norm_last and number == self.num_layers - 1
                 outputs.append(self.prompt.remove(self.norm_last(residual) if last else residual))
+            if number == max(numbers):
+                break
         return outputs
 
     def norm_last(self, tokens: torch.Tensor) -> torch.Tensor:
         """What follows the last block, (batch, tokens, embed_dims) to the same."""
-        return _norm(self.norm_f, tokens)
+        return self.norm_f(tokens)
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         """Tokens with the class token in the middle, (batch, tokens, embed_dims) in float32."""
-        patches = self.patch_embed(images)
-        middle = self.num_patches // 2
-        cls_token = self.cls_token.expand(patches.shape[0], -1, -1)
-        tokens = torch.cat([patches[:, :middle], cls_token, patches[:, middle:]], dim=1)
-        tokens = tokens + self.pos_embed
+        tokens = self.patch_embed(images)
+        if self.cls_token is not None:
+            tokens = put_in_middle(tokens, self.cls_token.expand(tokens.shape[0], -1, -1))
+        tokens = tokens + self._positions(self.grid_of(images))
         return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
 
-    def format_tokens(self, tokens: torch.Tensor, out_type: str) -> torch.Tensor:
-        """Tokens (batch, tokens, embed_dims) as ``out_type`` asks for them."""
+    def _positions(self, grid: Size) -> torch.Tensor:
+        has_cls_token = self.cls_token is not None
+        return resize_pos_embed(self.pos_embed, grid, self.grid_size, has_cls_token)
+
+    def _through_patch_map(self, residual: torch.Tensor, grid: Size) -> torch.Tensor:
+        """Take the patches out of the sequence, pass them through ``patch_map``, put them back."""
+        positions = torch.arange(residual.shape[1], device=residual.device)
+        at = self.split_tokens(self.prompt.remove(positions[None, :, None]))[0].flatten()
+        patches = self.patch_map(residual[:, at].transpose(1, 2).unflatten(2, grid))
+        return residual.index_copy(1, at, patches.flatten(2).transpose(1, 2))
+
+    def split_tokens(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Patches, (batch, patches, embed_dims), and class token, (batch, 1, embed_dims)."""
+        return (tokens, None) if self.cls_token is None else take_from_middle(tokens)
+
+    def format_tokens(
+        self, tokens: torch.Tensor, out_type: str, grid: Size | None = None
+    ) -> torch.Tensor:
+        """Tokens (batch, tokens, embed_dims) as ``out_type`` asks for them.
+
+        Args:
+            tokens: as a block puts them out.
+            out_type: see the class.
+            grid: rows and columns of the patches; None stands for those of ``img_size``.
+        """
         if out_type == 'raw':
             return tokens
-        middle = self.num_patches // 2
+        patches, cls_token = self.split_tokens(tokens)
         if out_type == 'cls_token':
-            return tokens[:, middle]
-        patches = torch.cat([tokens[:, :middle], tokens[:, middle + 1 :]], dim=1)
+            return cls_token[:, 0]
         if out_type == 'avg_featmap':
             return patches.mean(dim=1)
-        return patches.transpose(1, 2).unflatten(2, (self.grid_size, self.grid_size))
+        return patches.transpose(1, 2).unflatten(2, grid or self.grid_size)
 
 
-def _norm(norm: nn.RMSNorm, residual: torch.Tensor) -> torch.Tensor:
-    """Normalise the float32 residual, in the dtype of the weights where these are half as wide."""
-    return norm(residual.to(norm.weight.dtype))
+def _fit_pos_embed(vim: Vim, state_dict: dict, prefix: str, *_: object) -> None:
+    """Interpolate the position embedding of a state dict that is being loaded."""
+    name = f'{prefix}pos_embed'
+    if name in state_dict:
+        state_dict[name] = vim._fitting(state_dict[name], 'the weights to load')
 
 
-def resize_pos_embed(pos_embed: torch.Tensor, grid_size: int) -> torch.Tensor:
-    """Interpolate a position embedding around its middle class token, bicubically.
+def _is_square(number: int) -> bool:
+    return math.isqrt(number) ** 2 == number
 
-    Args:
-        pos_embed: (1, old_grid_size² + 1, embed_dims), the class token's at the middle.
-        grid_size: patches along a side of the new grid.
 
-    Returns:
-        (1, grid_size² + 1, embed_dims).
-    """
-    num_patches = pos_embed.shape[1] - 1
-    old_size = round(num_patches**0.5)
-    if old_size == grid_size or old_size**2 != num_patches:
-        return pos_embed
-    middle = num_patches // 2
-    patches = torch.cat([pos_embed[:, :middle], pos_embed[:, middle + 1 :]], dim=1)
-    grid = patches.unflatten(1, (old_size, old_size)).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid.float(), size=(grid_size, grid_size), mode='bicubic')
-    patches = grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)
-    new_middle = grid_size**2 // 2
-    cls_token = pos_embed[:, middle : middle + 1]
-    return torch.cat([patches[:, :new_middle], cls_token, patches[:, new_middle:]], dim=1)
+def _spelled(size: Size) -> str:
+    return str(size[0]) if size[0] == size[1] else f'{size[0]} x {size[1]}'
+
+
+def _check_out_type(out_type: str, with_cls_token: bool) -> None:
+    if out_type not in OUT_TYPES:
+        raise UserError(f'Vim: unknown out_type {out_type!r}; known are {", ".join(OUT_TYPES)}')
+    if out_type == 'cls_token' and not with_cls_token:
+        raise UserError(
+            "Vim: out_type='cls_token' needs a class token: leave with_cls_token=False out, or set "
+            "out_type='avg_featmap'"
+        )
+
+
+def _check_frozen_stages(frozen_stages: int, num_layers: int) -> None:
+    if not -1 <= frozen_stages <= num_layers:
+        raise UserError(
+            f'Vim: frozen_stages is {frozen_stages}, but there are {num_layers} blocks: -1 freezes '
+            'none, and a number so many of them'
+        )
 
 
 def _arch_settings(arch: str | dict) -> dict:

@@ -29,7 +29,8 @@ class PEFTModel(BaseModule):
     settings and the :func:`~memba_vision.weights.fingerprint` of the base weights that stay
     frozen. Loading checks adapters, settings and fingerprint; a preset and its adapters spelled
     out are the same. What adapters bring along without training it (peft's random projections,
-    say) is saved too. Statistics of a BatchNorm in the backbone stay those of the base.
+    say) is saved too. Statistics of a BatchNorm in the backbone stay those of the base. What the
+    wrapper has no attribute for (``embed_dims``, ``out_indices``, …) is the backbone's.
 
     Args:
         module: config of the backbone, or the backbone itself with its weights loaded.
@@ -59,6 +60,21 @@ class PEFTModel(BaseModule):
         self._owned = _owned(module, weights)
         self._register_state_dict_hook(_keep_owned)
         self.register_load_state_dict_pre_hook(_check_and_complete)
+        self._keep_statistics()
+
+    def __getattr__(self, name: str) -> Any:
+        """Pass on what the backbone has and the wrapper has not."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            module = self.__dict__.get('_modules', {}).get('module')
+            if module is None:
+                raise
+        return getattr(module, name)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """How deep a parameter lies in the backbone; see the backbone's own."""
+        return self.module.get_layer_depth(param_name, f'{prefix}module.')
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the adapted backbone."""
@@ -75,10 +91,14 @@ class PEFTModel(BaseModule):
     def train(self, mode: bool = True) -> 'PEFTModel':
         """Switch dropout and the like, but leave the base's running statistics alone."""
         super().train(mode)
-        for module in self.module.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        self._keep_statistics()
         return self
+
+    def _keep_statistics(self) -> None:
+        for name, module in self.module.named_modules():
+            is_norm = isinstance(module, nn.modules.batchnorm._NormBase)
+            if is_norm and f'{name}.running_mean' not in self._owned:
+                module.eval()
 
     def merge(self) -> tuple[nn.Module, list[str]]:
         """Fold the adapters into a copy of the backbone, as far as they can be.

@@ -67,7 +67,7 @@ class PromptTuning(Adapter):
             raise UserError('PromptTuning: there are prompts already; use one PromptTuning alone')
         if not isinstance(prompt, NoPrompt):
             raise UserError(f'PromptTuning: {type(backbone).__name__} has no slot for prompts')
-        shape = (self.num_tokens, backbone.embed_dims, backbone.cls_token)
+        shape = (self.num_tokens, backbone.embed_dims, backbone.pos_embed)
         if self.project:
             trunk = TokenTrunk(*shape)
             backbone.prompt = Prompt(self.num_tokens, ProjectedTokens(trunk), trunk)

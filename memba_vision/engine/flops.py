@@ -1,0 +1,62 @@
+"""The package's own kernels in mmengine's count of floating-point operations.
+
+mmengine's ``get_model_complexity_info``, and with it mmpretrain's ``get_flops``, knows operators by
+the names in a table and passes over all others.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from memba_vision.discovery import after_import
+
+
+def scan_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """What one selective scan counts: 9 a state, and 1 for the skip, of a channel and position.
+
+    So vision Mambas are counted (VMamba, Liu et al. 2024, and what followed it). Of the nine, the
+    decay ``exp(delta * A)`` has 2, the input ``delta * B * u`` 3, the recurrence and the read-out 2
+    each.
+
+    Args:
+        inputs: of the operator, as the graph has them: ``u``, ``delta``, ``A``, …
+        outputs: not used.
+    """
+    batch, dim, length = _shape(inputs[0])
+    return batch * dim * length * (9 * _shape(inputs[2])[1] + 1)
+
+
+def two_scans_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """What the scans of both directions count, in one launch."""
+    return 2 * scan_flops(inputs, outputs)
+
+
+def convolution_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
+    """What a depthwise convolution counts: its filter's width an output."""
+    batch, dim, length = _shape(inputs[0])
+    return batch * dim * length * _shape(inputs[1])[-1]
+
+
+FLOPS = {
+    'memba_vision::selective_scan_numba': scan_flops,
+    'memba_vision::selective_scan_torch': scan_flops,
+    'memba_vision::selective_scan_triton': scan_flops,
+    'memba_vision::bidirectional_scan_triton': two_scans_flops,
+    'memba_vision::causal_conv1d_numba': convolution_flops,
+}
+ONE_OUTPUT = [name for name in FLOPS if 'bidirectional' not in name]
+
+
+def _shape(value: Any) -> list[int]:
+    return value.type().sizes()
+
+
+def _register() -> None:
+    from mmengine.analysis import complexity_analysis, jit_handles
+
+    # It has no function to add to what get_model_complexity_info counts.
+    complexity_analysis._DEFAULT_SUPPORTED_FLOP_OPS.update(FLOPS)
+    size_of_output = jit_handles.generic_activation_jit()
+    complexity_analysis._DEFAULT_SUPPORTED_ACT_OPS.update(dict.fromkeys(ONE_OUTPUT, size_of_output))
+
+
+after_import('mmengine.analysis', _register)

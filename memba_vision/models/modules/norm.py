@@ -1,0 +1,28 @@
+"""The norm of the residual stream."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class RMSNorm(nn.LayerNorm):
+    """``torch.nn.RMSNorm``, which those who ask for a norm by its type know as a ``LayerNorm``.
+
+    mmengine's ``norm_decay_mult`` and ``is_norm``, and what is built on them, know norms by a list
+    of types in which ``torch.nn.RMSNorm`` is not.
+
+    Args:
+        dim: width of the residual stream.
+        eps: added to the mean square.
+    """
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__(dim, eps=eps, bias=False)
+
+    def forward(self, residual: torch.Tensor) -> torch.Tensor:
+        """Normalise the float32 residual, in the dtype of the weights where these are half as wide.
+
+        (..., dim) to the same.
+        """
+        residual = residual.to(self.weight.dtype)
+        return F.rms_norm(residual, self.normalized_shape, self.weight, self.eps)

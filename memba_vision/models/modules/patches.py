@@ -1,0 +1,74 @@
+"""The grid of an image's patches, and the class token in the middle of their sequence."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from memba_vision.errors import UserError
+
+Size = tuple[int, int]  #: height and width, or rows and columns
+
+
+def to_pair(size: int | Sequence[int], name: str) -> Size:
+    """Height and width of a size that may be one number for both.
+
+    Raises:
+        UserError: it is neither.
+    """
+    pair = (size, size) if isinstance(size, int) else size
+    is_pair = isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2
+    if not is_pair or not all(isinstance(side, int) and side > 0 for side in pair):
+        raise UserError(
+            f'{name} must be a positive whole number, or two: height and width, got {size!r}'
+        )
+    return tuple(pair)
+
+
+def put_in_middle(patches: torch.Tensor, cls_token: torch.Tensor) -> torch.Tensor:
+    """Put (batch, 1, embed_dims) in the middle of (batch, patches, embed_dims)."""
+    middle = patches.shape[1] // 2
+    return torch.cat([patches[:, :middle], cls_token, patches[:, middle:]], dim=1)
+
+
+def take_from_middle(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The inverse of :func:`put_in_middle`: patches, and class token."""
+    middle = (tokens.shape[1] - 1) // 2
+    patches = torch.cat([tokens[:, :middle], tokens[:, middle + 1 :]], dim=1)
+    return patches, tokens[:, middle : middle + 1]
+
+
+def resize_pos_embed(
+    pos_embed: torch.Tensor,
+    grid_size: int | Size,
+    old_grid: Size | None = None,
+    has_cls_token: bool = True,
+) -> torch.Tensor:
+    """Interpolate a position embedding around its middle class token, bicubically.
+
+    Args:
+        pos_embed: (1, old_rows * old_columns + 1, embed_dims), the class token's at the middle.
+        grid_size: rows and columns of the new grid; one number stands for both.
+        old_grid: rows and columns of the old one. None takes it for a square, or, with as many
+            patches as the new grid has, for the same.
+        has_cls_token: False where the class token, and the 1 above, are missing.
+
+    Returns:
+        (1, rows * columns + 1, embed_dims).
+    """
+    new_grid = to_pair(grid_size, 'grid_size')
+    old_grid = old_grid or _guess_grid(pos_embed.shape[1] - has_cls_token, new_grid)
+    if old_grid is None or old_grid == new_grid:
+        return pos_embed
+    patches, cls_token = take_from_middle(pos_embed) if has_cls_token else (pos_embed, None)
+    grid = patches.unflatten(1, old_grid).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid.float(), size=new_grid, mode='bicubic')
+    patches = grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)
+    return patches if cls_token is None else put_in_middle(patches, cls_token)
+
+
+def _guess_grid(num_patches: int, new_grid: Size) -> Size | None:
+    if num_patches == new_grid[0] * new_grid[1]:
+        return new_grid
+    side = round(max(num_patches, 0) ** 0.5)
+    return (side, side) if side and side**2 == num_patches else None
