@@ -10,13 +10,21 @@ import sys
 from pathlib import Path
 
 from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.apis.tables import markdown_table
 from memba_vision.datasets.own_data import CLASSES, own_task
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.datasets.vtab1k_tools import archive
-from memba_vision.datasets.vtab1k_tools.build import Sizes, build_task, labelled_images
+from memba_vision.datasets.vtab1k_tools.build import (
+    Sizes,
+    build_task,
+    count_images,
+    labelled_images,
+)
 from memba_vision.datasets.vtab1k_tools.check import Settings, check_tree
 from memba_vision.datasets.vtab1k_tools.fetch import fetch_archive
 from memba_vision.datasets.vtab1k_tools.findings import as_text
+from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut
+from memba_vision.datasets.vtab1k_tools.left_out import as_text as left_out_text
 from memba_vision.errors import UserError
 from memba_vision.sweeps.devices import usable_cores
 
@@ -116,21 +124,37 @@ def _task(root: Path, name: str) -> Task:
 
 def run_build(args: argparse.Namespace) -> None:
     """Build one task."""
-    images = labelled_images(args.source)
-    test = labelled_images(args.test_from) if args.test_from else None
-    sizes = Sizes(args.train, args.val, args.test)
-    folder, task = args.out / args.task, VTAB1K_TASKS.get(args.task)
+    folder, sizes = _place(args), Sizes(args.train, args.val, args.test)
+    left_out: list[LeftOut] = []
+    try:
+        images = labelled_images(args.source, left_out)
+        test = labelled_images(args.test_from, left_out) if args.test_from else None
+    finally:  # what was left out may be why the rest will not do
+        print(left_out_text(left_out), end='')
+    task = VTAB1K_TASKS.get(args.task)
     if task:
-        folder, sizes = args.out / task.folder, Sizes(test=task.num_test)
         found = len({label for _, label in [*images, *(test or [])]})
         if found != task.num_classes:
             raise UserError(f'{task.name} has {task.num_classes} classes, {args.source} {found}')
-    elif Path(args.task).name != args.task:
-        raise UserError(f'--task {args.task}: expected a name that can be a folder of --out')
-    counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs))
+        sizes = Sizes(test=task.num_test)
+    known = len(left_out)
+    counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs), left_out)
+    print(left_out_text(left_out[known:]), end='')
+    if left_out:
+        print(f'all that was left out: {folder / LEFT_OUT}')
+    print(markdown_table(count_images(folder), 1), end='')
     print(
         f'{folder}: ' + ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
     )
+
+
+def _place(args: argparse.Namespace) -> Path:
+    """The folder of the task to build."""
+    if args.task in VTAB1K_TASKS:
+        return args.out / VTAB1K_TASKS[args.task].folder
+    if Path(args.task).name != args.task or args.task in ('', '..') or not args.task.isprintable():
+        raise UserError(f'--task {args.task}: expected a name that can be a folder of --out')
+    return args.out / args.task
 
 
 def main() -> None:

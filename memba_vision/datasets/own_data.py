@@ -25,7 +25,7 @@ def read_classes(folder: str | Path) -> list[str]:
     if not path.is_file():
         raise UserError(f'there is no {path}: {HOW_TO_BUILD}')
     try:
-        names = path.read_text(encoding='utf-8').split('\n')
+        names = path.read_text(encoding='utf-8-sig').split('\n')
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is not a text file: {HOW_TO_BUILD}') from error
     names = names[:-1] if names[-1] == '' else names

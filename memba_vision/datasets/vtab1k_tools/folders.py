@@ -1,0 +1,177 @@
+"""Find the images below one folder per class, and say of everything else why it is left out."""
+
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from memba_vision.datasets.vtab1k_tools.images import FORMATS
+from memba_vision.datasets.vtab1k_tools.left_out import LeftOut, shown
+from memba_vision.errors import UserError
+
+#: Files that are meant to be images: one of these that cannot be read is an error.
+ENDINGS = (
+    *('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.dib', '.gif', '.pbm', '.pgm', '.ppm'),
+    *('.pnm', '.tif', '.tiff', '.webp'),
+)
+#: Images, but of formats that are not read here.
+FOREIGN_ENDINGS = (
+    *('.heic', '.heif', '.avif', '.jxl', '.jp2', '.svg', '.psd', '.eps', '.ico', '.tga', '.xcf'),
+    *('.raw', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.orf', '.rw2', '.raf', '.exr', '.hdr'),
+)
+#: What operating systems, file servers and notebooks put among the files of their users.
+SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
+BUILT = 'train800val200.txt'  # what a task's folder, and no class's, holds
+
+HIDDEN = 'hidden (the name begins with a dot)'
+OF_A_SYSTEM = "a system's own folder"
+TO_NOTHING = 'a link to nothing'
+LOOP = 'a loop of links (or a second way to a folder that was taken)'
+A_TASK = 'a task that was built (and no class)'
+NO_FILE = 'neither a file nor a folder'
+NO_CLASS = 'in no folder of a class'
+EMPTY_CLASS = 'a class without an image'
+EMPTY = 'an empty folder'
+FOREIGN = 'of a format that is not read (convert to PNG or JPEG)'
+NO_IMAGE = f'no image ({" ".join(FORMATS)} are read)'
+
+_SPLIT_WORDS = {
+    'train': ('train', 'training'),
+    'val': ('val', 'valid', 'validation', 'dev'),
+    'test': ('test', 'testing', 'eval', 'evaluation'),
+}
+_SPLIT_NAMES = {word for words in _SPLIT_WORDS.values() for word in words}
+
+Identity = tuple[int, int]  # of a folder on a disk: that of its links too
+
+
+def images_in_folders(source: Path, left_out: list[LeftOut]) -> list[tuple[Path, str]]:
+    """Images and the names of the folders of their classes, sorted by path.
+
+    Links are followed; a folder that links lead to again is left out. An image is known by its
+    ending or, with any other ending or none, by its content.
+
+    Args:
+        source: a folder with one folder per class, which may have folders in them.
+        left_out: is extended by every entry that is not taken.
+
+    Raises:
+        UserError: there are train, val and test in the place of classes, a task that was built,
+            or one folder around all classes.
+    """
+    if (source / BUILT).is_file():
+        raise UserError(
+            f'{source} is a task that was built already: train on it, or give the folder of images '
+            'that it was built of'
+        )
+    root, found = _identity(source), []
+    folders = []
+    for entry in sorted(source.iterdir()):
+        reason = _obstacle(entry, {root})
+        if reason or not entry.is_dir():
+            left_out.append(LeftOut(entry, reason or NO_CLASS))
+        else:
+            folders.append(entry)
+    _check_that_they_are_classes(source, folders)
+    for folder in folders:
+        paths = sorted(_images(folder, {root}, left_out))
+        if not paths:
+            left_out.append(LeftOut(folder, EMPTY_CLASS))
+        found += [(path, folder.name) for path in paths]
+    return found
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is meant to be an image, by its ending, or else begins as one does."""
+    if path.suffix.lower() in ENDINGS:
+        return True
+    return bool(format_of(path))
+
+
+def format_of(path: Path) -> str:
+    """Pillow's name of a file's format, by its content; '' for what is no image of FORMATS."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.format
+    except PermissionError:
+        raise
+    except Exception:  # Pillow's readers raise nearly anything on what they do not know
+        return ''
+
+
+def _images(folder: Path, seen: set[Identity], left_out: list[LeftOut]) -> Iterator[Path]:
+    seen.add(_identity(folder))
+    entries = sorted(folder.iterdir())
+    if not entries:
+        left_out.append(LeftOut(folder, EMPTY))
+    for entry in entries:
+        reason = _obstacle(entry, seen)
+        if not reason and entry.is_dir():
+            yield from _images(entry, seen, left_out)
+        elif not reason and is_image(entry):
+            yield entry
+        else:
+            foreign = entry.suffix.lower() in FOREIGN_ENDINGS
+            left_out.append(LeftOut(entry, reason or (FOREIGN if foreign else NO_IMAGE)))
+
+
+def _obstacle(entry: Path, seen: set[Identity]) -> str:
+    """Why an entry is neither a folder to look through nor a file to look at; '' if it is."""
+    if entry.name.startswith('.'):
+        return HIDDEN
+    if entry.name in SYSTEM_FOLDERS:
+        return OF_A_SYSTEM
+    try:
+        status = entry.stat()
+    except PermissionError:
+        raise
+    except OSError:
+        return TO_NOTHING
+    if not stat.S_ISDIR(status.st_mode):
+        return '' if stat.S_ISREG(status.st_mode) else NO_FILE
+    if (status.st_dev, status.st_ino) in seen:
+        return LOOP
+    return A_TASK if (entry / BUILT).is_file() else ''
+
+
+def _identity(folder: Path) -> Identity:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _check_that_they_are_classes(source: Path, folders: Sequence[Path]) -> None:
+    splits = {kind: folder for folder in folders for kind in _SPLIT_WORDS if _is(folder, kind)}
+    inner = [{f.name for f in _visible_folders(folder)} for folder in splits.values()]
+    named_alike = len(inner) > 1 and set.intersection(*inner)
+    if splits and (named_alike or all(f.name.casefold() in _SPLIT_NAMES for f in folders)):
+        raise _splits_found(source, splits)
+    if len(folders) == 1 and len(_visible_folders(folders[0])) > 1:
+        names = ', '.join(shown(folder.name) for folder in _visible_folders(folders[0])[:3])
+        raise UserError(
+            f'{source} holds one folder alone, {shown(folders[0].name)}, and a task needs two or '
+            f'more classes: if {names}, … in it are the classes, give --from {folders[0]}'
+        )
+
+
+def _is(folder: Path, kind: str) -> bool:
+    """Whether a folder is called after a split, as in ``Train``, ``seg_train`` or ``train2017``."""
+    return any(word in _SPLIT_WORDS[kind] for word in re.findall('[a-z]+', folder.name.casefold()))
+
+
+def _splits_found(source: Path, splits: dict[str, Path]) -> UserError:
+    names = ' and '.join(f'{shown(folder.name)}/' for folder in splits.values())
+    first = splits.get('train', next(iter(splits.values())))
+    rest = [folder for kind in ('test', 'val') if (folder := splits.get(kind, first)) != first]
+    advice = f'give --from {first}' + ''.join(f' --test-from {folder}' for folder in rest[:1])
+    if rest[1:]:
+        advice += (
+            f', with the images of {rest[1].name}/ moved into it: those to choose settings with '
+            'are drawn from --from'
+        )
+    return UserError(f'{source} holds {names} in the place of classes: {advice}')
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    return [f for f in sorted(folder.iterdir()) if f.is_dir() and not f.name.startswith('.')]
