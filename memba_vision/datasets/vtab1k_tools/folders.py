@@ -2,6 +2,7 @@
 
 import re
 import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -66,17 +67,17 @@ def images_in_folders(source: Path, left_out: list[LeftOut]) -> list[tuple[Path,
             f'{source} is a task that was built already: train on it, or give the folder of images '
             'that it was built of'
         )
-    root, found = _identity(source), []
-    folders = []
+    root, classes, found = _identity(source), [], []
     for entry in sorted(source.iterdir()):
-        reason = _obstacle(entry, {root})
-        if reason or not entry.is_dir():
-            left_out.append(LeftOut(entry, reason or NO_CLASS))
+        reason = _obstacle(entry)
+        if not reason and entry.is_dir() and _identity(entry) != root:
+            classes.append(entry)
         else:
-            folders.append(entry)
-    _check_that_they_are_classes(source, folders)
-    for folder in folders:
-        paths = sorted(_images(folder, {root}, left_out))
+            reason = reason or (LOOP if entry.is_dir() else NO_CLASS)
+            left_out.append(LeftOut(entry, reason))
+    _check_that_they_are_classes(source, classes)
+    for folder in classes:
+        paths = sorted(_images(folder, root, left_out))
         if not paths:
             left_out.append(LeftOut(folder, EMPTY_CLASS))
         found += [(path, folder.name) for path in paths]
@@ -101,39 +102,48 @@ def format_of(path: Path) -> str:
         return ''
 
 
-def _images(folder: Path, seen: set[Identity], left_out: list[LeftOut]) -> Iterator[Path]:
-    seen.add(_identity(folder))
-    entries = sorted(folder.iterdir())
-    if not entries:
-        left_out.append(LeftOut(folder, EMPTY))
-    for entry in entries:
-        reason = _obstacle(entry, seen)
-        if not reason and entry.is_dir():
-            yield from _images(entry, seen, left_out)
-        elif not reason and is_image(entry):
-            yield entry
-        else:
-            foreign = entry.suffix.lower() in FOREIGN_ENDINGS
-            left_out.append(LeftOut(entry, reason or (FOREIGN if foreign else NO_IMAGE)))
+def _images(folder: Path, root: Identity, left_out: list[LeftOut]) -> Iterator[Path]:
+    seen, folders, links = {root}, [folder], deque()
+    while folders or links:  # a folder is taken where it lies rather than where a link leads to it
+        at = folders.pop() if folders else links.popleft()
+        if _identity(at) in seen:
+            left_out.append(LeftOut(at, LOOP))
+            continue
+        seen.add(_identity(at))
+        for entry in sorted(at.iterdir()):
+            reason = _obstacle(entry) or _no_image(entry)
+            if reason:
+                left_out.append(LeftOut(entry, reason))
+            elif entry.is_dir():
+                (links if entry.is_symlink() else folders).append(entry)
+            else:
+                yield entry
 
 
-def _obstacle(entry: Path, seen: set[Identity]) -> str:
+def _obstacle(entry: Path) -> str:
     """Why an entry is neither a folder to look through nor a file to look at; '' if it is."""
     if entry.name.startswith('.'):
         return HIDDEN
     if entry.name in SYSTEM_FOLDERS:
         return OF_A_SYSTEM
     try:
-        status = entry.stat()
+        mode = entry.stat().st_mode
     except PermissionError:
         raise
     except OSError:
         return TO_NOTHING
-    if not stat.S_ISDIR(status.st_mode):
-        return '' if stat.S_ISREG(status.st_mode) else NO_FILE
-    if (status.st_dev, status.st_ino) in seen:
-        return LOOP
-    return A_TASK if (entry / BUILT).is_file() else ''
+    if stat.S_ISDIR(mode):
+        return A_TASK if (entry / BUILT).is_file() else ''
+    return '' if stat.S_ISREG(mode) else NO_FILE
+
+
+def _no_image(entry: Path) -> str:
+    """Why there is no image to find in a file or folder; '' if there may be."""
+    if entry.is_dir():
+        return '' if any(entry.iterdir()) else EMPTY
+    if is_image(entry):
+        return ''
+    return FOREIGN if entry.suffix.lower() in FOREIGN_ENDINGS else NO_IMAGE
 
 
 def _identity(folder: Path) -> Identity:
@@ -142,7 +152,7 @@ def _identity(folder: Path) -> Identity:
 
 
 def _check_that_they_are_classes(source: Path, folders: Sequence[Path]) -> None:
-    splits = {kind: folder for folder in folders for kind in _SPLIT_WORDS if _is(folder, kind)}
+    splits = {kind: folder for kind in _SPLIT_WORDS for folder in folders if _is(folder, kind)}
     inner = [{f.name for f in _visible_folders(folder)} for folder in splits.values()]
     named_alike = len(inner) > 1 and set.intersection(*inner)
     if splits and (named_alike or all(f.name.casefold() in _SPLIT_NAMES for f in folders)):
