@@ -23,7 +23,7 @@ from memba_vision.datasets.vtab1k_tools.build import (
 from memba_vision.datasets.vtab1k_tools.check import Settings, check_tree
 from memba_vision.datasets.vtab1k_tools.fetch import fetch_archive
 from memba_vision.datasets.vtab1k_tools.findings import as_text
-from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut
+from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut, shown
 from memba_vision.datasets.vtab1k_tools.left_out import as_text as left_out_text
 from memba_vision.errors import UserError
 from memba_vision.sweeps.devices import usable_cores
@@ -82,8 +82,8 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--task', required=True, help='a task of VTAB-1k, or a name of your own')
     parser.add_argument('--out', type=Path, default=Path('data/own'))
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--train', type=int, default=800, help='images in train800.txt')
-    parser.add_argument('--val', type=int, default=200, help='images in val200.txt')
+    parser.add_argument('--train', type=int, help='images in train800.txt; without, 800')
+    parser.add_argument('--val', type=int, help='images in val200.txt; without, 200')
     parser.add_argument('--test', type=int, help='images in test.txt; without, all that are left')
     _add_jobs(parser)
     parser.set_defaults(run=run_build)
@@ -124,7 +124,9 @@ def _task(root: Path, name: str) -> Task:
 
 def run_build(args: argparse.Namespace) -> None:
     """Build one task."""
-    folder, sizes = _place(args), Sizes(args.train, args.val, args.test)
+    asked = {'train800': args.train, 'val200': args.val, 'test': args.test}
+    asked = {split: size for split, size in asked.items() if size is not None}
+    folder, sizes = _place(args), Sizes(**asked)
     left_out: list[LeftOut] = []
     try:
         images = labelled_images(args.source, left_out)
@@ -136,15 +138,22 @@ def run_build(args: argparse.Namespace) -> None:
         found = len({label for _, label in [*images, *(test or [])]})
         if found != task.num_classes:
             raise UserError(f'{task.name} has {task.num_classes} classes, {args.source} {found}')
-        sizes = Sizes(test=task.num_test)
+        prescribed = Sizes(test=task.num_test)
+        if asked and Sizes(**vars(prescribed) | asked) != prescribed:
+            raise UserError(
+                f'{task.name} has the sizes that VTAB-1k prescribes: leave out --train, --val and '
+                '--test, or give a --task of your own'
+            )
+        sizes = prescribed
     known = len(left_out)
     counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs), left_out)
     print(left_out_text(left_out[known:]), end='')
     if left_out:
-        print(f'all that was left out: {folder / LEFT_OUT}')
+        print(f'all that was left out: {shown(folder / LEFT_OUT)}')
     print(markdown_table(count_images(folder), 1), end='')
     print(
-        f'{folder}: ' + ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
+        f'{shown(folder)}: '
+        + ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
     )
 
 

@@ -75,8 +75,7 @@ def images_in_csv(source: Path) -> list[tuple[Path, str]]:
 
 def _rows(source: Path) -> tuple[list[Row], Columns]:
     """The rows below the header, and their columns."""
-    text = _text(source)
-    tables = [table for separator in SEPARATORS if (table := _split(source, text, separator))]
+    tables = _tables(source)
     for table in tables:
         header = table[0][1]
         columns = _columns(source.parent, header)
@@ -104,14 +103,25 @@ def _text(source: Path) -> str:
         ) from error
 
 
-def _split(source: Path, text: str, separator: str) -> list[Row]:
-    """The rows that are not empty, without blanks around their cells."""
-    reader = csv.reader(StringIO(text, newline=''), delimiter=separator, skipinitialspace=True)
-    try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except csv.Error as error:
-        raise UserError(f'{source}, line {reader.line_num}: {EXPECTED}, found {error}') from error
-    return [(line, cells) for line, cells in rows if any(cells)]
+def _tables(source: Path) -> list[list[Row]]:
+    """The rows that are not empty, without blanks around their cells, by each separator that fits.
+
+    Raises:
+        UserError: by none of them, as where a quotation mark is not closed.
+    """
+    text, tables, problems = _text(source), [], []
+    for separator in SEPARATORS:
+        lines = StringIO(text, newline='')
+        reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+        try:
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        except csv.Error as error:
+            problems.append(f'{source}, line {reader.line_num}: {EXPECTED}, found {error}')
+        else:
+            tables.append([(line, cells) for line, cells in rows if any(cells)])
+    if not tables:
+        raise UserError(problems[0])
+    return [table for table in tables if table]
 
 
 def _columns(folder: Path, header: list[str]) -> Columns | None:
