@@ -364,6 +364,26 @@ def test_one_class_alone(build, photos, tmp_path):
     assert 'one class alone, newt, and a task needs two or more' in error
 
 
+def test_a_folder_around_all_classes(build, photos, tmp_path):
+    (tmp_path / 'download').mkdir()
+    photos.rename(tmp_path / 'download/photos')
+    error = build(source=tmp_path / 'download').error()
+    assert 'one class alone, photos' in error
+    assert error.endswith(
+        f'if the folders cat, dog, newt, … are classes, give --from {tmp_path}/download/photos'
+    )
+
+
+def test_test_images_may_be_of_one_class(build, tmp_path):
+    for number in range(2):
+        (tmp_path / f'other/cat/{number}').mkdir(parents=True)
+        Image.new('RGB', (2, 2), (number, 0, 0)).save(tmp_path / f'other/cat/{number}/x.png')
+    assert (
+        '2 images in test'
+        in build('--train', 18, '--val', 6, '--test-from', tmp_path / 'other').out
+    )
+
+
 def test_a_task_of_vtab1k_takes_no_sizes(build, tmp_path):
     for number in range(4):
         (tmp_path / 'kitti' / str(number)).mkdir(parents=True)

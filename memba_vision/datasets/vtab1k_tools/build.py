@@ -1,33 +1,30 @@
-"""Build a task in VTAB-1k's folder format from a folder of images by class, or from a csv."""
+"""Build a task in VTAB-1k's folder format from images and the names of their classes."""
 
-import logging
 import os
 import shutil
 import tempfile
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from mmengine.logging import print_log
 
 from memba_vision.datasets.own_data import CLASSES, read_classes
 from memba_vision.datasets.vtab1k import read_list_file
-from memba_vision.datasets.vtab1k_tools.folders import ENDINGS, format_of, images_in_folders
-from memba_vision.datasets.vtab1k_tools.images import FORMATS, ImageFacts, examine_all
-from memba_vision.datasets.vtab1k_tools.label_file import images_in_csv
+from memba_vision.datasets.vtab1k_tools.folders import ENDINGS, format_of
+from memba_vision.datasets.vtab1k_tools.images import ImageFacts, examine_all
 from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut, as_csv, shown
+from memba_vision.datasets.vtab1k_tools.sources import Images, class_names, labelled_images
 from memba_vision.errors import UserError
+
+__all__ = ['Sizes', 'build_task', 'class_names', 'count_images', 'labelled_images']
 
 #: The endings of copies of files whose own is none of an image.
 ENDING_OF = {'JPEG': '.jpg', 'MPO': '.jpg', 'TIFF': '.tif'}
 COPY = 'a copy of an image that is taken'
 IN_THE_TEST = 'in the test images as well'
 NOT_DRAWN = 'not drawn (more than --train --val --test ask for)'
-
-Images = list[tuple[Path, str]]  # and the names of their classes
 
 
 @dataclass(frozen=True)
@@ -49,70 +46,6 @@ class Sizes:
                     f'{option} {size}: expected 1 or more (training takes the images of '
                     'train800 and of val200, unless a config says otherwise)'
                 )
-
-
-def labelled_images(source: Path, left_out: list[LeftOut] | None = None) -> Images:
-    """Images and the names of their classes, in a fixed order.
-
-    Names are taken without blanks around them and in Unicode's composed form (NFC), so that one
-    name is one class, whichever system wrote it.
-
-    Args:
-        source: a folder with one folder of images per class, which may have folders in them; or
-            a csv whose lines are ``path,label``, with paths below the csv's folder.
-        left_out: is extended by everything in the folder that is not taken.
-
-    Raises:
-        UserError: there is no such file or folder, a line does not parse, or there is no image.
-    """
-    left_out = [] if left_out is None else left_out
-    if source.is_dir():
-        found = images_in_folders(source, left_out)
-    elif source.is_file():
-        found = images_in_csv(source)
-    else:
-        raise UserError(f'no folder or csv at {source}')
-    if not found:
-        raise UserError(
-            f'{source} holds no image: expected one folder per class with images '
-            f'({", ".join(FORMATS)}), or a csv with lines "path,label"'
-        )
-    return _with_one_spelling(source, found)
-
-
-def _with_one_spelling(source: Path, images: Images) -> Images:
-    """The same images, and one form of each class's name; two that look alike are told."""
-    written: dict[str, set[str]] = {}
-    for _, label in images:
-        written.setdefault(_class_name(label), set()).add(label)
-    for name, forms in written.items():
-        if len(forms) > 1:
-            _warn(
-                f'{source} writes the class {shown(name)} in {len(forms)} ways that look the same '
-                '(Unicode forms, blanks): taken as one class'
-            )
-    small: dict[str, str] = {}
-    for name in written:
-        other = small.setdefault(name.casefold(), name)
-        if other != name:
-            _warn(f'{source} has the classes {shown(other)} and {shown(name)}: taken as two')
-    return [(path, _class_name(label)) for path, label in images]
-
-
-def _class_name(label: str) -> str:
-    return unicodedata.normalize('NFC', label.strip())
-
-
-def _warn(text: str) -> None:
-    print_log(text, logger='current', level=logging.WARNING)
-
-
-def class_names(labels: Iterable[str]) -> list[str]:
-    """The classes in the order of their numbers: by number where all are numbers, else by name."""
-    names = set(labels)
-    if all(name.isascii() and name.isdigit() for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
 
 
 def build_task(
@@ -149,7 +82,10 @@ def build_task(
     """
     left_out = [] if left_out is None else left_out
     classes = class_names([label for _, label in [*train, *(test or [])]])
-    _check_before_decoding(folder, seed, classes)
+    _check_place(folder)
+    _check_classes(classes, train)
+    if seed < 0:
+        raise UserError(f'--seed {seed}: expected 0 or more')
     rng = np.random.default_rng(seed)
     test_copies: dict[str, tuple[Path, str]] = {}
     if test is not None:
@@ -169,14 +105,15 @@ def build_task(
     return {name: len(images) for name, images in splits.items()}
 
 
-def _check_before_decoding(folder: Path, seed: int, classes: list[str]) -> None:
+def _check_place(folder: Path) -> None:
     if folder.exists():
         raise UserError(f'{folder} exists: remove it, or give another --task or --out')
     above = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
     if not above.is_dir():
         raise UserError(f'{above} is no folder: give another --out')
-    if seed < 0:
-        raise UserError(f'--seed {seed}: expected 0 or more')
+
+
+def _check_classes(classes: Sequence[str], train: Sequence[tuple[Path, str]]) -> None:
     unprintable = [name for name in classes if not (name and name.isprintable())]
     if unprintable:
         raise UserError(
@@ -185,9 +122,18 @@ def _check_before_decoding(folder: Path, seed: int, classes: list[str]) -> None:
         )
     if len(classes) < 2:
         raise UserError(
-            f'there is one class alone, {classes[0]}, and a task needs two or more: give a folder '
-            'with one folder per class, or a csv of several labels'
+            f'there is one class alone, {classes[0]}, and a task needs two or more: '
+            + _where_classes_may_be([path for path, _ in train])
         )
+
+
+def _where_classes_may_be(images: Sequence[Path]) -> str:
+    folders = [image.absolute().parent for image in images]
+    around = Path(os.path.commonpath(folders))
+    inner = sorted({f.relative_to(around).parts[0] for f in folders if f != around})
+    if len(inner) < 2:
+        return 'give a folder with one folder per class, or a csv of several labels'
+    return f'if the folders {", ".join(map(shown, inner[:3]))}, … are classes, give --from {around}'
 
 
 def _readable_once(

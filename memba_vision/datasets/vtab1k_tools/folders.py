@@ -14,13 +14,18 @@ from memba_vision.errors import UserError
 
 #: Files that are meant to be images: one of these that cannot be read is an error.
 ENDINGS = (
-    *('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.dib', '.gif', '.pbm', '.pgm', '.ppm'),
-    *('.pnm', '.tif', '.tiff', '.webp'),
+    *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.gif', '.webp'),
+    *('.ppm', '.pgm', '.pbm', '.pnm', '.tif', '.tiff'),
 )
-#: Images, but of formats that are not read here.
+#: Images of formats that are not read here.
 FOREIGN_ENDINGS = (
     *('.heic', '.heif', '.avif', '.jxl', '.jp2', '.svg', '.psd', '.eps', '.ico', '.tga', '.xcf'),
-    *('.raw', '.dng', '.cr2', '.cr3', '.nef', '.arw', '.orf', '.rw2', '.raf', '.exr', '.hdr'),
+    *('.exr', '.hdr'),
+)
+#: Sensor data of cameras. Some have a small picture at the place where a TIFF has its image.
+RAW_ENDINGS = (
+    *('.dng', '.nef', '.nrw', '.cr2', '.cr3', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw'),
+    *('.raw', '.3fr'),
 )
 #: What operating systems, file servers and notebooks put among the files of their users.
 SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
@@ -59,8 +64,7 @@ def images_in_folders(source: Path, left_out: list[LeftOut]) -> list[tuple[Path,
         left_out: is extended by every entry that is not taken.
 
     Raises:
-        UserError: there are train, val and test in the place of classes, a task that was built,
-            or one folder around all classes.
+        UserError: there are train, val and test in the place of classes, or a task that was built.
     """
     if (source / BUILT).is_file():
         raise UserError(
@@ -75,7 +79,7 @@ def images_in_folders(source: Path, left_out: list[LeftOut]) -> list[tuple[Path,
         else:
             reason = reason or (LOOP if entry.is_dir() else NO_CLASS)
             left_out.append(LeftOut(entry, reason))
-    _check_that_they_are_classes(source, classes)
+    _check_for_splits(source, classes)
     for folder in classes:
         paths = sorted(_images(folder, root, left_out))
         if not paths:
@@ -141,9 +145,10 @@ def _no_image(entry: Path) -> str:
     """Why there is no image to find in a file or folder; '' if there may be."""
     if entry.is_dir():
         return '' if any(entry.iterdir()) else EMPTY
-    if is_image(entry):
+    ending = entry.suffix.lower()
+    if ending not in RAW_ENDINGS and is_image(entry):
         return ''
-    return FOREIGN if entry.suffix.lower() in FOREIGN_ENDINGS else NO_IMAGE
+    return FOREIGN if ending in FOREIGN_ENDINGS + RAW_ENDINGS else NO_IMAGE
 
 
 def _identity(folder: Path) -> Identity:
@@ -151,18 +156,12 @@ def _identity(folder: Path) -> Identity:
     return status.st_dev, status.st_ino
 
 
-def _check_that_they_are_classes(source: Path, folders: Sequence[Path]) -> None:
+def _check_for_splits(source: Path, folders: Sequence[Path]) -> None:
     splits = {kind: folder for kind in _SPLIT_WORDS for folder in folders if _is(folder, kind)}
     inner = [{f.name for f in _visible_folders(folder)} for folder in splits.values()]
     named_alike = len(inner) > 1 and set.intersection(*inner)
     if splits and (named_alike or all(f.name.casefold() in _SPLIT_NAMES for f in folders)):
         raise _splits_found(source, splits)
-    if len(folders) == 1 and len(_visible_folders(folders[0])) > 1:
-        names = ', '.join(shown(folder.name) for folder in _visible_folders(folders[0])[:3])
-        raise UserError(
-            f'{source} holds one folder alone, {shown(folders[0].name)}, and a task needs two or '
-            f'more classes: if {names}, … in it are the classes, give --from {folders[0]}'
-        )
 
 
 def _is(folder: Path, kind: str) -> bool:
