@@ -23,7 +23,7 @@ from memba_vision.datasets.vtab1k_tools.build import (
 from memba_vision.datasets.vtab1k_tools.check import Settings, check_tree
 from memba_vision.datasets.vtab1k_tools.fetch import fetch_archive
 from memba_vision.datasets.vtab1k_tools.findings import as_text
-from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut, shown
+from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut
 from memba_vision.datasets.vtab1k_tools.left_out import as_text as left_out_text
 from memba_vision.errors import UserError
 from memba_vision.sweeps.devices import usable_cores
@@ -132,7 +132,7 @@ def run_build(args: argparse.Namespace) -> None:
         images = labelled_images(args.source, left_out)
         test = labelled_images(args.test_from, left_out) if args.test_from else None
     finally:  # what was left out may be why the rest will not do
-        print(left_out_text(left_out), end='')
+        say(left_out_text(left_out))
     task = VTAB1K_TASKS.get(args.task)
     if task:
         found = len({label for _, label in [*images, *(test or [])]})
@@ -147,14 +147,18 @@ def run_build(args: argparse.Namespace) -> None:
         sizes = prescribed
     known = len(left_out)
     counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs), left_out)
-    print(left_out_text(left_out[known:]), end='')
+    say(left_out_text(left_out[known:]))
     if left_out:
-        print(f'all that was left out: {shown(folder / LEFT_OUT)}')
-    print(markdown_table(count_images(folder), 1), end='')
-    print(
-        f'{shown(folder)}: '
-        + ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
-    )
+        say(f'all that was left out: {folder / LEFT_OUT}\n')
+    say(markdown_table(count_images(folder), 1))
+    made = ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
+    say(f'{folder}: {made}\n')
+
+
+def say(text: str) -> None:
+    """Print, with escapes for what the terminal's encoding does not have."""
+    encoding = sys.stdout.encoding or 'utf-8'
+    print(text.encode(encoding, 'backslashreplace').decode(encoding), end='')
 
 
 def _place(args: argparse.Namespace) -> Path:

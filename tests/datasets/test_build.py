@@ -1,13 +1,15 @@
 import csv
 import os
 import re
+import subprocess
+import sys
 import unicodedata
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import run_tool
+from helpers import IMPORT_ROOT, TOOLS, run_tool
 from PIL import Image
 
 from memba_vision.datasets.own_data import OwnData
@@ -273,6 +275,27 @@ def test_a_copy_has_the_ending_of_its_format_where_its_own_is_none(build, photos
     copies += [Path(path) for path, _ in lines(tmp_path / 'own/pets3', 'test')]
     endings = Counter(path.suffix for path in copies) - Counter({'.png': 99, '.bmp': 99})
     assert endings == {'.jpg': 1, '.tif': 1, '.gif': 1, '.jfif': 1, '.webp': 1}
+
+
+def test_a_terminal_that_lacks_letters(photos, tmp_path):
+    (photos / 'cat').rename(photos / 'caf\u00e9')
+    command = [
+        sys.executable,
+        TOOLS / 'prepare_vtab1k.py',
+        'build',
+        '--from',
+        photos,
+        '--task',
+        'x',
+    ]
+    result = subprocess.run(
+        [*command, '--out', os.fsdecode(bytes(tmp_path) + b'/\xe9'), '--train', '18', '--val', '6'],
+        env={**os.environ, 'PYTHONPATH': str(IMPORT_ROOT), 'PYTHONIOENCODING': 'ascii'},
+        capture_output=True,
+        check=True,
+    )
+    assert b'| caf\\xe9 ' in result.stdout
+    assert b'/\\udce9/x: 18 images in train800' in result.stdout
 
 
 # Names of classes

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from memba_vision.datasets.vtab1k_tools.label_file import images_in_csv
 from memba_vision.errors import UserError
@@ -46,7 +48,7 @@ HEADERS = [
     ('"path"', '"label"'),
     ('id', 'y'),
     ('image', 'diagnosis'),
-    ('Bild', 'Klasse'.replace('Klasse', 'class')),
+    ('Bild', 'Class'),
 ]
 
 
@@ -129,3 +131,27 @@ def test_what_is_refused_with_its_line(folder, content, expected):
         assert str(folder / 'labels.csv') in str(error)
     else:
         pytest.fail(f'read as {rows}')
+
+
+cells = st.sampled_from(['1.png', 'b c.png', 'path', 'label', 'a', '', ' ', '"', '"a"', 'é', '\0'])
+gaps = st.sampled_from([',', ';', '\t', '\n', '\r\n', '\n', ',', ' '])
+texts = st.lists(st.tuples(cells, gaps).map(''.join), max_size=8).map(''.join)
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(content=st.one_of(texts.map(str.encode), texts.map(str.encode), st.binary(max_size=40)))
+@example(b'\xff\xfe')
+@example(b'\xff\xfea')
+@example(b'\xef\xbb\xbf')
+def test_any_content_is_read_or_refused(folder, content):
+    try:
+        rows = read(folder, content)
+    except UserError as error:
+        assert str(folder / 'labels.csv') in str(error)
+    else:
+        assert all(label and (folder / path).is_file() for path, label in rows)
