@@ -124,9 +124,7 @@ def _task(root: Path, name: str) -> Task:
 
 def run_build(args: argparse.Namespace) -> None:
     """Build one task."""
-    asked = {'train800': args.train, 'val200': args.val, 'test': args.test}
-    asked = {split: size for split, size in asked.items() if size is not None}
-    folder, sizes = _place(args), Sizes(**asked)
+    folder = _place(args)
     left_out: list[LeftOut] = []
     try:
         images = labelled_images(args.source, left_out)
@@ -134,18 +132,10 @@ def run_build(args: argparse.Namespace) -> None:
     finally:  # what was left out may be why the rest will not do
         say(left_out_text(left_out))
     task = VTAB1K_TASKS.get(args.task)
-    if task:
-        found = len({label for _, label in [*images, *(test or [])]})
-        if found != task.num_classes:
-            raise UserError(f'{task.name} has {task.num_classes} classes, {args.source} {found}')
-        prescribed = Sizes(test=task.num_test)
-        if asked and Sizes(**vars(prescribed) | asked) != prescribed:
-            raise UserError(
-                f'{task.name} has the sizes that VTAB-1k prescribes: leave out --train, --val and '
-                '--test, or give a --task of your own'
-            )
-        sizes = prescribed
-    known = len(left_out)
+    found = len({label for _, label in [*images, *(test or [])]})
+    if task and found != task.num_classes:
+        raise UserError(f'{task.name} has {task.num_classes} classes, {args.source} {found}')
+    sizes, known = _sizes(args), len(left_out)
     counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs), left_out)
     say(left_out_text(left_out[known:]))
     if left_out:
@@ -153,6 +143,21 @@ def run_build(args: argparse.Namespace) -> None:
     say(markdown_table(count_images(folder), 1))
     made = ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
     say(f'{folder}: {made}\n')
+
+
+def _sizes(args: argparse.Namespace) -> Sizes:
+    """What the command line asks for, or what VTAB-1k prescribes."""
+    asked = {'train800': args.train, 'val200': args.val, 'test': args.test}
+    asked = {split: size for split, size in asked.items() if size is not None}
+    if args.task not in VTAB1K_TASKS:
+        return Sizes(**asked)
+    prescribed = Sizes(test=VTAB1K_TASKS[args.task].num_test)
+    if Sizes(**vars(prescribed) | asked) != prescribed:
+        raise UserError(
+            f'{args.task} has the sizes that VTAB-1k prescribes: leave out --train, --val and '
+            '--test, or give a --task of your own'
+        )
+    return prescribed
 
 
 def say(text: str) -> None:
