@@ -136,8 +136,10 @@ def run_build(args: argparse.Namespace) -> None:
     if task and found != task.num_classes:
         raise UserError(f'{task.name} has {task.num_classes} classes, {args.source} {found}')
     sizes, known = _sizes(args), len(left_out)
-    counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs), left_out)
-    say(left_out_text(left_out[known:]))
+    try:
+        counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs), left_out)
+    finally:
+        say(left_out_text(left_out[known:]))
     if left_out:
         say(f'all that was left out: {folder / LEFT_OUT}\n')
     say(markdown_table(count_images(folder), 1))

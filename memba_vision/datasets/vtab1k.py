@@ -75,6 +75,11 @@ class VTAB1k(ClassificationDataset):
             test_mode=test_mode,
             **options,
         )
+        if len(self.CLASSES) != self.task.num_classes:
+            raise UserError(
+                f'metainfo names {len(self.CLASSES)} classes, the task {self.task.name} has '
+                f'{self.task.num_classes}'
+            )
 
     @property
     def CLASSES(self) -> Sequence[str]:

@@ -265,6 +265,13 @@ def test_what_was_left_out_is_said_before_an_error(build, photos):
     assert 'left out: 3\n  3 no image' in outcome.out
 
 
+def test_copies_are_said_where_they_leave_too_few(build, photos):
+    (photos / 'cat/copy.png').write_bytes((photos / 'cat/2.PNG').read_bytes())
+    outcome = build('--train', 31, '--val', 6)
+    assert 'too few different images: 5 of 6 for val200' in outcome.error()
+    assert '1 a copy of an image that is taken: ' in outcome.out
+
+
 def test_a_copy_has_the_ending_of_its_format_where_its_own_is_none(build, photos, tmp_path):
     for number, (kind, name) in enumerate(
         [('JPEG', 'a'), ('TIFF', 'b.part'), ('GIF', 'c.a b\n'), ('PNG', 'd.JFIF'), ('WEBP', 'e.1')]

@@ -87,6 +87,15 @@ def test_options_of_mmengine_s_dataset(root, kind):
         DATASETS.build(config(root, kind, indexes=2))
 
 
+def test_names_of_one_s_own(root):
+    names = ['a', 'b', 'c', 'd']
+    for kind in (VTAB1k, OwnData):
+        dataset = kind('kitti', root, metainfo=dict(classes=names))
+        assert dataset.CLASSES == dataset.metainfo['classes'] == names
+        with pytest.raises(UserError, match='metainfo names 3 classes, the task kitti has 4'):
+            kind('kitti', root, metainfo=dict(classes=names[:3]))
+
+
 @pytest.mark.parametrize('kind', ['VTAB1k', 'OwnData', 'MiniVTAB'])
 @pytest.mark.parametrize('wrapper', WRAPPERS)
 def test_wrappers(root, wrapper, kind):
