@@ -60,6 +60,11 @@ def test_images_of_any_ending_are_taken(photos, name, format):
     assert look(photos) == (WHOLE | {f'rose/{name}'}, {})
 
 
+def test_an_image_that_is_too_large_is_no_text(photos):
+    (photos / 'rose/x').write_bytes(b'P5 20000 20000 255\n')
+    assert 'rose/x' in look(photos)[0]
+
+
 def text(path):
     path.write_text('no image')
 

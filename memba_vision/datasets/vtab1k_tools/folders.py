@@ -2,6 +2,7 @@
 
 import re
 import stat
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -90,18 +91,20 @@ def images_in_folders(source: Path, left_out: list[LeftOut]) -> list[tuple[Path,
 
 def is_image(path: Path) -> bool:
     """Whether a file is meant to be an image, by its ending, or else begins as one does."""
-    if path.suffix.lower() in ENDINGS:
-        return True
-    return bool(format_of(path))
+    return path.suffix.lower() in ENDINGS or bool(format_of(path))
 
 
 def format_of(path: Path) -> str:
     """Pillow's name of a file's format, by its content; '' for what is no image of FORMATS."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            return image.format
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that it is too large is said when it is decoded
+            with Image.open(path, formats=FORMATS) as image:
+                return image.format
     except PermissionError:
         raise
+    except Image.DecompressionBombError:
+        return 'too large'
     except Exception:  # Pillow's readers raise nearly anything on what they do not know
         return ''
 
