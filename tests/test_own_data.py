@@ -18,6 +18,7 @@ from PIL import Image
 from memba_vision.apis.cli import run_tool as run_main
 from memba_vision.apis.config import load_config
 from memba_vision.apis.predict import Prediction, confusion_csv, csv_pieces, json_pieces
+from memba_vision.datasets.own_data import read_classes
 from memba_vision.files import sha256_of
 
 CLASSES = ('blue tit', 'café', 'red')
@@ -277,6 +278,13 @@ def test_class_names_that_cannot_be(world, tmp_path, content):
     copy_of_config(tmp_path / 'birds_memba.py', tmp_path / 'own')
     error = run_tool('train', tmp_path / 'birds_memba.py').error()
     assert f'{folder}/classes.txt' in error
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(world, tmp_path):
+    folder = shutil.copytree(world / 'own', tmp_path / 'own') / 'birds'
+    content = (folder / 'classes.txt').read_bytes().replace(b'\n', b'\r\n')
+    (folder / 'classes.txt').write_bytes(b'\xef\xbb\xbf' + content)
+    assert read_classes(folder) == list(CLASSES)
 
 
 def test_the_config_for_vim_small(world, tmp_path):

@@ -10,14 +10,22 @@ import sys
 from pathlib import Path
 
 from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.apis.tables import markdown_table
 from memba_vision.datasets.own_data import CLASSES, own_task
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.datasets.vtab1k_tools import archive
-from memba_vision.datasets.vtab1k_tools.build import Sizes, build_task, labelled_images
+from memba_vision.datasets.vtab1k_tools.build import (
+    Sizes,
+    build_task,
+    count_images,
+    labelled_images,
+)
 from memba_vision.datasets.vtab1k_tools.check import Settings, check_tree
 from memba_vision.datasets.vtab1k_tools.fetch import fetch_archive
 from memba_vision.datasets.vtab1k_tools.findings import as_text
 from memba_vision.datasets.vtab1k_tools.images import examine_all, summary
+from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut
+from memba_vision.datasets.vtab1k_tools.left_out import as_text as left_out_text
 from memba_vision.errors import UserError
 from memba_vision.sweeps.devices import usable_cores
 
@@ -75,8 +83,8 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--task', required=True, help='a task of VTAB-1k, or a name of your own')
     parser.add_argument('--out', type=Path, default=Path('data/own'))
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--train', type=int, default=800, help='images in train800.txt')
-    parser.add_argument('--val', type=int, default=200, help='images in val200.txt')
+    parser.add_argument('--train', type=int, help='images in train800.txt; without, 800')
+    parser.add_argument('--val', type=int, help='images in val200.txt; without, 200')
     parser.add_argument('--test', type=int, help='images in test.txt; without, all that are left')
     _add_jobs(parser)
     parser.set_defaults(run=run_build)
@@ -117,23 +125,60 @@ def _task(root: Path, name: str) -> Task:
 
 def run_build(args: argparse.Namespace) -> None:
     """Build one task."""
-    images = labelled_images(args.source)
-    test = labelled_images(args.test_from) if args.test_from else None
-    sizes = Sizes(args.train, args.val, args.test)
-    folder, task = args.out / args.task, VTAB1K_TASKS.get(args.task)
-    if task:
-        folder, sizes = args.out / task.folder, Sizes(test=task.num_test)
-        found = len({label for _, label in [*images, *(test or [])]})
-        if found != task.num_classes:
-            raise UserError(f'{task.name} has {task.num_classes} classes, {args.source} {found}')
-    elif Path(args.task).name != args.task:
-        raise UserError(f'--task {args.task}: expected a name that can be a folder of --out')
-    counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs))
-    print(
-        f'{folder}: ' + ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
-    )
+    folder = _place(args)
+    left_out: list[LeftOut] = []
+    try:
+        images = labelled_images(args.source, left_out)
+        test = labelled_images(args.test_from, left_out) if args.test_from else None
+    finally:  # what was left out may be why the rest will not do
+        say(left_out_text(left_out))
+    task = VTAB1K_TASKS.get(args.task)
+    found = len({label for _, label in [*images, *(test or [])]})
+    if task and found != task.num_classes:
+        raise UserError(f'{task.name} has {task.num_classes} classes, {args.source} {found}')
+    sizes, known = _sizes(args), len(left_out)
+    try:
+        counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs), left_out)
+    finally:
+        say(left_out_text(left_out[known:]))
+    if left_out:
+        say(f'all that was left out: {folder / LEFT_OUT}\n')
+    say(markdown_table(count_images(folder), 1))
+    made = ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
+    say(f'{folder}: {made}\n')
     built = [str(path) for path in (folder / 'images').glob('*/*')]
-    print(summary(facts for _, facts in examine_all(built, False, max(1, args.jobs), args.task)))
+    facts = (found for _, found in examine_all(built, False, max(1, args.jobs), args.task))
+    say(f'{summary(facts)}\n')
+
+
+def _sizes(args: argparse.Namespace) -> Sizes:
+    """What the command line asks for, or what VTAB-1k prescribes."""
+    asked = {'train800': args.train, 'val200': args.val, 'test': args.test}
+    asked = {split: size for split, size in asked.items() if size is not None}
+    if args.task not in VTAB1K_TASKS:
+        return Sizes(**asked)
+    prescribed = Sizes(test=VTAB1K_TASKS[args.task].num_test)
+    if Sizes(**vars(prescribed) | asked) != prescribed:
+        raise UserError(
+            f'{args.task} has the sizes that VTAB-1k prescribes: leave out --train, --val and '
+            '--test, or give a --task of your own'
+        )
+    return prescribed
+
+
+def say(text: str) -> None:
+    """Print, with escapes for what the terminal's encoding does not have."""
+    encoding = sys.stdout.encoding or 'utf-8'
+    print(text.encode(encoding, 'backslashreplace').decode(encoding), end='')
+
+
+def _place(args: argparse.Namespace) -> Path:
+    """The folder of the task to build."""
+    if args.task in VTAB1K_TASKS:
+        return args.out / VTAB1K_TASKS[args.task].folder
+    if Path(args.task).name != args.task or args.task in ('', '..') or not args.task.isprintable():
+        raise UserError(f'--task {args.task}: expected a name that can be a folder of --out')
+    return args.out / args.task
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from memba_vision.datasets.vtab1k_tools.manifest import manifest_hash
+from memba_vision.engine.wrapped_data import inner_datasets
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of, write_atomically
 
@@ -119,12 +120,15 @@ def _versions() -> dict[str, str | None]:
 
 def _describe_data(dataset: Any) -> dict[str, Any]:
     facts = {'type': type(dataset).__name__, 'images': len(dataset)}
-    task = getattr(dataset, 'task', None)
+    first, *others = inner_datasets(dataset)
+    if others:
+        return facts | {'datasets': [_describe_data(inner) for inner in (first, *others)]}
+    task = getattr(first, 'task', None)
     if task is not None:
-        folder = Path(dataset.data_root, task.folder)
+        folder = Path(first.data_root, task.folder)
         facts |= {
             'folder': str(folder.resolve()),
-            'list_sha256': sha256_of(folder / f'{dataset.split}.txt'),
+            'list_sha256': sha256_of(folder / f'{first.split}.txt'),
             'manifest_sha256': manifest_hash(folder),
         }
     return facts

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 
 import torch
 from torch.utils.data import get_worker_info
@@ -10,18 +11,28 @@ MAX_WORKERS = 256
 
 
 class InWork:
-    """A table in shared memory: the process id of each data worker, and its image's number."""
+    """A table in shared memory: of each data worker the process id, its image's number, and when
+    it began with it.
+    """
 
     def __init__(self) -> None:
-        self.table = torch.full((MAX_WORKERS, 2), -1, dtype=torch.int64).share_memory_()
+        self.table = torch.full((MAX_WORKERS, 3), -1, dtype=torch.int64).share_memory_()
+
+    def __deepcopy__(self, memo: dict) -> 'InWork':
+        """A new table: the copy of a dataset, such as a subset, numbers its images anew."""
+        return InWork()
 
     def note(self, image: int) -> None:
         """Say that this process, if it is a data worker, begins with an image."""
         worker = get_worker_info()
         if worker is not None and worker.id < MAX_WORKERS:
-            self.table[worker.id] = torch.tensor([os.getpid(), image])
+            self.table[worker.id] = torch.tensor([os.getpid(), image, time.monotonic_ns()])
 
-    def of_processes(self, message: str) -> list[int]:
-        """The images of the processes whose ids a message of torch names, as in ``(pid 12)``."""
+    def of_processes(self, message: str) -> dict[int, tuple[int, int]]:
+        """What the processes are at whose ids a message of torch names, as in ``(pid 12)``.
+
+        Returns:
+            By process id: the time of the start in nanoseconds, and the image's number.
+        """
         named = {int(number) for number in re.findall(r'\d+', message)}
-        return [image for process, image in self.table.tolist() if process in named]
+        return {pid: (at, image) for pid, image, at in self.table.tolist() if pid in named}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from memba_vision.datasets.tasks import Task
 from memba_vision.datasets.vtab1k import VTAB1k
@@ -25,7 +26,7 @@ def read_classes(folder: str | Path) -> list[str]:
     if not path.is_file():
         raise UserError(f'there is no {path}: {HOW_TO_BUILD}')
     try:
-        names = path.read_text(encoding='utf-8').split('\n')
+        names = path.read_text(encoding='utf-8-sig').split('\n')
     except UnicodeDecodeError as error:
         raise UserError(f'{path} is not a text file: {HOW_TO_BUILD}') from error
     names = names[:-1] if names[-1] == '' else names
@@ -51,7 +52,7 @@ class OwnData(VTAB1k):
 
     Args:
         task: the folder's name below ``data_root``.
-        data_root, split, pipeline, test_mode: see :class:`VTAB1k`.
+        data_root, split, pipeline, test_mode, metainfo, options: see :class:`VTAB1k`.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class OwnData(VTAB1k):
         split: str = 'train800val200',
         pipeline: Sequence[dict | Callable] = (),
         test_mode: bool = False,
+        metainfo: dict | None = None,
+        **options: Any,
     ) -> None:
         classes = read_classes(Path(data_root, task))
         super().__init__(
@@ -69,7 +72,8 @@ class OwnData(VTAB1k):
             split,
             pipeline,
             test_mode,
-            metainfo=dict(classes=classes),
+            dict(classes=classes) | (metainfo or {}),
+            **options,
         )
 
     def expected_size(self) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dataset import BaseDataset, Compose
+from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from PIL import Image
 
+from memba_vision.datasets.classification import ClassificationDataset
 from memba_vision.datasets.in_work import InWork
 from memba_vision.datasets.loading import with_one_reader
 from memba_vision.datasets.pixels import cannot_read
@@ -30,7 +31,7 @@ HOW_TO_GET_VTAB1K = (
 
 
 @DATASETS.register_module()
-class VTAB1k(BaseDataset):
+class VTAB1k(ClassificationDataset):
     """One task of VTAB-1k (Zhai et al. 2019).
 
     Reads ``<data_root>/<folder>/<split>.txt``, whose lines are ``relative/path label``. The whole
@@ -44,7 +45,8 @@ class VTAB1k(BaseDataset):
             'test'.
         pipeline: transforms of mmpretrain. Its ``LoadImageFromFile`` reads by
             :func:`memba_vision.datasets.pixels.read_rgb`, as prediction does.
-        test_mode, metainfo: as in mmengine's ``BaseDataset``.
+        test_mode, metainfo, options: as in mmengine's ``BaseDataset``; for instance ``indices=100``
+            takes the first 100 images alone.
 
     Raises:
         UserError: unknown task or split, or something wrong with the data; the message names the
@@ -59,6 +61,7 @@ class VTAB1k(BaseDataset):
         pipeline: Sequence[dict | Callable] = (),
         test_mode: bool = False,
         metainfo: dict | None = None,
+        **options: Any,
     ) -> None:
         if split not in SPLITS:
             raise UserError(f'unknown split {split!r}; known are {", ".join(SPLITS)}')
@@ -69,9 +72,20 @@ class VTAB1k(BaseDataset):
             ann_file=f'{split}.txt',
             data_root=str(data_root),
             metainfo=metainfo,
-            pipeline=list(pipeline),
+            pipeline=pipeline,
             test_mode=test_mode,
+            **options,
         )
+        if len(self.CLASSES) != self.task.num_classes:
+            raise UserError(
+                f'metainfo names {len(self.CLASSES)} classes, the task {self.task.name} has '
+                f'{self.task.num_classes}'
+            )
+
+    @property
+    def CLASSES(self) -> Sequence[str]:
+        """The names of the classes, or their numbers where the task has no names."""
+        return super().CLASSES or [str(label) for label in range(self.task.num_classes)]
 
     @property
     def pipeline(self) -> Compose:
@@ -118,14 +132,19 @@ class VTAB1k(BaseDataset):
         except Exception as error:
             raise cannot_read(self.get_data_info(idx)['img_path'], error) from error
 
-    def describe_dead_worker(self, message: str) -> str:
-        """The image that a data process was at when it died.
+    def images_in_work(self, message: str) -> dict[int, tuple[int, str]]:
+        """The images that data processes are at, or were when they died.
 
         Args:
             message: torch's, which names processes.
+
+        Returns:
+            By process id: the time of the start in nanoseconds, and the path.
         """
-        images = [self.get_data_info(i)['img_path'] for i in self._in_work.of_processes(message)]
-        return ' or '.join(images) or 'an image that is not known'
+        return {
+            process: (at, self.get_data_info(image)['img_path'])
+            for process, (at, image) in self._in_work.of_processes(message).items()
+        }
 
 
 def find_folder(data_root: Path, task: Task, how_to_get: str) -> Path:

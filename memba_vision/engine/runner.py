@@ -21,6 +21,7 @@ from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.engine.hooks import TerminationHook
 from memba_vision.engine.schedule import Schedule
 from memba_vision.engine.termination import Termination
+from memba_vision.engine.wrapped_data import images_in_work
 from memba_vision.errors import Terminated, UserError
 from memba_vision.files import DISK_FULL
 from memba_vision.weights import read_checkpoint
@@ -242,9 +243,8 @@ def _deaths_told(dataset: Callable[[], Any]) -> Iterator[None]:
     except RuntimeError as error:
         if 'DataLoader worker (pid' not in str(error):
             raise
-        describe = getattr(dataset(), 'describe_dead_worker', lambda text: 'unknown images')
         raise UserError(
-            f'a process that loads data died while it read {describe(str(error))} '
+            f'a process that loads data died while it read {images_in_work(dataset(), str(error))} '
             f'({one_line(error)}): look at that file, give the machine more memory, or set '
             'num_workers=0 in the dataloader to see the error itself'
         ) from error

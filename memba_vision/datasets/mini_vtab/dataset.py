@@ -16,7 +16,7 @@ class MiniVTAB(VTAB1k):
     Args:
         task: a name from :data:`memba_vision.datasets.tasks.MINI_TASKS`.
         data_root: where the tasks are written, and looked for.
-        split, pipeline, test_mode: see :class:`VTAB1k`.
+        split, pipeline, test_mode, options: see :class:`VTAB1k`.
     """
 
     def __init__(
@@ -26,9 +26,10 @@ class MiniVTAB(VTAB1k):
         split: str = 'train800val200',
         pipeline: Sequence[dict | Callable] = (),
         test_mode: bool = False,
+        **options: Any,
     ) -> None:
         find_task(task, MINI_TASKS)
-        super().__init__(task, data_root, split, pipeline, test_mode)
+        super().__init__(task, data_root, split, pipeline, test_mode, **options)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Make the task if it is not there, then read the split's list file."""

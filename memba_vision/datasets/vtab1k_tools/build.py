@@ -1,91 +1,52 @@
-"""Build a task in VTAB-1k's folder format from a folder of images by class, or from a csv."""
+"""Build a task in VTAB-1k's folder format from images and the names of their classes."""
 
-import csv
+import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from memba_vision.datasets.own_data import CLASSES
-from memba_vision.datasets.vtab1k_tools.images import examine_all
+from memba_vision.datasets.own_data import CLASSES, read_classes
+from memba_vision.datasets.pixels import IMAGE_ENDINGS
+from memba_vision.datasets.vtab1k import read_list_file
+from memba_vision.datasets.vtab1k_tools.folders import format_of
+from memba_vision.datasets.vtab1k_tools.images import ImageFacts, examine_all
+from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut, as_csv, shown
+from memba_vision.datasets.vtab1k_tools.sources import Images, class_names, labelled_images
 from memba_vision.errors import UserError
 
-ENDINGS = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.ppm', '.pgm', '.tif', '.tiff', '.webp')
+__all__ = ['Sizes', 'build_task', 'class_names', 'count_images', 'labelled_images']
+
+#: The endings of copies of files whose own is none of an image.
+ENDING_OF = {'JPEG': '.jpg', 'MPO': '.jpg', 'TIFF': '.tif'}
+COPY = 'a copy of an image that is taken'
+IN_THE_TEST = 'in the test images as well'
+NOT_DRAWN = 'not drawn (more than --train --val --test ask for)'
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many images go into each split; None for the test split: all that are left."""
+    """How many images go into each split; None for the test split: all that are left.
+
+    Raises:
+        UserError: a number is below 1.
+    """
 
     train800: int = 800
     val200: int = 200
     test: int | None = None
 
-
-def labelled_images(source: Path) -> list[tuple[Path, str]]:
-    """Images and the names of their classes, in a fixed order.
-
-    Args:
-        source: a folder with one folder of images per class, which may have folders in them; or
-            a csv whose lines are ``path,label``, with paths below the csv's folder.
-
-    Raises:
-        UserError: there is no such file or folder, a line does not parse, or there is no image.
-    """
-    if source.is_dir():
-        found = _from_folders(source)
-    elif source.is_file():
-        found = _from_csv(source)
-    else:
-        raise UserError(f'no folder or csv at {source}')
-    if not found:
-        raise UserError(
-            f'{source} holds no image: expected one folder per class with images '
-            f'({", ".join(ENDINGS)}), or a csv with lines "path,label"'
-        )
-    return found
-
-
-def _from_folders(source: Path) -> list[tuple[Path, str]]:
-    return [
-        (path, folder.name)
-        for folder in sorted(source.iterdir())
-        if folder.is_dir()
-        for path in sorted(folder.rglob('*'))
-        if path.suffix.lower() in ENDINGS and path.is_file()
-    ]
-
-
-def _from_csv(source: Path) -> list[tuple[Path, str]]:
-    found = []
-    try:
-        with source.open(encoding='utf-8-sig', newline='') as file:
-            for row in csv.reader(file):
-                if not row or row == ['path', 'label']:
-                    continue
-                if len(row) != 2 or not all(cell.strip() for cell in row):
-                    raise ValueError(f'found {",".join(row)[:80]!r}')
-                found.append((source.parent / row[0].strip(), row[1].strip()))
-    except (ValueError, csv.Error) as error:
-        raise UserError(f'{source}: expected lines "path,label", {error}') from error
-    missing = [path for path, _ in found if not path.is_file()]
-    if missing:
-        raise UserError(
-            f'{source} names {len(missing):,} file(s) that do not exist, such as {missing[0]}'
-        )
-    return found
-
-
-def class_names(labels: Iterable[str]) -> list[str]:
-    """The classes in the order of their numbers: by number where all are numbers, else by name."""
-    names = set(labels)
-    if all(name.isascii() and name.isdigit() for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
+    def __post_init__(self) -> None:
+        for option, size in zip(('--train', '--val', '--test'), vars(self).values(), strict=True):
+            if size is not None and size < 1:
+                raise UserError(
+                    f'{option} {size}: expected 1 or more (training takes the images of '
+                    'train800 and of val200, unless a config says otherwise)'
+                )
 
 
 def build_task(
@@ -95,8 +56,9 @@ def build_task(
     seed: int,
     test: Sequence[tuple[Path, str]] | None = None,
     jobs: int = 1,
+    left_out: list[LeftOut] | None = None,
 ) -> dict[str, int]:
-    """Write a task: images, lists, and the names of its classes.
+    """Write a task: images, lists, the names of its classes, and what was left out.
 
     The images are copied byte by byte, so nothing is lost. Each one is decoded first; one that
     occurs several times is taken once. Classes keep their shares in every split.
@@ -106,58 +68,107 @@ def build_task(
         train: images and class names that the training splits are drawn from, and the test split
             too unless ``test`` is given.
         sizes: of the splits.
-        seed: of the drawing.
+        seed: of the drawing, 0 or more.
         test: images and class names for the test split.
         jobs: processes that decode.
+        left_out: what was left out of the sources; is extended by copies, and by images that are
+            not drawn.
 
     Returns:
         The number of images of each split.
 
     Raises:
         UserError: an image cannot be read, two copies of one image have two labels, there are too
-            few images, or the folder exists.
+            few images or classes, or the folder exists.
     """
-    if folder.exists():
-        raise UserError(f'{folder} exists: remove it, or give another --task or --out')
+    left_out = [] if left_out is None else left_out
     classes = class_names([label for _, label in [*train, *(test or [])]])
-    if not all(name.isprintable() for name in classes):
-        raise UserError('the names of the classes must be printable: rename the folders')
+    _check_place(folder)
+    _check_classes(classes, train)
+    if seed < 0:
+        raise UserError(f'--seed {seed}: expected 0 or more')
     rng = np.random.default_rng(seed)
-    test_hashes: set[str] = set()
+    test_copies: dict[str, tuple[Path, str]] = {}
     if test is not None:
-        drawn_test, test_hashes = _readable_once(test, jobs)
+        drawn_test, test_copies = _readable_once(test, jobs, left_out, {})
         drawn_test = _shuffled(drawn_test, rng)
-    rest, _ = _readable_once(train, jobs, test_hashes)
+    rest, _ = _readable_once(train, jobs, left_out, test_copies)
     rest = _shuffled(rest, rng)
     splits = {}
     for name, count in (('train800', sizes.train800), ('val200', sizes.val200)):
         splits[name], rest = rest[:count], rest[count:]
-    pool = rest if test is None else drawn_test
-    splits['test'] = pool if sizes.test is None else pool[: sizes.test]
+    pool, not_drawn = (rest, []) if test is None else (drawn_test, rest)
+    splits['test'] = pool[: sizes.test]
+    not_drawn = [*not_drawn, *pool[len(splits['test']) :]]
     _check_sizes(splits, sizes, classes)
-    _write(folder, splits, classes)
+    left_out += [LeftOut(path, NOT_DRAWN) for path in sorted(path for path, _ in not_drawn)]
+    _write(folder, splits, classes, left_out)
     return {name: len(images) for name, images in splits.items()}
 
 
+def _check_place(folder: Path) -> None:
+    if folder.exists():
+        raise UserError(f'{folder} exists: remove it, or give another --task or --out')
+    above = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
+    if not above.is_dir():
+        raise UserError(f'{above} is no folder: give another --out')
+
+
+def _check_classes(classes: Sequence[str], train: Sequence[tuple[Path, str]]) -> None:
+    unprintable = [name for name in classes if not (name and name.isprintable())]
+    if unprintable:
+        raise UserError(
+            f'the names of the classes must be printable, found "{shown(unprintable[0])}": rename '
+            'the folders or labels'
+        )
+    if len(classes) < 2:
+        raise UserError(
+            f'there is one class alone, {classes[0]}, and a task needs two or more: '
+            + _where_classes_may_be([path for path, _ in train])
+        )
+
+
+def _where_classes_may_be(images: Sequence[Path]) -> str:
+    folders = [image.absolute().parent for image in images]
+    around = Path(os.path.commonpath(folders))
+    inner = sorted({f.relative_to(around).parts[0] for f in folders if f != around})
+    if len(inner) < 2:
+        return 'give a folder with one folder per class, or a csv of several labels'
+    return f'if the folders {", ".join(map(shown, inner[:3]))}, … are classes, give --from {around}'
+
+
 def _readable_once(
-    images: Sequence[tuple[Path, str]], jobs: int, known: Iterable[str] = ()
-) -> tuple[list[tuple[Path, str]], set[str]]:
-    facts = examine_all([str(path) for path, _ in images], True, jobs, 'images')
+    images: Sequence[tuple[Path, str]],
+    jobs: int,
+    left_out: list[LeftOut],
+    test: Mapping[str, tuple[Path, str]],
+) -> tuple[Images, dict[str, tuple[Path, str]]]:
+    """The images without copies, and each with its label by its hash; ``test`` are such already."""
+    facts = [fact for _, fact in examine_all([str(p) for p, _ in images], True, jobs, 'images')]
+    _check_that_all_are_read([path for path, _ in images], facts)
     first: dict[str, tuple[Path, str]] = {}
-    known, kept = set(known), []
-    for (path, label), (_, fact) in zip(images, facts, strict=True):
-        if fact.problem:
-            raise UserError(f'{path} cannot be read ({fact.problem}): repair or remove it')
-        seen = fact.sha256 in first
-        other_path, other = first.setdefault(fact.sha256, (path, label))
-        if other != label:
+    kept = []
+    for (path, label), fact in zip(images, facts, strict=True):
+        before = test.get(fact.sha256) or first.get(fact.sha256)
+        if before is None:
+            first[fact.sha256] = (path, label)
+            kept.append((path, label))
+        elif before[1] == label:
+            left_out.append(LeftOut(path, IN_THE_TEST if fact.sha256 in test else COPY))
+        else:
             raise UserError(
-                f'{path} is in class {label}, the same image {other_path} in class {other}: '
+                f'{path} is in class {label}, the same image {before[0]} in class {before[1]}: '
                 'remove one of them'
             )
-        if not seen and fact.sha256 not in known:
-            kept.append((path, label))
-    return kept, set(first)
+    return kept, first
+
+
+def _check_that_all_are_read(paths: Sequence[Path], facts: Sequence[ImageFacts]) -> None:
+    bad = [(path, fact.problem) for path, fact in zip(paths, facts, strict=True) if fact.problem]
+    if bad:
+        (path, problem), others = bad[0], len(bad) - 1
+        more = f', and {others:,} more' if others else ''
+        raise UserError(f'{path} cannot be read ({problem}){more}: repair or remove it')
 
 
 def _shuffled(images: list[tuple[Path, str]], rng: np.random.Generator) -> list[tuple[Path, str]]:
@@ -188,7 +199,9 @@ def _check_sizes(splits: dict[str, list], sizes: Sizes, classes: list[str]) -> N
         )
 
 
-def _write(folder: Path, splits: dict[str, list[tuple[Path, str]]], classes: list[str]) -> None:
+def _write(
+    folder: Path, splits: dict[str, Images], classes: list[str], left_out: Sequence[LeftOut]
+) -> None:
     number_of = {name: number for number, name in enumerate(classes)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=folder.parent) as unfinished:
@@ -198,11 +211,38 @@ def _write(folder: Path, splits: dict[str, list[tuple[Path, str]]], classes: lis
             (whole / 'images' / split).mkdir(parents=True)
             lines[split] = []
             for number, (path, label) in enumerate(images):
-                name = f'images/{split}/{number:06d}{path.suffix.lower()}'
+                name = f'images/{split}/{number:06d}{_ending(path)}'
                 shutil.copyfile(path, whole / name)
                 lines[split].append(f'{name} {number_of[label]}\n')
         lines['train800val200'] = lines['train800'] + lines['val200']
         for split, listed in lines.items():
             (whole / f'{split}.txt').write_text(''.join(listed), encoding='utf-8')
         (whole / CLASSES).write_text(''.join(f'{name}\n' for name in classes), encoding='utf-8')
+        if left_out:
+            (whole / LEFT_OUT).write_text(as_csv(left_out), encoding='utf-8')
         whole.rename(folder)
+
+
+def _ending(path: Path) -> str:
+    """An image's ending, or that of its format where it has another, or none."""
+    ending = path.suffix.lower()
+    kind = '' if ending in IMAGE_ENDINGS else format_of(path)
+    return ENDING_OF.get(kind, f'.{kind.lower()}') if kind else ending
+
+
+def count_images(folder: Path) -> list[list[str]]:
+    """A table of the images of each class in each split of a task that was built.
+
+    Returns:
+        Rows of cells: a header, a row per class, and the sums with the number of classes.
+    """
+    classes = read_classes(folder)
+    counts = [
+        Counter(label for _, label in read_list_file(folder / f'{split}.txt', len(classes)))
+        for split in ('train800', 'val200', 'test')
+    ]
+    rows = [[count[number] for count in counts] for number in range(len(classes))]
+    sums = [sum(column) for column in zip(*rows, strict=True)]
+    named = zip([*classes, f'{len(classes):,} classes'], [*rows, sums], strict=True)
+    table = [[name, *(f'{n:,}' for n in [*row, sum(row)])] for name, row in named]
+    return [['class', 'train800', 'val200', 'test', 'together'], *table]

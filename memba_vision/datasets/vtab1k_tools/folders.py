@@ -1,0 +1,189 @@
+"""Find the images below one folder per class, and say of everything else why it is left out."""
+
+import re
+import stat
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from memba_vision.datasets.vtab1k_tools.images import FORMATS
+from memba_vision.datasets.vtab1k_tools.left_out import LeftOut, shown
+from memba_vision.errors import UserError
+
+#: Files that are meant to be images: one of these that cannot be read is an error.
+ENDINGS = (
+    *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.gif', '.webp'),
+    *('.ppm', '.pgm', '.pbm', '.pnm', '.tif', '.tiff'),
+)
+#: Images of formats that are not read here.
+FOREIGN_ENDINGS = (
+    *('.heic', '.heif', '.avif', '.jxl', '.jp2', '.svg', '.psd', '.eps', '.ico', '.tga', '.xcf'),
+    *('.exr', '.hdr'),
+)
+#: Sensor data of cameras. Some have a small picture at the place where a TIFF has its image.
+RAW_ENDINGS = (
+    *('.dng', '.nef', '.nrw', '.cr2', '.cr3', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw'),
+    *('.raw', '.3fr'),
+)
+#: What operating systems, file servers and notebooks put among the files of their users.
+SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
+BUILT = 'train800val200.txt'  # what a task's folder, and no class's, holds
+
+HIDDEN = 'hidden (the name begins with a dot)'
+OF_A_SYSTEM = "a system's own folder"
+TO_NOTHING = 'a link to nothing'
+LOOP = 'a loop of links (or a second way to a folder that was taken)'
+A_TASK = 'a task that was built (and no class)'
+NO_FILE = 'neither a file nor a folder'
+NO_CLASS = 'in no folder of a class'
+EMPTY_CLASS = 'a class without an image'
+EMPTY = 'an empty folder'
+FOREIGN = 'of a format that is not read (convert to PNG or JPEG)'
+NO_IMAGE = f'no image ({" ".join(FORMATS)} are read)'
+
+_SPLIT_WORDS = {
+    'train': ('train', 'training'),
+    'val': ('val', 'valid', 'validation', 'dev'),
+    'test': ('test', 'testing', 'eval', 'evaluation'),
+}
+_SPLIT_NAMES = {word for words in _SPLIT_WORDS.values() for word in words}
+
+Identity = tuple[int, int]  # of a folder on a disk: that of its links too
+
+
+def images_in_folders(source: Path, left_out: list[LeftOut]) -> list[tuple[Path, str]]:
+    """Images and the names of the folders of their classes, sorted by path.
+
+    Links are followed; a folder that links lead to again is left out. An image is known by its
+    ending or, with any other ending or none, by its content.
+
+    Args:
+        source: a folder with one folder per class, which may have folders in them.
+        left_out: is extended by every entry that is not taken.
+
+    Raises:
+        UserError: there are train, val and test in the place of classes, or a task that was built.
+    """
+    if (source / BUILT).is_file():
+        raise UserError(
+            f'{source} is a task that was built already: train on it, or give the folder of images '
+            'that it was built of'
+        )
+    root, classes, found = _identity(source), [], []
+    for entry in sorted(source.iterdir()):
+        reason = _obstacle(entry)
+        if not reason and entry.is_dir() and _identity(entry) != root:
+            classes.append(entry)
+        else:
+            reason = reason or (LOOP if entry.is_dir() else NO_CLASS)
+            left_out.append(LeftOut(entry, reason))
+    _check_for_splits(source, classes)
+    for folder in classes:
+        paths = sorted(_images(folder, root, left_out))
+        if not paths:
+            left_out.append(LeftOut(folder, EMPTY_CLASS))
+        found += [(path, folder.name) for path in paths]
+    return found
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is meant to be an image, by its ending, or else begins as one does."""
+    return path.suffix.lower() in IMAGE_ENDINGS or bool(format_of(path))
+
+
+def format_of(path: Path) -> str:
+    """Pillow's name of a file's format, by its content; '' for what is no image of FORMATS."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that it is too large is said when it is decoded
+            with Image.open(path, formats=FORMATS) as image:
+                return image.format
+    except PermissionError:
+        raise
+    except Image.DecompressionBombError:
+        return 'too large'
+    except Exception:  # Pillow's readers raise nearly anything on what they do not know
+        return ''
+
+
+def _images(folder: Path, root: Identity, left_out: list[LeftOut]) -> Iterator[Path]:
+    seen, folders, links = {root}, [folder], deque()
+    while folders or links:  # a folder is taken where it lies rather than where a link leads to it
+        at = folders.pop() if folders else links.popleft()
+        if _identity(at) in seen:
+            left_out.append(LeftOut(at, LOOP))
+            continue
+        seen.add(_identity(at))
+        for entry in sorted(at.iterdir()):
+            reason = _obstacle(entry) or _no_image(entry)
+            if reason:
+                left_out.append(LeftOut(entry, reason))
+            elif entry.is_dir():
+                (links if entry.is_symlink() else folders).append(entry)
+            else:
+                yield entry
+
+
+def _obstacle(entry: Path) -> str:
+    """Why an entry is neither a folder to look through nor a file to look at; '' if it is."""
+    if entry.name.startswith('.'):
+        return HIDDEN
+    if entry.name in SYSTEM_FOLDERS:
+        return OF_A_SYSTEM
+    try:
+        mode = entry.stat().st_mode
+    except PermissionError:
+        raise
+    except OSError:
+        return TO_NOTHING
+    if stat.S_ISDIR(mode):
+        return A_TASK if (entry / BUILT).is_file() else ''
+    return '' if stat.S_ISREG(mode) else NO_FILE
+
+
+def _no_image(entry: Path) -> str:
+    """Why there is no image to find in a file or folder; '' if there may be."""
+    if entry.is_dir():
+        return '' if any(entry.iterdir()) else EMPTY
+    ending = entry.suffix.lower()
+    if ending not in RAW_ENDINGS and is_image(entry):
+        return ''
+    return FOREIGN if ending in FOREIGN_ENDINGS + RAW_ENDINGS else NO_IMAGE
+
+
+def _identity(folder: Path) -> Identity:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _check_for_splits(source: Path, folders: Sequence[Path]) -> None:
+    splits = {kind: folder for kind in _SPLIT_WORDS for folder in folders if _is(folder, kind)}
+    inner = [{f.name for f in _visible_folders(folder)} for folder in splits.values()]
+    named_alike = len(inner) > 1 and set.intersection(*inner)
+    if splits and (named_alike or all(f.name.casefold() in _SPLIT_NAMES for f in folders)):
+        raise _splits_found(source, splits)
+
+
+def _is(folder: Path, kind: str) -> bool:
+    """Whether a folder is called after a split, as in ``Train``, ``seg_train`` or ``train2017``."""
+    return any(word in _SPLIT_WORDS[kind] for word in re.findall('[a-z]+', folder.name.casefold()))
+
+
+def _splits_found(source: Path, splits: dict[str, Path]) -> UserError:
+    names = ' and '.join(f'{shown(folder.name)}/' for folder in splits.values())
+    first = splits.get('train', next(iter(splits.values())))
+    rest = [folder for kind in ('test', 'val') if (folder := splits.get(kind, first)) != first]
+    advice = f'give --from {first}' + ''.join(f' --test-from {folder}' for folder in rest[:1])
+    if rest[1:]:
+        advice += (
+            f', with the images of {rest[1].name}/ moved into it: those to choose settings with '
+            'are drawn from --from'
+        )
+    return UserError(f'{source} holds {names} in the place of classes: {advice}')
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    return [f for f in sorted(folder.iterdir()) if f.is_dir() and not f.name.startswith('.')]

@@ -1,0 +1,48 @@
+"""What a builder does not take, and why: grouped for the console, in full as a csv."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+#: The full list, in the folder of the task that was built.
+LEFT_OUT = 'left_out.csv'
+NAMES_SHOWN = 5  # per reason, on the console
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file, a folder with all that is in it, or a row of a csv, and why it is not taken."""
+
+    path: Path
+    reason: str
+
+
+def as_text(entries: Sequence[LeftOut]) -> str:
+    """A line per reason, with the number of entries and the first names; '' for no entry."""
+    by_reason: dict[str, list[LeftOut]] = {}
+    for entry in entries:
+        by_reason.setdefault(entry.reason, []).append(entry)
+    lines = [f'left out: {len(entries):,}'] if entries else []
+    for reason, group in by_reason.items():
+        names = ', '.join(shown(entry.path) for entry in group[:NAMES_SHOWN])
+        more = len(group) - NAMES_SHOWN
+        lines.append(f'  {len(group):,} {reason}: {names}{f", and {more:,} more" * (more > 0)}')
+    return ''.join(f'{line}\n' for line in lines)
+
+
+def as_csv(entries: Sequence[LeftOut]) -> str:
+    """Lines ``path,reason`` under a header."""
+    text = StringIO()
+    rows = [(shown(entry.path), entry.reason) for entry in entries]
+    csv.writer(text, lineterminator='\n').writerows([('path', 'reason'), *rows])
+    return text.getvalue()
+
+
+def shown(name: str | Path) -> str:
+    """A name in printable characters: those that are not, and bytes that are no text, are escaped.
+
+    Python holds a byte of a file's name that is not UTF-8 as a character that cannot be encoded.
+    """
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))

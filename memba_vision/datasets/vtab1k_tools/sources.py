@@ -1,0 +1,80 @@
+"""Images and the names of their classes, from a folder of images by class or from a csv."""
+
+import logging
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from memba_vision.datasets.vtab1k_tools.folders import images_in_folders
+from memba_vision.datasets.vtab1k_tools.images import FORMATS
+from memba_vision.datasets.vtab1k_tools.label_file import images_in_csv
+from memba_vision.datasets.vtab1k_tools.left_out import LeftOut, shown
+from memba_vision.errors import UserError
+
+Images = list[tuple[Path, str]]  # and the names of their classes
+
+
+def labelled_images(source: Path, left_out: list[LeftOut] | None = None) -> Images:
+    """Images and the names of their classes, in a fixed order.
+
+    Names are taken without blanks around them and in Unicode's composed form (NFC), so that one
+    name is one class, whichever system wrote it.
+
+    Args:
+        source: a folder with one folder of images per class, which may have folders in them; or
+            a csv whose lines are ``path,label``, with paths below the csv's folder.
+        left_out: is extended by everything in the folder that is not taken.
+
+    Raises:
+        UserError: there is no such file or folder, a line does not parse, or there is no image.
+    """
+    left_out = [] if left_out is None else left_out
+    if source.is_dir():
+        found = images_in_folders(source, left_out)
+    elif source.is_file():
+        found = images_in_csv(source)
+    else:
+        raise UserError(f'no folder or csv at {source}')
+    if not found:
+        raise UserError(
+            f'{source} holds no image: expected one folder per class with images '
+            f'({", ".join(FORMATS)}), or a csv with lines "path,label"'
+        )
+    return _with_one_spelling(source, found)
+
+
+def class_names(labels: Iterable[str]) -> list[str]:
+    """The classes in the order of their numbers: by number where all are numbers, else by name."""
+    names = set(labels)
+    if all(name.isascii() and name.isdigit() for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def _with_one_spelling(source: Path, images: Images) -> Images:
+    """The same images, and one form of each class's name; two that look alike are told."""
+    written: dict[str, set[str]] = {}
+    for _, label in images:
+        written.setdefault(_class_name(label), set()).add(label)
+    for name, forms in written.items():
+        if len(forms) > 1:
+            _warn(
+                f'{source} writes the class {shown(name)} in {len(forms)} ways that look the same '
+                '(Unicode forms, blanks): taken as one class'
+            )
+    small: dict[str, str] = {}
+    for name in written:
+        other = small.setdefault(name.casefold(), name)
+        if other != name:
+            _warn(f'{source} has the classes {shown(other)} and {shown(name)}: taken as two')
+    return [(path, _class_name(label)) for path, label in images]
+
+
+def _class_name(label: str) -> str:
+    return unicodedata.normalize('NFC', label.strip())
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)
