@@ -15,7 +15,8 @@ from memba_vision.apis.official_weights import OFFICIAL, Official
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
 from memba_vision.models.backbones.vim import resize_pos_embed
-from memba_vision.weights import load_strictly, read_state_dict
+from memba_vision.models.backbones.vim_weights import read_vim
+from memba_vision.weights import load_strictly
 
 IMAGE_SIZE = 224
 PATCH_SIZE = 16
@@ -143,7 +144,7 @@ class TimmVim(Vim):
 
     def load_pretrained(self, path: str) -> None:
         """Load an official checkpoint strictly; its head only where it has as many classes."""
-        weights = read_state_dict(path)
+        weights = read_vim(path).tensors
         if 'pos_embed' in weights:
             weights['pos_embed'] = resize_pos_embed(weights['pos_embed'], self.grid_size)
         head = weights.get('head.bias')

@@ -13,11 +13,15 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memba_vision.errors import UserError
+from memba_vision.models.backbones.vim_weights import (
+    fit_files,
+    initialize_vim,
+    rename_for_classifier,
+)
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.modules.prompts import NoPrompt
 from memba_vision.registry import MODELS
-from memba_vision.weights import load_strictly, read_state_dict
 
 ARCHS = {
     'tiny': dict(embed_dims=192, num_layers=24),
@@ -83,9 +87,10 @@ class Vim(BaseModule):
             embed_dims).
         with_cp: recompute each block in the backward pass instead of keeping what it stores.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads an official checkpoint, a
-            safetensors file with the same names, or, with ``prefix='backbone.'``, a classifier's
-            checkpoint. Keys must match exactly, those of the head aside; the position embedding
-            is interpolated to another image size. None leaves the weights random.
+            safetensors file with the same names, or a classifier's checkpoint; ``key`` and
+            ``prefix`` choose where a file holds several models. Keys must match exactly, those of
+            the head aside; the position embedding is interpolated to another image size.
+            mmengine's other initializers, and lists, work too. None leaves the weights random.
 
     Raises:
         UserError: unknown ``arch`` or ``out_type``, an image smaller than a patch, or weights
@@ -94,6 +99,8 @@ class Vim(BaseModule):
 
     #: Parameters that weight decay would harm, by the last part of their name.
     no_weight_decay = ('A_log', 'A_b_log', 'D', 'D_b', 'cls_token', 'pos_embed')
+    #: mmpretrain's classifiers call it before they load.
+    _checkpoint_filter = staticmethod(rename_for_classifier)
 
     def __init__(
         self,
@@ -133,6 +140,7 @@ class Vim(BaseModule):
         self.layers = nn.ModuleList(VimBlock(self.embed_dims, rate, **settings) for rate in rates)
         self.norm_f = nn.RMSNorm(self.embed_dims, eps=NORM_EPS)
         self._init_tokens_and_outputs()
+        self.register_load_state_dict_pre_hook(fit_files)
 
     def _init_tokens_and_outputs(self) -> None:
         nn.init.trunc_normal_(self.cls_token, std=0.02)
@@ -142,15 +150,9 @@ class Vim(BaseModule):
                 layer.mixer.out_proj.weight.div_(self.num_layers**0.5)
 
     def init_weights(self) -> None:
-        """Load the weights that ``init_cfg`` names; without it, keep the random ones."""
+        """Initialize as ``init_cfg`` says; without it, keep the random weights."""
         self._is_init = True
-        if not self.init_cfg or self.init_cfg.get('checkpoint') is None:
-            return
-        source = self.init_cfg['checkpoint']
-        state_dict = read_state_dict(source, self.init_cfg.get('prefix', ''))
-        if 'pos_embed' in state_dict:
-            state_dict['pos_embed'] = self._fitting(state_dict['pos_embed'], source)
-        load_strictly(self, state_dict, source, ignore_prefixes=('head.',))
+        initialize_vim(self)
 
     def _fitting(self, pos_embed: torch.Tensor, source: str) -> torch.Tensor:
         resized = resize_pos_embed(pos_embed, self.grid_size)
@@ -235,6 +237,9 @@ def _norm(norm: nn.RMSNorm, residual: torch.Tensor) -> torch.Tensor:
 
 def resize_pos_embed(pos_embed: torch.Tensor, grid_size: int) -> torch.Tensor:
     """Interpolate a position embedding around its middle class token, bicubically.
+
+    The authors' script for fine-tuning takes the class token for the first of them where it
+    interpolates, and starts from other values.
 
     Args:
         pos_embed: (1, old_grid_size² + 1, embed_dims), the class token's at the middle.
