@@ -12,12 +12,13 @@ from mmengine.logging import print_log
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
+from memba_vision.apis.adapter_files import BACKBONE, read_adapter
 from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
 from memba_vision.models.backbones.vim_weights import read_vim
 from memba_vision.registry import MODELS
-from memba_vision.weights import ADAPTER_HEADER, load_strictly, source_of
+from memba_vision.weights import ADAPTER_HEADER, StoredWeights, load_strictly, source_of
 
 NUM_CLASSES = 1000  # of ImageNet, which the official weights were trained on
 
@@ -31,13 +32,15 @@ class Pretrained:
         beside: those of a neck and of the head, ``head.weight`` and ``head.bias``, as far as they
             are taken.
         classes: the names of the head's classes, if known.
-        checkpoint: of a training of adapters and head, loaded over the backbone's weights.
+        trained: state dict of adapters and head, loaded over the backbone's weights.
+        source: where they all come from, for the text of errors.
     """
 
     init_cfg: dict[str, Any] | None = None
     beside: dict[str, torch.Tensor] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
-    checkpoint: str | None = None
+    trained: dict[str, torch.Tensor] | None = None
+    source: str = ''
 
     @property
     def outputs(self) -> int | None:
@@ -50,16 +53,14 @@ class Pretrained:
         Raises:
             UserError: it does not fit.
         """
-        if self.checkpoint:
-            content = read_training_checkpoint(self.checkpoint)
-            load_training_checkpoint(model, content, self.checkpoint)
+        if self.trained is not None:
+            load_training_checkpoint(model, {'state_dict': self.trained}, self.source)
         elif self.beside:
-            source = str(self.init_cfg['checkpoint'])
-            load_strictly(model.head.fc, _below('head.', self.beside), source)
+            load_strictly(model.head.fc, _below('head.', self.beside), self.source)
             if neck := _below('neck.', self.beside):
-                load_strictly(model.neck, neck, source)
-        if self.beside:
-            model._dataset_meta = {'classes': list(self.classes)} if self.classes else {}
+                load_strictly(model.neck, neck, self.source)
+        if self.classes:
+            model._dataset_meta = {'classes': list(self.classes)}
 
 
 def pretrained_weights(
@@ -89,20 +90,28 @@ def pretrained_weights(
     stored = read_vim(file['checkpoint'], file.get('prefix'), file.get('key'))
     init_cfg = {'type': 'Pretrained', **file}
     beside = {n: t for n, t in stored.tensors.items() if n.startswith(('head.', 'neck.'))}
-    if adapted:
-        if not _of_adapters(stored.tensors):
-            return Pretrained(init_cfg)
-        outputs = len(beside['head.bias'])
-        if num_classes not in (None, outputs):
+    trained = _trained_adapters(stored) if adapted else None
+    number = len(beside['head.bias']) if 'head.bias' in beside else None
+    if trained is not None:
+        if num_classes not in (None, number):
             raise UserError(
-                f'{stored.source} has a head of {outputs} classes, not {num_classes}: leave '
+                f'{stored.source} has a head of {number} classes, not {num_classes}: leave '
                 'num_classes out'
             )
-        return Pretrained(official, beside, stored.classes, stored.source)
-    fits = 'head.bias' in beside and num_classes in (None, len(beside['head.bias']))
-    if not fits or ('neck' not in model and _below('neck.', beside)):
+        return Pretrained(official, beside, stored.classes, trained, stored.source)
+    fits = number is not None and num_classes in (None, number)
+    if adapted or not fits or ('neck' not in model and _below('neck.', beside)):
         return Pretrained(init_cfg)
-    return Pretrained(init_cfg, beside, stored.classes or _imagenet(len(beside['head.bias'])))
+    classes = stored.classes or _imagenet(number)
+    return Pretrained(init_cfg, beside, classes, source=stored.source)
+
+
+def _trained_adapters(stored: StoredWeights) -> dict[str, torch.Tensor] | None:
+    """Adapters and head as a classifier's state dict; None if the file is not of adapters."""
+    if _of_adapters(stored.tensors):
+        return read_training_checkpoint(stored.source)['state_dict']
+    exported = any(name.startswith(f'{BACKBONE}module.') for name in stored.tensors)
+    return read_adapter(stored.source)[0] if exported else None
 
 
 def _file(

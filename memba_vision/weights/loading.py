@@ -82,8 +82,8 @@ def check_fit(
     if problems:
         raise UserError(
             f'{source} does not fit {type(module).__name__}: {_reason(given, own)}'
-            f'{"; ".join(problems)}. Choose the arch, patch_size and stride that the checkpoint '
-            'was made with'
+            f'{"; ".join(problems)}. Choose the arch, patch_size, stride and in_channels that the '
+            'checkpoint was made with'
         )
     _check_numbers(both, source)
     return given
@@ -160,10 +160,11 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def _reason(given: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
-    if any(name.endswith(ADAPTER_HEADER) for name in given):
+    if any(name.endswith(ADAPTER_HEADER) or '.module.layers.' in name for name in given):
         return (
-            'it holds adapters alone (load the run with memba_vision.load_trained, or fold them '
-            'into weights with tools/export.py --as merged); '
+            'it holds adapters alone (name the model with their method, load the run with '
+            'memba_vision.load_trained, or fold them into weights with tools/export.py --as '
+            'merged); '
         )
     prefixes = [repr(prefix) for prefix in prefixes_that_fit(given.keys(), own.keys())]
     if prefixes:

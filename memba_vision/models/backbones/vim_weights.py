@@ -177,20 +177,17 @@ def rename_for_classifier(
     source = source_of(local_metadata)
     if source is None or prefix or any(name.endswith(ADAPTER_HEADER) for name in state_dict):
         return
-    of_backbone = [f'backbone.{name}' for name in ANCHORS]
-    named = under_names(state_dict, of_backbone, source)
-    if not any(name in named for name in of_backbone):
-        official = official_names(state_dict, source)
-        if any(name in official for name in ANCHORS):
-            named = {_in_classifier(name): tensor for name, tensor in official.items()}
+    named = under_names(state_dict, ANCHORS, source)
+    if not any(name in named for name in ANCHORS):
+        return
+    heads = {n: t for n, t in named.items() if n.startswith(HEADS)}
+    if not all(name.startswith('head.') and name.count('.') > 1 for name in heads):
+        heads = _linear_head(heads, source)
+        heads = {name.replace('head.', 'head.fc.'): tensor for name, tensor in heads.items()}
+    neck = {n: t for n, t in named.items() if n.startswith('neck.')}
+    body = {n: t for n, t in named.items() if not n.startswith(BESIDE_THE_BACKBONE)}
     state_dict.clear()
-    state_dict.update(named)
-
-
-def _in_classifier(name: str) -> str:
-    if name.startswith('head.'):
-        return f'head.fc.{name.removeprefix("head.")}'
-    return name if name.startswith(BESIDE_THE_BACKBONE) else f'backbone.{name}'
+    state_dict.update({**{f'backbone.{n}': t for n, t in body.items()}, **neck, **heads})
 
 
 def fit_files(
