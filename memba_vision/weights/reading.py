@@ -95,6 +95,8 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
         raise _unreadable(path) from error
     except UserError:
         raise
+    except PermissionError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}') from error
     except Exception as error:  # the readers raise nearly anything on damaged files
         raise _unreadable(path) from error
     if not isinstance(content, dict):
