@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmpretrain.models import ImageClassifier
 from torch import nn
 
 from memba_vision.apis.adapter_files import BACKBONE, read_adapter
@@ -47,7 +46,7 @@ class Pretrained:
         """Outputs of the head that is taken; None without one."""
         return len(self.beside['head.bias']) if self.beside else None
 
-    def load_beside(self, model: ImageClassifier) -> None:
+    def load_beside(self, model: nn.Module) -> None:
         """Load what is not of the backbone into the built model.
 
         Raises:
@@ -152,7 +151,7 @@ def _imagenet(number: int) -> tuple[str, ...]:
 
 
 @MODELS.register_module(name='IndexedClassifier')
-def build_indexed(official: dict[str, Any] | None = None, **settings: Any) -> ImageClassifier:
+def build_indexed(official: dict[str, Any] | None = None, **settings: Any) -> nn.Module:
     """Build mmpretrain's classifier so that a file loaded into it fits as a whole, or is an error.
 
     Args:
@@ -160,7 +159,7 @@ def build_indexed(official: dict[str, Any] | None = None, **settings: Any) -> Im
         **settings: of mmpretrain's classifier.
     """
     backbone = copy.deepcopy(settings['backbone'])
-    model = ImageClassifier(**settings)
+    model = MODELS.build({'type': 'ImageClassifier', **settings})
     if 'module' in backbone:
         model.register_load_state_dict_pre_hook(partial(_give_base, backbone, official))
     model.register_load_state_dict_pre_hook(take_head)
@@ -170,7 +169,7 @@ def build_indexed(official: dict[str, Any] | None = None, **settings: Any) -> Im
 def _give_base(
     backbone: dict[str, Any],
     official: dict[str, Any] | None,
-    model: ImageClassifier,
+    model: nn.Module,
     state_dict: dict[str, torch.Tensor],
     prefix: str,
     local_metadata: dict,
@@ -190,7 +189,7 @@ def _give_base(
 
 
 def take_head(
-    model: ImageClassifier,
+    model: nn.Module,
     state_dict: dict[str, torch.Tensor],
     prefix: str,
     local_metadata: dict,
