@@ -44,7 +44,7 @@ class Pretrained:
     @property
     def outputs(self) -> int | None:
         """Outputs of the head that is taken; None without one."""
-        return len(self.beside['head.bias']) if self.beside else None
+        return len(self.beside['head.bias']) if 'head.bias' in self.beside else None
 
     def load_beside(self, model: nn.Module) -> None:
         """Load what is not of the backbone into the built model.

@@ -74,11 +74,14 @@ def check_fit(
     problems = _named('missing', [name for name in own if name not in given])
     problems += _named('unexpected', [name for name in given if name not in own])
     both = {name: (given[name], own[name]) for name in own if name in given}
-    problems += [
+    misshapen = [
         f'{name} is {tuple(found.shape)}, expected {tuple(expected.shape)}'
         for name, (found, expected) in both.items()
         if found.shape != expected.shape
-    ][:MOST_NAMED]
+    ]
+    problems += misshapen[:MOST_NAMED]
+    if len(misshapen) > MOST_NAMED:
+        problems.append(f'{len(misshapen)} of another shape')
     if problems:
         raise UserError(
             f'{source} does not fit {type(module).__name__}: {_reason(given, own)}'
@@ -160,7 +163,7 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def _reason(given: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
-    if any(name.endswith(ADAPTER_HEADER) or '.module.layers.' in name for name in given):
+    if any(name.endswith(ADAPTER_HEADER) or name.startswith('backbone.module.') for name in given):
         return (
             'it holds adapters alone (name the model with their method, load the run with '
             'memba_vision.load_trained, or fold them into weights with tools/export.py --as '
@@ -168,7 +171,8 @@ def _reason(given: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) 
         )
     prefixes = [repr(prefix) for prefix in prefixes_that_fit(given.keys(), own.keys())]
     if prefixes:
-        return f'its names fit behind {" or ".join(prefixes)} (choose with prefix=…); '
+        found = ' or '.join(prefixes)
+        return f'its names fit behind {found} (choose with prefix=… beside the checkpoint); '
     return ''
 
 

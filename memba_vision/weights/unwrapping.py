@@ -90,7 +90,10 @@ def find_weights(
     (taken, chosen), *others = found.items()
     if others:
         others = ' or '.join(repr(name) for name, _ in others)
-        print_log(f'{source}: {taken!r} is taken; choose {others} with key=…', logger='current')
+        print_log(
+            f'{source}: {taken!r} is taken; key=… beside the checkpoint chooses {others}',
+            logger='current',
+        )
     return _tensors(chosen)
 
 
@@ -112,7 +115,11 @@ def _tensors(content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 def _choice(found: Mapping[str, Any]) -> str:
     names = [repr(name) for name in found if name]
-    return f'; there are some under {", ".join(names)}: choose with key=…' if names else ''
+    return (
+        f'; there are some under {", ".join(names)}: choose with key=… beside the checkpoint'
+        if names
+        else ''
+    )
 
 
 def _model_name(content: Mapping[str, Any]) -> str | None:
