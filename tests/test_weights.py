@@ -73,7 +73,22 @@ def test_a_prefix_picks_and_is_cut_off(tmp_path):
     assert_same(read_state_dict(str(path), 'backbone.'), {'x': torch.ones(1)})
 
 
+def test_the_content_says_what_a_file_is(tmp_path):
+    save_file(WEIGHTS, tmp_path / 'w.pth')
+    assert_same(read_checkpoint(str(tmp_path / 'w.pth')))
+    for zipped in (True, False):
+        options = dict(_use_new_zipfile_serialization=zipped)
+        path = save(tmp_path / 'w.safetensors', WEIGHTS, **options)
+        assert_same(read_checkpoint(str(path)))
+
+
 # What is refused
+
+
+def test_code_that_torch_compiled_is_refused(tmp_path):
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / 'w.pth')
+    with pytest.raises(UserError, match='TorchScript archive, which holds code: save the state_d'):
+        read_checkpoint(str(tmp_path / 'w.pth'))
 
 
 @pytest.mark.parametrize('share', [0.0, 0.3, 0.6, 0.99], ids='{:.0%}'.format)

@@ -2,7 +2,9 @@
 
 python tools/weights.py fetch small
 python tools/weights.py convert PATH.pth vim-small.safetensors
+python tools/weights.py convert PATH.pth averaged.safetensors --key model_ema
 python tools/weights.py verify vim-small.safetensors --name small
+python tools/weights.py verify larger.safetensors --name small --img-size 384
 """
 
 import argparse
@@ -25,12 +27,28 @@ def parse_arguments() -> argparse.Namespace:
     command = commands.add_parser('convert', help='write the weights alone, as safetensors')
     command.add_argument('checkpoint')
     command.add_argument('out', type=Path, help='*.safetensors')
+    add_choice(command)
+    command.add_argument(
+        '--any-variant',
+        action='store_true',
+        help='also what its training named another variant of Vim, which loads to something else',
+    )
     command.set_defaults(run=run_convert)
     command = commands.add_parser('verify', help='compare the shape of every key')
     command.add_argument('checkpoint')
     command.add_argument('--name', choices=OFFICIAL, required=True)
+    command.add_argument(
+        '--img-size', type=int, default=224, help='of the images in training (default: 224)'
+    )
+    add_choice(command)
     command.set_defaults(run=run_verify)
     return parser.parse_args()
+
+
+def add_choice(command: argparse.ArgumentParser) -> None:
+    """Add what chooses among several sets of weights in a file."""
+    command.add_argument('--key', help="the file's entry with the weights, such as model_ema")
+    command.add_argument('--prefix', help='take the weights whose names start with it')
 
 
 def run_fetch(args: argparse.Namespace) -> None:
@@ -42,7 +60,7 @@ def run_fetch(args: argparse.Namespace) -> None:
 
 def run_convert(args: argparse.Namespace) -> None:
     """Convert."""
-    weights = convert(args.checkpoint, args.out)
+    weights = convert(args.checkpoint, args.out, args.prefix, args.key, args.any_variant)
     values = sum(tensor.numel() for tensor in weights.values())
     print(f'{args.out}: {len(weights)} tensors, {values:,} values')
 
@@ -50,7 +68,8 @@ def run_convert(args: argparse.Namespace) -> None:
 def run_verify(args: argparse.Namespace) -> None:
     """Verify."""
     official = OFFICIAL[args.name]
-    values = verify(args.checkpoint, official.arch, official.stride)
+    choice = dict(img_size=args.img_size, prefix=args.prefix, key=args.key)
+    values = verify(args.checkpoint, official.arch, official.stride, **choice)
     print(f'{args.checkpoint}: every key fits Vim {args.name}, {values:,} values without the head')
 
 

@@ -27,7 +27,9 @@ def export_backbone(checkpoint: str, out: str) -> str:
     Raises:
         UserError: the checkpoint holds no whole backbone.
     """
-    weights = read_state_dict(checkpoint, prefix='backbone.')
+    tensors = read_state_dict(checkpoint)
+    prefix = 'backbone.'
+    weights = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
     if not any(name.startswith('layers.') for name in weights):
         raise UserError(
             f'{checkpoint} holds no whole backbone (an adapter checkpoint does not): give one that '

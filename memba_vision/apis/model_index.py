@@ -32,21 +32,25 @@ class IndexedModel(Model):
         """The config of the model, its backbone with random weights."""
         config = model_config(self.name)
         backbone = config.model.backbone
-        backbone.get('module', backbone).init_cfg = None
+        backbone = backbone.get('module', backbone)
+        config.model.update(type='IndexedClassifier', official=backbone.get('init_cfg'))
+        backbone.init_cfg = None
         return config
 
     @property
-    def weights(self) -> None:
-        """There are none that mmpretrain could load.
+    def weights(self) -> str:
+        """The official weights of the backbone.
 
         Raises:
-            UserError: always. mmpretrain would load what fits and leave the rest random.
+            UserError: there are none. mmpretrain would leave the weights random.
         """
-        name = self.name.replace('-', '_')
-        raise UserError(
-            'the weights of a Vim are loaded strictly, or not at all: take '
-            f'memba_vision.get_model({name!r}, pretrained=True), or leave pretrained=True out'
-        )
+        official = self.config.model.official or {}
+        if official.get('checkpoint') is None:
+            raise UserError(
+                f'{self.name} starts from random weights: give pretrained=False, or the path of a '
+                'file'
+            )
+        return official['checkpoint']
 
 
 def register_models() -> None:

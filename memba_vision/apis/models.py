@@ -1,25 +1,27 @@
 """Models by name: an architecture, and a method behind it or none."""
 
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
+from memba_vision.apis.arguments import check_arguments, placed
 from memba_vision.apis.image_size import following_image_size
 from memba_vision.apis.presets import preset_names, read_config, use_preset
+from memba_vision.apis.pretrained import NUM_CLASSES, pretrained_weights, take_head
 from memba_vision.engine.runner import building
 from memba_vision.errors import UserError
 from memba_vision.models.backbones.vim import ARCHS
 from memba_vision.registry import MODELS
 from memba_vision.shipped import shipped_folder
-from memba_vision.weights import read_state_dict
 
 BASES = shipped_folder() / 'configs' / '_base_'
-NUM_CLASSES = 1000  # of ImageNet, which the official weights were trained on
 
 
 def architectures() -> list[str]:
@@ -47,9 +49,9 @@ def list_models(pattern: str | None = None) -> list[str]:
 
 def get_model(
     name: str,
-    pretrained: bool | str | Path = False,
+    pretrained: bool | str | Path | Mapping[str, Any] = False,
     num_classes: int | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     **settings: Any,
 ) -> nn.Module:
     """Build a classifier: mmpretrain's, in evaluation mode.
@@ -57,10 +59,12 @@ def get_model(
     Args:
         name: one of :func:`list_models`.
         pretrained: True takes the official weights of the backbone, which are downloaded once
-            (those of vim_mini come with the package); a path takes that file, in the same
-            format. Loading is strict. False leaves the weights random.
-        num_classes: outputs of the head. None stands for 1000, or for those of the weights where
-            a plain model has a head in them; only then is the head not a fresh one.
+            (those of vim_mini come with the package). A path takes that file: weights of the
+            backbone, or for a model with a method a checkpoint of its training, over the official
+            weights. ``dict(checkpoint=PATH, key='model_ema', prefix='student.')`` chooses where a
+            file holds several models. Loading is strict. False leaves the weights random.
+        num_classes: outputs of the head. None stands for those of the weights where they have a
+            head for this model, else for 1000; only then is the head not a fresh one.
         device: where the model goes.
         **settings: of :class:`memba_vision.models.Vim`, such as ``img_size``, ``out_type``,
             ``out_indices`` and ``drop_path_rate``.
@@ -68,25 +72,23 @@ def get_model(
     Raises:
         UserError: there is no such model, a setting does not fit, or the weights do not.
     """
+    check_arguments(num_classes, settings)
     config = model_config(name)
     adapted = 'module' in config.model.backbone
     backbone = config.model.backbone.module if adapted else config.model.backbone
     with following_image_size(config):
         backbone.update(settings)
-    source = _source_of_weights(name, backbone, pretrained)
-    backbone.init_cfg = dict(type='Pretrained', checkpoint=source) if source else None
-    head = {} if adapted or not source else _read_head(source, num_classes)
-    config.model.head.num_classes = len(head['bias']) if head else num_classes or NUM_CLASSES
+    weights = pretrained_weights(name, config.model, pretrained, num_classes)
+    backbone.init_cfg = weights.init_cfg
+    config.model.head.num_classes = weights.outputs or num_classes or NUM_CLASSES
     config.model.head.in_channels = _width(backbone.arch)
     if 'neck' in config.model:
         config.model.neck.input_features = _width(backbone.arch)
     model = build_classifier(config)
     if not adapted:
         model.backbone.init_weights()
-    if head:
-        model.head.fc.load_state_dict(head)
-        model._dataset_meta = _class_names(len(head['bias']))
-    return model.to(device).eval() if device else model.eval()
+    weights.load_beside(model)
+    return placed(model, device).eval()
 
 
 def build_classifier(config: Config) -> nn.Module:
@@ -102,6 +104,7 @@ def build_classifier(config: Config) -> nn.Module:
         if 'data_preprocessor' in config:
             settings.setdefault('data_preprocessor', config.data_preprocessor)
         model = MODELS.build(settings)
+    model.register_load_state_dict_pre_hook(take_head)
     model._config, model._metainfo, model._dataset_meta = config, None, {}
     return model
 
@@ -126,7 +129,7 @@ def model_config(name: str) -> Config:
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    plain = name.lower().replace('-', '_')
+    plain = str(name).lower().replace('-', '_')
     for architecture in architectures():
         prefix = architecture.replace('-', '_')
         if plain == prefix:
@@ -144,29 +147,3 @@ def _split(name: str) -> tuple[str, str | None]:
 def _width(arch: str | dict) -> int:
     known = ARCHS.get(arch, {}) if isinstance(arch, str) else arch
     return known.get('embed_dims', 1)  # what is unknown or missing, Vim reports
-
-
-def _source_of_weights(name: str, backbone: Config, pretrained: bool | str | Path) -> str | None:
-    if pretrained is False or pretrained is None:
-        return None
-    if pretrained is not True:
-        return str(pretrained)
-    official = backbone.init_cfg.checkpoint
-    if official is None:
-        raise UserError(f'{name} starts from random weights: leave pretrained=True out')
-    return official
-
-
-def _read_head(source: str, num_classes: int | None) -> dict[str, Any]:
-    """The head among the weights, where there is one with so many classes; else nothing."""
-    head = read_state_dict(source, prefix='head.')
-    fits = head and num_classes in (None, len(head['bias']))
-    return {key: head[key] for key in ('weight', 'bias')} if fits else {}
-
-
-def _class_names(number: int) -> dict[str, Any]:
-    if number != NUM_CLASSES:
-        return {}
-    from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
-
-    return {'classes': list(IMAGENET_CATEGORIES)}

@@ -11,9 +11,18 @@ from memba_vision.download import download
 from memba_vision.errors import UserError
 from memba_vision.files import check_record, write_atomically, write_record
 from memba_vision.models import Vim
-from memba_vision.weights import load_strictly, read_state_dict
+from memba_vision.models.backbones.vim_weights import ANCHORS, check_variant, read_vim
+from memba_vision.weights import (
+    BESIDE_THE_BACKBONE,
+    HEADS,
+    StoredWeights,
+    check_finite,
+    check_fit,
+    read_weights,
+    under_names,
+)
 
-HEAD = 'head.'
+PATCH_SIZE = 16  # of all published checkpoints
 
 
 @dataclass(frozen=True)
@@ -80,40 +89,84 @@ def fetch(official: Official, folder: Path, url: str | None = None) -> tuple[Pat
     return path, compared
 
 
-def convert(source: str, out: Path) -> Mapping[str, torch.Tensor]:
-    """Write the weights of a torch checkpoint, and nothing else of it, as safetensors.
+def convert(
+    source: str,
+    out: Path,
+    prefix: str | None = None,
+    key: str | None = None,
+    any_variant: bool = False,
+) -> Mapping[str, torch.Tensor]:
+    """Write the weights of a checkpoint, and nothing else of it, as safetensors.
+
+    Args:
+        source: see :func:`memba_vision.weights.resolve`.
+        out: the file.
+        prefix: see :func:`memba_vision.weights.read_weights`.
+        key: see there.
+        any_variant: convert variants of Vim, too, that this package would take for its own.
 
     Raises:
-        UserError: ``source`` cannot be read or holds no weights, or ``out`` has another ending.
+        UserError: ``source`` cannot be read, holds no weights or is of another variant, or ``out``
+            has another ending.
     """
     if out.suffix != '.safetensors':
         raise UserError(f'{out}: the name must end in .safetensors')
-    weights = read_state_dict(source)
-    if not weights:
-        raise UserError(f'{source} holds no tensors')
+    stored = read_weights(source, prefix, key)
+    if not any_variant:
+        check_variant(stored)
+    weights = under_names(stored.tensors, ANCHORS, source)
     write_atomically(out, save({name: t.clone().contiguous() for name, t in weights.items()}))
     write_record(out, source=source)
     return weights
 
 
-def verify(source: str, arch: str, stride: int = 16, img_size: int = 224) -> int:
+def verify(
+    source: str,
+    arch: str,
+    stride: int = 16,
+    img_size: int = 224,
+    prefix: str | None = None,
+    key: str | None = None,
+) -> int:
     """Compare the shape of every key with those of :class:`Vim`, and look for NaN.
+
+    Args:
+        source: see :func:`memba_vision.weights.resolve`.
+        arch: of :class:`Vim`.
+        stride: of its patches, in pixels.
+        img_size: height and width of the images that it was trained on, in pixels.
+        prefix: see :func:`memba_vision.weights.read_weights`.
+        key: see there.
 
     Returns:
         The number of values, the head aside.
 
     Raises:
-        UserError: a key is missing, left over, misshapen or not finite; all of them are named.
+        UserError: a key is missing, left over, misshapen or not finite, or the file is of another
+            variant of Vim.
     """
-    weights = read_state_dict(source)
+    stored = read_vim(source, prefix, key)
     with torch.device('meta'):
         model = Vim(arch, img_size=img_size, stride=stride)
-    load_strictly(model, _as_meta(weights), source, ignore_prefixes=(HEAD,))
-    wrong = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
-    if wrong:
-        raise UserError(f'{source}: not finite: {", ".join(wrong)}: get the file again')
-    return sum(t.numel() for name, t in weights.items() if not name.startswith(HEAD))
+    _check_positions(stored, model)
+    check_fit(model, stored.tensors, source, ignore_prefixes=BESIDE_THE_BACKBONE)
+    check_finite({n: t for n, t in stored.tensors.items() if n.startswith(HEADS)}, source)
+    return sum(t.numel() for n, t in stored.tensors.items() if not n.startswith(HEADS))
 
 
-def _as_meta(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.to('meta') for name, tensor in weights.items()}
+def _check_positions(stored: StoredWeights, model: Vim) -> None:
+    positions = stored.tensors.get('pos_embed')
+    if positions is None or positions.ndim != 3 or positions.shape[1] == model.num_patches + 1:
+        return
+    patches = positions.shape[1] - 1
+    sizes = [
+        f'{PATCH_SIZE + (side - 1) * stride} with a stride of {stride}'
+        for stride in (16, 8)
+        for side in [round(patches**0.5)]
+        if side**2 == patches
+    ]
+    raise UserError(
+        f'{stored.source} does not fit Vim: pos_embed has {patches} patches, expected '
+        f'{model.num_patches}; an image of {" or ".join(sizes) or "no size"} has so many: choose '
+        'the --name with that stride, and --img-size'
+    )

@@ -21,8 +21,9 @@ from torch import nn
 from memba_vision.apis.official_weights import HEAD, OFFICIAL, Official
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
+from memba_vision.models.backbones.vim_weights import read_vim
 from memba_vision.models.modules.patches import Size, resize_pos_embed, to_pair
-from memba_vision.weights import load_strictly, read_state_dict
+from memba_vision.weights import load_strictly
 
 try:
     from timm.models._input import update_model_input_size
@@ -277,7 +278,7 @@ class TimmVim(Vim):
         The first convolution is adapted to ``in_chans`` as timm does, and the position embedding
         interpolated.
         """
-        weights = checkpoint_filter_fn(read_state_dict(path), self)
+        weights = checkpoint_filter_fn(read_vim(path).tensors, self)
         conv = weights['patch_embed.proj.weight']
         if conv.shape[1] != self.in_chans:
             weights['patch_embed.proj.weight'] = adapt_input_conv(self.in_chans, conv)

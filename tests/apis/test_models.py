@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import CONFIGS, REPOSITORY, needs_checkout
+from mmpretrain import ImageClassificationInferencer
 from safetensors.torch import load_file, save_file
 
 import memba_vision
+from memba_vision.apis.adapter_files import write_adapter
 from memba_vision.apis.deploy import describe
 from memba_vision.apis.model_index import metafile
 from memba_vision.apis.models import architectures
@@ -88,8 +90,44 @@ def test_images_are_resized_to_the_size_that_was_asked_for():
     assert describe(model)['size'] == [96, 96]
 
 
+def test_which_weights_of_a_file(tmp_path):
+    weights = load_file(resolve(MINI))
+    averaged = {f'student.{name}': tensor + 1 for name, tensor in weights.items()}
+    averaged |= {f'teacher.{name}': tensor for name, tensor in weights.items()}
+    torch.save({'model': weights, 'model_ema': averaged}, tmp_path / 'vim.pth')
+    choice = dict(checkpoint=tmp_path / 'vim.pth', key='model_ema', prefix='student')
+    for name in ('vim_mini', 'vim_mini_lora'):
+        model = memba_vision.get_model(name, pretrained=choice)
+        backbone = getattr(model.backbone, 'module', model.backbone)
+        assert torch.equal(backbone.norm_f.weight, weights['norm_f.weight'] + 1)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        *((dict(num_classes=n), 'num_classes is a whole number') for n in (0, -1, 2.5, True, '3')),
+        *((dict(in_channels=n), 'in_channels is a whole number') for n in (0, -1, 1.5)),
+        *((dict(img_size=n), 'img_size is a whole number of') for n in (0, 48.5, (48,), 'large')),
+        *((dict(patch_size=n), 'patch_size is a whole number') for n in (0, -8, 8.0)),
+        *((dict(stride=n), 'stride is a whole number') for n in (0, -8, 0.5)),
+        *(
+            (dict(device=n), f'device {n!r} cannot be used .*: this')
+            for n in ('gpu', 'cuda:99', '')
+        ),
+        *((dict(pretrained=n), 'pretrained is True, False') for n in (3, ['a'], dict(key='model'))),
+        (dict(pretrained=dict(checkpoint='a', keys='b')), 'pretrained is True, False'),
+        (dict(pretrained=True, in_channels=1), r'expected \(96, 1, 8, 8\).* in_channels that'),
+    ],
+    ids=str,
+)
+def test_arguments_out_of_range(arguments, expected):
+    with pytest.raises(UserError, match=expected) as error:
+        memba_vision.get_model('vim_mini', **arguments)
+    assert '\n' not in str(error.value)
+
+
 def test_mistakes_are_told():
-    for name in ('vim_huge', 'vim_small_loro', 'resnet50', 'memba', 'lora'):
+    for name in ('vim_huge', 'vim_small_loro', 'resnet50', 'memba', 'lora', ''):
         with pytest.raises(UserError, match=f"no model '{name}': .*vim_small_memba"):
             memba_vision.get_model(name)
     with pytest.raises(UserError, match='vim_mini_scratch starts from random weights'):
@@ -119,9 +157,115 @@ def test_mmpretrain_builds_them(name):
         assert model(torch.randn(1, 3, 48, 48)).shape == (1, 4)
 
 
-def test_mmpretrain_loads_no_weights_by_halves():
-    with pytest.raises(UserError, match=r"memba_vision\.get_model\('vim_mini', pretrained=True\)"):
-        mmpretrain.get_model('vim-mini', pretrained=True)
+def test_mmpretrain_loads_the_official_weights():
+    expected = load_file(resolve(MINI))
+    plain = mmpretrain.get_model('vim-mini', pretrained=True)
+    assert torch.equal(plain.backbone.norm_f.weight, expected['norm_f.weight'])
+    adapted = mmpretrain.get_model('vim-mini_lora', pretrained=True, head=dict(num_classes=3))
+    own = memba_vision.get_model('vim_mini_lora', pretrained=True, num_classes=3)
+    images = torch.randn(1, 3, 48, 48)
+    assert torch.equal(adapted.backbone(images)[0], own.backbone(images)[0])
+    assert adapted.backbone.header == own.backbone.header
+    with pytest.raises(UserError, match='vim-mini_scratch starts from random weights: give pretra'):
+        mmpretrain.get_model('vim-mini_scratch', pretrained=True)
+
+
+def test_mmpretrain_finds_official_weights_that_were_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setattr(torch.hub, '_hub_dir', None)
+    kept = tmp_path / 'hub' / 'checkpoints' / OFFICIAL['tiny'].file
+    kept.parent.mkdir(parents=True)
+
+    def get_model():
+        arch = {**TINY['arch'], '_delete_': True}
+        settings = dict(backbone=dict(arch=arch), head=dict(in_channels=8))
+        return mmpretrain.get_model('vim-tiny', pretrained=True, **settings)
+
+    source = Vim(**TINY).state_dict() | {'head.weight': torch.randn(1000, 8)}
+    torch.save({'model': source}, kept)
+    model = get_model()
+    assert torch.equal(model.backbone.pos_embed, source['pos_embed'])
+    assert torch.equal(model.head.fc.weight, source['head.weight'])
+    torch.save({'model': {k: v for k, v in source.items() if k != 'cls_token'}}, kept)
+    with pytest.raises(UserError, match='missing cls_token'):
+        get_model()
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.', 'model.', 'backbone.'])
+def test_mmpretrain_loads_a_file_strictly(tmp_path, prefix):
+    path = str(tmp_path / 'vim.pth')
+    weights = {prefix + name: tensor + 1 for name, tensor in load_file(resolve(MINI)).items()}
+    weights['head.weight'] = torch.randn(7, 96)
+    torch.save({'model': weights}, path)
+    model = mmpretrain.get_model('vim-mini', pretrained=path)
+    assert torch.equal(model.backbone.norm_f.weight, weights[f'{prefix}norm_f.weight'])
+    assert torch.equal(model.head.fc.weight, weights['head.weight'])
+    assert not model.head.fc.bias.any()
+    assert model(torch.randn(1, 3, 48, 48)).shape == (1, 7)
+    larger = mmpretrain.get_model('vim-mini', pretrained=path, backbone=dict(img_size=96))
+    own = memba_vision.get_model('vim_mini', pretrained=path, img_size=96)
+    assert torch.equal(larger.backbone.pos_embed, own.backbone.pos_embed)
+    with pytest.raises(UserError, match=r'a head of 7 classes .* num_classes=7'):
+        mmpretrain.get_model('vim-mini', pretrained=path, head=dict(num_classes=4))
+    del weights[f'{prefix}norm_f.weight']
+    torch.save({'model': weights}, path)
+    with pytest.raises(UserError, match=r'missing norm_f\.weight'):
+        mmpretrain.get_model('vim-mini', pretrained=path)
+    torch.save(
+        {'model': {f'{"ab"[n % 2]}.{k}': w for n, (k, w) in enumerate(weights.items())}}, path
+    )
+    with pytest.raises(UserError, match=r'names missing'):
+        mmpretrain.get_model('vim-mini', pretrained=path)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A model as a training leaves it, and its checkpoint."""
+
+    def make(name):
+        model = memba_vision.get_model(name, pretrained=True, num_classes=3)
+        with torch.no_grad():
+            model.neck.bn.running_mean.normal_()
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
+        meta = {'dataset_meta': {'classes': ['rose', 'daisy', 'tulip']}}
+        path = tmp_path / 'epoch_1.pth'
+        torch.save({'state_dict': model.state_dict(), 'meta': meta}, path)
+        return model, str(path)
+
+    return make
+
+
+@pytest.mark.parametrize('name', ['vim_mini', 'vim_mini_memba', 'vim_mini_lora'])
+def test_trained_checkpoints_load_by_name(trained, name, tmp_path):
+    model, path = trained(name)
+    images, pixels = torch.randn(2, 3, 48, 48), np.zeros((48, 48, 3), np.uint8)
+    in_index = name.replace('vim_', 'vim-')
+    inferencers = [
+        memba_vision.Inferencer(memba_vision.get_model(name, pretrained=path)),
+        ImageClassificationInferencer(in_index, pretrained=path),
+        ImageClassificationInferencer(mmpretrain.get_model(in_index, pretrained=path)),
+    ]
+    for inferencer in inferencers:
+        assert torch.equal(inferencer.model(images), model(images))
+        answer = inferencer(pixels)[0]
+        assert answer['pred_class'] == ['rose', 'daisy', 'tulip'][answer['pred_label']]
+    if name != 'vim_mini':
+        write_adapter(path, tmp_path / 'adapter.safetensors')
+        found = memba_vision.get_model(name, pretrained=tmp_path / 'adapter.safetensors')
+        assert torch.equal(found(images), model(images))
+        with pytest.raises(UserError, match='has a head of 3 classes, not 5'):
+            memba_vision.get_model(name, pretrained=path, num_classes=5)
+
+
+def test_checkpoints_of_another_method_are_refused(trained):
+    _, path = trained('vim_mini_lora')
+    for get_model in (memba_vision.get_model, mmpretrain.get_model):
+        with pytest.raises(UserError, match='the checkpoint is of other adapters'):
+            get_model('vim-mini_memba', pretrained=path)
+        with pytest.raises(UserError, match=r'it holds adapters alone .*load_trained'):
+            get_model('vim-mini', pretrained=path)
 
 
 def test_the_metafile_is_that_of_the_tables():

@@ -1,3 +1,4 @@
+import argparse
 import json
 from dataclasses import replace
 
@@ -93,6 +94,8 @@ def test_converted_holds_the_same_weights(official, tmp_path, weights):
         ('layers.2.norm.weight', torch.ones(16), 'unexpected layers.2.norm.weight'),
         ('norm_f.weight', torch.ones(8), r'norm_f.weight is \(8,\), expected \(16,\)'),
         ('norm_f.weight', torch.full((16,), float('nan')), 'not finite: norm_f.weight'),
+        ('head.bias', torch.full((10,), float('inf')), 'not finite: head.bias'),
+        ('pos_embed', torch.ones(1, 199, 16), '198 patches, expected 196; an image of no size'),
     ],
 )
 def test_every_key_is_verified(official, tmp_path, weights, name, tensor, expected):
@@ -102,6 +105,45 @@ def test_every_key_is_verified(official, tmp_path, weights, name, tensor, expect
     save_file(weights, tmp_path / 'w.safetensors')
     with pytest.raises(UserError, match=expected):
         official_weights.verify(str(tmp_path / 'w.safetensors'), ARCH)
+
+
+def test_verified_for_images_of_another_size(official, tmp_path):
+    larger = {**Vim(ARCH, img_size=384).state_dict()}
+    save_file(larger, tmp_path / 'w.safetensors')
+    arguments = ('verify', tmp_path / 'w.safetensors', '--name', 'small')
+    error = run_tool('weights', *arguments).error()
+    assert 'pos_embed has 576 patches, expected 196; an image of 384 with a stride of 16' in error
+    assert 'every key fits' in run_tool('weights', *arguments, '--img-size', 384).out
+    plus = {**Vim(ARCH, stride=8).state_dict()}
+    save_file(plus, tmp_path / 'w.safetensors')
+    assert (
+        'of 432 with a stride of 16 or 224 with a stride of 8'
+        in run_tool('weights', *arguments).error()
+    )
+    assert 'img_size 3 is smaller' in run_tool('weights', *arguments, '--img-size', 3).error()
+
+
+def test_the_set_of_weights_that_is_wanted(official, tmp_path, weights):
+    averaged = {f'module.{name}': tensor + 1 for name, tensor in weights.items()}
+    torch.save({'model': weights, 'model_ema': averaged}, tmp_path / 'w.pth')
+    out = tmp_path / 'w.safetensors'
+    for choice in (['--key', 'model_ema'], ['--key', 'model_ema', '--prefix', 'module']):
+        assert run_tool('weights', 'convert', tmp_path / 'w.pth', out, *choice).status == 0
+        found = load_file(out)
+        assert all(torch.equal(found[name], weights[name] + 1) for name in weights)
+        verified = run_tool('weights', 'verify', tmp_path / 'w.pth', '--name', 'small', *choice)
+        assert 'every key fits' in verified.out
+
+
+def test_other_variants_of_vim_are_refused(tmp_path, weights):
+    name = 'vim_small_patch16_224_bimambav2_final_pool_mean_abs_pos_embed_with_cls_token_div2'
+    torch.save({'model': weights, 'args': argparse.Namespace(model=name)}, tmp_path / 'w.pth')
+    with pytest.raises(UserError, match='its class token, if any, is not in the middle'):
+        official_weights.verify(str(tmp_path / 'w.pth'), ARCH)
+    arguments = ('convert', tmp_path / 'w.pth', tmp_path / 'w.safetensors')
+    assert f'is of {name}: its class token' in run_tool('weights', *arguments).error()
+    assert run_tool('weights', *arguments, '--any-variant').status == 0
+    assert official_weights.verify(str(tmp_path / 'w.safetensors'), ARCH)
 
 
 def test_mistakes(tmp_path):

@@ -1,5 +1,6 @@
 """Vim under timm's names."""
 
+import argparse
 import subprocess
 import sys
 
@@ -122,6 +123,23 @@ def test_official_checkpoints_load_strictly(tmp_path, images):
     torch.save({'model': {**source.state_dict(), 'more': torch.ones(1)}}, path)
     with pytest.raises(UserError, match='unexpected more'):
         make().load_pretrained(str(path))
+
+
+def test_checkpoints_from_elsewhere_load_too(tmp_path, images):
+    source = make()
+    weights = {f'module.{name}': tensor for name, tensor in source.state_dict().items()}
+    del weights['module.head.bias']
+    torch.save({'model_ema': weights}, tmp_path / 'vim.pth')
+    model = make()
+    model.load_pretrained(str(tmp_path / 'vim.pth'))
+    with torch.no_grad():
+        expected = source(images) - source.head.bias
+        torch.testing.assert_close(model(images), expected, rtol=1e-5, atol=1e-6)
+    name = 'vim_tiny_patch16_224_bimambav2_final_pool_mean_abs_pos_embed_with_cls_token'
+    content = {'model': source.state_dict(), 'args': argparse.Namespace(model=name)}
+    torch.save(content, tmp_path / 'vim.pth')
+    with pytest.raises(UserError, match='its class token, if any, is not in the middle, and its d'):
+        model.load_pretrained(str(tmp_path / 'vim.pth'))
 
 
 def test_blocks_that_are_not_there(images):

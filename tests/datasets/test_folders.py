@@ -266,7 +266,7 @@ def random_tree(folder: Path, rng: random.Random, depth: int = 0) -> None:
     for name in rng.sample(NAMES, rng.randrange(7)):
         path = folder / name
         kind = rng.choice(['image', 'image', 'text', 'folder', 'folder', 'link', 'pipe'])
-        if kind == 'image' or (kind == 'text' and path.suffix.lower() in folders.ENDINGS):
+        if kind == 'image' or (kind == 'text' and path.suffix.lower() in folders.IMAGE_ENDINGS):
             picture(path, rng.randrange(10**9))
         elif kind == 'text':
             path.write_text('P6' * rng.randrange(3))

@@ -9,15 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from memba_vision.datasets.pixels import IMAGE_ENDINGS
 from memba_vision.datasets.vtab1k_tools.images import FORMATS
 from memba_vision.datasets.vtab1k_tools.left_out import LeftOut, shown
 from memba_vision.errors import UserError
 
-#: Files that are meant to be images: one of these that cannot be read is an error.
-ENDINGS = (
-    *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.gif', '.webp'),
-    *('.ppm', '.pgm', '.pbm', '.pnm', '.tif', '.tiff'),
-)
 #: Images of formats that are not read here.
 FOREIGN_ENDINGS = (
     *('.heic', '.heif', '.avif', '.jxl', '.jp2', '.svg', '.psd', '.eps', '.ico', '.tga', '.xcf'),

@@ -13,6 +13,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memba_vision.errors import UserError
+from memba_vision.models.backbones.vim_weights import (
+    fit_files,
+    initialize_vim,
+    rename_for_classifier,
+)
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.modules.norm import RMSNorm
@@ -25,7 +30,6 @@ from memba_vision.models.modules.patches import (
 )
 from memba_vision.models.modules.prompts import NoPrompt
 from memba_vision.registry import MODELS
-from memba_vision.weights import load_strictly, read_state_dict
 
 ARCHS = {
     'tiny': dict(embed_dims=192, num_layers=24),
@@ -119,10 +123,11 @@ class Vim(BaseModule):
             embed_dims).
         with_cp: recompute each block in the backward pass instead of keeping what it stores.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads an official checkpoint, a
-            safetensors file with the same names, or, with ``prefix='backbone.'``, a classifier's
-            checkpoint. Keys must match exactly, those of the head aside; the position embedding
-            is interpolated to another image size, as whenever a state dict is loaded. None leaves
-            the weights random.
+            safetensors file with the same names, or a classifier's checkpoint; ``key`` and
+            ``prefix`` choose where a file holds several models. Keys must match exactly, those of
+            the head aside; the position embedding is interpolated to another image size, as
+            whenever a state dict is loaded. mmengine's other initializers, and lists, work too.
+            None leaves the weights random.
         with_cls_token: False leaves the class token and its position out; ``out_type`` is one of
             the others then.
         frozen_stages: so many blocks, and what lies before them, do not train and stay in
@@ -136,6 +141,8 @@ class Vim(BaseModule):
 
     #: Parameters that weight decay would harm, by the last part of their name.
     no_weight_decay = ('A_log', 'A_b_log', 'D', 'D_b', 'cls_token', 'pos_embed')
+    #: mmpretrain's classifiers call it before they load.
+    _checkpoint_filter = staticmethod(rename_for_classifier)
 
     def __init__(
         self,
@@ -179,6 +186,7 @@ class Vim(BaseModule):
         self.patch_map = PatchMap()
         self.norm_f = RMSNorm(self.embed_dims, eps=NORM_EPS)
         self._init_tokens_and_outputs()
+        self.register_load_state_dict_pre_hook(fit_files)
         self.register_load_state_dict_pre_hook(_fit_pos_embed)
         for module in self._frozen_parts():
             module.requires_grad_(False)
@@ -219,15 +227,9 @@ class Vim(BaseModule):
                 layer.mixer.out_proj.weight.div_(self.num_layers**0.5)
 
     def init_weights(self) -> None:
-        """Load the weights that ``init_cfg`` names; without it, keep the random ones."""
+        """Initialize as ``init_cfg`` says; without it, keep the random weights."""
         self._is_init = True
-        if not self.init_cfg or self.init_cfg.get('checkpoint') is None:
-            return
-        source = self.init_cfg['checkpoint']
-        state_dict = read_state_dict(source, self.init_cfg.get('prefix', ''))
-        if 'pos_embed' in state_dict:
-            state_dict['pos_embed'] = self._fitting(state_dict['pos_embed'], source)
-        load_strictly(self, state_dict, source, ignore_prefixes=('head.',))
+        initialize_vim(self)
 
     def _fitting(self, pos_embed: torch.Tensor, source: str) -> torch.Tensor:
         has_cls_token = self.cls_token is not None

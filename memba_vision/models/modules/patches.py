@@ -18,7 +18,7 @@ def to_pair(size: int | Sequence[int], name: str) -> Size:
     """
     pair = (size, size) if isinstance(size, int) else size
     is_pair = isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2
-    if not is_pair or not all(isinstance(side, int) and side > 0 for side in pair):
+    if not is_pair or not all(type(side) is int and side > 0 for side in pair):
         raise UserError(
             f'{name} must be a positive whole number, or two: height and width, got {size!r}'
         )
@@ -45,6 +45,9 @@ def resize_pos_embed(
     has_cls_token: bool = True,
 ) -> torch.Tensor:
     """Interpolate a position embedding around its middle class token, bicubically.
+
+    The authors' script for fine-tuning takes the class token for the first of them where it
+    interpolates, and starts from other values.
 
     Args:
         pos_embed: (1, old_rows * old_columns + 1, embed_dims), the class token's at the middle.

@@ -14,9 +14,8 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import Adapter
 from memba_vision.registry import ADAPTERS, MODELS
+from memba_vision.weights import ADAPTER_HEADER as HEADER
 from memba_vision.weights import fingerprint
-
-HEADER = 'peft_header'
 
 
 @MODELS.register_module()

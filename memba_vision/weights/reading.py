@@ -1,10 +1,6 @@
-"""Reading weights safely, loading them strictly, and telling one set from another.
-
-Every file of weights that this project opens goes through :func:`read_checkpoint`.
-"""
+"""Opening files of weights without running what is in them."""
 
 import argparse
-import hashlib
 import os
 import pickle
 import zipfile
@@ -15,7 +11,6 @@ from urllib.parse import urlparse
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from memba_vision.download import download
 from memba_vision.errors import UserError
@@ -67,7 +62,8 @@ def _download(url: str) -> Path:
 def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
     """Read a safetensors or torch file; pickled code is refused, never run.
 
-    Damage is found too: torch's files hold checksums, and a file with a record beside it (see
+    The content says which of them it is, whatever the file is called. Damage is found too: torch's
+    files hold checksums, and a file with a record beside it (see
     :func:`memba_vision.files.check_record`) must match it.
 
     Args:
@@ -78,16 +74,17 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
         What the file holds: tensors by name, or a training checkpoint's dict.
 
     Raises:
-        UserError: the file is missing, truncated, no checkpoint, or holds pickled code.
+        UserError: the file is missing, truncated, no checkpoint, or holds code.
     """
     path = resolve(location)
     check_record(path)
     try:
-        if path.suffix == '.safetensors':
+        if _is_safetensors(path):
             return load_file(path)
-        _check_sums(path)
-        with torch.serialization.safe_globals(_HARMLESS_TYPES):
-            content = torch.load(path, map_location=map_location, weights_only=True)
+        _check_zip(path)
+        # By a path torch would go by the ending.
+        with torch.serialization.safe_globals(_HARMLESS_TYPES), path.open('rb') as file:
+            content = torch.load(file, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         # A whole torch file that does not unpickle, or an older one that names a callable.
         if zipfile.is_zipfile(path) or 'GLOBAL ' in str(error):
@@ -98,6 +95,8 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
         raise _unreadable(path) from error
     except UserError:
         raise
+    except PermissionError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}') from error
     except Exception as error:  # the readers raise nearly anything on damaged files
         raise _unreadable(path) from error
     if not isinstance(content, dict):
@@ -105,12 +104,27 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
     return content
 
 
-def _check_sums(path: Path) -> None:
-    # torch writes the checksums of the zip format, and reads without looking at them.
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as file:
-            if file.testzip():
-                raise _unreadable(path)
+def _is_safetensors(path: Path) -> bool:
+    # The format begins with the length of its header, which is JSON; torch's are zip or pickle.
+    with path.open('rb') as file:
+        start = file.read(9)
+    if start[8:] == b'{' and int.from_bytes(start[:8], 'little') < path.stat().st_size:
+        return True
+    return path.suffix == '.safetensors' and not start.startswith((b'PK', b'\x80'))
+
+
+def _check_zip(path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as file:
+        if any(name.endswith('/constants.pkl') for name in file.namelist()):
+            raise UserError(
+                f'{path} is a TorchScript archive, which holds code: save the state_dict of the '
+                'model that it was made from, and give that'
+            )
+        # torch writes the checksums of the zip format, and reads without looking at them.
+        if file.testzip():
+            raise _unreadable(path)
 
 
 def _unreadable(path: Path) -> UserError:
@@ -119,63 +133,3 @@ def _unreadable(path: Path) -> UserError:
         f'{path} ({size:,} bytes) is truncated or not a checkpoint, or damaged: copy or download '
         'it again'
     )
-
-
-def read_state_dict(location: str, prefix: str = '') -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint by name, out of the dict that training scripts wrap them in.
-
-    Args:
-        location: see :func:`resolve`.
-        prefix: keep the keys that start with it, without it (``'backbone.'`` for a checkpoint of
-            an mmpretrain classifier).
-    """
-    content = read_checkpoint(location)
-    for wrapper in ('state_dict', 'model'):
-        if isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def load_strictly(
-    module: nn.Module,
-    state_dict: dict[str, torch.Tensor],
-    source: str,
-    ignore_prefixes: tuple[str, ...] = (),
-) -> None:
-    """Copy ``state_dict`` into ``module``; every key on either side must find its like.
-
-    Args:
-        module: receives the tensors.
-        state_dict: tensors by name.
-        source: where they come from, for the error's text.
-        ignore_prefixes: keys that start with one of these may be left over.
-
-    Raises:
-        UserError: keys are missing, left over or misshapen; all of them are named.
-    """
-    given = {k: v for k, v in state_dict.items() if not k.startswith(ignore_prefixes or ('\0',))}
-    own = module.state_dict()
-    problems = [f'missing {key}' for key in own if key not in given]
-    problems += [f'unexpected {key}' for key in given if key not in own]
-    problems += [
-        f'{key} is {tuple(given[key].shape)}, expected {tuple(own[key].shape)}'
-        for key in own
-        if key in given and own[key].shape != given[key].shape
-    ]
-    if problems:
-        raise UserError(
-            f'{source} does not fit {type(module).__name__}: {"; ".join(problems)}. '
-            'Choose the arch, patch_size and stride that the checkpoint was made with'
-        )
-    module.load_state_dict(given, strict=True)
-
-
-def fingerprint(weights: dict[str, torch.Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of all ``weights``, in hex."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        tensor = tensor.detach().cpu().contiguous()
-        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

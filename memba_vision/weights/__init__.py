@@ -1,0 +1,34 @@
+"""Files of weights: read safely, found among what a file holds, and loaded strictly.
+
+Every file of weights that this project opens goes through :func:`read_checkpoint`.
+"""
+
+from memba_vision.weights.loading import check_finite, check_fit, fingerprint, load_strictly
+from memba_vision.weights.names import ADAPTER_HEADER, BESIDE_THE_BACKBONE, HEADS, under_names
+from memba_vision.weights.provenance import marked, source_of
+from memba_vision.weights.reading import read_checkpoint, resolve
+from memba_vision.weights.unwrapping import (
+    StoredWeights,
+    find_weights,
+    read_state_dict,
+    read_weights,
+)
+
+__all__ = [
+    'ADAPTER_HEADER',
+    'BESIDE_THE_BACKBONE',
+    'HEADS',
+    'StoredWeights',
+    'check_finite',
+    'check_fit',
+    'find_weights',
+    'fingerprint',
+    'load_strictly',
+    'marked',
+    'read_checkpoint',
+    'read_state_dict',
+    'read_weights',
+    'resolve',
+    'source_of',
+    'under_names',
+]

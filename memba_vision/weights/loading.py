@@ -1,0 +1,186 @@
+"""Loading weights strictly, and telling one set of them from another."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from mmengine.logging import print_log
+from torch import nn
+
+from memba_vision.errors import UserError
+from memba_vision.weights.names import (
+    ADAPTER_HEADER,
+    BESIDE_THE_BACKBONE,
+    prefixes_that_fit,
+    under_names,
+)
+
+MOST_NAMED = 8  # groups of names in a message
+_NUMBER = re.compile(r'(?<=\.)\d+(?=\.)')
+
+
+def load_strictly(
+    module: nn.Module,
+    state_dict: Mapping[str, torch.Tensor],
+    source: str,
+    ignore_prefixes: tuple[str, ...] = (),
+) -> None:
+    """Copy ``state_dict`` into ``module``; every name on either side must find its like.
+
+    A prefix that all names share is taken off. Floating types are converted to those of the
+    module.
+
+    Args:
+        module: receives the tensors.
+        state_dict: tensors by name.
+        source: where they come from, for the error's text.
+        ignore_prefixes: names that start with one of these may be left over.
+
+    Raises:
+        UserError: see :func:`check_fit`; nothing is loaded then.
+    """
+    own = [name for name in module.state_dict() if not name.startswith(BESIDE_THE_BACKBONE)]
+    given = under_names(state_dict, own, source)
+    module.load_state_dict(check_fit(module, given, source, ignore_prefixes), strict=True)
+
+
+def check_fit(
+    module: nn.Module,
+    given: Mapping[str, torch.Tensor],
+    source: str,
+    ignore_prefixes: tuple[str, ...] = (),
+) -> dict[str, torch.Tensor]:
+    """Compare tensors with those of ``module``, whose own may be on the meta device.
+
+    Args:
+        module: what they are for.
+        given: tensors by name.
+        source: where they come from, for the error's text.
+        ignore_prefixes: names that start with one of these may be left over.
+
+    Returns:
+        Those of ``given`` that belong to ``module``.
+
+    Raises:
+        UserError: names are missing or left over, or tensors are misshapen, of another kind of
+            numbers, or not finite. Names that differ in a number count as one; the first few are
+            told, and how many there are.
+    """
+    own = module.state_dict()
+    ignored = ignore_prefixes or ('\0',)
+    given = {k: v for k, v in given.items() if k in own or not k.startswith(ignored)}
+    problems = _named('missing', [name for name in own if name not in given])
+    problems += _named('unexpected', [name for name in given if name not in own])
+    both = {name: (given[name], own[name]) for name in own if name in given}
+    misshapen = [
+        f'{name} is {tuple(found.shape)}, expected {tuple(expected.shape)}'
+        for name, (found, expected) in both.items()
+        if found.shape != expected.shape
+    ]
+    problems += misshapen[:MOST_NAMED]
+    if len(misshapen) > MOST_NAMED:
+        problems.append(f'{len(misshapen)} of another shape')
+    if problems:
+        raise UserError(
+            f'{source} does not fit {type(module).__name__}: {_reason(given, own)}'
+            f'{"; ".join(problems)}. Choose the arch, patch_size, stride and in_channels that the '
+            'checkpoint was made with'
+        )
+    _check_numbers(both, source)
+    return given
+
+
+def _check_numbers(both: Mapping[str, tuple[torch.Tensor, torch.Tensor]], source: str) -> None:
+    dtypes = {found.dtype for found, expected in both.values() if expected.is_floating_point()}
+    if others := {dtype for dtype in dtypes if not dtype.is_floating_point}:
+        raise UserError(
+            f'{source} holds weights in {_dtype_names(others)}, which are no floating numbers: '
+            'give the weights from before they were quantised'
+        )
+    check_finite({name: found for name, (found, _) in both.items()}, source)
+    own = {e.dtype for _, e in both.values()}
+    if dtypes - own:
+        print_log(
+            f'{source}: weights in {_dtype_names(dtypes - own)} are converted to '
+            f'{_dtype_names({dtype for dtype in own if dtype.is_floating_point})}',
+            logger='current',
+            level=logging.INFO,
+        )
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:
+    """Look for values that are infinite or not a number.
+
+    Raises:
+        UserError: there are some; the tensors are named.
+    """
+    # Types of 8 bits have no isfinite of their own.
+    wrong = [n for n, t in tensors.items() if not bool(torch.isfinite(_at_least_half(t)).all())]
+    if wrong:
+        named = '; '.join(_named('', wrong))
+        raise UserError(f'{source}: not finite: {named}: get the file again, or an earlier one')
+
+
+def _at_least_half(tensor: torch.Tensor) -> torch.Tensor:
+    narrow = tensor.is_floating_point() and tensor.element_size() < 2
+    return tensor.float() if narrow else tensor
+
+
+def _dtype_names(dtypes: Iterable[torch.dtype]) -> str:
+    return ' and '.join(sorted(str(dtype).removeprefix('torch.') for dtype in dtypes))
+
+
+def _named(problem: str, names: list[str]) -> list[str]:
+    """All ``names``, those that differ in a number as one: 'missing layers.{0-23}.mixer.D'."""
+    groups: dict[str, list[int]] = {}
+    for name in names:
+        numbers = _NUMBER.findall(name)
+        pattern = _NUMBER.sub('*', name, count=1)
+        groups.setdefault(pattern, []).extend(int(number) for number in numbers[:1])
+    listed = [
+        f'{problem} {pattern.replace("*", _ranges(numbers), 1)}'.strip()
+        for pattern, numbers in groups.items()
+    ]
+    if len(listed) > MOST_NAMED:
+        rest = len(listed) - MOST_NAMED
+        return [*listed[:MOST_NAMED], f'{rest} others, {len(names)} names {problem}'.strip()]
+    return listed
+
+
+def _ranges(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return str(numbers[0])
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts = [f'{run[0]}-{run[-1]}' if len(run) > 1 else str(run[0]) for run in runs]
+    return f'{{{",".join(parts)}}}'
+
+
+def _reason(given: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
+    if any(name.endswith(ADAPTER_HEADER) or name.startswith('backbone.module.') for name in given):
+        return (
+            'it holds adapters alone (name the model with their method, load the run with '
+            'memba_vision.load_trained, or fold them into weights with tools/export.py --as '
+            'merged); '
+        )
+    prefixes = [repr(prefix) for prefix in prefixes_that_fit(given.keys(), own.keys())]
+    if prefixes:
+        found = ' or '.join(prefixes)
+        return f'its names fit behind {found} (choose with prefix=… beside the checkpoint); '
+    return ''
+
+
+def fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all ``weights``, in hex."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        tensor = tensor.detach().cpu().contiguous()
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
