@@ -18,7 +18,7 @@ from timm.models import (
 )
 from torch import nn
 
-from memba_vision.apis.official_weights import HEAD, OFFICIAL, Official
+from memba_vision.apis.official_weights import OFFICIAL, Official
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
 from memba_vision.models.backbones.vim_weights import read_vim
@@ -33,6 +33,7 @@ except ImportError:  # an older timm, which keeps no record of the size
         """Do nothing."""
 
 
+HEAD = 'head.'
 IMAGE_SIZE = 224
 PATCH_SIZE = 16
 POOLS = ('', 'token', 'avg', 'max', 'avgmax')
