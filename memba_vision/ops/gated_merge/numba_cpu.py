@@ -17,7 +17,8 @@ def gated_merge_numba(
     updates: torch.Tensor | None,
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.gated_merge`; bfloat16 and float16 are gated in float32."""
-    out_dtype = torch.promote_types(forward_scan.dtype, gate.dtype)
+    out_dtype = torch.promote_types(forward_scan.dtype, backward_scan.dtype)
+    out_dtype = torch.promote_types(out_dtype, gate.dtype)
     dtype = torch.promote_types(out_dtype, torch.float32)
     tensors = (forward_scan.to(dtype), backward_scan.to(dtype), gate.to(dtype))
     if updates is None:

@@ -17,4 +17,5 @@ def gated_merge_torch(
     if updates is None:
         return (forward_scan + backward_scan) * (F.silu(gate) / 2)
     forward_gate, backward_gate = F.silu(gate + updates).unbind()
-    return (forward_scan * forward_gate + backward_scan * backward_gate) / 2
+    merged = (forward_scan * forward_gate + backward_scan * backward_gate) / 2
+    return merged.to((forward_scan + backward_scan + gate).dtype)
