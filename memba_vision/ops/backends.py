@@ -80,14 +80,16 @@ class BackendTable:
         """Decorate the function that implements the op as backend ``name``."""
 
         def decorate(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-            self._backends[name] = Backend(name, function, priority, obstacle, portable, dtypes)
+            backend = Backend(name, function, priority, obstacle, portable, dtypes)
+            ranked = sorted([*self._backends.values(), backend], key=lambda b: -b.priority)
+            self._backends = {backend.name: backend for backend in ranked}
             return function
 
         return decorate
 
     def names(self) -> list[str]:
         """Every known backend, the preferred ones first."""
-        return [backend.name for backend in self._by_priority()]
+        return list(self._backends)
 
     def select(self, name: str | None, *tensors: torch.Tensor | None) -> Backend:
         """The backend called ``name``; for None or 'auto', the best that can run on ``tensors``.
@@ -98,8 +100,9 @@ class BackendTable:
         present = [tensor for tensor in tensors if tensor is not None]
         name = name or os.environ.get(self.variable) or 'auto'
         if name == 'auto':
-            candidates = [b for b in self._by_priority() if b.portable or not _is_exporting()]
-            return next(b for b in candidates if b.objection(present) is None)
+            for backend in self._backends.values():
+                if backend.objection(present) is None and (backend.portable or not _is_exporting()):
+                    return backend
         if name not in self._backends:
             known = ', '.join(['auto', *self.names()])
             raise UserError(f'{self.op}: unknown backend {name!r}; known are {known}')
@@ -108,6 +111,3 @@ class BackendTable:
         if objection is not None:
             raise UserError(f'{self.op}: backend {name!r} cannot run here: {objection}')
         return backend
-
-    def _by_priority(self) -> list[Backend]:
-        return sorted(self._backends.values(), key=lambda b: -b.priority)

@@ -22,6 +22,9 @@ DERIVED: dict[str, Callable[[dict[str, int]], int]] = {
     'width - 1': lambda sizes: sizes['width'] - 1,
 }
 
+#: Sizes that may be 0.
+MAY_BE_EMPTY = ('batch', '2 * batch', 'width - 1')
+
 
 class Signature:
     """The tensors of one op in the order of its arguments, and the names of their sizes.
@@ -49,28 +52,35 @@ class Signature:
                 the others ask for. The message says what was expected and what was found.
         """
         device = getattr(tensors[0], 'device', None)
+        known = sizes.get
         for (name, forms), tensor in zip(self._tensors, tensors, strict=True):
             if tensor is None and None in forms:
                 continue
             if not isinstance(tensor, torch.Tensor):
                 self._refuse(name, f'must be a tensor, got {type(tensor).__name__}')
             shape = tensor.shape
-            form = forms.get(len(shape))
-            if form is None:
-                self._refuse_shape(name, forms, shape, sizes)
-            for (axis, rule), size in zip(form, shape, strict=True):
-                known = sizes.get(axis)
-                if known is None:
-                    sizes[axis] = known = size if rule is None else rule(sizes)
-                    if rule is None and size < 1 and axis != 'batch':
-                        self._refuse_shape(name, forms, shape, {axis: 'at least 1'})
-                if known != size:
-                    self._refuse_shape(name, forms, shape, sizes)
+            form = forms.get(len(shape), ())
+            # Most tensors have no size that is new: one comparison does for them.
+            if not form or shape != tuple([known(axis) for axis in form]):
+                self._bind(name, forms, shape, sizes)
             if tensor.dtype not in DTYPES:
                 self._refuse_dtype(name, tensor.dtype)
             if tensor.device != device:
                 self._refuse_device(name, tensor.device, device)
         return sizes
+
+    def _bind(self, name, forms, shape, sizes) -> None:
+        """Note the sizes that this tensor is the first to have, and compare the others."""
+        form = forms.get(len(shape))
+        if form is None:
+            self._refuse_shape(name, forms, shape, sizes)
+        for axis, size in zip(form, shape, strict=True):
+            if axis not in sizes:
+                sizes[axis] = DERIVED[axis](sizes) if axis in DERIVED else size
+                if size < 1 and axis not in MAY_BE_EMPTY:
+                    self._refuse_shape(name, forms, shape, {axis: 'at least 1'})
+            if sizes[axis] != size:
+                self._refuse_shape(name, forms, shape, sizes)
 
     def _refuse_shape(self, name, forms, shape, sizes) -> NoReturn:
         expected = ' or '.join(_describe(form, sizes) for form in forms.values() if form)
@@ -91,22 +101,23 @@ class Signature:
         raise UserError(f'{self.op}: {name} {problem}')
 
 
-Form = tuple[tuple[str, Callable[[dict[str, int]], int] | None], ...]
-
-
-def _forms(shapes: str) -> dict[int | None, Form | None]:
+def _forms(shapes: str) -> dict[int | None, list[str] | None]:
     """The forms of a tensor by their number of axes; None stands for no tensor."""
-    forms = {}
-    for shape in shapes.split(' or '):
-        axes = () if shape == 'None' else tuple((a, DERIVED.get(a)) for a in shape.split(', '))
-        forms[len(axes) or None] = axes or None
-    return forms
+    axes = [None if shape == 'None' else shape.split(', ') for shape in shapes.split(' or ')]
+    return {form and len(form): form for form in axes}
 
 
-def _describe(form: Form, sizes: dict[str, int | str]) -> str:
-    names = [axis for axis, _ in form]
-    found = [sizes.get(name, name) for name in names]
-    return _tuple(names) if found == names else f'{_tuple(names)} = {_tuple(found)}'
+def _describe(form: list[str], sizes: dict[str, int | str]) -> str:
+    found = [_size(axis, sizes) for axis in form]
+    return _tuple(form) if found == form else f'{_tuple(form)} = {_tuple(found)}'
+
+
+def _size(axis: str, sizes: dict[str, int | str]) -> int | str:
+    """The size of an axis, or its name where nothing says it."""
+    try:
+        return sizes[axis] if axis in sizes else DERIVED[axis](sizes)
+    except KeyError:
+        return axis
 
 
 def _tuple(items) -> str:

@@ -375,4 +375,3 @@ def test_looking_for_a_package_does_not_end_a_compiled_graph(package):
 
 def test_mamba_ssm_says_what_is_in_its_way():
     assert 'CUDA device, these are on cpu' in mamba_ssm._obstacle(like('cpu'))
-    assert 'no float64' in mamba_ssm._obstacle(like('cuda', torch.float64))

@@ -208,7 +208,9 @@ def test_activation_checkpointing():
 
 
 def test_says_what_is_in_its_way(monkeypatch):
-    with pytest.raises(UserError, match='float32, bfloat16 and float16, these are'):
+    with pytest.raises(
+        UserError, match='float32, bfloat16, float16, and one of the tensors is float64'
+    ):
         BACKENDS.select('triton', torch.zeros(1, dtype=torch.float64, device=DEVICE))
     monkeypatch.setattr(presence, 'INTERPRETED', False)
     with pytest.raises(UserError, match='needs tensors on a CUDA device, these are on cpu'):

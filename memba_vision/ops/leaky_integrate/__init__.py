@@ -59,7 +59,9 @@ def leaky_integrate(
 
 def check_membrane(num_chunks: int, leak: float) -> None:
     """Raise a UserError where the membrane's settings make no sense."""
-    if not isinstance(num_chunks, int) or num_chunks < 1:
-        raise UserError(f'num_chunks must be a whole number, at least 1, got {num_chunks!r}')
+    if not isinstance(num_chunks, int):
+        raise UserError(f'num_chunks must be a whole number, got {num_chunks!r}')
+    if num_chunks < 1:
+        raise UserError(f'num_chunks must be at least 1, got {num_chunks}')
     if not 0 < leak <= 1:
         raise UserError(f'leak must be in (0, 1], got {leak}')
