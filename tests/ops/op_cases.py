@@ -87,13 +87,17 @@ def op_of(case):
     return case.split(',')[0]
 
 
-def backends_of(case, runnable_on=None):
-    """The names of an op's backends: all, or those that run on a tensor."""
+def backends_of(case):
+    """The names of all backends of an op."""
+    return backends.TABLES[op_of(case)].names()
+
+
+def cpu_backends_of(case):
+    """Those that run on a CPU, the plainest first; not Triton's interpreter, which is slow."""
     table = backends.TABLES[op_of(case)]
-    names = table.names()
-    if runnable_on is not None:
-        names = [n for n in names if table._backends[n].objection([runnable_on]) is None]
-    return names
+    tensor = torch.zeros(1, 36, 36)
+    names = [name for name in table.names()[::-1] if name != 'triton']
+    return [name for name in names if table._backends[name].objection([tensor]) is None]
 
 
 def make_tensors(case, sizes, seed=0, dtype=torch.float64):

@@ -4,12 +4,21 @@ import re
 
 import pytest
 import torch
-from op_cases import SHAPES, SIZES, backends_of, call, make_tensors, op_of, results_and_grads
+from op_cases import (
+    SHAPES,
+    SIZES,
+    backends_of,
+    call,
+    cpu_backends_of,
+    make_tensors,
+    op_of,
+    results_and_grads,
+)
 
 from memba_vision.errors import UserError
 from memba_vision.ops import ScanInputs, bidirectional_scan, causal_conv1d, selective_scan
 from memba_vision.ops.backends import BackendTable
-from memba_vision.ops.checks import DTYPES, Signature
+from memba_vision.ops.checks import Signature
 
 
 def replaced(change):
@@ -119,7 +128,7 @@ def test_a_constant_matrix_is_refused_with_what_to_do_and_that_works():
     tensors = make_tensors('selective_scan', {**SIZES, 'dim': 3})
     batch, dim, length = tensors['u'].shape
     constant = torch.randn(dim, 3, dtype=torch.float64)
-    with pytest.raises(UserError, match='a constant one, .* is a group per channel') as error:
+    with pytest.raises(UserError, match='a group per channel') as error:
         selective_scan(**{**tensors, 'B': constant})
     advice = str(error.value).split('per channel: ')[1]
     tensors['B'] = eval(advice, {'B': constant, 'batch': batch, 'length': length})
@@ -138,11 +147,6 @@ def test_channels_that_do_not_share_out_are_refused(no_backend, groups):
 
 
 def test_the_directions_of_a_scan_are_compared(no_backend):
-    ways = [
-        {name.split('.')[1]: t for name, t in make_tensors(case, sizes).items() if case in name}
-        for case, sizes in ()
-    ]
-    assert not ways
     one, other = (
         make_tensors('bidirectional_scan', {**SIZES, 'length': length}) for length in (7, 8)
     )
@@ -163,14 +167,15 @@ def test_a_signature_tells_the_sizes():
         signature.check(x, torch.zeros(3), None)
 
 
-@pytest.mark.parametrize('dtype', DTYPES, ids=str)
-@pytest.mark.parametrize(('case', 'name', 'axis'), replaced('whole'))
-def test_backends_agree_on_a_tensor_of_another_dtype(case, name, axis, dtype):
-    tensors = make_tensors(case, SIZES, dtype=torch.float32)
-    tensors[name] = tensors[name].to(dtype)
-    first, *others = backends_of(case, runnable_on=torch.zeros(1, 36, 36))
-    expected, expected_grads = results_and_grads(case, tensors, first)
-    for backend in others:
-        results, grads = results_and_grads(case, tensors, backend)
-        torch.testing.assert_close(results, expected, rtol=2e-2, atol=2e-2)
-        torch.testing.assert_close(grads, expected_grads, rtol=5e-2, atol=5e-2)
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize('case', SHAPES)
+def test_backends_agree_on_a_tensor_of_another_dtype(case, dtype):
+    plain = make_tensors(case, SIZES, dtype=torch.float32)
+    first, *others = cpu_backends_of(case)
+    for name in plain:
+        tensors = {**plain, name: plain[name].to(dtype)}
+        expected = results_and_grads(case, tensors, first)
+        for backend in others:
+            actual = results_and_grads(case, tensors, backend)
+            for ours, theirs in zip(actual, expected, strict=True):
+                torch.testing.assert_close(list(ours), list(theirs), rtol=2e-2, atol=5e-2)
