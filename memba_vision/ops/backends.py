@@ -1,5 +1,6 @@
 """One switch for all implementations of an op."""
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,13 @@ def describe_choice(tensor: torch.Tensor) -> str:
     """One line on which backend every op takes for tensors like this one, left to itself."""
     chosen = (f'{op} {table.select(None, tensor).name}' for op, table in sorted(TABLES.items()))
     return f'Kernels on {tensor.device}: {", ".join(chosen)}'
+
+
+def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """A context in which no tensor on ``device`` is cast."""
+    if device.type == 'meta':  # which torch.autocast does not know
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def _is_exporting() -> bool:

@@ -3,6 +3,7 @@
 import torch
 
 from memba_vision.discovery import import_submodules
+from memba_vision.ops.backends import without_autocast
 from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
 from memba_vision.ops.bidirectional_scan.table import BACKENDS
 from memba_vision.ops.checks import Signature
@@ -48,7 +49,7 @@ def bidirectional_scan(
     tensors = *forward, *backward
     check_groups(SIGNATURE.op, SIGNATURE.check(*tensors))
     chosen = BACKENDS.select(backend, *tensors)
-    with torch.autocast(forward.u.device.type, enabled=False):
+    with without_autocast(forward.u.device):
         return chosen.function(forward, backward, delta_softplus)
 
 

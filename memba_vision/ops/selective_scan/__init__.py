@@ -4,6 +4,7 @@ import torch
 
 from memba_vision.discovery import import_submodules
 from memba_vision.errors import UserError
+from memba_vision.ops.backends import without_autocast
 from memba_vision.ops.checks import Signature
 from memba_vision.ops.selective_scan.last_state import scan_with_last_state
 from memba_vision.ops.selective_scan.table import BACKENDS
@@ -88,7 +89,7 @@ def selective_scan(
     tensors = u, delta, A, B, C, D, z, delta_bias
     check_groups(SIGNATURE.op, SIGNATURE.check(*tensors))
     scan = BACKENDS.select(backend, *tensors).function
-    with torch.autocast(u.device.type, enabled=False):
+    with without_autocast(u.device):
         if return_last_state:
             return scan_with_last_state(scan, *tensors, delta_softplus, reverse)
         return scan(*tensors, delta_softplus, reverse)
