@@ -52,6 +52,12 @@ def test_float32(shape, reverse):
     assert_exact(inputs_on_device(*shape), reverse=reverse)
 
 
+def test_groups():
+    inputs = inputs_on_device(2, 6, 5, 3)
+    inputs['B'], inputs['C'] = (torch.randn(2, 2, 3, 5, device=DEVICE) for _ in 'BC')
+    assert_exact(inputs, reverse=True)
+
+
 def test_length_of_vim():
     assert_exact(inputs_on_device(1, 3, 197, 16, channel_last=True), reverse=True)
 
