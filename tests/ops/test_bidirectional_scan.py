@@ -92,9 +92,7 @@ def test_other_layouts_are_scanned_one_after_the_other():
 
 
 def test_groups_are_scanned_one_way_after_the_other():
-    ways = [
-        way._replace(B=torch.randn(2, 3, 2, 4, device=DEVICE)) for way in make_ways(2, 6, 4, 2)
-    ]
+    ways = [way._replace(B=torch.randn(2, 3, 2, 4, device=DEVICE)) for way in make_ways(2, 6, 4, 2)]
     outs = bidirectional_scan(*ways, delta_softplus=True, backend='triton')
     expected = bidirectional_scan(*ways, delta_softplus=True, backend='torch')
     torch.testing.assert_close(outs, expected, rtol=1e-5, atol=1e-5)
