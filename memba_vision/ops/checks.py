@@ -35,7 +35,7 @@ class Signature:
 
     Args:
         op: name of the op, for the messages.
-        advice: by the name of a tensor, what else to say where its shape is wrong.
+        advice: by the name of a tensor, what else to say where it has a wrong number of axes.
         tensors: the shapes.
     """
 
@@ -84,7 +84,7 @@ class Signature:
 
     def _refuse_shape(self, name, forms, shape, sizes) -> NoReturn:
         expected = ' or '.join(_describe(form, sizes) for form in forms.values() if form)
-        advice = f'; {self._advice[name]}' if name in self._advice else ''
+        advice = '' if len(shape) in forms else self._advice.get(name, '')
         self._refuse(name, f'must be {expected}, got {_tuple(shape)}{advice}')
 
     def _refuse_dtype(self, name, dtype) -> NoReturn:

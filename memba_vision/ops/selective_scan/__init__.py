@@ -26,11 +26,11 @@ SHAPES = {
     'z': 'batch, dim, length or None',
     'delta_bias': 'dim or None',
 }
-#: By the name of a tensor, what to do where its shape is wrong.
+#: By the name of a tensor, what to do about a constant one.
 #:
 #: :meta hide-value:
 ADVICE = {
-    name: f'a constant one, (dim, state), is a group per channel: '
+    name: f'; a constant one, (dim, state), is a group per channel: '
     f'{name}[None, :, :, None].expand(batch, -1, -1, length)'
     for name in ('B', 'C')
 }

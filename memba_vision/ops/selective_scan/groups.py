@@ -15,17 +15,8 @@ def one_group_at_a_time(scan: Callable[..., torch.Tensor]) -> Callable[..., torc
 
     @functools.wraps(scan)
     def grouped(
-        u: torch.Tensor,
-        delta: torch.Tensor,
-        A: torch.Tensor,
-        B: torch.Tensor,
-        C: torch.Tensor,
-        D: torch.Tensor | None = None,
-        z: torch.Tensor | None = None,
-        delta_bias: torch.Tensor | None = None,
-        delta_softplus: bool = False,
-        reverse: bool = False,
-    ) -> torch.Tensor:
+        u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False, reverse=False
+    ):
         flags = delta_softplus, reverse
         if B.ndim == 3 and C.ndim == 3:
             return scan(u, delta, A, B, C, D, z, delta_bias, *flags)
