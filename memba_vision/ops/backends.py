@@ -1,12 +1,14 @@
 """One switch for all implementations of an op."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from memba_vision.errors import UserError
+from memba_vision.ops.checks import plain
 
 #: The table of every op that has been imported, by its name.
 #:
@@ -20,6 +22,13 @@ def describe_choice(tensor: torch.Tensor) -> str:
     return f'Kernels on {tensor.device}: {", ".join(chosen)}'
 
 
+def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """A context in which no tensor on ``device`` is cast."""
+    if device.type == 'meta':  # which torch.autocast does not know
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
 def _is_exporting() -> bool:
     # torch 2.6 cannot tell; whoever exports with it names the backends.
     return getattr(torch.compiler, 'is_exporting', lambda: False)()
@@ -30,7 +39,8 @@ class Backend:
     """One implementation of an op.
 
     ``obstacle`` takes the op's first tensor and returns why this backend cannot run on tensors
-    like it, or None where it can. Among those that can, 'auto' takes the highest ``priority``.
+    like it, or None where it can; ``dtypes`` are those that it takes of any of them, or None for
+    all. Among those that can run, 'auto' takes the highest ``priority``.
     ``portable`` ones are made of torch's own operators, few of them: 'auto' takes no other while
     torch.export traces a model, so that what is exported runs without this package.
     """
@@ -40,6 +50,18 @@ class Backend:
     priority: int
     obstacle: Callable[[torch.Tensor], str | None]
     portable: bool
+    dtypes: tuple[torch.dtype, ...] | None = None
+
+    def objection(self, tensors: Sequence[torch.Tensor]) -> str | None:
+        """Why this backend cannot run on these tensors, or None where it can."""
+        obstacle = self.obstacle(tensors[0])
+        if obstacle is not None or self.dtypes is None:
+            return obstacle
+        for tensor in tensors:
+            if tensor.dtype not in self.dtypes:
+                taken = ', '.join(plain(dtype) for dtype in self.dtypes)
+                return f'it takes {taken}, and one of the tensors is {plain(tensor.dtype)}'
+        return None
 
 
 class BackendTable:
@@ -61,37 +83,39 @@ class BackendTable:
         priority: int,
         obstacle: Callable[[torch.Tensor], str | None] = lambda tensor: None,
         portable: bool = False,
+        dtypes: tuple[torch.dtype, ...] | None = None,
     ) -> Callable:
         """Decorate the function that implements the op as backend ``name``."""
 
         def decorate(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-            self._backends[name] = Backend(name, function, priority, obstacle, portable)
+            backend = Backend(name, function, priority, obstacle, portable, dtypes)
+            ranked = sorted([*self._backends.values(), backend], key=lambda b: -b.priority)
+            self._backends = {backend.name: backend for backend in ranked}
             return function
 
         return decorate
 
     def names(self) -> list[str]:
         """Every known backend, the preferred ones first."""
-        return [backend.name for backend in self._by_priority()]
+        return list(self._backends)
 
-    def select(self, name: str | None, tensor: torch.Tensor) -> Backend:
-        """The backend called ``name``; for None or 'auto', the best that can run on ``tensor``.
+    def select(self, name: str | None, *tensors: torch.Tensor | None) -> Backend:
+        """The backend called ``name``; for None or 'auto', the best that can run on ``tensors``.
 
         Raises:
             UserError: the backend is unknown or cannot run on such tensors.
         """
+        present = [tensor for tensor in tensors if tensor is not None]
         name = name or os.environ.get(self.variable) or 'auto'
         if name == 'auto':
-            candidates = [b for b in self._by_priority() if b.portable or not _is_exporting()]
-            return next(b for b in candidates if b.obstacle(tensor) is None)
+            for backend in self._backends.values():
+                if backend.objection(present) is None and (backend.portable or not _is_exporting()):
+                    return backend
         if name not in self._backends:
             known = ', '.join(['auto', *self.names()])
             raise UserError(f'{self.op}: unknown backend {name!r}; known are {known}')
         backend = self._backends[name]
-        obstacle = backend.obstacle(tensor)
-        if obstacle is not None:
-            raise UserError(f'{self.op}: backend {name!r} cannot run here: {obstacle}')
+        objection = backend.objection(present)
+        if objection is not None:
+            raise UserError(f'{self.op}: backend {name!r} cannot run here: {objection}')
         return backend
-
-    def _by_priority(self) -> list[Backend]:
-        return sorted(self._backends.values(), key=lambda b: -b.priority)

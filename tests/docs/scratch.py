@@ -65,7 +65,6 @@ class Scratch:
         for name in COPIED:
             ignored = shutil.ignore_patterns('__pycache__')
             shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
-        use_compiled_kernels(folder)
         for path in REPOSITORY.iterdir():
             if path.is_file() and path.name != '.git':
                 shutil.copy(path, folder)
@@ -139,16 +138,6 @@ class Scratch:
         if self.session is not None:
             self.session.stdin.close()
             self.session.wait(timeout=30)
-
-
-def use_compiled_kernels(folder: Path) -> None:
-    """Let the copy import the repository's own CPU kernels.
-
-    numba keeps what it compiled by the path of the source: every copy would compile them anew.
-    """
-    kernels = Path('memba_vision', 'ops', 'numba_kernels')
-    with (folder / kernels / '__init__.py').open('a') as package:
-        package.write(f'\n__path__[:] = [{str(REPOSITORY / kernels)!r}]\n')
 
 
 def write_command(path: Path, line: str) -> None:

@@ -91,6 +91,13 @@ def test_other_layouts_are_scanned_one_after_the_other():
     torch.testing.assert_close(outs, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_groups_are_scanned_one_way_after_the_other():
+    ways = [way._replace(B=torch.randn(2, 3, 2, 4, device=DEVICE)) for way in make_ways(2, 6, 4, 2)]
+    outs = bidirectional_scan(*ways, delta_softplus=True, backend='triton')
+    expected = bidirectional_scan(*ways, delta_softplus=True, backend='torch')
+    torch.testing.assert_close(outs, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_cpu_scans_one_way_at_a_time():
     assert goes_in_one_launch(torch.zeros(1, device=DEVICE)) == (DEVICE == 'cuda')
 

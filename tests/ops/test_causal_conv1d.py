@@ -185,7 +185,7 @@ def test_the_package_is_asked_for_one_direction(reverse, silu, monkeypatch):
 
 def use_on_a_cpu(monkeypatch, kernel):
     monkeypatch.setattr(cuda_package, '_kernel_function', lambda: kernel)
-    on_a_cpu = replace(TABLE._backends['causal_conv1d'], obstacle=lambda tensor: None)
+    on_a_cpu = replace(TABLE._backends['causal_conv1d'], obstacle=lambda tensor: None, dtypes=None)
     monkeypatch.setitem(TABLE._backends, 'causal_conv1d', on_a_cpu)
 
 
@@ -203,3 +203,62 @@ def test_the_package_gets_what_its_kernel_takes(reverse, dim, width, monkeypatch
     options = dict(silu=True, reverse=reverse)
     actual = causal_conv1d(*inputs, **options, backend='causal_conv1d')
     torch.testing.assert_close(actual, causal_conv1d(*inputs, **options, backend='naive'))
+
+
+@pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
+@pytest.mark.parametrize('width', [1, 2, 4])
+@pytest.mark.parametrize('cut', [1, 2, 6])
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_a_sequence_in_two_parts_is_the_whole(backend, cut, width, reverse):
+    x, weight, bias = make_inputs(9, width)
+    options = dict(silu=True, reverse=reverse, backend=backend)
+    whole, end = causal_conv1d(x, weight, bias, **options, return_final_states=True)
+    parts = [x[..., :cut], x[..., cut:]]
+    states, outs = None, []
+    for part in reversed(parts) if reverse else parts:
+        out, states = causal_conv1d(
+            part, weight, bias, **options, initial_states=states, return_final_states=True
+        )
+        outs.append(out)
+    torch.testing.assert_close(torch.cat(outs[::-1] if reverse else outs, -1), whole)
+    torch.testing.assert_close(states, end)
+    torch.testing.assert_close(whole, causal_conv1d(x, weight, bias, **options))
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_initial_states_have_gradients(backend):
+    inputs = make_inputs(3, 4, dim=32)
+    states = torch.randn(2, 32, 3, dtype=torch.float64)
+    results = []
+    for name in ('naive', backend):
+        leaves = [tensor.detach().requires_grad_() for tensor in (*inputs, states)]
+        out, end = causal_conv1d(
+            *leaves[:3], initial_states=leaves[3], return_final_states=True, backend=name
+        )
+        results.append(torch.autograd.grad(out.square().sum() + end.sin().sum(), leaves))
+    torch.testing.assert_close(results[1], results[0])
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_float32_filters_of_a_half_sequence(backend, dtype):
+    x, weight, bias = make_inputs(9, 4, torch.float32)
+    x = x.to(dtype)
+    expected = convolve_and_grads([x.double(), weight.double(), bias.double()], silu=True)
+    actual = convolve_and_grads([x, weight, bias], silu=True, backend=backend)
+    assert [tensor.dtype for tensor in actual] == [dtype, dtype, torch.float32, torch.float32]
+    bound = torch.finfo(dtype).eps
+    torch.testing.assert_close(actual[0].double(), expected[0], rtol=bound, atol=1e-5)
+    for ours, theirs in zip(actual[1:], expected[1:], strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=0.02, atol=0.02 * theirs.abs().max())
+
+
+def test_the_package_gets_a_bias_like_its_filters(monkeypatch):
+    def strict(x, weight, bias=None, activation=None):
+        assert bias.dtype == weight.dtype
+        return causal_conv1d(x, weight, bias, backend='naive')
+
+    use_on_a_cpu(monkeypatch, strict)
+    x, weight, bias = make_inputs(9, 4, torch.float32)
+    out = causal_conv1d(x, weight.bfloat16(), bias, backend='causal_conv1d')
+    assert out.dtype == torch.float32

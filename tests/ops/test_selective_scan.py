@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -269,6 +270,7 @@ class StandInKernel:
 
     def __init__(self):
         self.dtype = None
+        self.groups = None
 
     def __call__(self, u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False):
         sequences = [tensor for tensor in (u, delta, B, C, z) if tensor is not None]
@@ -277,6 +279,7 @@ class StandInKernel:
         weights = [tensor for tensor in (A, D, delta_bias) if tensor is not None]
         assert all(tensor.dtype == torch.float32 for tensor in weights)
         self.dtype = u.dtype
+        self.groups = tuple(matrix.shape[1] for matrix in (B, C) if matrix.ndim == 4)
         return selective_scan_naive(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
 
 
@@ -375,4 +378,74 @@ def test_looking_for_a_package_does_not_end_a_compiled_graph(package):
 
 def test_mamba_ssm_says_what_is_in_its_way():
     assert 'CUDA device, these are on cpu' in mamba_ssm._obstacle(like('cpu'))
-    assert 'no float64' in mamba_ssm._obstacle(like('cuda', torch.float64))
+
+
+@pytest.mark.parametrize('groups', [1, 2, 5])
+def test_groups_are_scans_of_their_own(groups):
+    """By the plain loop, which takes groups as they are."""
+    inputs = make_inputs(2, 10, 9, 4, torch.float64)
+    B, C = (torch.randn(2, groups, 4, 9, dtype=torch.float64) for _ in 'BC')
+    out = selective_scan(**{**inputs, 'B': B, 'C': C}, delta_softplus=True, backend='naive')
+    for group in range(groups):
+        part = slice(group * 10 // groups, (group + 1) * 10 // groups)
+        own = {
+            name: tensor[:, part] if tensor.ndim == 3 else tensor[part]
+            for name, tensor in inputs.items()
+        }
+        own.update(B=B[:, group], C=C[:, group])
+        expected = selective_scan(**own, delta_softplus=True, backend='naive')
+        torch.testing.assert_close(out[:, part], expected)
+
+
+@pytest.mark.parametrize('shared', ['B', 'C'])
+@pytest.mark.parametrize('backend', ['torch', 'portable', 'numba'])
+def test_one_of_the_matrices_may_be_shared_by_all_groups(backend, shared):
+    inputs = make_inputs(2, 6, 9, 4, torch.float64)
+    grouped = 'C' if shared == 'B' else 'B'
+    inputs[grouped] = torch.randn(2, 3, 4, 9, dtype=torch.float64)
+    assert_like_naive(backend, inputs, FLOAT64_BOUND)
+
+
+@pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
+@pytest.mark.parametrize('backend', ['naive', 'torch', 'portable', 'numba'])
+def test_the_last_state_continues_a_scan(backend, reverse):
+    """A scan of the whole is a scan of its first part and, from the last state, of the rest."""
+    inputs = make_inputs(2, 5, 12, 3, torch.float64)
+    delta = torch.nn.functional.softplus(inputs['delta'] + inputs['delta_bias'][:, None])
+    order = range(11, -1, -1) if reverse else range(12)
+    state = torch.zeros(2, 5, 3, dtype=torch.float64)
+    for t in order:
+        added = (delta * inputs['u'])[:, :, t, None] * inputs['B'][:, None, :, t]
+        state = torch.exp(delta[:, :, t, None] * inputs['A']) * state + added
+    options = dict(delta_softplus=True, reverse=reverse, backend=backend)
+    out, last = selective_scan(**inputs, **options, return_last_state=True)
+    torch.testing.assert_close(last, state)
+    torch.testing.assert_close(out, selective_scan(**inputs, **options))
+
+
+def test_the_last_state_of_half_precision_is_float32_and_has_a_gradient():
+    inputs = {name: tensor.bfloat16() for name, tensor in make_inputs(2, 6, 9, 4).items()}
+    inputs['u'].requires_grad_()
+    out, last = selective_scan(**inputs, delta_softplus=True, return_last_state=True)
+    assert (out.dtype, last.dtype) == (torch.bfloat16, torch.float32)
+    (grad,) = torch.autograd.grad(last.sum(), inputs['u'])
+    assert grad.isfinite().all() and grad.any()
+
+
+def test_mamba_ssm_gets_as_many_groups_of_either_matrix(stand_in):
+    inputs = make_inputs(2, 6, 9, 4)
+    inputs['C'] = torch.randn(2, 3, 4, 9)
+    out = mamba_ssm.selective_scan_mamba_ssm(**inputs, delta_softplus=True)
+    assert stand_in.groups == (3, 3)
+    torch.testing.assert_close(out, selective_scan(**inputs, delta_softplus=True, backend='naive'))
+
+
+@pytest.mark.parametrize('tensor', ['A', 'D', 'delta_bias', 'z'])
+def test_the_choice_of_a_backend_looks_at_every_tensor(tensor):
+    from memba_vision.ops.selective_scan import BACKENDS
+
+    inputs = make_inputs(2, 6, 9, 4)
+    inputs[tensor] = inputs[tensor].double()
+    backend = BACKENDS._backends['mamba_ssm']
+    backend = replace(backend, obstacle=lambda tensor: None)
+    assert 'one of the tensors is float64' in backend.objection(list(inputs.values()))

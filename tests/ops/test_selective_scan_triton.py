@@ -52,6 +52,12 @@ def test_float32(shape, reverse):
     assert_exact(inputs_on_device(*shape), reverse=reverse)
 
 
+def test_groups():
+    inputs = inputs_on_device(2, 6, 5, 3)
+    inputs['B'], inputs['C'] = (torch.randn(2, 2, 3, 5, device=DEVICE) for _ in 'BC')
+    assert_exact(inputs, reverse=True)
+
+
 def test_length_of_vim():
     assert_exact(inputs_on_device(1, 3, 197, 16, channel_last=True), reverse=True)
 
@@ -208,7 +214,9 @@ def test_activation_checkpointing():
 
 
 def test_says_what_is_in_its_way(monkeypatch):
-    with pytest.raises(UserError, match='float32, bfloat16 and float16, these are'):
+    with pytest.raises(
+        UserError, match='float32, bfloat16, float16, and one of the tensors is float64'
+    ):
         BACKENDS.select('triton', torch.zeros(1, dtype=torch.float64, device=DEVICE))
     monkeypatch.setattr(presence, 'INTERPRETED', False)
     with pytest.raises(UserError, match='needs tensors on a CUDA device, these are on cpu'):

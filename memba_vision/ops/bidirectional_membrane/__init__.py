@@ -3,13 +3,19 @@
 import torch
 
 from memba_vision.discovery import import_submodules
-from memba_vision.errors import UserError
 from memba_vision.ops.bidirectional_membrane.table import BACKENDS
+from memba_vision.ops.checks import Signature
 from memba_vision.ops.leaky_integrate import check_membrane
 
 import_submodules(__name__, __path__)
 
 __all__ = ['BACKENDS', 'bidirectional_membrane']
+
+SIGNATURE = Signature(
+    'bidirectional_membrane',
+    current='batch, length, dim',
+    initial='2 * batch, dim, chunk or None',
+)
 
 
 def bidirectional_membrane(
@@ -45,15 +51,10 @@ def bidirectional_membrane(
         ordered as ``initial``.
 
     Raises:
-        UserError: ``num_chunks`` or ``leak`` is out of range, or ``initial`` has another shape.
+        UserError: ``num_chunks`` or ``leak`` is out of range, the shapes, dtypes or devices of the
+            tensors disagree, or the backend is unknown or cannot run on them.
     """
     check_membrane(num_chunks, leak)
-    batch, length, dim = current.shape
-    expected = (2 * batch, dim, -(-length // num_chunks))
-    if initial is not None and tuple(initial.shape) != expected:
-        raise UserError(
-            'bidirectional_membrane: the initial potential must be (2 * batch, dim, chunk) = '
-            f'{expected}, got {tuple(initial.shape)}'
-        )
-    function = BACKENDS.select(backend, current).function
+    SIGNATURE.check(current, initial, num_chunks=num_chunks)
+    function = BACKENDS.select(backend, current, initial).function
     return function(current, initial, num_chunks, leak, threshold)

@@ -3,12 +3,21 @@
 import torch
 
 from memba_vision.discovery import import_submodules
+from memba_vision.ops.backends import without_autocast
 from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
 from memba_vision.ops.bidirectional_scan.table import BACKENDS
+from memba_vision.ops.checks import Signature
+from memba_vision.ops.selective_scan import SHAPES, check_groups
 
 import_submodules(__name__, __path__)
 
 __all__ = ['BACKENDS', 'ScanInputs', 'bidirectional_scan', 'goes_in_one_launch']
+
+SIGNATURE = Signature(
+    'bidirectional_scan',
+    **{f'forward.{name}': SHAPES[name] for name in ScanInputs._fields},
+    **{f'backward.{name}': SHAPES[name] for name in ScanInputs._fields},
+)
 
 
 def bidirectional_scan(
@@ -34,10 +43,13 @@ def bidirectional_scan(
         Two tensors (batch, dim, length), both in image order, in the dtype of their ``u``.
 
     Raises:
-        UserError: the backend is unknown or cannot run on these tensors.
+        UserError: the shapes, dtypes or devices of the tensors disagree, or the backend is
+            unknown or cannot run on them.
     """
-    chosen = BACKENDS.select(backend, forward.u)
-    with torch.autocast(forward.u.device.type, enabled=False):
+    tensors = *forward, *backward
+    check_groups(SIGNATURE.op, SIGNATURE.check(*tensors))
+    chosen = BACKENDS.select(backend, *tensors)
+    with without_autocast(forward.u.device):
         return chosen.function(forward, backward, delta_softplus)
 
 

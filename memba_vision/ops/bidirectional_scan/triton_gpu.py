@@ -22,15 +22,17 @@ def obstacle(tensor: torch.Tensor) -> str | None:
     return None if chosen == 'triton' else f'selective_scan takes {chosen}, one way at a time'
 
 
-@BACKENDS.register('triton', priority=presence.PRIORITY, obstacle=obstacle)
+@BACKENDS.register('triton', priority=presence.PRIORITY, obstacle=obstacle, dtypes=presence.DTYPES)
 def bidirectional_scan_triton(
     forward: ScanInputs, backward: ScanInputs, delta_softplus: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`memba_vision.ops.bidirectional_scan`.
 
-    Where the tensors of the directions lie differently in memory, there are two launches.
+    Where the tensors of the directions lie differently in memory, or B and C have groups, there is
+    one launch after the other.
     """
-    if differ(forward, backward):
+    grouped = any(way.B.ndim == 4 or way.C.ndim == 4 for way in (forward, backward))
+    if grouped or differ(forward, backward):
         return bidirectional_scan_torch(forward, backward, delta_softplus)
     tensors = [tensor for tensor in (*forward, *backward) if tensor is not None]
     keep_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)

@@ -8,6 +8,9 @@ import torch
 from memba_vision.ops.causal_conv1d.table import BACKENDS
 from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
 
+# What its kernel takes.
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
 # Looked up, not imported: torch.compile does not get over an import that fails.
 INSTALLED = importlib.util.find_spec('causal_conv1d') is not None
 
@@ -33,24 +36,23 @@ def _missing() -> str | None:
 def _obstacle(tensor: torch.Tensor) -> str | None:
     if tensor.device.type != 'cuda':
         return f'it needs tensors on a CUDA device, these are on {tensor.device.type}'
-    if tensor.dtype == torch.float64:
-        return 'its kernel has no float64'
     return _missing()
 
 
-@BACKENDS.register('causal_conv1d', priority=10, obstacle=_obstacle)
+@BACKENDS.register('causal_conv1d', priority=10, obstacle=_obstacle, dtypes=DTYPES)
 def causal_conv1d_package(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.causal_conv1d`.
 
     The kernel knows one direction alone, taps from 2 to 4, and of sequences with the channels last
-    those whose sizes are multiples of 8.
+    those whose sizes are multiples of 8. A bias has to be of the dtype of the filters.
     """
     if not 2 <= weight.shape[-1] <= 4:
         return causal_conv1d_torch(x, weight, bias, silu, reverse)
     if any(size % 8 for size in (x.shape[1], x.stride(0), x.stride(2))):
         x = x.contiguous()
+    bias = None if bias is None else bias.to(weight.dtype)
     out = _kernel_function()(
         x.flip(-1) if reverse else x, weight, bias, activation='silu' if silu else None
     )

@@ -10,7 +10,18 @@ from memba_vision.ops.causal_conv1d.table import BACKENDS
 def causal_conv1d_torch(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:
-    """See :func:`memba_vision.ops.causal_conv1d`: padded in front, or behind and mirrored."""
+    """See :func:`memba_vision.ops.causal_conv1d`: padded in front, or behind and mirrored.
+
+    Filters of another dtype than the sequence's are applied in float32 at the least, but inside an
+    autocast region, which has a dtype of its own.
+    """
+    others = [tensor for tensor in (weight, bias) if tensor is not None]
+    mixed = any(tensor.dtype != x.dtype for tensor in others)
+    if mixed and not torch.is_autocast_enabled(x.device.type):
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        bias = None if bias is None else bias.to(dtype)
+        out = causal_conv1d_torch(x.to(dtype), weight.to(dtype), bias, silu, reverse)
+        return out.to(x.dtype)
     past = weight.shape[-1] - 1
     if reverse:
         x, weight = F.pad(x, (0, past)), weight.flip(-1)

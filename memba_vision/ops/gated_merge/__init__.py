@@ -3,11 +3,20 @@
 import torch
 
 from memba_vision.discovery import import_submodules
+from memba_vision.ops.checks import Signature
 from memba_vision.ops.gated_merge.table import BACKENDS
 
 import_submodules(__name__, __path__)
 
 __all__ = ['BACKENDS', 'gated_merge']
+
+SIGNATURE = Signature(
+    'gated_merge',
+    forward_scan='batch, length, dim',
+    backward_scan='batch, length, dim',
+    gate='batch, length, dim',
+    updates='2, batch, length, dim or None',
+)
 
 
 def gated_merge(
@@ -33,10 +42,12 @@ def gated_merge(
         backend: 'auto' (or None), or one of ``BACKENDS.names()``.
 
     Returns:
-        (batch, length, dim).
+        (batch, length, dim), in the dtype that torch promotes those of the scans and the gate to.
 
     Raises:
-        UserError: the backend is unknown or cannot run on these tensors.
+        UserError: the shapes, dtypes or devices of the tensors disagree, or the backend is
+            unknown or cannot run on them.
     """
-    function = BACKENDS.select(backend, forward_scan).function
-    return function(forward_scan, backward_scan, gate, updates)
+    tensors = forward_scan, backward_scan, gate, updates
+    SIGNATURE.check(*tensors)
+    return BACKENDS.select(backend, *tensors).function(*tensors)

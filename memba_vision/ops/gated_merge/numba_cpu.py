@@ -6,6 +6,7 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.gate`.
 import torch
 
 from memba_vision.ops.gated_merge.table import BACKENDS
+from memba_vision.ops.gated_merge.torch_gate import merged_dtype
 from memba_vision.ops.numba_kernels.layout import as_rows, empty_rows_like, row_obstacle
 
 
@@ -17,7 +18,7 @@ def gated_merge_numba(
     updates: torch.Tensor | None,
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.gated_merge`; bfloat16 and float16 are gated in float32."""
-    out_dtype = torch.promote_types(forward_scan.dtype, gate.dtype)
+    out_dtype = merged_dtype(forward_scan, backward_scan, gate)
     dtype = torch.promote_types(out_dtype, torch.float32)
     tensors = (forward_scan.to(dtype), backward_scan.to(dtype), gate.to(dtype))
     if updates is None:

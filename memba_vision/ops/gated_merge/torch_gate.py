@@ -1,5 +1,7 @@
 """The gate in plain torch: the reference."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -17,4 +19,10 @@ def gated_merge_torch(
     if updates is None:
         return (forward_scan + backward_scan) * (F.silu(gate) / 2)
     forward_gate, backward_gate = F.silu(gate + updates).unbind()
-    return (forward_scan * forward_gate + backward_scan * backward_gate) / 2
+    merged = (forward_scan * forward_gate + backward_scan * backward_gate) / 2
+    return merged.to(merged_dtype(forward_scan, backward_scan, gate))
+
+
+def merged_dtype(*tensors: torch.Tensor) -> torch.dtype:
+    """What torch promotes the dtypes of the scans and the gate to."""
+    return functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))

@@ -4,11 +4,16 @@ import torch
 
 from memba_vision.discovery import import_submodules
 from memba_vision.errors import UserError
+from memba_vision.ops.checks import Signature
 from memba_vision.ops.leaky_integrate.table import BACKENDS
 
 import_submodules(__name__, __path__)
 
 __all__ = ['BACKENDS', 'check_membrane', 'leaky_integrate']
+
+SIGNATURE = Signature(
+    'leaky_integrate', x='batch, dim, length', initial='batch, dim, chunk or None'
+)
 
 
 def leaky_integrate(
@@ -43,22 +48,19 @@ def leaky_integrate(
         over all chunks, (batch, dim, chunk), in float32 at the least, as the integration itself.
 
     Raises:
-        UserError: ``num_chunks`` or ``leak`` is out of range, or ``initial`` has another shape.
+        UserError: ``num_chunks`` or ``leak`` is out of range, the shapes, dtypes or devices of the
+            tensors disagree, or the backend is unknown or cannot run on them.
     """
     check_membrane(num_chunks, leak)
-    batch, dim, length = x.shape
-    expected = (batch, dim, -(-length // num_chunks))
-    if initial is not None and tuple(initial.shape) != expected:
-        raise UserError(
-            f'leaky_integrate: the initial potential must be (batch, dim, chunk) = {expected}, '
-            f'got {tuple(initial.shape)}'
-        )
-    function = BACKENDS.select(backend, x).function
+    SIGNATURE.check(x, initial, num_chunks=num_chunks)
+    function = BACKENDS.select(backend, x, initial).function
     return function(x, initial, num_chunks, leak, threshold)
 
 
 def check_membrane(num_chunks: int, leak: float) -> None:
     """Raise a UserError where the membrane's settings make no sense."""
+    if not isinstance(num_chunks, int):
+        raise UserError(f'num_chunks must be a whole number, got {num_chunks!r}')
     if num_chunks < 1:
         raise UserError(f'num_chunks must be at least 1, got {num_chunks}')
     if not 0 < leak <= 1:

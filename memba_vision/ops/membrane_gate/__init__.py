@@ -3,13 +3,21 @@
 import torch
 
 from memba_vision.discovery import import_submodules
-from memba_vision.errors import UserError
+from memba_vision.ops.checks import Signature
 from memba_vision.ops.leaky_integrate import check_membrane
 from memba_vision.ops.membrane_gate.table import BACKENDS
 
 import_submodules(__name__, __path__)
 
 __all__ = ['BACKENDS', 'membrane_gate']
+
+SIGNATURE = Signature(
+    'membrane_gate',
+    z='batch, dim, length',
+    forward_scan='batch, dim, length',
+    backward_scan='batch, dim, length',
+    initial='2 * batch, dim, chunk or None',
+)
 
 
 def membrane_gate(
@@ -48,15 +56,10 @@ def membrane_gate(
         potentials, (2 * batch, dim, chunk) in float32 at the least, ordered as ``initial``.
 
     Raises:
-        UserError: ``num_chunks`` or ``leak`` is out of range, or ``initial`` has another shape.
+        UserError: ``num_chunks`` or ``leak`` is out of range, the shapes, dtypes or devices of the
+            tensors disagree, or the backend is unknown or cannot run on them.
     """
     check_membrane(num_chunks, leak)
-    batch, dim, length = z.shape
-    expected = (2 * batch, dim, -(-length // num_chunks))
-    if initial is not None and tuple(initial.shape) != expected:
-        raise UserError(
-            f'membrane_gate: the initial potential must be (2 * batch, dim, chunk) = {expected}, '
-            f'got {tuple(initial.shape)}'
-        )
-    function = BACKENDS.select(backend, z).function
-    return function(z, forward_scan, backward_scan, initial, num_chunks, leak, threshold)
+    tensors = z, forward_scan, backward_scan, initial
+    SIGNATURE.check(*tensors, num_chunks=num_chunks)
+    return BACKENDS.select(backend, *tensors).function(*tensors, num_chunks, leak, threshold)

@@ -20,11 +20,12 @@ def membrane_gate_numba(
     threshold: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`memba_vision.ops.membrane_gate`; fastest on views of (batch, length, dim)."""
-    dtype = torch.promote_types(forward_scan.dtype, torch.float32)
+    mean_dtype = torch.promote_types(z.dtype, torch.float32)
+    dtype = torch.promote_types(forward_scan.dtype, mean_dtype)
     sequences = [t.to(dtype).transpose(1, 2) for t in (z, forward_scan, backward_scan)]
     state = state_or_zeros(initial, sequences[0], num_chunks, dtype)
     merged, mean = _gate(*sequences, state, num_chunks, leak, threshold)
-    return merged.to(forward_scan.dtype).transpose(1, 2), mean.transpose(1, 2)
+    return merged.to(forward_scan.dtype).transpose(1, 2), mean.to(mean_dtype).transpose(1, 2)
 
 
 @torch.library.custom_op('memba_vision::membrane_gate_numba', mutates_args=())

@@ -7,10 +7,10 @@ import torch
 
 from memba_vision.ops.membrane_gate.table import BACKENDS
 from memba_vision.ops.triton_kernels.layout import empty_mean
-from memba_vision.ops.triton_kernels.presence import PRIORITY, obstacle
+from memba_vision.ops.triton_kernels.presence import DTYPES, PRIORITY, obstacle
 
 
-@BACKENDS.register('triton', priority=PRIORITY, obstacle=obstacle)
+@BACKENDS.register('triton', priority=PRIORITY, obstacle=obstacle, dtypes=DTYPES)
 def membrane_gate_triton(
     z: torch.Tensor,
     forward_scan: torch.Tensor,

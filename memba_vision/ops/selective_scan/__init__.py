@@ -3,11 +3,38 @@
 import torch
 
 from memba_vision.discovery import import_submodules
+from memba_vision.errors import UserError
+from memba_vision.ops.backends import without_autocast
+from memba_vision.ops.checks import Signature
+from memba_vision.ops.selective_scan.last_state import scan_with_last_state
 from memba_vision.ops.selective_scan.table import BACKENDS
 
 import_submodules(__name__, __path__)
 
-__all__ = ['BACKENDS', 'selective_scan']
+__all__ = ['BACKENDS', 'SHAPES', 'check_groups', 'selective_scan']
+
+#: The tensors of a scan; :mod:`memba_vision.ops.checks` says how to read their shapes.
+#:
+#: :meta hide-value:
+SHAPES = {
+    'u': 'batch, dim, length',
+    'delta': 'batch, dim, length',
+    'A': 'dim, state',
+    'B': 'batch, state, length or batch, groups, state, length',
+    'C': 'batch, state, length or batch, groups, state, length',
+    'D': 'dim or None',
+    'z': 'batch, dim, length or None',
+    'delta_bias': 'dim or None',
+}
+#: By the name of a tensor, what to do about a constant one.
+#:
+#: :meta hide-value:
+ADVICE = {
+    name: f'; a constant one, (dim, state), is a group per channel: '
+    f'{name}[None, :, :, None].expand(batch, -1, -1, length)'
+    for name in ('B', 'C')
+}
+SIGNATURE = Signature('selective_scan', ADVICE, **SHAPES)
 
 
 def selective_scan(
@@ -22,8 +49,9 @@ def selective_scan(
     delta_softplus: bool = False,
     *,
     reverse: bool = False,
+    return_last_state: bool = False,
     backend: str | None = None,
-) -> torch.Tensor:
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """Run the state-space recurrence of Mamba along the last axis.
 
     .. code-block:: text
@@ -36,23 +64,41 @@ def selective_scan(
         u: input, (batch, dim, length).
         delta: step size, (batch, dim, length).
         A: decay rate, negative in a trained model, (dim, state).
-        B: input matrix, (batch, state, length).
-        C: read-out matrix, (batch, state, length).
+        B: input matrix, (batch, state, length), or (batch, groups, state, length), where each
+            group has as many channels, one after the other. All backends but 'naive' and
+            'mamba_ssm' scan the groups one by one.
+        C: read-out matrix, as ``B``; of as many groups, or one for all.
         D: skip weight, (dim,).
         z: gate pre-activation, (batch, dim, length).
         delta_bias: added to ``delta`` before the softplus, (dim,).
         delta_softplus: pass the step size through softplus.
         reverse: scan from the last position to the first; nothing is flipped in memory where
             the backend can avoid it, and ``out[t]`` still belongs to ``u[t]``.
+        return_last_state: return ``h`` behind the last step of the scan, too.
         backend: 'auto' (or None), or one of ``BACKENDS.names()``.
 
     Returns:
         (batch, dim, length) in the dtype of ``u``. The recurrence runs in float32 at the least,
-        inside an autocast region too.
+        inside an autocast region too. With ``return_last_state`` also (batch, dim, state), in
+        float32 at the least; gradients flow through both.
 
     Raises:
-        UserError: the backend is unknown or cannot run on these tensors.
+        UserError: the shapes, dtypes or devices of the tensors disagree, or the backend is
+            unknown or cannot run on them.
     """
-    chosen = BACKENDS.select(backend, u)
-    with torch.autocast(u.device.type, enabled=False):
-        return chosen.function(u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
+    tensors = u, delta, A, B, C, D, z, delta_bias
+    check_groups(SIGNATURE.op, SIGNATURE.check(*tensors))
+    scan = BACKENDS.select(backend, *tensors).function
+    with without_autocast(u.device):
+        if return_last_state:
+            return scan_with_last_state(scan, *tensors, delta_softplus, reverse)
+        return scan(*tensors, delta_softplus, reverse)
+
+
+def check_groups(op: str, sizes: dict[str, int]) -> None:
+    """Raise a UserError where channels cannot be shared out among the groups of B and C."""
+    if sizes['dim'] % sizes.get('groups', 1):
+        raise UserError(
+            f'{op}: the channels of u must be a multiple of the groups of B and C, got '
+            f'{sizes["dim"]} channels and {sizes["groups"]} groups'
+        )

@@ -7,6 +7,9 @@ import torch
 
 from memba_vision.ops.selective_scan.table import BACKENDS
 
+# What its kernel takes.
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
 # Looked up, not imported: torch.compile does not get over an import that fails.
 INSTALLED = importlib.util.find_spec('selective_scan_cuda') is not None
 
@@ -37,12 +40,10 @@ def _missing() -> str | None:
 def _obstacle(tensor: torch.Tensor) -> str | None:
     if tensor.device.type != 'cuda':
         return f'it needs tensors on a CUDA device, these are on {tensor.device.type}'
-    if tensor.dtype == torch.float64:
-        return 'its kernel has no float64'
     return _missing()
 
 
-@BACKENDS.register('mamba_ssm', priority=10, obstacle=_obstacle)
+@BACKENDS.register('mamba_ssm', priority=10, obstacle=_obstacle, dtypes=DTYPES)
 def selective_scan_mamba_ssm(
     u: torch.Tensor,
     delta: torch.Tensor,
@@ -57,11 +58,16 @@ def selective_scan_mamba_ssm(
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.selective_scan`.
 
-    The kernel scans forwards only and wants one dtype for all sequences and float32 weights.
+    The kernel scans forwards only, and wants one dtype for all sequences, float32 weights and B
+    and C of as many groups.
     """
     out_dtype = u.dtype
-    dtype = torch.promote_types(u.dtype, delta.dtype)
-    sequences = [None if tensor is None else tensor.to(dtype) for tensor in (u, delta, B, C, z)]
+    if B.ndim != C.ndim:
+        groups = max(tensor.shape[1] for tensor in (B, C) if tensor.ndim == 4)
+        B, C = (t if t.ndim == 4 else t[:, None].expand(-1, groups, -1, -1) for t in (B, C))
+    sequences = [u, delta, B, C, z]
+    dtype = functools.reduce(torch.promote_types, (t.dtype for t in sequences if t is not None))
+    sequences = [None if tensor is None else tensor.to(dtype) for tensor in sequences]
     if reverse:
         sequences = [None if tensor is None else tensor.flip(-1) for tensor in sequences]
     u, delta, B, C, z = (None if tensor is None else tensor.contiguous() for tensor in sequences)

@@ -23,6 +23,7 @@ def selective_scan_naive(
     work_dtype = torch.promote_types(u.dtype, torch.float32)
     out_dtype = u.dtype
     u, delta, A, B, C = (tensor.to(work_dtype) for tensor in (u, delta, A, B, C))
+    B, C = (_of_channels(tensor, u.shape[1]) for tensor in (B, C))
     if delta_bias is not None:
         delta = delta + delta_bias.to(work_dtype)[:, None]
     if delta_softplus:
@@ -33,8 +34,8 @@ def selective_scan_naive(
     outputs = [None] * length
     for t in reversed(range(length)) if reverse else range(length):
         decay = torch.exp(delta[:, :, t, None] * A)
-        state = decay * state + (delta[:, :, t] * u[:, :, t])[..., None] * B[:, None, :, t]
-        outputs[t] = (state * C[:, None, :, t]).sum(-1)
+        state = decay * state + (delta[:, :, t] * u[:, :, t])[..., None] * B[..., t]
+        outputs[t] = (state * C[..., t]).sum(-1)
     out = torch.stack(outputs, dim=-1)
 
     if D is not None:
@@ -42,3 +43,10 @@ def selective_scan_naive(
     if z is not None:
         out = out * F.silu(z.to(work_dtype))
     return out.to(out_dtype)
+
+
+def _of_channels(matrix: torch.Tensor, dim: int) -> torch.Tensor:
+    """B or C as (batch, dim, state, length), or with 1 in the place of ``dim``."""
+    if matrix.ndim == 3:
+        return matrix[:, None]
+    return matrix.repeat_interleave(dim // matrix.shape[1], dim=1)

@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from memba_vision.ops.numba_kernels.layout import empty_like, empty_states, obstacle
+from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.table import BACKENDS
 
 
 @BACKENDS.register('numba', priority=20, obstacle=obstacle)
+@one_group_at_a_time
 def selective_scan_numba(
     u: torch.Tensor,
     delta: torch.Tensor,

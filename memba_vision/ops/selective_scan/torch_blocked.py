@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 
+from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.surroundings import scan_with
 from memba_vision.ops.selective_scan.table import BACKENDS
 
@@ -38,6 +39,7 @@ class Group(NamedTuple):
 
 
 @BACKENDS.register('torch', priority=0)
+@one_group_at_a_time
 def selective_scan_torch(
     u: torch.Tensor,
     delta: torch.Tensor,

@@ -16,11 +16,13 @@ import math
 import torch
 import torch.nn.functional as F
 
+from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.surroundings import scan_with
 from memba_vision.ops.selective_scan.table import BACKENDS
 
 
 @BACKENDS.register('portable', priority=-1, portable=True)
+@one_group_at_a_time
 def selective_scan_portable(
     u: torch.Tensor,
     delta: torch.Tensor,

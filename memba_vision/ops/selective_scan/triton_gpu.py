@@ -6,13 +6,15 @@ Needs no nvcc. Kernels: :mod:`memba_vision.ops.triton_kernels`.
 import torch
 import torch.nn.functional as F
 
+from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.table import BACKENDS
 from memba_vision.ops.triton_kernels.layout import empty_states
-from memba_vision.ops.triton_kernels.presence import PRIORITY, obstacle
+from memba_vision.ops.triton_kernels.presence import DTYPES, PRIORITY, obstacle
 
 
 # Behind mamba-ssm's kernel until both have been measured on a GPU: that one is known to be fast.
-@BACKENDS.register('triton', priority=PRIORITY, obstacle=obstacle)
+@BACKENDS.register('triton', priority=PRIORITY, obstacle=obstacle, dtypes=DTYPES)
+@one_group_at_a_time
 def selective_scan_triton(
     u: torch.Tensor,
     delta: torch.Tensor,

@@ -25,6 +25,7 @@ MISSING = _missing()
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 # Interpreted kernels run where they are named; 'auto' finds something better anywhere.
 PRIORITY = -1 if INTERPRETED else 8
+# What its kernels take.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -32,6 +33,4 @@ def obstacle(tensor: torch.Tensor) -> str | None:
     """Why Triton's kernels cannot run on tensors like this one, or None where they can."""
     if tensor.device.type != 'cuda' and not (INTERPRETED and tensor.device.type == 'cpu'):
         return f'it needs tensors on a CUDA device, these are on {tensor.device.type}'
-    if tensor.dtype not in DTYPES:
-        return f'it takes float32, bfloat16 and float16, these are {tensor.dtype}'
     return MISSING

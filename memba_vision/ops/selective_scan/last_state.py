@@ -1,0 +1,37 @@
+"""The state that a scan ends in, read out by the scan itself, so that any backend yields it."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from memba_vision.ops.selective_scan.surroundings import scan_with
+
+
+def scan_with_last_state(
+    scan: Callable[..., torch.Tensor], u: torch.Tensor, *arguments
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The result and the last state, (batch, dim, state), of a backend's function.
+
+    Behind the end of the scan come as many positions as there are states. Their step size is zero,
+    which leaves the state as it is, and each reads out one of the states.
+
+    Args:
+        scan: the function of a backend.
+        u: (batch, dim, length), float32 at the least while it is scanned.
+        arguments: the others of :func:`memba_vision.ops.selective_scan`.
+    """
+    last_states = []
+
+    def recurrence(u, delta, A, B, C, reverse):
+        state, length = A.shape[1], u.shape[-1]
+        end = (state, 0) if reverse else (0, state)
+        u, delta, B = (F.pad(tensor, end) for tensor in (u, delta, B))
+        read_out = torch.eye(state, dtype=C.dtype, device=C.device).expand(*C.shape[:-1], state)
+        C = torch.cat([read_out, C] if reverse else [C, read_out], dim=-1)
+        out = scan(u, delta, A, B, C, reverse=reverse)
+        parts = out.split([state, length] if reverse else [length, state], dim=-1)
+        last_states.append(parts[0 if reverse else 1])
+        return parts[1 if reverse else 0]
+
+    return scan_with(recurrence, u, *arguments), last_states[0]
