@@ -230,7 +230,11 @@ class Vim(BaseModule):
 
 def _norm(norm: nn.RMSNorm, residual: torch.Tensor) -> torch.Tensor:
     """Normalise the float32 residual, in the dtype of the weights where these are half as wide."""
-    return norm(residual.to(norm.weight.dtype))
+    residual = residual.to(norm.weight.dtype)
+    if torch.onnx.is_in_onnx_export() and torch.jit.is_tracing():  # the older way knows no RMSNorm
+        scale = (residual.square().mean(-1, keepdim=True) + norm.eps).rsqrt()
+        return residual * scale * norm.weight
+    return norm(residual)
 
 
 def resize_pos_embed(pos_embed: torch.Tensor, grid_size: int) -> torch.Tensor:

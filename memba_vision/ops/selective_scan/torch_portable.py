@@ -58,7 +58,7 @@ def _in_chunks(sequence: torch.Tensor) -> torch.Tensor:
     """
     length = sequence.shape[-1]
     chunk = math.isqrt(length - 1) + 1 if length > 1 else 1
-    chunks = -(-length // chunk)
+    chunks = (length + chunk - 1) // chunk  # of positive numbers: ONNX rounds towards zero
     padded = F.pad(sequence, (0, chunks * chunk - length))
     return padded.unflatten(-1, (chunks, chunk)).permute(0, 2, 3, 1)
 
