@@ -231,7 +231,8 @@ class Vim(BaseModule):
 def _norm(norm: nn.RMSNorm, residual: torch.Tensor) -> torch.Tensor:
     """Normalise the float32 residual, in the dtype of the weights where these are half as wide."""
     residual = residual.to(norm.weight.dtype)
-    if torch.onnx.is_in_onnx_export() and torch.jit.is_tracing():  # the older way knows no RMSNorm
+    older_onnx = torch.onnx.is_in_onnx_export() and torch.jit.is_tracing()
+    if older_onnx and isinstance(norm, nn.RMSNorm):  # for which it has no operator
         scale = (residual.square().mean(-1, keepdim=True) + norm.eps).rsqrt()
         return residual * scale * norm.weight
     return norm(residual)

@@ -5,7 +5,6 @@ In float32 torch multiplies with MKL, which takes a slow path on CPUs of other m
 """
 
 import torch
-from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from memba_vision.ops.linear.table import BACKENDS
 from memba_vision.ops.linear.torch_linear import linear_torch
@@ -21,6 +20,8 @@ def obstacle(x: torch.Tensor) -> str | None:
         return 'autocast asks for another dtype'
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return 'compiled models choose their own library'
+    if torch._C._len_torch_dispatch_stack():
+        return "what follows the operators, a counter of flops say, knows torch's own"
     if not x.numel():
         return 'the tensor is empty'
     if not HAS_ONEDNN:
@@ -68,11 +69,3 @@ def _outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     if grad.shape[1] > x.shape[1]:
         return _Product.apply(x.t(), grad.t(), None).t().contiguous()
     return _Product.apply(grad.t(), x.t(), None)
-
-
-def _count_flops(x_shape, weight_shape, *_, out_shape=None, **__) -> int:
-    return 2 * x_shape[0] * x_shape[1] * weight_shape[0]
-
-
-if HAS_ONEDNN and torch.ops.mkldnn._linear_pointwise not in flop_registry:
-    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_count_flops)
