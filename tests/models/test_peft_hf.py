@@ -317,7 +317,10 @@ ERRORS = {
     'unknown': (dict(peft_type='LORO'), "'LORO' cannot be used; known are .*LORA, .*VERA"),
     'setting': (dict(rank=3), "HFPeft LORA: .*'rank'"),
     'range': (dict(r=0), 'HFPeft LORA: .*positive'),
-    'target': (dict(target_modules=['qkv']), 'matches no Linear or Conv2d .* targets are .*dt_proj'),
+    'target': (
+        dict(target_modules=['qkv']),
+        'matches no Linear or Conv2d .* targets .*dt_proj',
+    ),
     'norm': (dict(peft_type='LN_TUNING'), "'in_proj' matches no LayerNorm or RMSNorm .* norm_f"),
     'no_target': (dict(target_modules=[]), r'must be a list of layer names, got \[\]'),
     'text': (

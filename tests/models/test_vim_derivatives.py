@@ -9,6 +9,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from memba_vision.models import PEFTModel, Vim
+from memba_vision.ops.backends import TABLES
 
 LORA = dict(type='LoRA', targets=['in_proj'], rank=3)
 ADAPTERS = {
@@ -78,3 +79,25 @@ def test_the_older_onnx_export(model):
     session = onnxruntime.InferenceSession(file.getvalue(), providers=['CPUExecutionProvider'])
     (out,) = session.run(None, {'images': images.numpy()})
     torch.testing.assert_close(torch.from_numpy(out), model(images)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_second_derivatives(model):
+    def derivatives(model, images):
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        loss = model(images)[0].square().mean()
+        grads = torch.autograd.grad(loss, parameters, create_graph=True)
+        penalty = sum(grad.square().sum() for grad in grads)
+        return penalty, torch.autograd.grad(penalty, parameters)
+
+    images = make_images()
+    penalty, grads = derivatives(model, images)
+    model.double()
+    with pytest.MonkeyPatch.context() as patch:
+        for op, table in TABLES.items():
+            portable = next(b for b in table._by_priority() if b.portable)
+            patch.setenv(f'MEMBA_VISION_{op.upper()}_BACKEND', portable.name)
+        expected, expected_grads = derivatives(model, images.double())
+    torch.testing.assert_close(penalty.double(), expected, rtol=1e-4, atol=0)
+    for actual, reference in zip(grads, expected_grads, strict=True):
+        scale = reference.abs().max().item()
+        torch.testing.assert_close(actual.double(), reference, rtol=1e-3, atol=1e-3 * scale)

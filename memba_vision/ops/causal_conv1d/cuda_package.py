@@ -7,6 +7,7 @@ import torch
 
 from memba_vision.ops.causal_conv1d.table import BACKENDS
 from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
+from memba_vision.ops.second_derivatives import refuse_twice
 
 # Looked up, not imported: torch.compile does not get over an import that fails.
 INSTALLED = importlib.util.find_spec('causal_conv1d') is not None
@@ -54,4 +55,5 @@ def causal_conv1d_package(
     out = _kernel_function()(
         x.flip(-1) if reverse else x, weight, bias, activation='silu' if silu else None
     )
+    out = refuse_twice(out, 'causal_conv1d', 'causal_conv1d')
     return out.flip(-1) if reverse else out

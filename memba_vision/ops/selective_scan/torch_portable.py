@@ -12,10 +12,12 @@ in infinity over infinity. The whole (batch, length, state, dim) is in memory.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
+from memba_vision.ops.second_derivatives import gradients
 from memba_vision.ops.selective_scan.surroundings import scan_with
 from memba_vision.ops.selective_scan.table import BACKENDS
 
@@ -35,6 +37,18 @@ def selective_scan_portable(
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.selective_scan`."""
     return scan_with(_recurrence, u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
+
+
+def scan_gradients(
+    grad_out: torch.Tensor,
+    inputs: Sequence[torch.Tensor | None],
+    delta_softplus: bool,
+    reverse: bool,
+) -> list[torch.Tensor | None]:
+    """Differentiable gradients of ``inputs``: u, delta, A, B, C, and D and delta_bias or None."""
+    *tensors, bias = inputs
+    out = selective_scan_portable(*tensors, None, bias, delta_softplus, reverse)
+    return gradients(out, inputs, grad_out)
 
 
 def _recurrence(
