@@ -61,7 +61,7 @@ def test_gradients_per_image(model):
 def test_a_traced_model_runs_from_its_file(model):
     images = make_images()
     file = io.BytesIO()
-    traced = torch.jit.trace(model, images)
+    traced = torch.jit.trace(model, images, check_trace=False)
     assert 'memba_vision::' not in str(traced.inlined_graph)
     torch.jit.save(traced, file)
     file.seek(0)

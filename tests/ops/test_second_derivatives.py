@@ -66,7 +66,6 @@ CASES = {
     'conv_back': ('causal_conv1d', convolve_back, [SEQUENCE, (DIM, 3)]),
     'scan': ('selective_scan', scan, [*WAY, (DIM,), SEQUENCE, (DIM,)]),
     'scan_back': ('selective_scan', scan_back, WAY),
-    'scan_both': ('bidirectional_scan', scan_both, [*WAY, *WAY]),
     'scan_both_with_all': ('bidirectional_scan', scan_both, [*WAY, (DIM,), (DIM,)] * 2),
     'shared_gate': ('gated_merge', gated_merge, [ROWS] * 3),
     'separate_gates': ('gated_merge', gated_merge, [ROWS] * 3 + [(2, *ROWS)]),

@@ -144,7 +144,7 @@ class HFPeft(Adapter):
 
 def _check_method(peft: ModuleType, peft_type: str) -> None:
     configs = peft.mapping.PEFT_TYPE_TO_CONFIG_MAPPING
-    reasons = dict(UNUSABLE) | {
+    reasons = UNUSABLE | {
         kind.name: 'it puts tokens before those of a transformer; PromptTuning and AffixTuning of '
         'this package put tokens into Vim'
         for kind, config in configs.items()
