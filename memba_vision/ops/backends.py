@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.autograd import forward_ad
 
 from memba_vision.errors import UserError
 from memba_vision.ops.checks import plain
@@ -30,8 +31,18 @@ def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
 
 
 def _is_exporting() -> bool:
-    # torch 2.6 cannot tell; whoever exports with it names the backends.
-    return getattr(torch.compiler, 'is_exporting', lambda: False)()
+    # torch 2.6 cannot tell torch.export; whoever exports with it names the backends.
+    return torch.jit.is_tracing() or getattr(torch.compiler, 'is_exporting', lambda: False)()
+
+
+def _is_transformed() -> bool:
+    """Whether torch.func or a forward-mode derivative follows the operators that run.
+
+    Both pass by what is inside a kernel: a forward derivative through it would be zero.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 @dataclass(frozen=True)
@@ -41,8 +52,9 @@ class Backend:
     ``obstacle`` takes the op's first tensor and returns why this backend cannot run on tensors
     like it, or None where it can; ``dtypes`` are those that it takes of any of them, or None for
     all. Among those that can run, 'auto' takes the highest ``priority``.
-    ``portable`` ones are made of torch's own operators, few of them: 'auto' takes no other while
-    torch.export traces a model, so that what is exported runs without this package.
+    ``portable`` ones are made of torch's own operators: 'auto' takes no other while torch.export or
+    torch.jit.trace follows a model, so that what is exported runs without this package, and nothing
+    else runs inside torch.func and forward-mode derivatives.
     """
 
     name: str
@@ -108,14 +120,21 @@ class BackendTable:
         present = [tensor for tensor in tensors if tensor is not None]
         name = name or os.environ.get(self.variable) or 'auto'
         if name == 'auto':
+            all_run = not _is_exporting() and not _is_transformed()
             for backend in self._backends.values():
-                if backend.objection(present) is None and (backend.portable or not _is_exporting()):
+                if (backend.portable or all_run) and backend.objection(present) is None:
                     return backend
         if name not in self._backends:
             known = ', '.join(['auto', *self.names()])
             raise UserError(f'{self.op}: unknown backend {name!r}; known are {known}')
         backend = self._backends[name]
         objection = backend.objection(present)
+        if objection is None and not backend.portable and _is_transformed():
+            portable = ', '.join(b.name for b in self._backends.values() if b.portable)
+            objection = (
+                "torch.func and forward-mode derivatives take torch's own operators alone: choose "
+                f"'auto' or one of {portable}"
+            )
         if objection is not None:
             raise UserError(f'{self.op}: backend {name!r} cannot run here: {objection}')
         return backend

@@ -107,7 +107,10 @@ def test_which_weights_of_a_file(tmp_path):
     [
         *((dict(num_classes=n), 'num_classes is a whole number') for n in (0, -1, 2.5, True, '3')),
         *((dict(in_channels=n), 'in_channels is a whole number') for n in (0, -1, 1.5)),
-        *((dict(img_size=n), 'img_size must be a positive whole') for n in (0, 48.5, (48,), 'large')),
+        *(
+            (dict(img_size=n), 'img_size must be a positive whole')
+            for n in (0, 48.5, (48,), 'large')
+        ),
         *((dict(patch_size=n), 'patch_size must be a positive whole number') for n in (0, -8, 8.0)),
         *((dict(stride=n), 'stride must be a positive whole number') for n in (0, -8, 0.5)),
         *(

@@ -1,5 +1,6 @@
 """Hugging Face's peft: its methods as adapters, and adapters in its format."""
 
+import importlib.util
 import sys
 
 import pytest
@@ -11,22 +12,65 @@ from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
 from memba_vision.models.peft.hf_peft import import_peft
 
-VIM = dict(arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
+VIM = dict(arch=dict(embed_dims=16, num_layers=1, d_state=4), img_size=32, patch_size=8)
 TARGETS = ['in_proj', 'out_proj']
 LORA = dict(type='LoRA', targets=['x_proj_b', 'dt_proj', 'patch_embed.proj'], rank=3, scale=0.5)
 DORA = dict(type='DoRA', targets=['in_proj', 'dt_proj_b'], rank=3, scale=0.5)
 
-#: Methods with the settings that so small a backbone asks for.
-METHODS = {
+#: What a backbone as small as this one asks for; all other methods take peft's defaults.
+SETTINGS = {
     'LORA': dict(r=3, lora_alpha=6, lora_dropout=0.1),
     'VERA': dict(r=4),
     'VBLORA': dict(r=2, vector_length=16, num_vectors=32),
     'IA3': dict(feedforward_modules=[]),
     'OFT': dict(oft_block_size=4),
+    'BOFT': dict(boft_block_size=4),
     'LOHA': dict(r=3),
     'HRA': dict(r=4),
     'FOURIERFT': dict(n_frequency=10),
+    'C3A': dict(block_size=8),
+    'GRALORA': dict(r=4),
+    'RANDLORA': dict(r=4),
+    'PVERA': dict(r=4),
+    'SHIRA': dict(r=2),
+    'MISS': dict(r=8),
+    'PSOFT': dict(r=4),
+    'ROAD': dict(group_size=16),
+    'WAVEFT': dict(n_frequency=20),
+    'LN_TUNING': dict(target_modules=['norm', 'norm_f']),
+    'BEFT': dict(target_modules=['dt_proj']),
 }
+
+#: Methods that peft itself cannot merge.
+UNMERGED = {'LILY': 'is not supported for Lily'}
+
+#: Methods that are refused, and what the line says of them.
+REFUSED = {
+    'ADALORA': 'the training loop has to move',
+    'ADAPTION_PROMPT': 'attention of a transformer',
+    'CARTRIDGE': 'tokens before those of a transformer',
+    'CPT': 'tokens before those of a transformer',
+    'MULTITASK_PROMPT_TUNING': 'tokens before those of a transformer',
+    'POLY': 'the number of its task',
+    'PREFIX_TUNING': 'tokens before those of a transformer',
+    'PROMPT_TUNING': 'PromptTuning and AffixTuning of this package',
+    'P_TUNING': 'tokens before those of a transformer',
+    'SHADOW': 'a second, smaller transformer',
+    'TRAINABLE_TOKENS': 'an embedding of words',
+    'XLORA': 'that were trained before',
+}
+
+
+def known_methods():
+    """Every method of the installed peft, and nothing where there is none."""
+    if importlib.util.find_spec('peft') is None:
+        return []
+    from peft import PeftType
+
+    return sorted(kind.name for kind in PeftType)
+
+
+METHODS = [name for name in known_methods() if name not in REFUSED]
 
 needs_peft = pytest.mark.usefixtures('_peft')
 
@@ -46,7 +90,7 @@ def make_peft(*adapters):
 
 
 def hf(peft_type, **settings):
-    return dict(type='HFPeft', peft_type=peft_type, target_modules=TARGETS, **settings)
+    return dict(type='HFPeft', peft_type=peft_type) | dict(target_modules=TARGETS) | settings
 
 
 def make_images():
@@ -75,11 +119,106 @@ def test_what_peft_freezes_is_saved_with_the_rest():
     assert torch.equal(fresh(make_images())[0], model(make_images())[0])
 
 
+#: Ways to begin that leave the model's output as it was, though its frozen weights change.
+REWRITING = ['pissa', 'pissa_niter_4', 'olora']
+
+
 @needs_peft
-@pytest.mark.parametrize('name', ['pissa', 'pissa_niter_4', 'olora'])
-def test_initialisations_that_rewrite_the_base_are_refused(name):
-    with pytest.raises(UserError, match='rewrites the frozen weights'):
-        make_peft(hf('LORA', r=2, init_lora_weights=name))
+@pytest.mark.parametrize('name', REWRITING)
+def test_what_an_initialisation_rewrites_is_saved(name, tmp_path):
+    settings = hf('LORA', r=2, init_lora_weights=name)
+    model = make_peft(settings)
+    expected = make_base()(make_images())[0]
+    torch.testing.assert_close(model(make_images())[0], expected, rtol=1e-5, atol=1e-5)
+    randomise(model)
+    state = model.state_dict()
+    assert 'module.layers.0.mixer.in_proj.base_layer.weight' in state
+    assert 'module.layers.0.mixer.x_proj.weight' not in state
+
+    base = make_base()
+    torch.manual_seed(3)  # pissa_niter draws at random
+    fresh = PEFTModel(base, [settings]).eval()
+    with torch.no_grad():
+        for layer in fresh.module.layers:  # as another machine might work it out
+            layer.mixer.in_proj.base_layer.weight.mul_(1 + 1e-3)
+    fresh.load_state_dict(state)
+    assert torch.equal(fresh(make_images())[0], model(make_images())[0])
+
+    merged, reasons = fresh.merge()
+    assert not reasons
+    expected = model(make_images())[0]
+    torch.testing.assert_close(merged(make_images())[0], expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(UserError, match=r'HFPeft LORA rewrote frozen weights .* --as merged'):
+        model.save_hf(tmp_path)
+
+
+@needs_peft
+def test_a_base_with_other_weights_beside_the_rewritten_ones_is_refused():
+    settings = hf('LORA', r=2, init_lora_weights='olora')
+    state = make_peft(settings).state_dict()
+    with pytest.raises(UserError, match='trained over another base'):
+        PEFTModel(make_base(seed=1), [settings]).load_state_dict(state)
+
+
+@needs_peft
+def test_what_cannot_be_merged_stays_as_it_is():
+    model = randomise(make_peft(hf('LORA', r=2, lora_bias=True)))
+    merged, (reason,) = model.merge()
+    assert 'HFPeft LORA stays: peft cannot merge it' in reason
+    assert torch.equal(merged(make_images())[0], model(make_images())[0])
+
+
+WAYS_TO_NAME = {
+    'all_linear': ('all-linear', {'in_proj', 'x_proj', 'x_proj_b', 'dt_proj', 'dt_proj_b'}),
+    'regex': (r'layers\.\d+\.mixer\.x_proj(_b)?', {'x_proj', 'x_proj_b'}),
+    'one_layer': (r'layers\.0\..*dt_proj', {'dt_proj'}),
+    'convolution': (r'.*patch_embed\.proj', {'proj'}),
+}
+
+
+@needs_peft
+@pytest.mark.parametrize(('targets', 'expected'), WAYS_TO_NAME.values(), ids=WAYS_TO_NAME)
+def test_targets_by_text(targets, expected, tmp_path):
+    import peft
+
+    tuning = dict(type='PartialTuning', patterns=['out_proj.weight'])
+    model = randomise(make_peft(tuning, hf('LORA', r=2, target_modules=targets)))
+    adapted = {name.split('.lora_A')[0] for name in model.adapter_parameters() if 'lora_A' in name}
+    assert {name.rpartition('.')[2] for name in adapted} == expected
+    merged, reasons = model.merge()
+    assert not reasons
+    assert list(merged.state_dict()) == list(make_base().state_dict())
+
+    model = randomise(make_peft(hf('LORA', r=2, target_modules=targets)))
+    model.save_hf(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(make_base(), str(tmp_path)).eval()
+    torch.testing.assert_close(loaded(make_images())[0], model(make_images())[0])
+
+
+@needs_peft
+@pytest.mark.parametrize('targets', [[], ['in_proj']], ids=['alone', 'beside_layers'])
+def test_parameters_as_targets(targets):
+    settings = hf('LORA', r=2, target_modules=targets, target_parameters=['mixer.A_log', 'A_b_log'])
+    model = make_peft(settings)
+    plain = make_base()(make_images())[0]
+    assert torch.equal(model(make_images())[0], plain)
+    expected = randomise(model)(make_images())[0]
+    assert not torch.allclose(expected, plain)
+    fresh = make_peft(settings)
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(fresh(make_images())[0], expected)
+    merged, reasons = model.merge()
+    assert not reasons
+    assert merged.state_dict().keys() == make_base().state_dict().keys()
+    torch.testing.assert_close(merged(make_images())[0], expected, rtol=1e-5, atol=1e-5)
+
+
+@needs_peft
+def test_our_linear_layers_stay_what_they_are():
+    model = make_peft(hf('GLORA', target_modules=['in_proj', 'dt_proj']))
+    mixer, plain = model.module.layers[0].mixer, make_base().layers[0].mixer
+    assert type(mixer.in_proj.base_layer) is type(plain.in_proj)
+    assert type(mixer.dt_proj.base_layer) is type(plain.dt_proj)
 
 
 @needs_peft
@@ -93,8 +232,22 @@ def test_modules_that_peft_trains_in_full_are_merged():
 
 
 @needs_peft
-@pytest.mark.parametrize(('name', 'settings'), METHODS.items(), ids=METHODS)
-def test_a_method_of_peft_trains_saves_and_merges_like_ours(name, settings):
+def test_every_method_is_tried():
+    assert not REFUSED.keys() - set(known_methods())
+
+
+@needs_peft
+@pytest.mark.parametrize('name', REFUSED)
+def test_a_method_that_cannot_be_used_is_refused_with_its_reason(name):
+    message = f'HFPeft: peft_type {name!r} cannot be used: .*{REFUSED[name]}.*; known are .*LORA'
+    with pytest.raises(UserError, match=message):
+        make_peft(hf(name))
+
+
+@needs_peft
+@pytest.mark.parametrize('name', METHODS)
+def test_a_method_of_peft_trains_saves_and_merges_like_ours(name):
+    settings = SETTINGS.get(name, {})
     model = make_peft(hf(name, **settings))
     start = {n: p.detach().clone() for n, p in model.named_parameters()}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
@@ -115,9 +268,12 @@ def test_a_method_of_peft_trains_saves_and_merges_like_ours(name, settings):
     assert torch.equal(fresh(make_images())[0], expected)
 
     merged, reasons = model.merge()
-    assert not reasons
-    assert list(merged.state_dict()) == list(make_base().state_dict())
     torch.testing.assert_close(merged(make_images())[0], expected, rtol=1e-5, atol=1e-5)
+    if name in UNMERGED:
+        assert UNMERGED[name] in reasons[0]
+    else:
+        assert not reasons
+        assert list(merged.state_dict()) == list(make_base().state_dict())
 
 
 @needs_peft
@@ -159,12 +315,31 @@ def test_peft_loads_what_it_made_itself(tmp_path):
 
 ERRORS = {
     'unknown': (dict(peft_type='LORO'), "'LORO' cannot be used; known are .*LORA, .*VERA"),
-    'needs_the_loop': (dict(peft_type='ADALORA'), "'ADALORA' cannot be used"),
-    'prompts': (dict(peft_type='PREFIX_TUNING'), 'HFPeft PREFIX_TUNING: '),
     'setting': (dict(rank=3), "HFPeft LORA: .*'rank'"),
     'range': (dict(r=0), 'HFPeft LORA: .*positive'),
-    'target': (dict(target_modules=['qkv']), 'matches no Linear or Conv2d .* targets are dt_proj'),
-    'text': (dict(target_modules='in_proj'), "must be a list of layer names, got 'in_proj'"),
+    'target': (
+        dict(target_modules=['qkv']),
+        'matches no Linear or Conv2d .* targets .*dt_proj',
+    ),
+    'norm': (dict(peft_type='LN_TUNING'), "'in_proj' matches no LayerNorm or RMSNorm .* norm_f"),
+    'no_target': (dict(target_modules=[]), r'must be a list of layer names, got \[\]'),
+    'text': (
+        dict(target_modules='in_proj'),
+        "='in_proj' matches no .* a regular expression of",
+    ),
+    'bad_text': (dict(target_modules='(in_proj'), 'is no regular expression: missing '),
+    'no_parameter': (dict(target_parameters=['A_lag']), "'A_lag' names no parameter of Vim"),
+    'vector': (dict(target_parameters=['mixer.D']), 'only 2d and 3d'),
+    'inference': (dict(inference_mode=True), 'inference_mode=True freezes the adapter'),
+    'corda': (dict(init_lora_weights='corda'), "'corda' wants a pass over the training data"),
+    'eva': (dict(init_lora_weights='eva'), "'eva' wants a pass over the training data"),
+    'lora_ga': (dict(init_lora_weights='lora_ga'), "'lora_ga' wants a pass over the training"),
+    'loftq': (dict(init_lora_weights='loftq'), 'HFPeft LORA: `loftq_config` must be'),
+    'initialisation': (dict(init_lora_weights='best'), "Unknown initialization .*'best'"),
+    'missing': (
+        dict(init_lora_weights='loftq', loftq_config=dict(loftq_bits=8)),
+        "HFPeft LORA: 'loftq_iter' is missing",
+    ),
 }
 
 

@@ -4,6 +4,7 @@ import types
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from memba_vision.errors import UserError
 from memba_vision.ops import (
@@ -139,3 +140,45 @@ def test_the_choice_of_every_op_can_be_told():
 def test_every_op_has_a_portable_backend_for_exports(table, monkeypatch):
     monkeypatch.setattr(torch.compiler, 'is_exporting', lambda: True)
     assert table.select(None, torch.zeros(2, 64, 64)).portable
+
+
+def under_trace(call):
+    torch.jit.trace(lambda x: (call(x), x)[1], torch.zeros(2, 64, 64), check_trace=False)
+
+
+def under_forward_mode(call):
+    with forward_ad.dual_level():
+        call(torch.zeros(2, 64, 64))
+
+
+FOLLOWERS = {
+    'jit_trace': under_trace,
+    'func': lambda call: torch.vmap(call)(torch.zeros(1, 2, 64, 64)),
+    'forward_mode': under_forward_mode,
+}
+
+
+@pytest.mark.filterwarnings('ignore::FutureWarning')
+@pytest.mark.parametrize('follow', FOLLOWERS.values(), ids=FOLLOWERS)
+@pytest.mark.parametrize('table', TABLES, ids=lambda table: table.op)
+def test_what_follows_operators_gets_those_of_torch(table, follow):
+    chosen = []
+
+    def choose(x):
+        chosen.append(table.select(None, x))
+        return x
+
+    follow(choose)
+    assert all(backend.portable for backend in chosen)
+    assert chosen
+
+
+@pytest.mark.parametrize('follow', ['func', 'forward_mode'])
+def test_a_named_kernel_is_refused_where_derivatives_pass_it_by(follow):
+    def choose(x):
+        with pytest.raises(UserError, match=r"alone: choose 'auto' or .*torch, naive"):
+            CONVOLUTIONS.select('numba', x)
+        assert CONVOLUTIONS.select('naive', x).name == 'naive'
+        return x
+
+    FOLLOWERS[follow](choose)

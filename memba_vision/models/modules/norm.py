@@ -25,4 +25,8 @@ class RMSNorm(nn.LayerNorm):
         (..., dim) to the same.
         """
         residual = residual.to(self.weight.dtype)
+        if torch.onnx.is_in_onnx_export() and torch.jit.is_tracing():
+            # The older exporter has no operator for it.
+            scale = (residual.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+            return residual * scale * self.weight
         return F.rms_norm(residual, self.normalized_shape, self.weight, self.eps)

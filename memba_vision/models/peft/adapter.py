@@ -21,6 +21,9 @@ class Adapter(ABC):
     :meth:`attach`. Registered with ``ADAPTERS``, it is built from ``dict(type=…, **settings)``.
     """
 
+    #: Frozen weights that :meth:`attach` gave other values: a checkpoint holds them too.
+    rewritten: Sequence[nn.Parameter] = ()
+
     @abstractmethod
     def attach(self, backbone: nn.Module) -> None:
         """Change the frozen ``backbone`` in place.
@@ -141,12 +144,12 @@ def find_targets(
     found = {}
     for target in targets:
         for name in taken:
-            if _is_named(name, target) and not _can_stand_on(modules[name], stacks_on, part):
+            if is_named(name, target) and not _can_stand_on(modules[name], stacks_on, part):
                 raise UserError(
                     f'target {target!r} has an adapter already: name each target in one adapter '
                     'alone'
                 )
-        matches = {n: m for n, m in candidates.items() if _is_named(n, target)}
+        matches = {n: m for n, m in candidates.items() if is_named(n, target)}
         if not matches:
             possible = sorted(_short_names(candidates))
             raise UserError(
@@ -183,7 +186,8 @@ def _short_names(names: Collection[str]) -> set[str]:
     }
 
 
-def _is_named(name: str, target: str) -> bool:
+def is_named(name: str, target: str) -> bool:
+    """Whether ``target`` is the dotted ``name`` or its last parts."""
     return f'.{name}'.endswith(f'.{target}')
 
 

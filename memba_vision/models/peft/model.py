@@ -28,8 +28,9 @@ class PEFTModel(BaseModule):
     settings and the :func:`~memba_vision.weights.fingerprint` of the base weights that stay
     frozen. Loading checks adapters, settings and fingerprint; a preset and its adapters spelled
     out are the same. What adapters bring along without training it (peft's random projections,
-    say) is saved too. Statistics of a BatchNorm in the backbone stay those of the base. What the
-    wrapper has no attribute for (``embed_dims``, ``out_indices``, …) is the backbone's.
+    say) is saved too, and so are frozen weights that they rewrote. Statistics of a BatchNorm in the
+    backbone stay those of the base. What the wrapper has no attribute for (``embed_dims``,
+    ``out_indices``, …) is the backbone's.
 
     Args:
         module: config of the backbone, or the backbone itself with its weights loaded.
@@ -49,6 +50,8 @@ class PEFTModel(BaseModule):
             module.init_weights()
         weights = module.state_dict(keep_vars=True)
         self.adapters = attach_adapters(module, adapters)
+        rewritten = {id(weight) for adapter in self.adapters for weight in adapter.rewritten}
+        weights = {name: w for name, w in weights.items() if id(w) not in rewritten}
         frozen = {name: weight for name, weight in weights.items() if not weight.requires_grad}
         self.header = {
             'method': type(self).__name__,

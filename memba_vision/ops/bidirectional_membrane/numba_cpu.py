@@ -6,7 +6,9 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.membrane`.
 import torch
 
 from memba_vision.ops.bidirectional_membrane.table import BACKENDS
+from memba_vision.ops.bidirectional_membrane.torch_composed import bidirectional_membrane_torch
 from memba_vision.ops.numba_kernels.layout import empty_rows_like, row_obstacle, state_or_zeros
+from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients
 
 
 @BACKENDS.register('numba', priority=20, obstacle=row_obstacle)
@@ -80,3 +82,11 @@ def _differentiate(ctx, grad_potentials, grad_mean):
 
 
 _integrate.register_autograd(_differentiate, setup_context=_save)
+
+
+def _twin(grad_potentials, grad_mean, current, initial, *settings):
+    outputs = bidirectional_membrane_torch(current, initial.transpose(1, 2), *settings)
+    return gradients(outputs, (current, initial), (grad_potentials, grad_mean.transpose(1, 2)))
+
+
+differentiate_by_twin(_integrate_backward, _twin)

@@ -8,7 +8,9 @@ import torch
 from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
 from memba_vision.ops.bidirectional_scan.table import BACKENDS
 from memba_vision.ops.bidirectional_scan.torch_separate import bidirectional_scan_torch
+from memba_vision.ops.second_derivatives import differentiate_by_twin
 from memba_vision.ops.selective_scan import BACKENDS as ONE_WAY
+from memba_vision.ops.selective_scan.torch_portable import scan_gradients
 from memba_vision.ops.triton_kernels import presence
 from memba_vision.ops.triton_kernels.layout import empty_states
 
@@ -154,3 +156,17 @@ def _laid_out_alike(*grads: torch.Tensor | None, like: torch.Tensor) -> list[tor
 
 
 _scan.register_autograd(_differentiate, setup_context=_save)
+
+
+def _twin(grad_outs, _, forward, backward, has_D, has_delta_bias, delta_softplus, __):
+    ways = zip(grad_outs, (forward, backward), (False, True), strict=True)
+    return [
+        grad
+        for grad_out, way, reverse in ways
+        for grad in scan_gradients(
+            grad_out, _with_absent(way, has_D, has_delta_bias), delta_softplus, reverse
+        )
+    ]
+
+
+differentiate_by_twin(_scan_backward, _twin)

@@ -7,6 +7,7 @@ import torch
 
 from memba_vision.ops.causal_conv1d.table import BACKENDS
 from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
+from memba_vision.ops.second_derivatives import refuse_twice
 
 # What its kernel takes.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -56,4 +57,5 @@ def causal_conv1d_package(
     out = _kernel_function()(
         x.flip(-1) if reverse else x, weight, bias, activation='silu' if silu else None
     )
+    out = refuse_twice(out, 'causal_conv1d', 'causal_conv1d')
     return out.flip(-1) if reverse else out

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from memba_vision.ops.causal_conv1d.table import BACKENDS
 
 
-@BACKENDS.register('naive', priority=-2)
+@BACKENDS.register('naive', priority=-2, portable=True)
 def causal_conv1d_naive(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:

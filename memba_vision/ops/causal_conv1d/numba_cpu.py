@@ -6,7 +6,9 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.conv`.
 import torch
 
 from memba_vision.ops.causal_conv1d.table import BACKENDS
+from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
 from memba_vision.ops.numba_kernels.layout import as_rows, channel_obstacle
+from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients
 
 
 @BACKENDS.register('numba', priority=20, obstacle=channel_obstacle)
@@ -114,3 +116,11 @@ def _differentiate(ctx, grad_out):
 
 
 _convolve.register_autograd(_differentiate, setup_context=_save)
+
+
+def _twin(grad_out, x, weight, bias, silu, reverse, *_):
+    inputs = x, weight, bias
+    return gradients(causal_conv1d_torch(*inputs, silu, reverse), inputs, grad_out)
+
+
+differentiate_by_twin(_convolve_backward, _twin)

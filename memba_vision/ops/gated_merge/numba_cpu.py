@@ -6,8 +6,9 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.gate`.
 import torch
 
 from memba_vision.ops.gated_merge.table import BACKENDS
-from memba_vision.ops.gated_merge.torch_gate import merged_dtype
+from memba_vision.ops.gated_merge.torch_gate import gated_merge_torch, merged_dtype
 from memba_vision.ops.numba_kernels.layout import as_rows, empty_rows_like, row_obstacle
+from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients
 
 
 @BACKENDS.register('numba', priority=20, obstacle=row_obstacle)
@@ -135,3 +136,16 @@ def _differentiate_separate(ctx, grad_out):
 
 _shared.register_autograd(_differentiate_shared, setup_context=_save)
 _separate.register_autograd(_differentiate_separate, setup_context=_save)
+
+
+def _shared_twin(grad_out, forward_scan, backward_scan, gate):
+    out = gated_merge_torch(forward_scan, backward_scan, gate, None)
+    return gradients(out, (forward_scan, gate), grad_out)
+
+
+def _separate_twin(grad_out, *inputs):
+    return gradients(gated_merge_torch(*inputs), inputs, grad_out)
+
+
+differentiate_by_twin(_shared_backward, _shared_twin)
+differentiate_by_twin(_separate_backward, _separate_twin)

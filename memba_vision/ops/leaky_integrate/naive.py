@@ -5,7 +5,7 @@ import torch
 from memba_vision.ops.leaky_integrate.table import BACKENDS
 
 
-@BACKENDS.register('naive', priority=-2)
+@BACKENDS.register('naive', priority=-2, portable=True)
 def leaky_integrate_naive(
     x: torch.Tensor,
     initial: torch.Tensor | None,

@@ -17,7 +17,7 @@ def leaky_integrate_torch(
     """See :func:`memba_vision.ops.leaky_integrate`."""
     work_dtype = torch.promote_types(x.dtype, torch.float32)
     length = x.shape[-1]
-    chunk = -(-length // num_chunks)
+    chunk = (length + num_chunks - 1) // num_chunks  # of positive numbers: ONNX rounds to zero
     inputs = F.pad(x.to(work_dtype), (0, num_chunks * chunk - length)).split(chunk, dim=-1)
     potential = None if initial is None else initial.to(work_dtype)
     potentials = []

@@ -6,6 +6,8 @@ Kernels: :mod:`memba_vision.ops.triton_kernels.membrane`.
 import torch
 
 from memba_vision.ops.leaky_integrate.table import BACKENDS
+from memba_vision.ops.leaky_integrate.torch_chunked import leaky_integrate_torch
+from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients
 from memba_vision.ops.triton_kernels.layout import empty_mean
 from memba_vision.ops.triton_kernels.presence import DTYPES, PRIORITY, obstacle
 
@@ -79,3 +81,11 @@ def _differentiate(ctx, grad_out, grad_mean):
 
 
 _integrate.register_autograd(_differentiate, setup_context=_save)
+
+
+def _twin(grad_out, grad_mean, x, initial, num_chunks, leak, threshold, _):
+    outputs = leaky_integrate_torch(x, initial, num_chunks, leak, threshold)
+    return gradients(outputs, (x, initial), (grad_out, grad_mean))
+
+
+differentiate_by_twin(_integrate_backward, _twin)

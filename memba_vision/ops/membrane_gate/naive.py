@@ -7,7 +7,7 @@ from memba_vision.ops.leaky_integrate.naive import leaky_integrate_naive
 from memba_vision.ops.membrane_gate.table import BACKENDS
 
 
-@BACKENDS.register('naive', priority=-2)
+@BACKENDS.register('naive', priority=-2, portable=True)
 def membrane_gate_naive(
     z: torch.Tensor,
     forward_scan: torch.Tensor,

@@ -6,7 +6,9 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.membrane`.
 import torch
 
 from memba_vision.ops.membrane_gate.table import BACKENDS
+from memba_vision.ops.membrane_gate.torch_composed import membrane_gate_torch
 from memba_vision.ops.numba_kernels.layout import channel_obstacle, empty_rows_like, state_or_zeros
+from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients
 
 
 @BACKENDS.register('numba', priority=20, obstacle=channel_obstacle)
@@ -94,3 +96,12 @@ def _differentiate(ctx, grad_merged, grad_mean):
 
 
 _gate.register_autograd(_differentiate, setup_context=_save)
+
+
+def _twin(grad_merged, grad_mean, *arguments):
+    inputs, settings = arguments[:4], arguments[4:]
+    outputs = membrane_gate_torch(*(tensor.transpose(1, 2) for tensor in inputs), *settings)
+    return gradients(outputs, inputs, (grad_merged.transpose(1, 2), grad_mean.transpose(1, 2)))
+
+
+differentiate_by_twin(_gate_backward, _twin)

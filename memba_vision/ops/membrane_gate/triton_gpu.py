@@ -6,6 +6,8 @@ Kernels: :mod:`memba_vision.ops.triton_kernels.gate`.
 import torch
 
 from memba_vision.ops.membrane_gate.table import BACKENDS
+from memba_vision.ops.membrane_gate.torch_composed import membrane_gate_torch
+from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients
 from memba_vision.ops.triton_kernels.layout import empty_mean
 from memba_vision.ops.triton_kernels.presence import DTYPES, PRIORITY, obstacle
 
@@ -97,3 +99,11 @@ def _differentiate(ctx, grad_merged, grad_mean):
 
 
 _gate.register_autograd(_differentiate, setup_context=_save)
+
+
+def _twin(grad_merged, grad_mean, *arguments):
+    inputs, settings = arguments[:4], arguments[4:7]
+    return gradients(membrane_gate_torch(*inputs, *settings), inputs, (grad_merged, grad_mean))
+
+
+differentiate_by_twin(_gate_backward, _twin)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from memba_vision.ops.selective_scan.table import BACKENDS
 
 
-@BACKENDS.register('naive', priority=-2)
+@BACKENDS.register('naive', priority=-2, portable=True)
 def selective_scan_naive(
     u: torch.Tensor,
     delta: torch.Tensor,

@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import torch
 
+from memba_vision.ops.second_derivatives import differentiate_by_twin
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.surroundings import scan_with
 from memba_vision.ops.selective_scan.table import BACKENDS
+from memba_vision.ops.selective_scan.torch_portable import scan_gradients
 
 # Positions of a block, and elements of a (block, group, state, dim) work tensor: a CPU wants it in
 # its cache, a GPU wants few launches.
@@ -278,3 +280,10 @@ def _backward(ctx, grad_out, _):
 
 
 _scan.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _twin(grad_out, u, delta, A, B, C, starts, reverse, _):
+    return scan_gradients(grad_out, (u, delta, A, B, C, None, None), False, reverse)[:5]
+
+
+differentiate_by_twin(_scan_backward, _twin)

@@ -12,10 +12,12 @@ in infinity over infinity. The whole (batch, length, state, dim) is in memory.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
+from memba_vision.ops.second_derivatives import gradients
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.surroundings import scan_with
 from memba_vision.ops.selective_scan.table import BACKENDS
@@ -39,6 +41,18 @@ def selective_scan_portable(
     return scan_with(_recurrence, u, delta, A, B, C, D, z, delta_bias, delta_softplus, reverse)
 
 
+def scan_gradients(
+    grad_out: torch.Tensor,
+    inputs: Sequence[torch.Tensor | None],
+    delta_softplus: bool,
+    reverse: bool,
+) -> list[torch.Tensor | None]:
+    """Differentiable gradients of ``inputs``: u, delta, A, B, C, and D and delta_bias or None."""
+    *tensors, bias = inputs
+    out = selective_scan_portable(*tensors, None, bias, delta_softplus, reverse)
+    return gradients(out, inputs, grad_out)
+
+
 def _recurrence(
     u: torch.Tensor,
     delta: torch.Tensor,
@@ -60,7 +74,7 @@ def _in_chunks(sequence: torch.Tensor) -> torch.Tensor:
     """
     length = sequence.shape[-1]
     chunk = math.isqrt(length - 1) + 1 if length > 1 else 1
-    chunks = -(-length // chunk)
+    chunks = (length + chunk - 1) // chunk  # of positive numbers: ONNX rounds towards zero
     padded = F.pad(sequence, (0, chunks * chunk - length))
     return padded.unflatten(-1, (chunks, chunk)).permute(0, 2, 3, 1)
 

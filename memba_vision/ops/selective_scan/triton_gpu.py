@@ -6,8 +6,10 @@ Needs no nvcc. Kernels: :mod:`memba_vision.ops.triton_kernels`.
 import torch
 import torch.nn.functional as F
 
+from memba_vision.ops.second_derivatives import differentiate_by_twin
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.table import BACKENDS
+from memba_vision.ops.selective_scan.torch_portable import scan_gradients
 from memba_vision.ops.triton_kernels.layout import empty_states
 from memba_vision.ops.triton_kernels.presence import DTYPES, PRIORITY, obstacle
 
@@ -149,3 +151,10 @@ def _differentiate(ctx, grad_out, grad_states):
 
 
 _scan.register_autograd(_differentiate, setup_context=_save)
+
+
+def _twin(grad_out, _, *arguments):
+    return scan_gradients(grad_out, arguments[:7], *arguments[7:9])
+
+
+differentiate_by_twin(_scan_backward, _twin)

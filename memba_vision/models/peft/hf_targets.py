@@ -1,0 +1,99 @@
+"""The places that a method of Hugging Face's peft changes, however its config names them."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import nn
+
+from memba_vision.errors import UserError
+from memba_vision.models.peft.adapter import AdaptedLayer, find_targets, is_named
+
+#: What peft calls every linear layer.
+ALL_LINEAR = 'all-linear'
+
+NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+#: Methods that change something else than linear layers and 2D convolutions.
+KINDS = {'LN_TUNING': NORMS}
+
+
+def find_modules(
+    backbone: nn.Module, targets: Sequence[str] | str, peft_type: str
+) -> dict[str, nn.Module]:
+    """The modules that ``targets`` name, by full name.
+
+    Args:
+        backbone: where to look.
+        targets: a list of names; or a regular expression of whole names; or ``ALL_LINEAR``.
+        peft_type: the method, as peft spells it.
+
+    Raises:
+        UserError: they name nothing, or what another adapter took.
+    """
+    kinds = KINDS.get(peft_type, (nn.Linear, nn.Conv2d))
+    if not isinstance(targets, str):
+        return find_targets(backbone, targets, kinds)
+    if targets.lower() == ALL_LINEAR:
+        names = list(_free(backbone, nn.Linear))
+    else:
+        free_or_taken = _free(backbone, (*kinds, AdaptedLayer))
+        names = [name for name in free_or_taken if _compiled(targets).fullmatch(name)]
+    if not names:
+        kind = ' or '.join(kind.__name__ for kind in kinds)
+        raise UserError(
+            f'HFPeft: target_modules={targets!r} matches no {kind} that is free: a text is '
+            f"{ALL_LINEAR!r} or a regular expression of whole names, such as '.*in_proj'; a list "
+            'holds the last parts of names'
+        )
+    return find_targets(backbone, names, kinds)
+
+
+def check_parameters(backbone: nn.Module, targets: Sequence[str]) -> None:
+    """Raise a UserError where one of ``targets`` names no parameter, or one that trains."""
+    for target in targets:
+        named = {n: p for n, p in backbone.named_parameters() if is_named(n, target)}
+        if not named:
+            raise UserError(
+                f'HFPeft: target_parameters: {target!r} names no parameter of '
+                f"{type(backbone).__name__}; a name is the last parts of one, as 'mixer.A_log'"
+            )
+        if any(parameter.requires_grad for parameter in named.values()):
+            raise UserError(
+                f'HFPeft: target_parameters: {target!r} trains in full already: leave one of the '
+                'two out'
+            )
+
+
+@contextmanager
+def as_plain_linear(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Let linear layers of derived classes pass for ``torch.nn.Linear`` itself.
+
+    Some methods ask for just that class, though they call the layer and read its weights as any.
+    """
+    classes = [(module, type(module)) for module in modules if isinstance(module, nn.Linear)]
+    for module, _ in classes:
+        module.__class__ = nn.Linear
+    try:
+        yield
+    finally:
+        for module, kind in classes:
+            module.__class__ = kind
+
+
+def _free(backbone: nn.Module, kinds: type | tuple[type, ...]) -> Iterator[str]:
+    """Names of the frozen modules of these classes, without what adapters brought."""
+    inside = tuple(f'{n}.' for n, m in backbone.named_modules() if hasattr(m, 'base_layer'))
+    for name, module in backbone.named_modules():
+        trains = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+        if isinstance(module, kinds) and not trains and not name.startswith(inside):
+            yield name
+
+
+def _compiled(pattern: str) -> re.Pattern:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UserError(
+            f'HFPeft: target_modules={pattern!r} is no regular expression: {error}'
+        ) from error
