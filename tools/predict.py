@@ -12,6 +12,7 @@ from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment, load_config
 from memba_vision.apis.predict import Predictor, as_csv, as_json, confusion_csv
 from memba_vision.datasets.vtab1k import read_list_file
+from memba_vision.engine.class_names import HELP, OPTION
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 
@@ -29,6 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--confusion', type=Path, metavar='CSV', help='write the confusion matrix of --list'
     )
+    parser.add_argument(OPTION, action='store_true', help=f'with --list: {HELP}')
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--device', help='cpu or cuda; without, a GPU where there is one')
     return parser.parse_args()
@@ -55,6 +57,7 @@ def main() -> None:
     predictor = Predictor(args.checkpoint, config, args.device)
     images, labels = args.images, []
     if args.list:
+        predictor.compare_classes(args.list, args.renamed_classes)
         entries = read_list_file(args.list, len(predictor.classes))
         images, labels = zip(*entries, strict=True)
     predictions = list(predictor(images, args.top, args.batch_size))

@@ -16,6 +16,7 @@ from torch import nn
 from memba_vision.apis.images import ImageLike, ImagePipeline, as_rgb
 from memba_vision.apis.models import get_model
 from memba_vision.apis.predict import load_trained
+from memba_vision.engine.class_names import check_names, check_number
 
 
 class Inferencer(ImageClassificationInferencer):
@@ -26,10 +27,11 @@ class Inferencer(ImageClassificationInferencer):
             the path of a checkpoint that ``tools/train.py`` wrote, or a model's name with its
             official weights.
         device: where the model goes.
-        classes: names in place of those that the model brings along.
+        classes: names in place of those that the model brings along, in the order of the labels.
 
     Raises:
-        UserError: the model cannot be built or loaded.
+        UserError: the model cannot be built or loaded, or ``classes`` are more or fewer than its
+            outputs, or its own names in another order.
     """
 
     def __init__(
@@ -41,6 +43,10 @@ class Inferencer(ImageClassificationInferencer):
         if isinstance(model, str | Path):
             is_file = Path(model).is_file()
             model = load_trained(model) if is_file else get_model(str(model), pretrained=True)
+        if classes is not None:
+            check_number(classes, model.head.num_classes, 'classes')
+            own = getattr(model, '_dataset_meta', {}).get('classes', classes)
+            check_names(own, classes, 'the classes of the model and those given', renamed=True)
         super().__init__(model, pretrained=False, device=device, classes=classes)
         if self.classes is None:
             self.classes = [str(label) for label in range(model.head.num_classes)]
