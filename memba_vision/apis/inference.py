@@ -44,7 +44,7 @@ class Inferencer(ImageClassificationInferencer):
             is_file = Path(model).is_file()
             model = load_trained(model) if is_file else get_model(str(model), pretrained=True)
         if classes is not None:
-            check_number(classes, model.head.num_classes, 'classes')
+            check_number(classes, model.head.num_classes, 'classes=…')
             own = getattr(model, '_dataset_meta', {}).get('classes', classes)
             check_names(own, classes, 'the classes of the model and those given', renamed=True)
         super().__init__(model, pretrained=False, device=device, classes=classes)

@@ -235,6 +235,7 @@ class ReadableRunner(Runner):
                 f'{filename} holds no {error.args[0]!r}, so training cannot go on from it: resume '
                 'from a checkpoint of tools/train.py'
             ) from error
+        schedule.count_epochs(self, filename)
         schedule.take_up(self, filename)
         sampler = self.train_dataloader.sampler
         if hasattr(sampler, 'seed'):
