@@ -259,7 +259,15 @@ def test_a_renamed_class_is_found_wherever_a_checkpoint_is_used(world, base, tmp
     assert 'under other names, add --renamed-classes' in error
     outcome = run_tool(*with_option(command))
     assert outcome.status == 0, outcome
-    assert not list(tmp_path.glob('new/*.pth')) or use == 'train from it'
+
+
+def test_a_training_that_cannot_begin_moves_nothing_aside(world, base, tmp_path):
+    data = data_of(world, tmp_path, ['blue tit', 'café', 'rouge'])
+    shutil.copytree(world / 'run', tmp_path / 'new')
+    files = [path for path in (tmp_path / 'new').iterdir() if path.suffix in ('.pth', '.json')]
+    before = [path.read_bytes() for path in files]
+    run_tool(*uses_of(world, base, tmp_path, data)['train from it']).error()
+    assert [path.read_bytes() for path in files] == before
 
 
 @pytest.mark.parametrize('use', USES)

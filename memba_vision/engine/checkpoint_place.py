@@ -74,12 +74,11 @@ def last_saved(runner: Runner) -> Path | None:
     """
     hooks = checkpoint_hooks(runner)
     saved = [Path(str(hook.last_ckpt)) for hook in hooks if hook.last_ckpt]
-    saved = [path for path in saved if path.is_file()]
-    if saved:
-        return max(saved, key=lambda path: path.stat().st_mtime_ns)
+    saved.sort(key=lambda path: path.is_file() and path.stat().st_mtime_ns, reverse=True)
     went_on_from = [runner._load_from] if runner._resume and runner._load_from else []
     others = [*went_on_from, *(path for hook in hooks for path in _best(hook))]
-    return next((Path(path) for path in others if Path(path).is_file()), None)
+    found = [path for path in [*saved, *map(Path, others)] if path.expanduser().is_file()]
+    return found[0].expanduser().absolute() if found else None
 
 
 def _best(hook: CheckpointHook) -> list[str]:

@@ -184,6 +184,16 @@ class ReadableRunner(Runner):
         self.logger.info(f'Loaded {filename}')
         return checkpoint
 
+    def check_source(self) -> None:
+        """Look into the checkpoint that a training starts or goes on from, if there is one.
+
+        Raises:
+            UserError: it cannot be read, or is of other classes than the data that is built.
+        """
+        if self._load_from:
+            meta = _read_by_one(self._load_from)['meta']
+            self._compare_names(names_of_checkpoint(meta), self._load_from)
+
     def _compare_names(self, held: list[str] | None, filename: str) -> None:
         """Compare the classes of a checkpoint with those of the data that is built."""
         source = f'the classes of {filename} and of the data'
@@ -242,7 +252,7 @@ class ReadableRunner(Runner):
             sampler.seed = self.seed  # it was built with the config's
 
 
-def _read_by_one(filename: str, map_location: Any) -> dict[str, Any]:
+def _read_by_one(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
     """As :func:`read_training_checkpoint`, of a file on the machine of the first process."""
     if not is_distributed():
         return read_training_checkpoint(filename, map_location)
