@@ -107,7 +107,7 @@ def test_without_any_checkpoint_the_weights_in_memory_are_tested(make_world):
         "custom_hooks = [dict(type='EMAHook', momentum=1e-6)]\n"
         'default_hooks = dict(checkpoint=dict(interval=-1, save_last=False))'
     )
-    assert 'No checkpoint was saved' in world.run('train')
+    assert 'No checkpoint to read back' in world.run('train')
     found = world.result()
     assert (found['checkpoint'], found['checkpoint_sha256']) == ('', None)
     saving = make_world("custom_hooks = [dict(type='EMAHook', momentum=1e-6)]")

@@ -21,14 +21,14 @@ def checkpoints_newest_first(config: Config, before: str = '') -> list[Path]:
 
     Args:
         config: of the run, with its ``work_dir``.
-        before: see :meth:`memba_vision.engine.checkpoint_place.Place.list`.
+        before: see :meth:`memba_vision.engine.checkpoint_place.Place.checkpoints`.
 
     Raises:
         UserError: the hook's ``out_dir`` leads into the folder of another run.
     """
     for folder in folders(config):
         _check_owner(folder, Path(config.work_dir))
-    found = {entry for place in places(config) for entry in place.list(before)}
+    found = {entry for place in places(config) for entry in place.checkpoints(before)}
     return [path for _, _, path in sorted(found, reverse=True)]
 
 

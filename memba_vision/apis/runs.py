@@ -105,7 +105,7 @@ def _test_saved(runner: ReadableRunner, checkpoint: Path | None) -> dict[str, fl
     """Test what a training has saved, which need not be what is in memory at its end."""
     if checkpoint is not None:
         return runner.test_file(str(checkpoint))
-    runner.logger.warning('No checkpoint was saved: what is tested are the weights in memory')
+    runner.logger.warning('No checkpoint to read back: what is tested are the weights in memory')
     return runner.test_loop.run()
 
 

@@ -30,7 +30,7 @@ class Place:
     folder: Path
     template: str
 
-    def list(self, before: str = '') -> list[tuple[int, int, Path]]:
+    def checkpoints(self, before: str = '') -> list[tuple[int, int, Path]]:
         """Time of writing, step and path of each checkpoint.
 
         Args:
@@ -94,8 +94,14 @@ def _settings_of_hooks(config: Config) -> Iterator[Mapping[str, Any]]:
         if not isinstance(hook, Mapping) or not {'out_dir', 'filename_tmpl'} & hook.keys():
             continue
         kind = HOOKS.get(hook['type']) if isinstance(hook.get('type'), str) else hook.get('type')
-        if isinstance(kind, type) and issubclass(kind, CheckpointHook):
+        is_one = isinstance(kind, type) and issubclass(kind, CheckpointHook)
+        if is_one and not is_remote(hook.get('out_dir')):
             yield hook
+
+
+def is_remote(folder: str | Path | None) -> bool:
+    """Whether a hook's ``out_dir`` is a store of another kind than files, as in 's3://bucket'."""
+    return '://' in str(folder)
 
 
 def _folder(out_dir: str | Path | None, work_dir: str) -> Path:

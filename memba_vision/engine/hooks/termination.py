@@ -9,7 +9,7 @@ from mmengine.dist import all_reduce, get_comm_device, is_distributed, is_main_p
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from memba_vision.engine.checkpoint_place import checkpoint_hooks
+from memba_vision.engine.checkpoint_place import checkpoint_hooks, is_remote
 from memba_vision.errors import Terminated
 from memba_vision.files import write_atomically
 from memba_vision.registry import HOOKS
@@ -90,11 +90,11 @@ def _any_process(requested: bool) -> bool:
 def _destination(runner: Runner, step: int, by_epoch: bool) -> tuple[str, str]:
     """The folder and the name that the hook that saves checkpoints would choose."""
     usual = 'epoch_{}.pth' if by_epoch else 'iter_{}.pth'
-    hooks = checkpoint_hooks(runner)
-    if not hooks:
+    hook = next(iter(checkpoint_hooks(runner)), None)
+    if hook is None or hook.out_dir is None or is_remote(hook.out_dir):
         return runner.work_dir, usual.format(step)
-    template = hooks[0].filename_tmpl if hooks[0].by_epoch == by_epoch else usual
-    return hooks[0].out_dir or runner.work_dir, template.format(step)
+    template = hook.filename_tmpl if hook.by_epoch == by_epoch else usual
+    return str(hook.out_dir), template.format(step)
 
 
 def _checkpoint(runner: Runner, folder: str, name: str, by_epoch: bool) -> dict[str, bytes]:
