@@ -284,6 +284,16 @@ def test_classes_in_another_order_are_not_renamed_ones(world, base, tmp_path, us
         assert "and is 'blue tit'" in outcome.error()
 
 
+def test_the_data_of_training_and_test_have_the_same_classes(world, base, tmp_path):
+    data = data_of(world, tmp_path, ['blue tit', 'café', 'rouge'])
+    command = uses_of(world, base, tmp_path, data)['train from it'][:-2]  # from the base alone
+    command = [c for c in command if not str(c).startswith('train_dataloader.dataset.data_root')]
+    root = f'train_dataloader.dataset.data_root={world / "own"}'
+    outcome = run_tool(*command, root, f'test_dataloader.dataset.data_root={data}')
+    assert "the test data are not the same: label 2 was 'red' and is 'rouge'" in outcome.error()
+    assert 'Epoch(train)' not in outcome.out
+
+
 def test_a_checkpoint_without_names_goes_on_working(world, base, tmp_path):
     content = torch.load(checkpoint(world), weights_only=True)
     content['meta'].pop('dataset_meta')

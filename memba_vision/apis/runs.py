@@ -43,7 +43,7 @@ def train(config: Config) -> Result | None:
     runner.register_hook(CostHook())
     # Builds both datasets: what is wrong with the test data shows before the first step too.
     _, has_test = runner.train_loop, runner.test_loop is not None
-    runner.check_source()  # before anything in the folder is touched
+    runner.check_classes()  # before anything in the folder is touched
     if is_main_process():
         for folder in folders(config):
             remove_unfinished(folder)

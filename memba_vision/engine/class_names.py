@@ -76,8 +76,8 @@ def check_names(
         return text
     advice = f'; if these are the same classes under other names, add {OPTION}'
     raise UserError(
-        f'{text}. Accuracy and names would be wrong: use the data that the checkpoint was trained '
-        f'on, or train anew{advice if same_labels else ""}'
+        f'{text}. Accuracy and names would be wrong: use data with the classes of the training, in '
+        f'the same order, or train anew{advice if same_labels else ""}'
     )
 
 

@@ -184,15 +184,22 @@ class ReadableRunner(Runner):
         self.logger.info(f'Loaded {filename}')
         return checkpoint
 
-    def check_source(self) -> None:
-        """Look into the checkpoint that a training starts or goes on from, if there is one.
+    def check_classes(self) -> None:
+        """Compare the classes that a training has to do with, before its first step.
+
+        These are those of all data that is built, and of the checkpoint that it starts or goes on
+        from, if there is one.
 
         Raises:
-            UserError: it cannot be read, or is of other classes than the data that is built.
+            UserError: the checkpoint cannot be read, or they are not the same.
         """
         if self._load_from:
             meta = _read_by_one(self._load_from)['meta']
             self._compare_names(names_of_checkpoint(meta), self._load_from)
+        first, *others = self._names_of_data() or [None]
+        source = 'the classes of the training data and of the test data'
+        for names in others:
+            check_names(first, names, source, self.cfg.get(RENAMED, False))
 
     def _compare_names(self, held: list[str] | None, filename: str) -> None:
         """Compare the classes of a checkpoint with those of the data that is built."""
