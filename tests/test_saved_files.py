@@ -170,7 +170,7 @@ def test_two_runs_do_not_share_a_folder_of_checkpoints(make_world, tmp_path):
     world.run('train')
     before = sorted(os.listdir(tmp_path / 'files/one'))
     namesake = ['--work-dir', tmp_path / 'other' / 'one', *world.options]
-    for arguments in ([], ['--resume']):
+    for arguments in ([], ['--resume'], ['--resume', tmp_path / 'files/one/epoch_2.pth']):
         error = run_tool('train', world.config, *arguments, *namesake).error()
         assert f'holds the checkpoints of the run in {world.work_dir}' in error
     assert sorted(os.listdir(tmp_path / 'files/one')) == before

@@ -38,9 +38,14 @@ def folders(config: Config) -> list[Path]:
 
 
 def claim_folders(config: Config) -> None:
-    """Note, in the folders of checkpoints that are not the run's own, whose they are."""
+    """Note, in the folders of checkpoints that are not the run's own, whose they are.
+
+    Raises:
+        UserError: one is of another run.
+    """
     work_dir = Path(config.work_dir).absolute()
     for folder in folders(config):
+        _check_owner(folder, work_dir)
         if folder != work_dir:
             point_to_run(folder, work_dir)
 
