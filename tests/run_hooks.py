@@ -125,3 +125,19 @@ class DisturbHook(Hook):
         if not self.died.exists():
             self.died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+@HOOKS.register_module()
+class SpoilHook(Hook):
+    """Leaves other weights in memory than were saved."""
+
+    def after_train(self, runner):
+        runner.model.head.fc.bias.data[1:] -= 1e6
+
+
+@HOOKS.register_module()
+class StopHook(Hook):
+    """Ends the training after its second epoch, as early stopping does."""
+
+    def after_train_epoch(self, runner):
+        runner.train_loop.stop_training = runner.epoch == 1

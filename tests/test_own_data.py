@@ -15,10 +15,12 @@ import torch
 from helpers import CONFIGS, DEMO, as_arguments, run_tool, tiny_options
 from PIL import Image
 
+import memba_vision
 from memba_vision.apis.cli import run_tool as run_main
 from memba_vision.apis.config import load_config
 from memba_vision.apis.predict import Prediction, confusion_csv, csv_pieces, json_pieces
 from memba_vision.datasets.own_data import read_classes
+from memba_vision.errors import UserError
 from memba_vision.files import sha256_of
 
 CLASSES = ('blue tit', 'café', 'red')
@@ -294,3 +296,105 @@ def test_the_config_for_vim_small(world, tmp_path):
     for loader in (config.train_dataloader, config.test_dataloader):
         assert (loader.dataset.type, loader.dataset.task) == ('OwnData', 'birds')
         assert loader.dataset.pipeline[1]['scale'] == (224, 224)
+
+
+def data_of(world: Path, folder: Path, classes: list[str]) -> Path:
+    """The task with other names of its classes; the labels are those that they were."""
+    shutil.copytree(world / 'own', folder / 'own')
+    (folder / 'own/birds/classes.txt').write_text('\n'.join(classes) + '\n', encoding='utf-8')
+    return folder / 'own'
+
+
+def uses_of(world: Path, base: Path, folder: Path, data: Path) -> dict[str, list]:
+    """What a checkpoint is used for with some data, as command lines."""
+    options = arguments(base, world)
+    roots = [f'{part}_dataloader.dataset.data_root={data}' for part in ('train', 'test')]
+    config, path = world / 'birds_memba.py', checkpoint(world)
+    new_run = [config, '--work-dir', folder / 'new', *options, *roots]
+    return {
+        'test': ['test', config, path, '--work-dir', folder / 'new', *options, *roots],
+        'resume': ['train', *new_run, '--resume', path],
+        'train from it': ['train', *new_run, f'load_from={path}'],
+        'predict': ['predict', '--list', data / 'birds/test.txt', '--checkpoint', path],
+    }
+
+
+USES = ('test', 'resume', 'train from it', 'predict')
+
+
+def with_option(command: list) -> list:
+    """A command line with the option for classes that have other names now."""
+    place = command.index('--work-dir') if '--work-dir' in command else len(command)
+    return [*command[:place], '--renamed-classes', *command[place:]]
+
+
+@pytest.mark.parametrize('use', USES)
+def test_a_renamed_class_is_found_wherever_a_checkpoint_is_used(world, base, tmp_path, use):
+    data = data_of(world, tmp_path, ['blue tit', 'café', 'rouge'])
+    command = uses_of(world, base, tmp_path, data)[use]
+    error = run_tool(*command).error()
+    assert "label 2 was 'red' and is 'rouge'. Accuracy and names would be wrong" in error
+    assert 'under other names, add --renamed-classes' in error
+    outcome = run_tool(*with_option(command))
+    assert outcome.status == 0, outcome
+
+
+def test_a_training_that_cannot_begin_moves_nothing_aside(world, base, tmp_path):
+    data = data_of(world, tmp_path, ['blue tit', 'café', 'rouge'])
+    shutil.copytree(world / 'run', tmp_path / 'new')
+    files = [path for path in (tmp_path / 'new').iterdir() if path.suffix in ('.pth', '.json')]
+    before = [path.read_bytes() for path in files]
+    run_tool(*uses_of(world, base, tmp_path, data)['train from it']).error()
+    assert [path.read_bytes() for path in files] == before
+
+
+@pytest.mark.parametrize('use', USES)
+def test_classes_in_another_order_are_not_renamed_ones(world, base, tmp_path, use):
+    data = data_of(world, tmp_path, ['azure tit', 'blue tit', 'red'])
+    command = uses_of(world, base, tmp_path, data)[use]
+    error = run_tool(*command).error()
+    assert "label 0 was 'blue tit' and is 'azure tit'; label 1 was 'café' and is 'blue" in error
+    assert '--renamed-classes' not in error
+    outcome = run_tool(*with_option(command))
+    if use == 'train from it':  # the head learns what its outputs mean
+        assert "and is 'blue tit'; going on" in outcome.out + outcome.err
+    else:
+        assert "and is 'blue tit'" in outcome.error()
+
+
+def test_the_data_of_training_and_test_have_the_same_classes(world, base, tmp_path):
+    data = data_of(world, tmp_path, ['blue tit', 'café', 'rouge'])
+    command = uses_of(world, base, tmp_path, data)['train from it'][:-2]  # from the base alone
+    command = [c for c in command if not str(c).startswith('train_dataloader.dataset.data_root')]
+    root = f'train_dataloader.dataset.data_root={world / "own"}'
+    outcome = run_tool(*command, root, f'test_dataloader.dataset.data_root={data}')
+    assert "the test data are not the same: label 2 was 'red' and is 'rouge'" in outcome.error()
+    assert 'Epoch(train)' not in outcome.out
+
+
+def test_a_checkpoint_without_names_goes_on_working(world, base, tmp_path):
+    content = torch.load(checkpoint(world), weights_only=True)
+    content['meta'].pop('dataset_meta')
+    (tmp_path / 'run').mkdir()
+    torch.save(content, tmp_path / 'run/epoch_6.pth')
+    shutil.copy(world / 'run/run.json', tmp_path / 'run')
+    config, place = world / 'birds_memba.py', ['--work-dir', tmp_path / 'run']
+    assert run_tool('test', config, *place, *arguments(base, world)).status == 0
+    of_list = ['--list', world / 'own/birds/test.txt', '--checkpoint', tmp_path / 'run/epoch_6.pth']
+    assert run_tool('predict', *of_list).status == 0
+    data = data_of(world, tmp_path, ['a', 'b', 'c', 'd'])
+    of_list[1] = data / 'birds/test.txt'
+    assert 'names 4 classes, but the head has 3 outputs' in run_tool('predict', *of_list).error()
+
+
+def test_names_given_to_an_inferencer(world):
+    def names(classes):
+        return memba_vision.Inferencer(checkpoint(world), classes=classes).classes
+
+    assert names(None) == list(CLASSES)
+    assert names(['a', 'b', 'c']) == ['a', 'b', 'c']
+    for classes in (['a', 'b'], list('abcde')):
+        with pytest.raises(UserError, match=f'names {len(classes)} classes, but the head'):
+            names(classes)
+    with pytest.raises(UserError, match="label 0 was 'blue tit' and is 'red'"):
+        names(list(reversed(CLASSES)))

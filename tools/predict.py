@@ -21,6 +21,7 @@ from memba_vision.apis.predict import (
     json_pieces,
 )
 from memba_vision.datasets.vtab1k import read_list_file
+from memba_vision.engine.class_names import HELP, OPTION
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 
@@ -45,6 +46,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--confusion', type=Path, metavar='CSV', help='write the confusion matrix of --list'
     )
+    parser.add_argument(OPTION, action='store_true', help=f'with --list: {HELP}')
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--device', help='cpu or cuda; without, a GPU where there is one')
     return parser.parse_args()
@@ -70,6 +72,7 @@ def main() -> None:
     config = load_config(args.config, {}, None) if args.config else None
     predictor = Predictor(args.checkpoint, config, args.device)
     if args.list:
+        predictor.compare_classes(args.list, args.renamed_classes)
         entries = read_list_file(args.list, len(predictor.classes))
         images, labels = zip(*entries, strict=True)
     else:

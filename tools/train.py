@@ -14,6 +14,7 @@ from memba_vision.apis.config import (
     set_seed_and_precision,
 )
 from memba_vision.apis.runs import resume_from, train
+from memba_vision.engine.class_names import HELP, OPTION, RENAMED
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -30,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='train under bfloat16 autocast')
     parser.add_argument('--seed', type=int, help="replaces the config's randomness.seed")
     add_config_arguments(parser)
+    parser.add_argument(OPTION, action='store_true', help=HELP)
     return parser.parse_args()
 
 
@@ -39,6 +41,8 @@ def main() -> None:
     default_environment()
     config = load_config(args.config, args.cfg_options, args.work_dir, args.launcher, args.peft)
     set_seed_and_precision(config, args.seed, args.amp)
+    if args.renamed_classes:
+        config[RENAMED] = True
     if args.resume:
         resume_from(config, args.resume)
     train(config)

@@ -12,7 +12,7 @@ from pathlib import Path
 from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment, load_config
 from memba_vision.apis.images import with_folders_open
-from memba_vision.apis.record import RECORD_FILE
+from memba_vision.apis.record import has_record
 from memba_vision.apis.visualize import (
     Subject,
     checkpoint_of,
@@ -72,7 +72,7 @@ def find_subjects(args: argparse.Namespace) -> list[Subject]:
 def load_subject(place: str, args: argparse.Namespace) -> Subject:
     """The model of a checkpoint or a run's folder, by its own config where that is known."""
     checkpoint = checkpoint_of(place)
-    recorded = (Path(checkpoint).parent / RECORD_FILE).is_file()
+    recorded = has_record(Path(checkpoint).parent)
     given = args.config if place != args.compare or not recorded else None
     config = load_config(given, {}, None) if given else None
     return trained_subject(checkpoint, config, args.device)

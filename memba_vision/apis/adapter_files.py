@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from memba_vision.apis.record import folder_of_run
 from memba_vision.apis.report import read_result
 from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.engine.file_backend import write_atomically
@@ -61,8 +62,8 @@ def write_adapter(checkpoint: str, out: str | Path) -> AdapterInfo:
     """Write adapters and head of a training checkpoint, with what its run's result says of them.
 
     Args:
-        checkpoint: written by ``tools/train.py``; its folder's ``result.json`` is read if it is of
-            this checkpoint.
+        checkpoint: written by ``tools/train.py``; its run's ``result.json`` is read if it is of
+            this very file.
         out: the safetensors file.
 
     Raises:
@@ -95,9 +96,9 @@ def read_adapter_state(checkpoint: str) -> dict[str, torch.Tensor]:
 def _describe(header: dict, tensors: dict[str, torch.Tensor], checkpoint: Path) -> AdapterInfo:
     known = dict(adapters=header['adapters'], base=header['base'])
     known['classes'] = len(tensors['head.fc.weight'])
-    path = checkpoint.parent / RESULT_FILE
+    path = folder_of_run(checkpoint.parent) / RESULT_FILE
     result = read_result(path) if path.is_file() else None
-    if result is None or Path(result.checkpoint).name != checkpoint.name:
+    if result is None or not result.is_of(resolve(str(checkpoint))):
         return AdapterInfo(header['method'], **known)
     return AdapterInfo(result.method, task=result.task, accuracy=result.top1, **known)
 

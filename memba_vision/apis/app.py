@@ -16,7 +16,7 @@ from memba_vision.apis.adapter_files import write_adapter
 from memba_vision.apis.bank import AdapterBank
 from memba_vision.apis.images import ImagePipeline
 from memba_vision.apis.predict import class_names
-from memba_vision.apis.record import RECORD_FILE, read_config
+from memba_vision.apis.record import has_record, read_config
 from memba_vision.apis.visualize import (
     Subject,
     check_membranes,
@@ -85,7 +85,7 @@ def config_of(sources: Sequence[str]) -> Config | None:
     """The config of the first run that a source is or lies in; None where there is none."""
     paths = (Path(source) for source in sources)
     folders = (path if path.is_dir() else path.parent for path in paths)
-    found = next((folder for folder in folders if (folder / RECORD_FILE).is_file()), None)
+    found = next((folder for folder in folders if has_record(folder)), None)
     return None if found is None else read_config(found)
 
 

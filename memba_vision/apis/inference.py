@@ -16,11 +16,12 @@ from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 from torch import nn
 
+from memba_vision.apis.arguments import placed
 from memba_vision.apis.images import ImagePipeline, file_names, read_pixels, with_folders_open
 from memba_vision.apis.models import get_model
 from memba_vision.apis.predict import load_trained
 from memba_vision.datasets.pixels import ImageLike
-from memba_vision.engine.runner import one_line
+from memba_vision.engine.class_names import check_names, check_number
 from memba_vision.errors import UserError
 
 
@@ -36,8 +37,8 @@ class Inferencer(ImageClassificationInferencer):
             head.
 
     Raises:
-        UserError: the model cannot be built or loaded, there is no such device, or there are more
-            or fewer names than outputs.
+        UserError: the model cannot be built or loaded, there is no such device, or ``classes`` are
+            more or fewer than its outputs, or its own names in another order.
     """
 
     def __init__(
@@ -54,14 +55,13 @@ class Inferencer(ImageClassificationInferencer):
                 'model is a path, a name of memba_vision.list_models(), or what '
                 f'memba_vision.get_model or load_trained returns; got {type(model).__name__}'
             )
-        super().__init__(on_device(model, device), pretrained=False, classes=classes)
+        if classes is not None:
+            check_number(classes, model.head.num_classes, 'classes=…')
+            own = getattr(model, '_dataset_meta', {}).get('classes', classes)
+            check_names(own, classes, 'the classes of the model and those given', renamed=True)
+        super().__init__(placed(model, device), pretrained=False, classes=classes)
         if self.classes is None:
             self.classes = [str(label) for label in range(model.head.num_classes)]
-        if isinstance(self.classes, str) or len(self.classes) != model.head.num_classes:
-            raise UserError(
-                f'classes: expected {model.head.num_classes} names, one for each output of the '
-                f'head, found {self.classes!r:.200}'
-            )
 
     def __call__(
         self,
@@ -132,18 +132,6 @@ class Inferencer(ImageClassificationInferencer):
         if isinstance(inputs, str | Path):
             inputs = with_folders_open([inputs], partial(warnings.warn, stacklevel=4))
         return super()._inputs_to_list(_listed(inputs))
-
-
-def on_device(model: nn.Module, device: str | torch.device | None) -> nn.Module:
-    """The model there; None leaves it where it is.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    try:
-        return model if device is None else model.to(device)
-    except (RuntimeError, AssertionError, TypeError) as error:  # torch's, by kind of device
-        raise UserError(f'device {device!r} cannot be used ({one_line(error)}): try cpu') from error
 
 
 @torch.no_grad()

@@ -16,6 +16,13 @@ from torch import nn
 from memba_vision.apis.images import ImagePipeline
 from memba_vision.apis.models import build_classifier
 from memba_vision.apis.record import read_config
+from memba_vision.datasets.own_data import CLASSES, read_classes
+from memba_vision.engine.class_names import (
+    check_names,
+    check_number,
+    class_names,
+    names_of_checkpoint,
+)
 from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.files import readable
@@ -53,7 +60,7 @@ def load_trained(
     model = build_classifier(config or read_config(Path(checkpoint).parent))
     load_training_checkpoint(model, content, str(checkpoint))
     names = class_names(content['meta'], model.head.num_classes, str(checkpoint))
-    model._dataset_meta = {'classes': names}
+    model._dataset_meta = {'classes': names} if names_of_checkpoint(content['meta']) else {}
     return model.to(device or 'cpu').eval()
 
 
@@ -66,7 +73,8 @@ class Predictor:
         device: where to run; None takes a GPU where there is one.
 
     Attributes:
-        classes: the names of the classes, out of the checkpoint; numbers where it has no names.
+        named: the names of the classes, out of the checkpoint; None where it has none.
+        classes: the same; numbers where it has no names.
 
     Raises:
         UserError: something is missing, damaged or does not fit.
@@ -78,7 +86,28 @@ class Predictor:
         self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.model = load_trained(checkpoint, config, self.device)
         self.pipeline = ImagePipeline(self.model._config)
-        self.classes = self.model._dataset_meta['classes']
+        self.named = self.model._dataset_meta.get('classes')
+        self.classes = self.named or [str(n) for n in range(self.model.head.num_classes)]
+
+    def compare_classes(self, list_file: Path, renamed: bool = False) -> None:
+        """Compare the classes of the model with those of the task that a list file belongs to.
+
+        Args:
+            list_file: of a task; where no ``classes.txt`` lies beside it, or the checkpoint names
+                no classes, there is nothing to compare.
+            renamed: other names are taken for the same classes.
+
+        Raises:
+            UserError: they are not the same.
+        """
+        if not (list_file.parent / CLASSES).is_file():
+            return
+        names, path = read_classes(list_file.parent), list_file.parent / CLASSES
+        if self.named is None:
+            check_number(names, len(self.classes), str(path))
+        else:
+            source = f'the classes of the checkpoint and of {path}'
+            check_names(self.named, names, source, renamed)
 
     def __call__(
         self, images: Sequence[str], top: int = 1, batch_size: int = 32
@@ -107,21 +136,6 @@ class Predictor:
         best = scores.topk(min(top, len(scores)))
         classes = [(self.classes[i], p) for p, i in zip(*(t.tolist() for t in best), strict=True)]
         return Prediction(str(path), int(best.indices[0]), tuple(classes))
-
-
-def class_names(meta: dict, number: int, checkpoint: str) -> list[str]:
-    """The names of the classes out of a checkpoint's ``meta``; numbers where it has no names.
-
-    Raises:
-        UserError: there are more or fewer names than the ``number`` of the head's outputs.
-    """
-    about_data = meta.get('dataset_meta')
-    names = about_data.get('classes') if isinstance(about_data, dict) else None
-    if not isinstance(names, list | tuple):
-        return [str(label) for label in range(number)]
-    if len(names) != number:
-        raise UserError(f'{checkpoint} names {len(names)} classes, its head has {number}')
-    return [str(name) for name in names]
 
 
 def csv_pieces(predictions: Iterable[Prediction]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from memba_vision.errors import UserError
 from memba_vision.files import sha256_of, write_atomically
 
 RECORD_FILE = 'run.json'
+POINTER_FILE = 'run_folder.txt'  # in a folder of checkpoints alone: where their run is
 PACKAGES = (
     'memba_vision',
     'torch',
@@ -73,16 +75,37 @@ def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
 def read_config(folder: Path) -> Config:
     """The config of a run's last start, from its record.
 
+    Args:
+        folder: of the run, or the one where its checkpoints lie.
+
     Raises:
         UserError: there is no record, or it cannot be read.
     """
-    path = folder / RECORD_FILE
+    path = folder_of_run(folder) / RECORD_FILE
     if not path.is_file():
         raise UserError(f'there is no {path}: give the config with --config')
     starts = _earlier(path)
     if not starts:
         raise UserError(f'{path} cannot be read: give the config with --config')
     return Config(starts[-1]['config'])
+
+
+def folder_of_run(folder: Path) -> Path:
+    """The folder of the run whose checkpoints lie in ``folder``; mostly it is the same."""
+    pointer = folder / POINTER_FILE
+    if (folder / RECORD_FILE).is_file() or not pointer.is_file():
+        return folder
+    return Path(os.fsdecode(pointer.read_bytes().strip(b'\n')))
+
+
+def has_record(folder: Path) -> bool:
+    """Whether there is a record of the run whose folder, or folder of checkpoints, this is."""
+    return (folder_of_run(folder) / RECORD_FILE).is_file()
+
+
+def point_to_run(folder: Path, work_dir: Path) -> None:
+    """Note in a folder of checkpoints where their run is."""
+    write_atomically(folder / POINTER_FILE, os.fsencode(work_dir) + b'\n')
 
 
 def git_state(file: Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from memba_vision.apis.tables import csv_table, markdown_table
 from memba_vision.datasets.own_data import GROUP as OWN_DATA
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.errors import UserError
-from memba_vision.files import write_atomically
+from memba_vision.files import sha256_of, write_atomically
 
 COLUMNS = ('method', 'task', 'group', 'top-1 (%)', 'trained parameters')
 
@@ -28,11 +28,13 @@ class Result:
         adapter_parameters: adapters alone.
         seed: seed of the run.
         config: path of the config file.
-        checkpoint: path of the checkpoint that was tested.
+        checkpoint: path of the checkpoint that was tested; empty where none was saved.
         training_seconds: wall-clock time of the training that led to the weights, over all its
             starts; None: unknown.
         peak_memory_mib: of the training, in MiB: what torch allocated on the GPU, without one the
             resident memory of the process. None: unknown.
+        checkpoint_sha256: of that file, which tells it from others of the same name. None:
+            unknown.
     """
 
     task: str
@@ -46,10 +48,20 @@ class Result:
     checkpoint: str
     training_seconds: float | None = None
     peak_memory_mib: float | None = None
+    checkpoint_sha256: str | None = None
 
     def save(self, path: Path) -> None:
         """Write the record as JSON."""
         write_atomically(path, (json.dumps(asdict(self), indent=2) + '\n').encode())
+
+    def is_of(self, checkpoint: Path) -> bool:
+        """Whether ``checkpoint`` is the file that was tested, in whatever folder it lies now."""
+        tested = Path(self.checkpoint)
+        if tested.name != checkpoint.name:
+            return False
+        if self.checkpoint_sha256 is None:  # of an older version: the path is all there is
+            return tested.is_file() and tested.samefile(checkpoint)
+        return sha256_of(checkpoint) == self.checkpoint_sha256
 
     def line(self) -> str:
         """The record in one line, for a log."""

@@ -1,5 +1,6 @@
 """mmengine's runner with a console that can be read, and safe, strict loading of checkpoints."""
 
+import copy
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -9,14 +10,23 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_distributed
+from mmengine.dist import broadcast_object_list, is_distributed, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
 from memba_vision.datasets.loading import read_alike
+from memba_vision.engine.class_names import (
+    OPTION,
+    RENAMED,
+    check_names,
+    check_number,
+    describe_difference,
+    names_in,
+    names_of_checkpoint,
+)
 from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.engine.hooks import TerminationHook
 from memba_vision.engine.schedule import Schedule
@@ -166,15 +176,77 @@ class ReadableRunner(Runner):
             revise_keys: not read.
 
         Raises:
-            UserError: the checkpoint is damaged, holds pickled code or does not fit the model.
+            UserError: the checkpoint is damaged, holds pickled code, is of other classes than the
+                data or does not fit the model.
         """
-        checkpoint = read_training_checkpoint(filename, map_location)
+        checkpoint = _read_by_one(filename, map_location)
+        held = names_of_checkpoint(checkpoint['meta'])
+        self._compare_names(held, filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         load_training_checkpoint(model, checkpoint, filename)
+        outputs = getattr(getattr(model, 'head', None), 'num_classes', None)
+        named = [(filename, held), *(('the data', names) for names in self._names_of_data())]
+        for source, names in named if outputs else ():
+            if names:
+                check_number(names, outputs, source)
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}')
         return checkpoint
+
+    def check_classes(self) -> None:
+        """Compare the classes that a training has to do with, before its first step.
+
+        These are those of all data that is built, and of the checkpoint that it starts or goes on
+        from, if there is one.
+
+        Raises:
+            UserError: the checkpoint cannot be read, or they are not the same.
+        """
+        if self._load_from:
+            meta = _read_by_one(self._load_from)['meta']
+            self._compare_names(names_of_checkpoint(meta), self._load_from)
+        first, *others = self._names_of_data() or [None]
+        source = 'the classes of the training data and of the test data'
+        for names in others:
+            check_names(first, names, source, self.cfg.get(RENAMED, False))
+
+    def _compare_names(self, held: list[str] | None, filename: str) -> None:
+        """Compare the classes of a checkpoint with those of the data that is built."""
+        source = f'the classes of {filename} and of the data'
+        renamed = self.cfg.get(RENAMED, False)
+        learns_them = isinstance(self._train_loop, BaseLoop) and not self._resume
+        for names in self._names_of_data() if held else ():
+            if renamed and learns_them:
+                difference = describe_difference(held, names, source)
+            else:
+                difference = check_names(held, names, source, renamed)
+            if difference:
+                self.logger.warning(f'{difference}; going on, as {OPTION} says')
+
+    def _names_of_data(self) -> list[list[str]]:
+        loops = (self._train_loop, self._val_loop, self._test_loop)
+        datasets = [loop.dataloader.dataset for loop in loops if isinstance(loop, BaseLoop)]
+        found = [names_in(getattr(dataset, 'metainfo', None)) for dataset in datasets]
+        return [names for names in found if names]
+
+    def test_file(self, filename: str) -> dict[str, float]:
+        """Measure the accuracy of a file, in a process that has trained.
+
+        Weights are read back from the file and hooks are built anew, so that nothing of the
+        training is left: what a hook holds, such as another set of weights, is not tested.
+
+        Args:
+            filename: a checkpoint on the machine of the first process.
+
+        Raises:
+            UserError: as :meth:`load_checkpoint`.
+        """
+        self._hooks = []
+        hooks = [copy.deepcopy(self.cfg.get(key)) for key in ('default_hooks', 'custom_hooks')]
+        self.register_hooks(*hooks)
+        self._load_from, self._resume, self._has_loaded = filename, False, False
+        return self.test()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         """As mmengine's, but with the config's learning rate and the checkpoint's seed throughout.
@@ -190,10 +262,27 @@ class ReadableRunner(Runner):
                 f'{filename} holds no {error.args[0]!r}, so training cannot go on from it: resume '
                 'from a checkpoint of tools/train.py'
             ) from error
+        schedule.count_epochs(self, filename)
         schedule.take_up(self, filename)
         sampler = self.train_dataloader.sampler
         if hasattr(sampler, 'seed'):
             sampler.seed = self.seed  # it was built with the config's
+
+
+def _read_by_one(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
+    """As :func:`read_training_checkpoint`, of a file on the machine of the first process."""
+    if not is_distributed():
+        return read_training_checkpoint(filename, map_location)
+    found: list = [None]
+    if is_main_process():
+        try:
+            found = [read_training_checkpoint(filename)]
+        except UserError as error:
+            found = [error]  # raised alone, it would keep the others waiting
+    broadcast_object_list(found)
+    if isinstance(found[0], UserError):
+        raise found[0]
+    return found[0]
 
 
 def read_training_checkpoint(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:

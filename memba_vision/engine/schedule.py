@@ -1,5 +1,7 @@
 """The learning rates of a config, in a run that goes on from a checkpoint."""
 
+import logging
+
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -18,6 +20,26 @@ class Schedule:
     def __init__(self, runner: Runner) -> None:
         self.rates = _rates(runner)
         self.ends = _ends(runner)
+
+    def count_epochs(self, runner: Runner, source: str) -> None:
+        """Let a runner that has resumed from a step's checkpoint begin with the right epoch.
+
+        mmengine repeats the epoch of that step, though the step may have been its last.
+        """
+        loop = runner.train_loop
+        if not isinstance(loop, EpochBasedTrainLoop):
+            return
+        finished, rest = divmod(runner.iter, len(loop.dataloader))
+        by_epoch = any(scheduler.by_epoch for scheduler in _schedulers(runner))
+        if finished == runner.epoch + 1 and not rest and not by_epoch:
+            loop._epoch = finished
+        elif finished == runner.epoch + (0 if rest else 1):
+            print_log(
+                f'{source} was saved within epoch {runner.epoch + 1}, which begins again: the run '
+                'takes more steps than one in one go; save at the end of epochs (by_epoch=True)',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def take_up(self, runner: Runner, source: str) -> None:
         """Let a runner that has resumed go on with the rates of the config.

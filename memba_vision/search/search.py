@@ -218,6 +218,9 @@ def trial_config(task: Search, step: Step, trial: Any, folder: Path) -> Config:
     config.train_cfg.max_epochs = task.trial_epochs
     use_validation_split(config)
     config.work_dir = str(folder)
+    # Trials of two searches have the same names, and _remove_checkpoints looks in this folder.
+    for setting in ('out_dir', 'filename_tmpl'):
+        (config.get('default_hooks', {}).get('checkpoint') or {}).pop(setting, None)
     return config
 
 

@@ -144,7 +144,7 @@ def _train(config: Config, connection: Connection) -> None:
         runner.register_hook(hook)
         runner.train()
         if hook.told < runner.max_epochs:  # killed between its last checkpoint and its validation
-            runner.val()
+            runner.val_loop.run()  # not val(), which would begin a new average of weights (EMAHook)
         connection.send(('finished',))
     except Pruned:
         connection.send(('pruned',))

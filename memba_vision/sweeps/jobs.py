@@ -18,7 +18,10 @@ from memba_vision.shipped import shipped_folder
 
 TRAIN = shipped_folder() / 'tools' / 'train.py'
 #: What differs from start to start of one run, or from machine to machine.
-PASSING = ('work_dir', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg')
+PASSING = (
+    *('work_dir', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg'),
+    'renamed_classes',
+)
 ALL_METHODS = 'all'
 
 

@@ -72,7 +72,7 @@ def test_an_interrupted_save_leaves_the_checkpoint_before_it():
         raise RuntimeError
 
     hub = MessageHub('interrupted')
-    runner = SimpleNamespace(epoch=4, work_dir='', message_hub=hub, save_checkpoint=fail)
+    runner = SimpleNamespace(epoch=4, work_dir='', message_hub=hub, hooks=[], save_checkpoint=fail)
     runner.train_loop = object.__new__(EpochBasedTrainLoop)
     hook = TerminationHook()
     hook.held = {'epoch_4.pth': b'good'}

@@ -15,6 +15,7 @@ import pytest
 from helpers import CONFIGS, DEMO, REPOSITORY, as_arguments, run_tool, tiny_options
 
 from memba_vision.apis.config import load_config
+from memba_vision.engine.checkpoint_place import places
 from memba_vision.errors import UserError
 from memba_vision.search import bookkeeping
 from memba_vision.search import search as searching
@@ -80,6 +81,19 @@ def test_the_first_trial_is_the_config_as_it_is(make, trainings):
     assert (default.number, default.accuracy) == (0, 66.0)
     assert trials[0].accuracy == 82.0  # rank 32
     assert len(configs) <= 6
+
+
+def test_trials_keep_their_checkpoints_in_their_folders(make, trainings):
+    configs = trainings(by_rank)
+    elsewhere = {'out_dir': '/shared', 'filename_tmpl': 'model_{}.bin'}
+    options = {f'default_hooks.checkpoint.{key}': value for key, value in elsewhere.items()}
+    task = make(options=options, trials=2)
+    search(task)
+    assert [places(config)[0].folder for config in configs] == [
+        task.folder / 'trials' / f'settings_{number:03d}' for number in range(2)
+    ]
+    assert all(place.template.endswith('.pth') for c in configs for place in places(c))
+    assert task.config.default_hooks.checkpoint.out_dir == '/shared'  # of the best, at the end
 
 
 def test_without_anything_better_the_default_is_kept(make, trainings):

@@ -1,14 +1,15 @@
 """Saves the work of a run that is asked to end."""
 
 import contextlib
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from mmengine.dist import all_reduce, get_comm_device, is_distributed, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from memba_vision.engine.checkpoint_place import checkpoint_hooks, is_remote
 from memba_vision.errors import Terminated
 from memba_vision.files import write_atomically
 from memba_vision.registry import HOOKS
@@ -21,23 +22,35 @@ class TerminationHook(Hook):
     Runs go on from the end of an epoch, so that they draw the same numbers as without the
     interruption. The checkpoint of the last finished epoch is therefore kept in memory, unless it
     was written anyway, and put on the disk when the signal comes: at most one epoch is lost
-    though few of them are written. A run that counts steps saves where it is.
+    though few of them are written. A run that counts steps saves where it is. The checkpoint is
+    written as well where another hook ends a training before its last epoch.
     """
 
     priority = 'LOWEST'  # after the hook that writes checkpoints
 
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
+        self.unsaved = ''  # the path of a finished epoch that was not written, in every process
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Keep the checkpoint of this epoch."""
-        name = f'epoch_{runner.epoch + 1}.pth'
-        last = runner.message_hub.runtime_info.get('last_ckpt', '')
-        if not _saves_epochs(runner) or Path(last).name == name:
+        self.unsaved = ''
+        folder, name = _destination(runner, runner.epoch + 1, by_epoch=True)
+        path = os.path.join(folder, name)
+        if not _saves_epochs(runner) or runner.message_hub.runtime_info.get('last_ckpt') == path:
             self.held = {}
             return
         with _counted_among_the_kept(runner):
-            self.held = _checkpoint(runner, name, by_epoch=True)  # the one before until it is whole
+            # The one before until it is whole.
+            self.held = _checkpoint(runner, folder, name, by_epoch=True)
+        self.unsaved = path
+
+    def after_train(self, runner: Runner) -> None:
+        """Write what is held where the training ended before its last epoch."""
+        hook = next((hook for hook in checkpoint_hooks(runner) if hook.save_last), None)
+        if self.unsaved and hook is not None and runner.epoch < runner.max_epochs:
+            self._write()
+            hook.last_ckpt = self.unsaved
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
@@ -46,18 +59,23 @@ class TerminationHook(Hook):
         termination = getattr(runner, 'termination', None)  # mmengine's own runner has none
         if termination is not None and _any_process(termination.requested):
             if not _saves_epochs(runner):
-                self.held = _checkpoint(runner, f'iter_{runner.iter + 1}.pth', by_epoch=False)
+                destination = _destination(runner, runner.iter + 1, by_epoch=False)
+                self.held = _checkpoint(runner, *destination, by_epoch=False)
             self.end(runner)
 
     def end(self, runner: Runner) -> None:
         """Write what is held, and raise ``Terminated``."""
+        self._write()
+        folder, _ = _destination(runner, 0, by_epoch=True)
+        raise Terminated(
+            f'stopped by SIGTERM in epoch {runner.epoch + 1} at step {runner.iter + 1}; what is '
+            f'saved is in {folder}: go on with --resume'
+        )
+
+    def _write(self) -> None:
         if is_main_process():
             for path, content in self.held.items():
                 write_atomically(path, content)
-        raise Terminated(
-            f'stopped by SIGTERM in epoch {runner.epoch + 1} at step {runner.iter + 1}; what is '
-            f'saved is in {runner.work_dir}: go on with --resume'
-        )
 
 
 def _any_process(requested: bool) -> bool:
@@ -69,11 +87,21 @@ def _any_process(requested: bool) -> bool:
     return bool(flag)
 
 
-def _checkpoint(runner: Runner, name: str, by_epoch: bool) -> dict[str, bytes]:
+def _destination(runner: Runner, step: int, by_epoch: bool) -> tuple[str, str]:
+    """The folder and the name that the hook that saves checkpoints would choose."""
+    usual = 'epoch_{}.pth' if by_epoch else 'iter_{}.pth'
+    hook = next(iter(checkpoint_hooks(runner)), None)
+    if hook is None or hook.out_dir is None or is_remote(hook.out_dir):
+        return runner.work_dir, usual.format(step)
+    template = hook.filename_tmpl if hook.by_epoch == by_epoch else usual
+    return str(hook.out_dir), template.format(step)
+
+
+def _checkpoint(runner: Runner, folder: str, name: str, by_epoch: bool) -> dict[str, bytes]:
     """The path and the content of a checkpoint of now; empty in all processes but the first."""
     held: dict[str, bytes] = {}
     backend = dict(backend='held', held=held)
-    runner.save_checkpoint(runner.work_dir, name, by_epoch=by_epoch, backend_args=backend)
+    runner.save_checkpoint(folder, name, by_epoch=by_epoch, backend_args=backend)
     return held
 
 

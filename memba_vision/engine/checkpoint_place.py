@@ -1,0 +1,119 @@
+"""Where mmengine's hook puts checkpoints, and under which names."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from memba_vision.registry import HOOKS
+
+USUAL = ('epoch_{}.pth', 'iter_{}.pth')
+BEST = 'best_.+_'  # what ``save_best`` puts before the name
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, and how checkpoints are called there.
+
+    Attributes:
+        folder: the folder.
+        template: the name, with ``{}`` for the epoch or the step.
+    """
+
+    folder: Path
+    template: str
+
+    def checkpoints(self, before: str = '') -> list[tuple[int, int, Path]]:
+        """Time of writing, step and path of each checkpoint.
+
+        Args:
+            before: a pattern of what stands before the name.
+        """
+        pattern = re.compile(before + _pattern(self.template))
+        paths = self.folder.iterdir() if self.folder.is_dir() else ()
+        found = [(pattern.fullmatch(path.name), path) for path in paths]
+        return [
+            (path.stat().st_mtime_ns, int(match[1]) if pattern.groups else 0, path)
+            for match, path in found
+            if match and path.is_file()
+        ]
+
+
+def places(config: Config) -> list[Place]:
+    """Where a run's checkpoints are: where its config has them put, and where they usually lie.
+
+    Args:
+        config: with a ``work_dir``.
+    """
+    work_dir = os.path.abspath(config.work_dir)
+    found = [
+        Place(_folder(hook.get('out_dir'), work_dir), template)
+        for hook in _settings_of_hooks(config)
+        for template in ([hook['filename_tmpl']] if hook.get('filename_tmpl') else USUAL)
+    ]
+    return list(dict.fromkeys([*found, *(Place(Path(work_dir), name) for name in USUAL)]))
+
+
+def checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
+    """The hooks that save checkpoints."""
+    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+
+
+def last_saved(runner: Runner) -> Path | None:
+    """The checkpoint that a training ended with.
+
+    That is the one it saved last; where it saved nothing, the one that it went on from; else a best
+    one of ``save_best``. None where there is no such file on this machine.
+    """
+    hooks = checkpoint_hooks(runner)
+    saved = [Path(str(hook.last_ckpt)) for hook in hooks if hook.last_ckpt]
+    saved.sort(key=lambda path: path.is_file() and path.stat().st_mtime_ns, reverse=True)
+    went_on_from = [runner._load_from] if runner._resume and runner._load_from else []
+    others = [*went_on_from, *(path for hook in hooks for path in _best(hook))]
+    found = [path for path in [*saved, *map(Path, others)] if path.expanduser().is_file()]
+    return found[0].expanduser().absolute() if found else None
+
+
+def _best(hook: CheckpointHook) -> list[str]:
+    found = [getattr(hook, 'best_ckpt_path', None)]
+    found += getattr(hook, 'best_ckpt_path_dict', {}).values()
+    return [str(path) for path in found if path]
+
+
+def _settings_of_hooks(config: Config) -> Iterator[Mapping[str, Any]]:
+    """The settings of hooks that put checkpoints elsewhere, or under other names."""
+    default, custom = config.get('default_hooks') or {}, config.get('custom_hooks') or []
+    for hook in [*default.values(), *custom]:
+        if not isinstance(hook, Mapping) or not {'out_dir', 'filename_tmpl'} & hook.keys():
+            continue
+        kind = HOOKS.get(hook['type']) if isinstance(hook.get('type'), str) else hook.get('type')
+        is_one = isinstance(kind, type) and issubclass(kind, CheckpointHook)
+        if is_one and not is_remote(hook.get('out_dir')):
+            yield hook
+
+
+def is_remote(folder: str | Path | None) -> bool:
+    """Whether a hook's ``out_dir`` is a store of another kind than files, as in 's3://bucket'."""
+    return '://' in str(folder)
+
+
+def _folder(out_dir: str | Path | None, work_dir: str) -> Path:
+    """The folder that the hook makes of its ``out_dir``."""
+    if out_dir is None or str(out_dir) == work_dir:
+        return Path(work_dir)
+    return Path(os.path.abspath(out_dir), os.path.basename(work_dir))
+
+
+def _pattern(template: str) -> str:
+    """A pattern for the names that ``template`` makes; its group is the number in them."""
+    parts = Formatter().parse(template)
+    return ''.join(
+        re.escape(text) + ('' if field is None else r'(\d+)') for text, field, *_ in parts
+    )
