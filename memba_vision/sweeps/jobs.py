@@ -1,6 +1,5 @@
 """The runs of a sweep: configs x methods x seeds."""
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -9,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from memba_vision.apis.config import load_config, method_name, set_seed_and_precision
+from memba_vision.apis.options import parse_options
 from memba_vision.apis.presets import preset_names
 from memba_vision.errors import UserError
 from memba_vision.shipped import shipped_folder
@@ -38,14 +38,9 @@ class Options:
         """The settings by key.
 
         Raises:
-            UserError: one of them has no ``=``.
+            UserError: one of them is not ``KEY=VALUE``.
         """
-        wrong = [option for option in self.cfg_options if '=' not in option]
-        if wrong:
-            raise UserError(f'--cfg-options: expected KEY=VALUE, found {wrong[0]!r}')
-        found = argparse.Namespace()
-        DictAction([], 'options')(None, found, list(self.cfg_options))
-        return found.options
+        return parse_options(self.cfg_options)
 
 
 @dataclass(frozen=True)
