@@ -12,6 +12,7 @@ from memba_vision.apis.record import command_line, write_record
 from memba_vision.apis.results import Result
 from memba_vision.engine.hooks.cost import CostHook, recorded_cost
 from memba_vision.engine.hooks.parameter_report import count_parameters
+from memba_vision.engine.rehearsal import TOP1, RehearsalHook
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import UserError
 from memba_vision.files import remove_unfinished
@@ -24,10 +25,14 @@ def train(config: Config) -> Result | None:
     """Train, test what came out, and write the result into the run's folder.
 
     Returns:
-        The result; None for a config that names no task, as one for pre-training, whose metrics
-        are in the log alone.
+        The result; None for a config that has no test, or that names no task, as one for
+        pre-training, whose metrics are in the log alone.
+
+    Raises:
+        UserError: something in the config would end the training, or the test after it.
     """
     runner = ReadableRunner.from_cfg(config)
+    runner.register_hook(RehearsalHook({'test': TOP1} if config.get('task') else {}))
     runner.register_hook(CostHook())
     # Builds both datasets: what is wrong with the test data shows before the first step too.
     _, has_test = runner.train_loop, runner.test_loop is not None
@@ -37,9 +42,11 @@ def train(config: Config) -> Result | None:
             set_aside(Path(runner.work_dir), config.get('load_from'))
         write_record(runner, command_line())
     runner.train()
+    if not has_test:
+        runner.logger.warning('There is no result: the config has no test_dataloader')
+        return None
     if config.get('task') is None:
-        if has_test:
-            runner.test()
+        runner.test()
         return None
     return _test(runner, newest_readable(config.work_dir) if is_main_process() else None)
 
@@ -52,6 +59,8 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
     """
     if config.get('task') is None:
         raise UserError(f'{config.filename} names no task, so there is no accuracy to report')
+    if config.get('test_dataloader') is None:
+        raise UserError(f'{config.filename} has no test_dataloader, so there is nothing to test on')
     path = Path(checkpoint) if checkpoint else newest_readable(config.work_dir)
     if path is None:
         peft = f' --peft {config.peft}' if config.get('peft') else ''
@@ -84,7 +93,7 @@ def _test(runner: ReadableRunner, checkpoint: Path | None) -> Result:
     result = Result(
         task=runner.cfg.task,
         method=method_name(runner.cfg),
-        top1=float(metrics['accuracy/top1']),
+        top1=float(metrics[TOP1]),
         test_images=len(runner.test_dataloader.dataset),
         trained_parameters=count_parameters(model)[0],
         adapter_parameters=count_parameters(model.backbone)[0],

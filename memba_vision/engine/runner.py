@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.engine.hooks import TerminationHook
@@ -31,8 +33,14 @@ NOISE = (
     'Exp name:',
 )
 
+# Settings of the processes that load data: torch refuses them where there are none.
+OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'multiprocessing_context')
+
 # What Python, mmengine and torch raise where a setting is misspelt, missing or out of range.
-CONFIG_ERRORS = (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError)
+CONFIG_ERRORS = (
+    *(KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError),
+    NotImplementedError,
+)
 
 
 class ConsoleFilter(logging.Filter):
@@ -85,10 +93,29 @@ class ReadableRunner(Runner):
                 handler.addFilter(ConsoleFilter())
         return logger
 
+    def build_model(self, model: Any) -> nn.Module:
+        """As mmengine's; what mixes images and their labels is told the number of classes."""
+        built = super().build_model(model)
+        preprocessor, head = getattr(built, 'data_preprocessor', None), getattr(built, 'head', None)
+        if getattr(preprocessor, 'num_classes', 0) is None:
+            preprocessor.num_classes = getattr(head, 'num_classes', None)
+        return built
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
+        """As mmengine's; without processes that load data, what is set for them does not count."""
+        if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
+            dataloader = {k: v for k, v in dataloader.items() if k not in OF_WORKERS}
+        return Runner.build_dataloader(dataloader, *args, **kwargs)
+
     def build_train_loop(self, loop: Any) -> Any:
         """As mmengine's; builds the training data too."""
         with building('train_cfg or train_dataloader'):
-            return super().build_train_loop(loop)
+            built = super().build_train_loop(loop)
+        loader = built.dataloader
+        if not len(loader) and not isinstance(loader.sampler, InfiniteSampler):
+            raise UserError(no_batch(loader, 'train'))
+        return built
 
     def build_test_loop(self, loop: Any) -> Any:
         """As mmengine's; builds the test data and the metrics too."""
@@ -184,6 +211,15 @@ class ReadableRunner(Runner):
         sampler = self.train_dataloader.sampler
         if hasattr(sampler, 'seed'):
             sampler.seed = self.seed  # it was built with the config's
+
+
+def no_batch(loader: DataLoader, part: str) -> str:
+    """A line on a loader that has images, but no batch of them."""
+    return (
+        f'{part}_dataloader: batch_size={loader.batch_size} with drop_last={loader.drop_last} '
+        f'leaves no batch of {len(loader.sampler):,} images: set {part}_dataloader.batch_size to '
+        f'at most that, or {part}_dataloader.drop_last=False'
+    )
 
 
 def read_training_checkpoint(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:

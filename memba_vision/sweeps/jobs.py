@@ -123,8 +123,9 @@ def _make_job(path: str, method: str | None, seed: int, folder: Path, options: O
     config = load_config(path, options.parsed(), None, peft=method)
     set_seed_and_precision(config, seed, options.amp)
     task = config.get('task')
-    if task is None:
-        raise UserError(f'{path} names no task, so there is no accuracy to compare')
+    if task is None or config.get('test_dataloader') is None:
+        lacks = 'names no task' if task is None else 'has no test_dataloader'
+        raise UserError(f'{path} {lacks}, so there is no accuracy to compare')
     name = f'{task}_{method_name(config)}_seed{seed}'
     own_folder = Path(folder).absolute() / name
     arguments = [str(Path(config.filename).absolute()), '--work-dir', str(own_folder)]
