@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from memba_vision.apis.config import load_config, method_name, set_seed_and_precision
+from memba_vision.apis.config_paths import absolute_paths
 from memba_vision.apis.options import parse_options
 from memba_vision.apis.presets import preset_names
 from memba_vision.errors import UserError
@@ -19,6 +20,7 @@ from memba_vision.shipped import shipped_folder
 TRAIN = shipped_folder() / 'tools' / 'train.py'
 #: What differs from start to start of one run, or from machine to machine.
 PASSING = ('work_dir', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg')
+WITHOUT_EFFECT = '.persistent_workers'  # on what comes out
 ALL_METHODS = 'all'
 
 
@@ -140,10 +142,12 @@ def _make_job(path: str, method: str | None, seed: int, folder: Path, options: O
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
     """All settings of a run by dotted key, without those that differ from start to start."""
-    kept = {key: value for key, value in config.items() if key not in PASSING}
+    kept = {key: value for key, value in absolute_paths(config).items() if key not in PASSING}
+    if not (kept.get('auto_scale_lr') or {}).get('enable'):
+        kept.pop('auto_scale_lr', None)
     flat: dict[str, Any] = {}
     _flatten(json.loads(json.dumps(kept, default=str)), '', flat)
-    return flat
+    return {key: value for key, value in flat.items() if not key.endswith(WITHOUT_EFFECT)}
 
 
 def _flatten(value: Any, key: str, into: dict[str, Any]) -> None:
