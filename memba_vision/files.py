@@ -46,6 +46,19 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         raise
 
 
+def encoded(text: str) -> bytes:
+    """``text`` in UTF-8; what it has of names of files that are no UTF-8, byte by byte as it was.
+
+    Python holds such bytes as surrogates (PEP 383).
+    """
+    return text.encode(errors='surrogateescape')
+
+
+def readable(text: str) -> str:
+    """``text`` for what draws it, with a sign in the place of each byte that is no UTF-8."""
+    return encoded(text).decode(errors='replace')
+
+
 def remove_unfinished(folder: str | Path) -> None:
     """Remove what processes that were killed in :func:`write_atomically` left in ``folder``."""
     for path in Path(folder).glob('.*'):

@@ -4,6 +4,7 @@ the user can do.
 
 import argparse
 import errno
+import io
 import sys
 import textwrap
 from collections.abc import Callable
@@ -33,6 +34,7 @@ def run_tool(main: Callable[[], None]) -> None:
     A run that SIGTERM ended exits with status 143, one that the keyboard ended with 130.
     """
     keep_freed_memory()
+    write_names_as_they_are()
     try:
         main()
     except UserError as error:
@@ -47,6 +49,13 @@ def run_tool(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write('interrupted\n')
         sys.exit(130)
+
+
+def write_names_as_they_are() -> None:
+    """Let names of files that are no UTF-8 go to the terminal byte by byte, as they came."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='surrogateescape')
 
 
 def _system_message(error: OSError) -> str:

@@ -74,6 +74,7 @@ class ReadableRunner(Runner):
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'ReadableRunner':
         """As mmengine's."""
+        _refuse_slow_compilation(cfg.get('compile'))
         with building('the model, a hook or the runtime'):
             return super().from_cfg(cfg)
 
@@ -89,6 +90,7 @@ class ReadableRunner(Runner):
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.handleError = partial(_tell_errors_but_a_full_disk, handler)
+                handler.stream.reconfigure(errors='surrogateescape')  # names of files
             else:
                 handler.addFilter(ConsoleFilter())
         return logger
@@ -259,6 +261,18 @@ def load_training_checkpoint(model: nn.Module, checkpoint: dict, source: str) ->
         raise UserError(
             f'{source} does not fit the model of the config: {one_line(error)}'
         ) from error
+
+
+def _refuse_slow_compilation(compilation: bool | dict | None) -> None:
+    # Measured on the demo: two minutes of processor time until the third step, and steps as long as
+    # without. The kernels are compiled already.
+    if not compilation or torch.cuda.is_available():
+        return
+    if compilation is True or compilation.get('backend', 'inductor') == 'inductor':
+        raise UserError(
+            'config: compile takes minutes on a CPU and makes no training faster: leave it out, or '
+            "name another backend than torch's own, as in compile=dict(backend='aot_eager')"
+        )
 
 
 @contextmanager
