@@ -15,6 +15,7 @@ HELP = (
     'settings that replace those of the config, such as optim_wrapper.optimizer.lr=5e-4; '
     'KEY+=VALUE adds what the config does not have, or an entry to a list'
 )
+LISTS = ('custom_hooks',)  # what is one where a config has none yet
 _PAIRS = {'(': ')', '[': ']', '{': '}'}
 
 
@@ -84,6 +85,8 @@ def apply_options(config: Config, options: dict[str, Any]) -> None:
 
 def _put(config: Config, key: str, value: Any, is_added: bool) -> None:
     present = find_setting(config, key, None)
+    if present is None and is_added and key in LISTS:
+        present = []
     if isinstance(value, Typed):
         value = _checked(key, read_value(value, present), present)
     if is_added and isinstance(present, list | tuple):

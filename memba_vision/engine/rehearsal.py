@@ -59,6 +59,7 @@ class RehearsalHook(Hook):
             UserError: the training, the validation or the test could not be carried out.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        _check_task(runner.cfg.get('task'), runner.train_dataloader, 'train')
         _check_head(model, runner.train_dataloader, 'train')
         loops = {'val': runner.val_loop, 'test': runner.test_loop}
         with _untouched(model):
@@ -177,6 +178,16 @@ def _last_batch(loader: DataLoader) -> int:
         return 0
     rest = 0 if loader.drop_last else len(loader.sampler) % loader.batch_size
     return rest or loader.batch_size
+
+
+def _check_task(name: str | None, loader: DataLoader, part: str) -> None:
+    """Compare the name that results go by with that of the data."""
+    found = getattr(getattr(loader.dataset, 'task', None), 'name', name)
+    if name is not None and found != name:
+        raise UserError(
+            f'task is {name!r}, but the data of {part}_dataloader are of {found!r}: results would '
+            'go by a wrong name; set both task and the task of the datasets'
+        )
 
 
 def _check_head(model: nn.Module, loader: DataLoader, part: str) -> None:

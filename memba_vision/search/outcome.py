@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from memba_vision.apis.tables import markdown_table
-from memba_vision.files import encoded, write_atomically
+from memba_vision.files import encoded, readable, write_atomically
 from memba_vision.search.search import Search, Trial
 
 ROWS = 10
@@ -57,4 +57,4 @@ def _best_file(task: Search, best: Trial) -> str:
         f'# {best.accuracy:.2f} % on the validation images.',
         '# It trains on these too, beside the training images.',
     ]
-    return '\n'.join(lines) + '\n' + best_config(task, best).pretty_text
+    return readable('\n'.join(lines)) + '\n' + best_config(task, best).pretty_text
