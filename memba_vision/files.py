@@ -55,8 +55,8 @@ def encoded(text: str) -> bytes:
 
 
 def readable(text: str) -> str:
-    """``text`` for what draws it, with a sign in the place of each byte that is no UTF-8."""
-    return encoded(text).decode(errors='replace')
+    """The same for texts that have to be UTF-8: what in a file's name is none becomes \\udce9."""
+    return text.encode(errors='backslashreplace').decode()
 
 
 def remove_unfinished(folder: str | Path) -> None:

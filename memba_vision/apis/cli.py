@@ -34,7 +34,9 @@ def run_tool(main: Callable[[], None]) -> None:
     A run that SIGTERM ended exits with status 143, one that the keyboard ended with 130.
     """
     keep_freed_memory()
-    write_names_as_they_are()
+    # A file's name need not be UTF-8; it is written byte by byte.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
+        sys.stdout.reconfigure(errors='surrogateescape')
     try:
         main()
     except UserError as error:
@@ -49,13 +51,6 @@ def run_tool(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write('interrupted\n')
         sys.exit(130)
-
-
-def write_names_as_they_are() -> None:
-    """Let names of files that are no UTF-8 go to the terminal byte by byte, as they came."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors='surrogateescape')
 
 
 def _system_message(error: OSError) -> str:
