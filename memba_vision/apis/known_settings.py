@@ -93,19 +93,23 @@ def why_unread(key: str, before: Config, config: Config) -> str | None:
         )
     for depth, name in enumerate(parts):
         place = '.'.join(parts[:depth])
-        if find_setting(before, '.'.join(parts[: depth + 1])) is MISSING:
-            beside = find_setting(before, place) if place else None
-            return (
-                None
-                if _is_taken(name, beside, _names(config, place))
-                else missing(key, before, config)
-            )
+        if find_setting(before, '.'.join(parts[: depth + 1])) is not MISSING:
+            continue
+        beside = find_setting(before, place) if place else None
+        names = _names(config, place)
+        if not _is_taken(name, beside, names) and not _is_new_hook(config, place, name):
+            return missing(key, before, config)
     return None
 
 
 def missing(key: str, before: Config, config: Config | None = None) -> str:
     """A line on a key that a config does not have; see :func:`why_unread`."""
     return f'the config has no {key}{_proposal(key, before, config or before)}'
+
+
+def _is_new_hook(config: Config, place: str, name: str) -> bool:
+    hook = find_setting(config, f'{place}.{name}')
+    return place == 'default_hooks' and isinstance(hook, Mapping) and 'type' in hook
 
 
 def _is_taken(name: str, beside: Any, names: set[str] | None) -> bool:

@@ -85,6 +85,16 @@ def test_a_setting_of_a_class_that_another_option_names():
     load('optim_wrapper.loss_scale=dynamic', 'optim_wrapper.type=AmpOptimWrapper')
 
 
+def test_a_hook_by_a_name_of_its_own():
+    hook = 'default_hooks.membrane_report'
+    config = load(f'{hook}.type=MembraneReportHook', f'{hook}.interval=20')
+    assert config.default_hooks.membrane_report.interval == 20
+    with pytest.raises(UserError, match=rf'has no {hook}\.intervall'):
+        load(f'{hook}.type=MembraneReportHook', f'{hook}.intervall=20')
+    with pytest.raises(UserError, match=rf'has no {hook}\.interval'):
+        load(f'{hook}.interval=20')
+
+
 def test_a_preset_takes_the_settings_of_its_adapters():
     with pytest.raises(UserError, match=r'did you mean model\.backbone\.adapters\.0\.rank\?'):
         load('model.backbone.rank=8', peft='lora')
