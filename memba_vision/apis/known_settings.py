@@ -20,8 +20,6 @@ from mmengine.runner import (
     TestLoop,
     ValLoop,
 )
-from mmpretrain.models.utils.batch_augments import RandomBatchAugment
-from mmpretrain.models.utils.data_preprocessor import ClsDataPreprocessor
 from torch.utils.data import DataLoader
 
 from memba_vision.registry import ADAPTERS
@@ -40,6 +38,8 @@ _TOP = (
 _HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 _LOADER = ('batch_sampler', 'collate_fn', 'num_batch_per_epoch', 'disable_subprocess_warning')
 
+#: The types of places that need not state one.
+_TYPES = dict.fromkeys(('data_preprocessor', 'model.data_preprocessor'), 'ClsDataPreprocessor')
 #: What reads the settings of a place that states no type: functions or classes, and more names.
 _READERS: tuple[tuple[str, tuple[Callable, ...], tuple[str, ...]], ...] = (
     ('', (Runner,), _TOP),
@@ -58,8 +58,7 @@ _READERS: tuple[tuple[str, tuple[Callable, ...], tuple[str, ...]], ...] = (
     ('env_cfg.mp_cfg', (), ('mp_start_method', 'opencv_num_threads')),
     ('env_cfg.dist_cfg', (torch.distributed.init_process_group,), ('port',)),
     ('auto_scale_lr', (), ('enable', 'base_batch_size')),
-    (r'(model\.)?data_preprocessor', (ClsDataPreprocessor,), ()),
-    (r'model\.train_cfg', (RandomBatchAugment,), ()),
+    (r'model\.train_cfg', (), ('augments', 'probs')),
     ('log_processor', (LogProcessor,), ()),
     ('compile', (torch.compile,), ('target',)),
     ('custom_imports', (), ('imports', 'allow_failed_imports')),
@@ -125,7 +124,7 @@ def _names(config: Config, place: str) -> set[str] | None:
     holder = find_setting(config, place) if place else config.to_dict()
     if not isinstance(holder, Mapping):
         return set()
-    kind = holder.get('type') if place else None
+    kind = holder.get('type', _TYPES.get(place)) if place else None
     if kind is None:
         readers, more = _readers_of(place, holder)
     else:
@@ -133,16 +132,13 @@ def _names(config: Config, place: str) -> set[str] | None:
     if not readers and not more:
         return None
     found = [_parameters(reader) for reader in readers]
-    return (
-        None if None in found else {*_ALWAYS, *more, *(name for names in found for name in names)}
-    )
+    return None if None in found else set(_ALWAYS).union(more, *found)
 
 
 def _readers_of(place: str, holder: Mapping) -> tuple[list[Callable], tuple[str, ...]]:
     if place == 'train_cfg':
-        return [EpochBasedTrainLoop if holder.get('by_epoch') else IterBasedTrainLoop], (
-            'by_epoch',
-        )
+        loop = EpochBasedTrainLoop if holder.get('by_epoch') else IterBasedTrainLoop
+        return [loop], ('by_epoch',)
     for pattern, readers, names in _READERS:
         if re.fullmatch(pattern, place):
             return list(readers), names

@@ -65,7 +65,7 @@ class RehearsalHook(Hook):
         with _untouched(model):
             _try_training(runner, model)
             for part, loop in loops.items():
-                if loop is not None:
+                if hasattr(loop, 'evaluator'):
                     names = _try_metrics(loop, model, part)
                     _check_names(names, self.needed.get(part), part)
 
@@ -142,7 +142,7 @@ def _try_metrics(loop: Any, model: nn.Module, part: str) -> list[str]:
     model.eval()
     with _told(part, f'{part}_evaluator cannot judge what the model says'), torch.no_grad():
         data = loader.collate_fn(batch)
-        with autocast(enabled=loop.fp16):
+        with autocast(enabled=getattr(loop, 'fp16', False)):
             outputs = model.test_step(data)
         evaluator.process(outputs, data)
         return list(evaluator.evaluate(len(outputs) * get_world_size()))
