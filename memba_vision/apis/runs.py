@@ -12,7 +12,7 @@ from memba_vision.apis.record import command_line, write_record
 from memba_vision.apis.results import Result
 from memba_vision.engine.hooks.cost import CostHook, recorded_cost
 from memba_vision.engine.hooks.parameter_report import count_parameters
-from memba_vision.engine.rehearsal import TOP1, RehearsalHook
+from memba_vision.engine.rehearsal import TOP1, RehearsalHook, rehearse_test
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import UserError
 from memba_vision.files import remove_unfinished
@@ -55,7 +55,8 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
     """Measure the test accuracy of a checkpoint, or of the newest one of the run's folder.
 
     Raises:
-        UserError: there is no checkpoint, it does not fit the config, or that names no task.
+        UserError: there is no checkpoint, it does not fit the config, or that names no task or
+            has no test that gives an accuracy.
     """
     if config.get('task') is None:
         raise UserError(f'{config.filename} names no task, so there is no accuracy to report')
@@ -70,6 +71,7 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
         )
     config.load_from = str(path)
     runner = ReadableRunner.from_cfg(config)
+    rehearse_test(runner, TOP1)
     return _test(runner, path)
 
 

@@ -70,6 +70,24 @@ class RehearsalHook(Hook):
                     _check_names(names, self.needed.get(part), part)
 
 
+def rehearse_test(runner: Runner, needed: str) -> None:
+    """Try the metrics of the test alone.
+
+    Args:
+        runner: with a test.
+        needed: a metric that has to be among them.
+
+    Raises:
+        UserError: the test could not be carried out.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    loop = runner.test_loop
+    _check_task(runner.cfg.get('task'), loop.dataloader, 'test')
+    _check_head(model, loop.dataloader, 'test')
+    with _untouched(model):
+        _check_names(_try_metrics(loop, model, 'test'), needed, 'test')
+
+
 @contextlib.contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
     """Leave random generators, buffers and modes as they were."""

@@ -98,6 +98,19 @@ def test_what_works(make_config, options):
     assert 0 <= result.top1 <= 100
 
 
+def test_a_test_of_other_metrics(make_config):
+    config = make_config()
+    train(config)
+    config.test_evaluator.topk = (1, 11)
+    with pytest.raises(UserError, match=r'test_evaluator\.topk=\(1,\)'):
+        run_test(config)
+    config.test_evaluator = dict(type='SingleLabelMetric')
+    with pytest.raises(UserError, match='but not accuracy/top1'):
+        run_test(config)
+    config.test_evaluator = [config.test_evaluator, dict(type='Accuracy', topk=(1, 5))]
+    assert run_test(config).test_images == 20
+
+
 def test_a_config_without_a_test(make_config):
     nothing = dict.fromkeys(('test_dataloader', 'test_cfg', 'test_evaluator'))
     config = make_config()
