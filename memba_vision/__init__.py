@@ -10,11 +10,11 @@ from typing import Any
 
 from memba_vision.discovery import after_import, as_if_missing
 from memba_vision.errors import UserError
-from memba_vision.external_bases import register_bases
 
 # mmengine loads it where it is installed, for one optimizer: seconds of every process.
 with as_if_missing('transformers'):
     from memba_vision import datasets, engine, models
+    from memba_vision.apis.external_bases import register_bases
     from memba_vision.apis.model_index import register_models
 
 __version__ = '0.1.0'

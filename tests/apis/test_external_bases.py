@@ -6,8 +6,8 @@ from helpers import CONFIGS, DEMO, IMPORT_ROOT, run_tool, tiny_options
 from mmengine.config import Config
 
 from memba_vision.apis.config import load_config
+from memba_vision.apis.external_bases import PREFIX, find_base
 from memba_vision.errors import UserError
-from memba_vision.external_bases import PREFIX, find_base
 
 PARTS = """_base_ = [
     'memba_vision::_base_/models/vim-mini_memba.py',
