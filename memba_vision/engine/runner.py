@@ -36,6 +36,7 @@ NOISE = (
 # Settings of the processes that load data: torch refuses them where there are none.
 OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'multiprocessing_context')
 
+DEAD_WORKER = 'DataLoader worker (pid'  # torch's words
 # What Python, mmengine and torch raise where a setting is misspelt, missing or out of range.
 CONFIG_ERRORS = (
     *(KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError),
@@ -281,7 +282,7 @@ def _deaths_told(dataset: Callable[[], Any]) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if 'DataLoader worker (pid' not in str(error):
+        if DEAD_WORKER not in str(error):
             raise
         describe = getattr(dataset(), 'describe_dead_worker', lambda text: 'unknown images')
         raise UserError(
