@@ -1,7 +1,8 @@
 """Adapt vision Mamba models with few trained parameters, as a plugin for mmpretrain.
 
 Importing the package enters its classes into mmpretrain's registries, its models into mmpretrain's
-index, and, once timm is imported, into timm's.
+index, and, once timm is imported, into timm's. Configs anywhere can inherit from those that come
+with it.
 """
 
 from importlib import import_module
@@ -13,6 +14,7 @@ from memba_vision.errors import UserError
 # mmengine loads it where it is installed, for one optimizer: seconds of every process.
 with as_if_missing('transformers'):
     from memba_vision import datasets, engine, models
+    from memba_vision.apis.external_bases import register_bases
     from memba_vision.apis.model_index import register_models
 
 __version__ = '0.1.0'
@@ -29,6 +31,7 @@ _FUNCTIONS = {
 }
 __all__ = ['UserError', 'datasets', 'engine', 'models', *_FUNCTIONS]
 
+register_bases()
 register_models()
 after_import('timm', lambda: import_module('memba_vision.apis.timm_models'))
 

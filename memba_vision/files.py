@@ -46,6 +46,14 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         raise
 
 
+def encoded(text: str) -> bytes:
+    """``text`` in UTF-8; what it has of names of files that are no UTF-8, byte by byte as it was.
+
+    Python holds such bytes as surrogates (PEP 383).
+    """
+    return text.encode(errors='surrogateescape')
+
+
 def readable(text: str) -> str:
     """The same for texts that have to be UTF-8: what in a file's name is none becomes \\udce9."""
     return text.encode(errors='backslashreplace').decode()

@@ -96,6 +96,8 @@ CODE = """
 import sys
 import memba_vision
 assert 'site' in memba_vision.__file__.split('/'), memba_vision.__file__
+from mmengine.config import Config
+assert Config.fromfile('mine.py').task == 'digits'
 inferencer = memba_vision.Inferencer('work_dirs/digits_memba/epoch_2.pth')
 print(inferencer(sys.argv[1])[0]['pred_class'])
 """
@@ -106,6 +108,7 @@ print(inferencer(sys.argv[1])[0]['pred_class'])
 def test_an_installed_copy_trains_and_predicts_in_an_empty_folder(wheel, tmp_path):
     site, empty = tmp_path / 'site', tmp_path / 'empty'
     empty.mkdir()
+    (empty / 'mine.py').write_text("_base_ = 'memba_vision::demo/digits_memba.py'")
     install = ['install', '-q', '--no-deps', '--target', str(site), str(wheel)]
     subprocess.run([sys.executable, '-m', 'pip', *install], check=True)
     settings = dict(

@@ -10,13 +10,14 @@ python tools/export.py work_dirs/digits_memba/epoch_20.pth digits.onnx --as onnx
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from memba_vision.apis.adapter_files import write_adapter
 from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment, load_config
 from memba_vision.apis.deploy import SUFFIXES, deploy
 from memba_vision.apis.export import export_backbone, export_hf, export_merged
+from memba_vision.apis.options import add_options_argument
 from memba_vision.apis.predict import load_trained
 from memba_vision.errors import UserError
 
@@ -50,14 +51,7 @@ def parse_arguments() -> argparse.Namespace:
         help='the config of the training; graphs find it in run.json beside the checkpoint',
     )
     parser.add_argument('--peft', metavar='METHOD', help='with --config: as in the training')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='with --config: as in the training',
-    )
+    add_options_argument(parser, 'with --config: as in the training')
     return parser.parse_args()
 
 

@@ -62,7 +62,7 @@ def main() -> None:
         space=read_space(args.space),
         folder=folder,
         name=name,
-        storage=args.storage or f'sqlite:///{folder}/search.db',
+        storage=args.storage or folder / 'search.db',
         trials=args.trials,
         epochs=args.epochs,
         pruner=args.pruner,

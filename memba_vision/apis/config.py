@@ -5,25 +5,17 @@ import os
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from memba_vision.apis.image_size import following_image_size
+from memba_vision.apis.options import add_options_argument, apply_options
 from memba_vision.apis.presets import read_config, use_preset
-from memba_vision.errors import UserError
 from memba_vision.shipped import find_config
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share."""
     parser.add_argument('--work-dir', help='where logs, checkpoints and results go')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='settings that replace those of the config, such as optim_wrapper.optimizer.lr=5e-4',
-    )
+    add_options_argument(parser)
     parser.add_argument(
         '--peft',
         metavar='METHOD',
@@ -47,29 +39,21 @@ def load_config(
 ) -> Config:
     """Read a config file and apply what the command line says.
 
-    Where ``options`` change the backbone's ``img_size``, the pipelines follow as far as
-    ``options`` do not set them; see :func:`memba_vision.apis.image_size.following_image_size`.
-
     Args:
         path: the config file, or its name; see :func:`memba_vision.shipped.find_config`.
-        options: settings by dotted key, as ``--cfg-options`` gives them.
+        options: settings by dotted key; see :func:`memba_vision.apis.options.apply_options`.
         work_dir: the run's folder; None stands for ``work_dirs/<config's name>``.
         launcher: 'none', or who starts the processes of a distributed run.
         peft: a method in place of the config's own; see :func:`memba_vision.apis.presets.
             use_preset`. It comes before ``options``.
 
     Raises:
-        UserError: the file is missing or does not parse, or an option does not fit.
+        UserError: the file is missing or does not parse, or an option is not read or does not fit.
     """
     config = read_config(find_config(path))
     if peft:
         use_preset(config, peft)
-    try:
-        with following_image_size(config):
-            config.merge_from_dict({k: v for k, v in options.items() if k.endswith('img_size')})
-        config.merge_from_dict(options)  # what they say of a pipeline stands
-    except (KeyError, TypeError, AssertionError, IndexError) as error:
-        raise UserError(f'--cfg-options: {error}') from error
+    apply_options(config, options)
     config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{run_name(config)}'
     config.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():

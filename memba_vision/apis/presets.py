@@ -1,5 +1,6 @@
 """Presets: a method's adapters and their settings, to be put into any config."""
 
+import difflib
 from pathlib import Path
 
 from mmengine.config import Config
@@ -47,7 +48,9 @@ def read_preset(name: str, overrides: dict) -> Config:
     path = Path(name) if name.endswith('.py') else PRESETS / f'{name}.py'
     if not path.is_file():
         known = ', '.join(preset_names()) or f'none, as {PRESETS} does not exist'
-        raise UserError(f'--peft {name}: no such method; known are {known}')
+        near = ' or '.join(difflib.get_close_matches(name, preset_names(), 2))
+        meant = f' (did you mean {near}?)' if near else ''
+        raise UserError(f'--peft {name}: no such method{meant}; known are {known}')
     preset = read_config(path)
     if not isinstance(preset.get('adapters'), list):
         raise UserError(f'--peft {name}: {path} has no list "adapters"')

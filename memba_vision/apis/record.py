@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -12,9 +13,11 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from memba_vision.apis.config_paths import absolute_paths
 from memba_vision.datasets.vtab1k_tools.manifest import manifest_hash
 from memba_vision.engine.wrapped_data import inner_datasets
 from memba_vision.errors import UserError
@@ -47,12 +50,19 @@ def write_record(runner: Runner, command: list[str]) -> None:
     """
     path = Path(runner.work_dir, RECORD_FILE)
     starts = [*_earlier(path), describe(runner, command)]
+    if _resumes(runner.cfg):
+        before = _earlier(Path(runner.cfg.load_from).parent / RECORD_FILE) or starts
+        for line in changes(before[0], starts[-1]):
+            print_log(f'Resumed, but {line}', 'current', logging.WARNING)
     text = json.dumps(starts, indent=1, default=str)
     write_atomically(path, f'{text}\n'.encode())
 
 
 def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
-    """Config, command, versions, commit, seed, data and base weights of a run, ready for JSON."""
+    """Config, command, versions, commit, seed, data and base weights of a run, ready for JSON.
+
+    Paths are absolute, except in the command, which is as it was given.
+    """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     config = runner.cfg
     loaders = {'train': runner.train_dataloader}
@@ -61,15 +71,42 @@ def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
     return {
         'time': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'command': command,
-        'config_file': str(config.filename),
-        'config': config.to_dict(),
+        'config_file': os.path.abspath(config.filename),
+        'config': absolute_paths(config.to_dict()),
         'seed': runner.seed,
-        'resumed_from': str(config.load_from) if config.get('resume') else None,
+        'resumed_from': os.path.abspath(config.load_from) if _resumes(config) else None,
         'git': git_state(Path(__file__)),
         'versions': _versions(),
         'data': {name: _describe_data(loader.dataset) for name, loader in loaders.items()},
         'base_fingerprint': getattr(model.backbone, 'header', {}).get('base'),
     }
+
+
+def _resumes(config: Config) -> bool:
+    return bool(config.get('resume') and config.get('load_from'))
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """A line for each part of the data, and for the base weights, that is not what it was.
+
+    Args:
+        before: an earlier start of the run, from :func:`describe`.
+        now: this start.
+    """
+    lines = []
+    for part, facts in now['data'].items():
+        earlier = (before.get('data') or {}).get(part, facts)
+        differing = sorted(key for key in facts if facts[key] != earlier.get(key, facts[key]))
+        if differing:
+            place = facts.get('folder', f'{part}_dataloader')
+            lines.append(
+                f'the {part} data in {place} are not those that it began with '
+                f'({", ".join(differing)} differ)'
+            )
+    base = before.get('base_fingerprint', now['base_fingerprint'])
+    if base != now['base_fingerprint']:
+        lines.append('the base weights are not those that it began with')
+    return lines
 
 
 def read_config(folder: Path) -> Config:

@@ -10,7 +10,7 @@ from memba_vision.apis.tables import csv_table, markdown_table
 from memba_vision.datasets.own_data import GROUP as OWN_DATA
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.errors import UserError
-from memba_vision.files import sha256_of, write_atomically
+from memba_vision.files import encoded, sha256_of, write_atomically
 
 COLUMNS = ('method', 'task', 'group', 'top-1 (%)', 'trained parameters')
 
@@ -144,7 +144,7 @@ def write_table(path: str, results: Sequence[Result]) -> None:
         '.csv': lambda: as_csv(rows),
         '.json': lambda: json.dumps([asdict(result) for result in results], indent=2) + '\n',
     }
-    write_atomically(path, writers[Path(path).suffix]().encode())
+    write_atomically(path, encoded(writers[Path(path).suffix]()))
 
 
 def check_table_path(path: str) -> None:

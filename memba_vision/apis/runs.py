@@ -22,6 +22,7 @@ from memba_vision.apis.results import Result
 from memba_vision.engine.checkpoint_place import last_saved
 from memba_vision.engine.hooks.cost import CostHook, recorded_cost
 from memba_vision.engine.hooks.parameter_report import count_parameters
+from memba_vision.engine.rehearsal import TOP1, RehearsalHook, rehearse_test
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import UserError
 from memba_vision.files import remove_unfinished, sha256_of
@@ -34,12 +35,16 @@ def train(config: Config) -> Result | None:
     """Train, test what came out, and write the result into the run's folder.
 
     Returns:
-        The result; None for a config that names no task, as one for pre-training, whose metrics
-        are in the log alone.
+        The result; None for a config that has no test, or that names no task, as one for
+        pre-training, whose metrics are in the log alone.
+
+    Raises:
+        UserError: something in the config would end the training, or the test after it.
     """
     if config.get('resume') and not config.get('load_from'):
         resume_from(config, 'auto')  # mmengine's way of asking for it
     runner = ReadableRunner.from_cfg(config)
+    runner.register_hook(RehearsalHook({'test': TOP1} if config.get('task') else {}))
     runner.register_hook(CostHook())
     # Builds both datasets: what is wrong with the test data shows before the first step too.
     _, has_test = runner.train_loop, runner.test_loop is not None
@@ -53,6 +58,7 @@ def train(config: Config) -> Result | None:
         write_record(runner, command_line())
     runner.train()
     if not has_test:
+        runner.logger.warning('There is no result: the config has no test_dataloader')
         return None
     found = [last_saved(runner) if is_main_process() else None]
     broadcast_object_list(found)  # the others may write elsewhere, or not at all
@@ -65,10 +71,13 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
     """Measure the test accuracy of a checkpoint, or of the newest one of the run's folder.
 
     Raises:
-        UserError: there is no checkpoint, it does not fit the config, or that names no task.
+        UserError: there is no checkpoint, it does not fit the config, or that names no task or
+            has no test that gives an accuracy.
     """
     if config.get('task') is None:
         raise UserError(f'{config.filename} names no task, so there is no accuracy to report')
+    if config.get('test_dataloader') is None:
+        raise UserError(f'{config.filename} has no test_dataloader, so there is nothing to test on')
     path = Path(checkpoint) if checkpoint else newest_readable(config.work_dir, config)
     if path is None:
         peft = f' --peft {config.peft}' if config.get('peft') else ''
@@ -78,6 +87,7 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
         )
     config.load_from, config.resume = str(path), False
     runner = ReadableRunner.from_cfg(config)
+    rehearse_test(runner, TOP1)
     return _record(runner, runner.test(), path)
 
 
@@ -118,7 +128,7 @@ def _record(runner: ReadableRunner, metrics: dict[str, float], checkpoint: Path 
     result = Result(
         task=runner.cfg.task,
         method=method_name(runner.cfg),
-        top1=float(metrics['accuracy/top1']),
+        top1=float(metrics[TOP1]),
         test_images=len(runner.test_dataloader.dataset),
         trained_parameters=count_parameters(model)[0],
         adapter_parameters=count_parameters(model.backbone)[0],

@@ -15,7 +15,7 @@ from memba_vision.apis.images import ImagePipeline, file_names
 from memba_vision.apis.models import build_classifier
 from memba_vision.apis.predict import Predictor
 from memba_vision.errors import UserError
-from memba_vision.files import readable, write_atomically
+from memba_vision.files import encoded, readable, write_atomically
 from memba_vision.visualization import figures
 from memba_vision.visualization.maps import token_grid
 from memba_vision.visualization.page import Picture, Section, make_page
@@ -182,7 +182,7 @@ def write_page(
             write_atomically(Path(out, f'{name}_{key}.png'), picture.light)
         sections.append(Section(readable(Path(image).name), tuple(traces), pictures))
     path = Path(out, 'index.html')
-    write_atomically(path, make_page(sections, [_describe(s) for s in subjects]).encode())
+    write_atomically(path, encoded(make_page(sections, [_describe(s) for s in subjects])))
     return path
 
 

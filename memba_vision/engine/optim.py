@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS
 from torch import nn
@@ -46,7 +47,16 @@ class TrainableOptimWrapperConstructor:
         groups = [{'params': decayed}, {'params': not_decayed, 'weight_decay': 0.0}]
         optimizer['params'] = [group for group in groups if group['params']]
         config.setdefault('type', 'OptimWrapper')
+        if config['type'] == 'AmpOptimWrapper' and not _has_accelerator(model):
+            # What mmpretrain's --amp asks for needs a GPU; its loss scale is for float16.
+            config = {k: v for k, v in config.items() if k not in ('loss_scale', 'dtype')}
+            config['type'] = 'BFloat16OptimWrapper'
+            print_log('Without a GPU, mixed precision is bfloat16 autocast', 'current')
         return OPTIM_WRAPPERS.build(config, default_args={'optimizer': OPTIMIZERS.build(optimizer)})
+
+
+def _has_accelerator(model: nn.Module) -> bool:
+    return next(model.parameters()).device.type != 'cpu'
 
 
 def _spared_from_decay(module: nn.Module) -> set[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_distributed, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
@@ -44,8 +45,15 @@ NOISE = (
     'Exp name:',
 )
 
+# Settings of the processes that load data: torch refuses them where there are none.
+OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'multiprocessing_context')
+
+DEAD_WORKER = 'DataLoader worker (pid'  # torch's words
 # What Python, mmengine and torch raise where a setting is misspelt, missing or out of range.
-CONFIG_ERRORS = (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError)
+CONFIG_ERRORS = (
+    *(KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError),
+    NotImplementedError,
+)
 
 
 class ConsoleFilter(logging.Filter):
@@ -79,6 +87,7 @@ class ReadableRunner(Runner):
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'ReadableRunner':
         """As mmengine's."""
+        _refuse_slow_compilation(cfg.get('compile'))
         with building('the model, a hook or the runtime'):
             return super().from_cfg(cfg)
 
@@ -94,21 +103,39 @@ class ReadableRunner(Runner):
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.handleError = partial(_tell_errors_but_a_full_disk, handler)
+                handler.stream.reconfigure(errors='surrogateescape')  # names of files
             else:
                 handler.addFilter(ConsoleFilter())
         return logger
 
+    def build_model(self, model: Any) -> nn.Module:
+        """As mmengine's; what mixes images and their labels is told the number of classes."""
+        built = super().build_model(model)
+        preprocessor, head = getattr(built, 'data_preprocessor', None), getattr(built, 'head', None)
+        if getattr(preprocessor, 'num_classes', 0) is None:
+            preprocessor.num_classes = getattr(head, 'num_classes', None)
+        return built
+
     @staticmethod
-    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
-        """As mmengine's, with the one reader of images in the pipeline of any dataset."""
-        loader = Runner.build_dataloader(*args, **kwargs)
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
+        """As mmengine's, with the one reader of images in the pipeline of any dataset.
+
+        Without processes that load data, what is set for them does not count.
+        """
+        if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
+            dataloader = {k: v for k, v in dataloader.items() if k not in OF_WORKERS}
+        loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         read_alike(loader.dataset)
         return loader
 
     def build_train_loop(self, loop: Any) -> Any:
         """As mmengine's; builds the training data too."""
         with building('train_cfg or train_dataloader'):
-            return super().build_train_loop(loop)
+            built = super().build_train_loop(loop)
+        loader = built.dataloader
+        if not len(loader) and not isinstance(loader.sampler, InfiniteSampler):
+            raise UserError(no_batch(loader, 'train'))
+        return built
 
     def build_test_loop(self, loop: Any) -> Any:
         """As mmengine's; builds the test data and the metrics too."""
@@ -285,6 +312,15 @@ def _read_by_one(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
     return found[0]
 
 
+def no_batch(loader: DataLoader, part: str) -> str:
+    """A line on a loader that has images, but no batch of them."""
+    return (
+        f'{part}_dataloader: batch_size={loader.batch_size} with drop_last={loader.drop_last} '
+        f'leaves no batch of {len(loader.sampler):,} images: set {part}_dataloader.batch_size to '
+        f'at most that, or {part}_dataloader.drop_last=False'
+    )
+
+
 def read_training_checkpoint(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
     """Read a checkpoint that ``tools/train.py`` wrote.
 
@@ -324,13 +360,25 @@ def load_training_checkpoint(model: nn.Module, checkpoint: dict, source: str) ->
         ) from error
 
 
+def _refuse_slow_compilation(compilation: bool | dict | None) -> None:
+    # Measured on the demo: two minutes of processor time until the third step, and steps as long as
+    # without. The kernels are compiled already.
+    if not compilation or torch.cuda.is_available():
+        return
+    if compilation is True or compilation.get('backend', 'inductor') == 'inductor':
+        raise UserError(
+            'config: compile takes minutes on a CPU and makes no training faster: leave it out, or '
+            "name another backend than torch's own, as in compile=dict(backend='aot_eager')"
+        )
+
+
 @contextmanager
 def _deaths_told(dataset: Callable[[], Any]) -> Iterator[None]:
     """Turn the death of a process that loads data into a ``UserError``."""
     try:
         yield
     except RuntimeError as error:
-        if 'DataLoader worker (pid' not in str(error):
+        if DEAD_WORKER not in str(error):
             raise
         raise UserError(
             f'a process that loads data died while it read {images_in_work(dataset(), str(error))} '

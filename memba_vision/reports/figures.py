@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from memba_vision.files import readable
 from memba_vision.reports.colours import Style, styles
 from memba_vision.reports.curves import Curve, loss_curve, mean_curve
 from memba_vision.reports.scores import SuiteScores, published
@@ -110,9 +111,8 @@ def _label(points: Sequence[tuple[float, float, str, str]], axes: Axes) -> None:
                 height = taken + gap
         placed.append((x, height))
         line = dict(arrowstyle='-', color=colour, linewidth=0.7) if height > y else None
-        axes.annotate(
-            name, (x, y), (x * 1.15, height), color=colour, va='center', size=9, arrowprops=line
-        )
+        style = dict(color=colour, va='center', size=9, arrowprops=line)
+        axes.annotate(readable(name), (x, y), (x * 1.15, height), **style)
 
 
 def draw_differences(scores: SuiteScores, baseline: str) -> FigureOfReport | None:
@@ -121,13 +121,14 @@ def draw_differences(scores: SuiteScores, baseline: str) -> FigureOfReport | Non
     if not others:
         return None
     rows = [*scores.tasks, 'average'][::-1]
+    names = [readable(row) for row in rows]
     figure, axes = panels(len(others), 3, WIDTH, 0.8 + 0.27 * len(rows))
     chosen = styles(scores.methods)
     for place, (panel, method) in enumerate(zip(axes, others, strict=True)):
         differences = _differences(scores, method, baseline)
         _draw_differences(panel, [differences.get(row) for row in rows], chosen[method][0])
-        panel.set_title(method, color=chosen[method][0], weight='bold')
-        panel.set_yticks(range(len(rows)), rows if place % 3 == 0 else [''] * len(rows))
+        panel.set_title(readable(method), color=chosen[method][0], weight='bold')
+        panel.set_yticks(range(len(rows)), names if place % 3 == 0 else [''] * len(rows))
         panel.set_ylim(-0.6, len(rows) - 0.4)
     limit = max(abs(end) for panel in axes for end in panel.get_xlim())
     for panel in axes:
@@ -189,7 +190,7 @@ def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
     for panel, (task, curves) in zip(axes, by_task.items(), strict=True):
         for method, curve in curves.items():
             lines[method] = _draw_curve(panel, curve, chosen[method][0])
-        panel.set_title(task)
+        panel.set_title(readable(task))
         _set_log_scale(panel)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for panel in axes[::3]:
@@ -198,7 +199,10 @@ def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
         panel.set_xlabel('epoch')
     names = [method for method in scores.methods if method in lines]
     figure.legend(
-        [lines[name] for name in names], names, loc='outside lower center', ncols=min(5, len(names))
+        [lines[name] for name in names],
+        [readable(name) for name in names],
+        loc='outside lower center',
+        ncols=min(5, len(names)),
     )
     title = 'Learning curves'
     caption = 'Training loss: the mean over seeds, and from the lowest to the highest of them.'

@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from memba_vision.apis.tables import markdown_table
-from memba_vision.files import write_atomically
+from memba_vision.files import encoded, readable, write_atomically
 from memba_vision.search.search import Search, Trial
 
 ROWS = 10
@@ -25,8 +25,8 @@ def write_outcome(task: Search, trials: Sequence[Trial]) -> str:
         The table.
     """
     table = trial_table(trials)
-    write_atomically(task.folder / TABLE, table.encode())
-    write_atomically(task.folder / BEST, _best_file(task, trials[0]).encode())
+    write_atomically(task.folder / TABLE, encoded(table))
+    write_atomically(task.folder / BEST, encoded(_best_file(task, trials[0])))
     return table
 
 
@@ -57,4 +57,4 @@ def _best_file(task: Search, best: Trial) -> str:
         f'# {best.accuracy:.2f} % on the validation images.',
         '# It trains on these too, beside the training images.',
     ]
-    return '\n'.join(lines) + '\n' + best_config(task, best).pretty_text
+    return readable('\n'.join(lines)) + '\n' + best_config(task, best).pretty_text

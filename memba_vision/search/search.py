@@ -30,7 +30,7 @@ class Search:
         space: what may change.
         folder: where trials, storage and results are.
         name: of its studies in the storage.
-        storage: an Optuna storage URL.
+        storage: an Optuna storage URL, or the file of an SQLite database.
         trials: of each step, the default among them.
         epochs: of a trial; None: as many as the config has.
         pruner: one of ``memba_vision.search.study.PRUNERS``.
@@ -42,7 +42,7 @@ class Search:
     space: Space
     folder: Path
     name: str
-    storage: str
+    storage: str | Path
     trials: int
     epochs: int | None = None
     pruner: str = 'median'

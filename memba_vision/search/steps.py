@@ -8,10 +8,9 @@ from typing import Any
 
 from mmengine.config import Config
 
+from memba_vision.apis.known_settings import MISSING, find_setting, why_unread
 from memba_vision.errors import UserError
 from memba_vision.search.space import Candidate, Choices, Parameter, Space
-
-MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class SettingsStep:
 
     def own_values(self, config: Config) -> dict[str, Any]:
         """What the config itself states, of what the search could try."""
-        stated = {name: _look_up(config, name) for name in self.settings}
+        stated = {name: find_setting(config, name) for name in self.settings}
         return {
             name: value
             for name, value in stated.items()
@@ -139,21 +138,20 @@ def second_step(space: Space, chosen: Mapping[str, bool]) -> SizesStep | None:
 def check_fits(space: Space, config: Config) -> None:
     """Raise a UserError where a config has no place for what a space varies."""
     for name in space.settings:
-        parent = name.rpartition('.')[0]
-        if parent and _look_up(config, parent) is MISSING:
-            raise UserError(f'the search space varies {name}, but the config has no {parent}')
         if _is_lost_by_peft(name, config):
             raise UserError(
                 f'the search space varies {name}, but with --peft the settings of adapters are at '
                 'model.backbone.adapters.N, as in model.backbone.adapters.0.rank'
             )
-    if space.adapters and _look_up(config, 'model.backbone.module') is MISSING:
+        if problem := why_unread(name, config, config):
+            raise UserError(f'the search space varies {name}, but {problem}')
+    if space.adapters and find_setting(config, 'model.backbone.module') is MISSING:
         raise UserError(f'{config.filename} adapts no backbone (it has no model.backbone.module)')
 
 
 def _is_lost_by_peft(name: str, config: Config) -> bool:
     parent, _, setting = name.rpartition('.')
-    if parent != 'model.backbone' or _look_up(config, 'model.backbone.type') != 'PEFTModel':
+    if parent != 'model.backbone' or find_setting(config, 'model.backbone.type') != 'PEFTModel':
         return False
     return setting not in ('adapters', 'module')
 
@@ -170,14 +168,3 @@ def describe_settings(values: Mapping[str, Any]) -> str:
 def _put_adapters(config: Config, adapters: list[dict]) -> None:
     module = config.model.backbone.module
     config.model.backbone = dict(type='PEFTModel', adapters=adapters, module=module)
-
-
-def _look_up(config: Config, key: str) -> Any:
-    """The setting with a dotted key; ``MISSING`` where there is none (None is a value)."""
-    value = config
-    for part in key.split('.'):
-        try:
-            value = value[int(part)] if isinstance(value, list) else value[part]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return MISSING
-    return value

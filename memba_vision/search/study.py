@@ -2,14 +2,20 @@
 
 import json
 import logging
+import os
+import sqlite3
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from memba_vision.errors import UserError
+from memba_vision.files import readable
 from memba_vision.search import bookkeeping
 from memba_vision.search.steps import Step
 
 SETTINGS = 'memba_vision_settings'
+SQLITE_PATIENCE = 60.0  # seconds that a worker waits for another one
 PRUNERS = ('median', 'hyperband', 'none')
 
 
@@ -29,11 +35,24 @@ def import_optuna() -> Any:
     return optuna
 
 
-def open_study(storage: str, name: str, pruner: str, epochs: int) -> Any:
+def _as_storage(storage: str | Path) -> Any:
+    """What Optuna opens: an address as it is, a file of SQLite whatever signs are in its name."""
+    if isinstance(storage, str):
+        return storage
+    connect = partial(
+        sqlite3.connect, os.path.abspath(storage), timeout=SQLITE_PATIENCE, check_same_thread=False
+    )
+    # The address says which database it is; in the path itself, ? and % would be part of one.
+    return import_optuna().storages.RDBStorage(
+        'sqlite:///search.db', engine_kwargs=dict(creator=connect)
+    )
+
+
+def open_study(storage: str | Path, name: str, pruner: str, epochs: int) -> Any:
     """The study of that name, made if it is not there.
 
     Args:
-        storage: an Optuna storage URL.
+        storage: an Optuna storage URL, or the file of an SQLite database.
         name: of the study.
         pruner: one of ``PRUNERS``.
         epochs: of a trial.
@@ -51,8 +70,8 @@ def open_study(storage: str, name: str, pruner: str, epochs: int) -> Any:
     }
     try:
         return optuna.create_study(
-            storage=storage,
-            study_name=name,
+            storage=_as_storage(storage),
+            study_name=readable(name),
             direction='maximize',
             pruner=pruners[pruner](),
             load_if_exists=True,

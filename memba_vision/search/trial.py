@@ -19,6 +19,7 @@ from mmengine.utils import import_modules_from_strings
 from memba_vision.apis.cli import user_message
 from memba_vision.apis.config import default_environment
 from memba_vision.apis.runs import resume_from
+from memba_vision.engine.rehearsal import TOP1, RehearsalHook
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import DiskFull, Terminated, UserError
 
@@ -53,7 +54,7 @@ class ReportHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Tell, and wait for the answer."""
         self.told = runner.epoch
-        self.connection.send(('epoch', runner.epoch, float(metrics['accuracy/top1'])))
+        self.connection.send(('epoch', runner.epoch, float(metrics[TOP1])))
         if self.connection.recv():
             raise Pruned
 
@@ -142,6 +143,7 @@ def _train(config: Config, connection: Connection) -> None:
         runner = ReadableRunner.from_cfg(config)
         hook = ReportHook(connection)
         runner.register_hook(hook)
+        runner.register_hook(RehearsalHook({'val': TOP1}))
         runner.train()
         if hook.told < runner.max_epochs:  # killed between its last checkpoint and its validation
             runner.val_loop.run()  # not val(), which would begin a new average of weights (EMAHook)

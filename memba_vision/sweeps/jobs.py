@@ -1,6 +1,5 @@
 """The runs of a sweep: configs x methods x seeds."""
 
-import argparse
 import json
 import sys
 from collections import Counter
@@ -9,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from memba_vision.apis.config import load_config, method_name, set_seed_and_precision
+from memba_vision.apis.config_paths import absolute_paths
+from memba_vision.apis.options import parse_options
 from memba_vision.apis.presets import preset_names
 from memba_vision.errors import UserError
 from memba_vision.shipped import shipped_folder
@@ -22,6 +23,7 @@ PASSING = (
     *('work_dir', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg'),
     'renamed_classes',
 )
+WITHOUT_EFFECT = '.persistent_workers'  # on what comes out
 ALL_METHODS = 'all'
 
 
@@ -41,14 +43,9 @@ class Options:
         """The settings by key.
 
         Raises:
-            UserError: one of them has no ``=``.
+            UserError: one of them is not ``KEY=VALUE``.
         """
-        wrong = [option for option in self.cfg_options if '=' not in option]
-        if wrong:
-            raise UserError(f'--cfg-options: expected KEY=VALUE, found {wrong[0]!r}')
-        found = argparse.Namespace()
-        DictAction([], 'options')(None, found, list(self.cfg_options))
-        return found.options
+        return parse_options(self.cfg_options)
 
 
 @dataclass(frozen=True)
@@ -131,8 +128,9 @@ def _make_job(path: str, method: str | None, seed: int, folder: Path, options: O
     config = load_config(path, options.parsed(), None, peft=method)
     set_seed_and_precision(config, seed, options.amp)
     task = config.get('task')
-    if task is None:
-        raise UserError(f'{path} names no task, so there is no accuracy to compare')
+    if task is None or config.get('test_dataloader') is None:
+        lacks = 'names no task' if task is None else 'has no test_dataloader'
+        raise UserError(f'{path} {lacks}, so there is no accuracy to compare')
     name = f'{task}_{method_name(config)}_seed{seed}'
     own_folder = Path(folder).absolute() / name
     arguments = [str(Path(config.filename).absolute()), '--work-dir', str(own_folder)]
@@ -147,10 +145,12 @@ def _make_job(path: str, method: str | None, seed: int, folder: Path, options: O
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
     """All settings of a run by dotted key, without those that differ from start to start."""
-    kept = {key: value for key, value in config.items() if key not in PASSING}
+    kept = {key: value for key, value in absolute_paths(config).items() if key not in PASSING}
+    if not (kept.get('auto_scale_lr') or {}).get('enable'):
+        kept.pop('auto_scale_lr', None)
     flat: dict[str, Any] = {}
     _flatten(json.loads(json.dumps(kept, default=str)), '', flat)
-    return flat
+    return {key: value for key, value in flat.items() if not key.endswith(WITHOUT_EFFECT)}
 
 
 def _flatten(value: Any, key: str, into: dict[str, Any]) -> None:

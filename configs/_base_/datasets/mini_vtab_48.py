@@ -12,4 +12,8 @@ train_dataloader = dict(
     persistent_workers=False,
     dataset=dict(type='MiniVTAB', pipeline=pipeline),
 )
-test_dataloader = dict(num_workers=0, dataset=dict(type='MiniVTAB', pipeline=pipeline))
+test_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(type='MiniVTAB', pipeline=pipeline),
+)

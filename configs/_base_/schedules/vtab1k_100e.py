@@ -15,3 +15,6 @@ test_cfg = dict()
 
 # A crash costs ten epochs at most; writing more often would cost every run.
 default_hooks = dict(checkpoint=dict(interval=10))
+
+# Off, and where mmpretrain's --auto-scale-lr finds the batch size that the rate is for.
+auto_scale_lr = dict(enable=False, base_batch_size=32)

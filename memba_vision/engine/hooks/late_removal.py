@@ -1,13 +1,17 @@
 """Old checkpoints that go when the new one is whole."""
 
 from collections import deque
+from functools import partial
 from pathlib import Path
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, checkpoint_hook
 from mmengine.runner import Runner
 
 from memba_vision.registry import HOOKS
+
+# It writes the path of the newest checkpoint into a file of text; a folder's name may be no UTF-8.
+checkpoint_hook.open = partial(open, errors='surrogateescape')
 
 
 @HOOKS.register_module()

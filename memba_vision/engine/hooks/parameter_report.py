@@ -1,4 +1,6 @@
-"""Says at the start what trains."""
+"""Says at the start what trains, and whether it does so over random weights."""
+
+from collections.abc import Mapping
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -10,12 +12,31 @@ from memba_vision.registry import HOOKS
 
 @HOOKS.register_module()
 class ParameterReportHook(Hook):
-    """Logs how many parameters train, in the adapters and in the head, and their share."""
+    """Logs how many parameters train, in the adapters and in the head, and their share.
+
+    It warns of a frozen backbone whose config names no weights.
+    """
 
     def before_train(self, runner: Runner) -> None:
-        """Log one line."""
+        """Log one line, or two."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         runner.logger.info(describe_parameters(model))
+        if has_random_base(model):
+            runner.logger.warning(
+                'The frozen backbone has random weights, as no pre-trained ones are named: set '
+                "model.backbone.module.init_cfg=dict(type='Pretrained', checkpoint=FILE)"
+            )
+
+
+def has_random_base(model: nn.Module) -> bool:
+    """Whether adapters train over a backbone, frozen for the most part, without loaded weights."""
+    base = getattr(getattr(model, 'backbone', None), 'module', None)
+    if not hasattr(base, 'init_cfg'):
+        return False
+    trained, total = count_parameters(base)
+    given = base.init_cfg if isinstance(base.init_cfg, list | tuple) else [base.init_cfg]
+    named = any(isinstance(part, Mapping) and part.get('checkpoint') for part in given)
+    return trained < total / 2 and not named
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:
