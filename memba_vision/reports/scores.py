@@ -7,10 +7,10 @@ from statistics import mean
 
 from memba_vision.apis.results import Result
 from memba_vision.errors import UserError
-from memba_vision.models.peft.methods import METHODS, Published, method_of
 from memba_vision.reports.collect import Run
 from memba_vision.reports.statistics import Mean, Scores, mean_over_tasks
 from memba_vision.reports.suites import Suite, suites_of
+from memba_vision.zoo.methods import Published, all_methods, method_of
 
 #: What a report compares with where nothing is asked for: the first of these that was measured.
 BASELINES = ('lora', 'lora_in_proj', 'linear_probing')
@@ -72,9 +72,9 @@ def check_baseline(runs: Sequence[Run], name: str | None) -> None:
 
 
 def published(method: str, suite: Suite) -> Published | None:
-    """What has been published of a method on a suite."""
+    """Return the published results of a method with Vim-S on a suite."""
     known = method_of(_preset(method)) if suite.published else None
-    return known.published if known else None
+    return known.published.get('vim_small') if known else None
 
 
 def mean_cost(
@@ -86,7 +86,7 @@ def mean_cost(
 
 
 def _of_suite(suite: Suite, runs: list[Run]) -> SuiteScores:
-    order = [method.preset for method in METHODS]
+    order = [method.preset for method in all_methods()]
     seeds = sorted({run.seed for run in runs}, key=lambda seed: (seed is None, seed))
     present = {run.task for run in runs}
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from memba_vision.apis.results import Result
-from memba_vision.models.peft.methods import Published
 from memba_vision.reports.scores import SuiteScores, mean_cost, published
 from memba_vision.reports.statistics import Mean
+from memba_vision.zoo.methods import Published
 
 NOTHING = '\N{EN DASH}'
 
