@@ -16,7 +16,7 @@ from memba_vision.apis.report import collect
 from memba_vision.apis.results import Result
 from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.apis.step0 import Step0
-from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS
+from memba_vision.datasets.benchmarks import BENCHMARKS, benchmark_of
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.errors import UserError
 from memba_vision.models.peft.model import attach_adapters
@@ -136,7 +136,7 @@ def measured_accuracies(config: Config, runs: str | Path | None) -> dict[str, st
     """
     if runs is None or not any(Path(runs).rglob(RESULT_FILE)):
         return {}
-    suite = MINI_TASKS if config.get('task') in MINI_TASKS else VTAB1K_TASKS
+    suite = (benchmark_of(config.get('task')) or BENCHMARKS['vtab1k']).tasks
     results = [result for result in collect(runs) if result.task in suite]
     return {
         preset: f'{mean(values):.2f} ({len(values)} of {len(suite)} tasks)'

@@ -1,11 +1,9 @@
 """What holds for every method that has a preset: size, training, saving, loading and merging."""
 
 import copy
-import re
 
 import pytest
 import torch
-from helpers import REPOSITORY, needs_checkout
 from mmpretrain.registry import MODELS
 
 from memba_vision.apis.presets import preset_names, read_preset
@@ -80,8 +78,9 @@ def test_size_on_vim_small(preset, vim_small):
     model = copy.deepcopy(vim_small)
     with torch.device('meta'):
         attach_adapters(model, read_preset(preset, {}).adapters)
-    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == (
-        METHODS[preset].parameters['vim_small']
+    assert (
+        sum(p.numel() for p in model.parameters() if p.requires_grad)
+        == (METHODS[preset].parameters['vim_small'])
     )
 
 
