@@ -56,7 +56,6 @@ ALLOWED = {
     },
     'zoo': {'errors', 'shipped'},
     'sweeps': {'errors', 'shipped', 'discovery', 'registry', 'files', 'datasets', 'apis'},
-    'benchmarks': {'errors', 'registry', 'ops', 'models'},
     'reports': {'errors', 'files', 'datasets', 'models', 'apis', 'zoo', '__init__'},
     'search': {'errors', 'shipped', 'files', 'engine', 'apis'},
     '__main__': {'shipped'},
