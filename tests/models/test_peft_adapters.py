@@ -9,6 +9,7 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
 from memba_vision.models.modules.mixer import BidirectionalMixer
+from memba_vision.models.modules.scan import ScanCall
 from memba_vision.models.peft.additional_scan import WiderScan
 from memba_vision.models.peft.affix_tuning import AffixScan
 from memba_vision.models.peft.lim import LowRankMembraneGate
@@ -128,7 +129,7 @@ def test_a_state_offset_is_read_by_C_and_never_enters_the_recurrence():
     nn.init.normal_(scan.offset)
     x = torch.randn(2, mixer.d_inner, 7, dtype=torch.float64)
     weights = (mixer.conv1d, mixer.x_proj, mixer.dt_proj, mixer.A_log, mixer.D)
-    actual = scan(x, *weights, reverse=False)
+    actual = scan(ScanCall(x, *weights, reverse=False))
     x = mixer.conv1d(x)
     delta, B, C = (x.transpose(1, 2) @ mixer.x_proj.weight.T).split([mixer.dt_rank, 4, 4], dim=-1)
     delta = F.softplus(mixer.dt_proj(delta))
@@ -146,8 +147,8 @@ def test_an_output_offset_is_added_after_the_scan():
     scan = mixer.scan
     x = torch.randn(2, 32, 7)
     weights = (mixer.conv1d, mixer.x_proj, mixer.dt_proj, mixer.A_log, mixer.D)
-    without = scan.base_layer(x, *weights, reverse=True)
-    assert torch.equal(scan(x, *weights, reverse=True), without + scan.offset)
+    call = ScanCall(x, *weights, reverse=True)
+    assert torch.equal(scan(call), scan.base_layer(call) + scan.offset)
 
 
 @pytest.mark.parametrize('project', [True, False])

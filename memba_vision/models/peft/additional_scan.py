@@ -6,12 +6,14 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.mixer import BidirectionalMixer
+from memba_vision.models.modules.scan import ScanCall, WrappedScan, minus_exp
 from memba_vision.models.peft.adapter import DIRECTIONS, Adapter, find_mixers
 from memba_vision.models.peft.affix_tuning import check_no_affix
+from memba_vision.ops import ScanInputs
 from memba_vision.registry import ADAPTERS
 
 
-class WiderScan(nn.Module):
+class WiderScan(WrappedScan):
     """A scan whose state has more dimensions, put before the others.
 
     Args:
@@ -22,34 +24,21 @@ class WiderScan(nn.Module):
     """
 
     def __init__(self, base_layer: nn.Module, A_log: torch.Tensor, num_states: int) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.A_log = nn.Parameter(A_log.detach()[:, :1].repeat(1, num_states))
         like = dict(device=A_log.device, dtype=A_log.dtype)
         self.x_proj = Linear(len(A_log), 2 * num_states, bias=False, **like)
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        conv1d: nn.Module,
-        x_proj: nn.Module,
-        dt_proj: nn.Module,
-        A_log: torch.Tensor,
-        D: torch.Tensor,
-        reverse: bool,
-    ) -> torch.Tensor:
-        """See :class:`memba_vision.models.modules.mixer.DirectionScan`."""
-        d_state = A_log.shape[1]
-
-        def wider_x_proj(hidden: torch.Tensor) -> torch.Tensor:
-            more_B, more_C = self.x_proj(hidden).chunk(2, dim=-1)
-            projected = x_proj(hidden)
-            delta = projected[..., : -2 * d_state]
-            B, C = projected[..., -2 * d_state :].chunk(2, dim=-1)
-            return torch.cat([delta, more_B, B, more_C, C], dim=-1)
-
-        A_log = torch.cat([self.A_log, A_log], dim=1)
-        return self.base_layer(x, conv1d, wider_x_proj, dt_proj, A_log, D, reverse)
+    def prepare(self, call: ScanCall) -> ScanInputs:
+        """Prepare the scan as it is, and put more rows before A, B and C."""
+        inputs = self.base_layer.prepare(call)
+        more = self.x_proj(inputs.u.transpose(1, 2)).transpose(1, 2)
+        more_B, more_C = more.chunk(2, dim=1)
+        return inputs._replace(
+            A=torch.cat([minus_exp(self.A_log), inputs.A], dim=1),
+            B=torch.cat([more_B, inputs.B], dim=1),
+            C=torch.cat([more_C, inputs.C], dim=1),
+        )
 
 
 @ADAPTERS.register_module()

@@ -4,12 +4,13 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.scan import ScanCall, WrappedScan
 from memba_vision.models.peft.adapter import DIRECTIONS, Adapter, find_mixers
 from memba_vision.models.peft.virtual_tokens import PlainTokens, ProjectedTokens, TokenTrunk
 from memba_vision.registry import ADAPTERS
 
 
-class AffixScan(nn.Module):
+class AffixScan(WrappedScan):
     """A scan that starts on learned tokens, in its own direction.
 
     Args:
@@ -20,27 +21,17 @@ class AffixScan(nn.Module):
     """
 
     def __init__(self, base_layer: nn.Module, tokens: PlainTokens | ProjectedTokens) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.tokens = tokens
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        conv1d: nn.Module,
-        x_proj: nn.Module,
-        dt_proj: nn.Module,
-        A_log: torch.Tensor,
-        D: torch.Tensor,
-        reverse: bool,
-    ) -> torch.Tensor:
-        """See :class:`memba_vision.models.modules.mixer.DirectionScan`."""
-        tokens = self.tokens()
+    def forward(self, call: ScanCall) -> torch.Tensor:
+        """See :class:`memba_vision.models.modules.scan.DirectionScan`."""
+        tokens, x = self.tokens(), call.x
         count, d_inner = len(tokens), x.shape[1]
         affix = tokens[:, :d_inner].T.expand(x.shape[0], -1, -1).to(x.dtype)
-        x = torch.cat([x, affix.flip(-1)] if reverse else [affix, x], dim=-1)
-        scan = self.base_layer(x, conv1d, x_proj, dt_proj, A_log, D, reverse)
-        return scan[:, :-count] if reverse else scan[:, count:]
+        x = torch.cat([x, affix.flip(-1)] if call.reverse else [affix, x], dim=-1)
+        scan = self.base_layer(call._replace(x=x))
+        return scan[:, :-count] if call.reverse else scan[:, count:]
 
 
 @ADAPTERS.register_module()
