@@ -9,6 +9,7 @@ from torch import nn
 from memba_vision.models.modules.gates import GateState, SiLUGate
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.scan import DirectionScan, ScanCall
+from memba_vision.models.sites import BlockSites, Rows, ScanSite
 from memba_vision.ops import bidirectional_scan, causal_conv1d, goes_in_one_launch
 
 DELTA_MIN, DELTA_MAX, DELTA_FLOOR = 1e-3, 1e-1, 1e-4
@@ -110,6 +111,34 @@ class BidirectionalMixer(nn.Module):
         scans = self._scan_both_ways(x.transpose(1, 2))
         merged, gate_state = self.gate(*scans, gate_input, gate_state)
         return self.out_proj(merged), gate_state
+
+    def block_sites(self, name: str) -> BlockSites:
+        """Return the places that adapters find here; ``name`` is the path of this module."""
+        dt_rank, d_state = self.dt_rank, self.A_log.shape[1]
+        directions = ('', '_b')
+
+        def each(projection: str, rows: range | None = None) -> tuple[Rows, ...]:
+            return tuple(Rows(f'{name}.{projection}{suffix}', rows) for suffix in directions)
+
+        in_proj = f'{name}.in_proj'
+        return BlockSites(
+            projections={
+                'mix.in': (Rows(in_proj),),
+                'mix.x': (Rows(in_proj, range(self.d_inner)),),
+                'mix.z': (Rows(in_proj, range(self.d_inner, 2 * self.d_inner)),),
+                'mix.params': each('x_proj'),
+                'mix.delta': each('x_proj', range(dt_rank)),
+                'mix.B': each('x_proj', range(dt_rank, dt_rank + d_state)),
+                'mix.C': each('x_proj', range(dt_rank + d_state, dt_rank + 2 * d_state)),
+                'mix.dt': each('dt_proj'),
+                'mix.out': (Rows(f'{name}.out_proj'),),
+            },
+            scans=tuple(
+                ScanSite(f'{name}.scan{suffix}', f'{name}.A{suffix}_log', f'{name}.D{suffix}')
+                for suffix in directions
+            ),
+            gate=f'{name}.gate',
+        )
 
     def _scan_both_ways(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         forward = ScanCall(x, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, False)

@@ -5,10 +5,9 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.linear import Linear
-from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.modules.scan import ScanCall, WrappedScan, minus_exp
-from memba_vision.models.peft.adapter import DIRECTIONS, Adapter, find_mixers
-from memba_vision.models.peft.affix_tuning import check_no_affix
+from memba_vision.models.peft.adapter import Adapter, wrap_scans
+from memba_vision.models.sites import ScanSite
 from memba_vision.ops import ScanInputs
 from memba_vision.registry import ADAPTERS
 
@@ -53,24 +52,22 @@ class AdditionalScan(Adapter):
         num_states: dimensions to add.
     """
 
+    needs = ('scan',)
+
     def __init__(self, num_states: int = 6) -> None:
         if num_states < 1:
             raise UserError(f'AdditionalScan: num_states must be at least 1, got {num_states}')
         self.num_states = num_states
 
     def attach(self, backbone: nn.Module) -> None:
-        """Put a :class:`WiderScan` around both scans of every mixer."""
-        mixers = find_mixers(backbone, 'AdditionalScan')
-        check_no_affix(mixers, 'AdditionalScan')
-        if any(isinstance(mixer.scan, WiderScan) for mixer in mixers.values()):
-            raise UserError('AdditionalScan: the state is wider already; use one of them alone')
-        for mixer in mixers.values():
-            for suffix in DIRECTIONS:
-                self._widen(mixer, suffix)
+        """Put a :class:`WiderScan` around the scan of every direction."""
 
-    def _widen(self, mixer: BidirectionalMixer, suffix: str) -> None:
-        scan, A_log = getattr(mixer, f'scan{suffix}'), getattr(mixer, f'A{suffix}_log')
-        setattr(mixer, f'scan{suffix}', WiderScan(scan, A_log, self.num_states))
+        def wrap(site: ScanSite, scan: nn.Module) -> nn.Module:
+            if any(isinstance(module, WiderScan) for module in scan.modules()):
+                raise UserError('AdditionalScan: the state is wider already; use one of them alone')
+            return WiderScan(scan, backbone.get_parameter(site.A_log), self.num_states)
+
+        wrap_scans(backbone, 'AdditionalScan', self.sites(backbone), wrap)
 
     def merge(self, backbone: nn.Module) -> str:
         """It cannot: the weights of Vim have no room for it."""

@@ -5,8 +5,8 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.scan import WrappedScan
-from memba_vision.models.peft.adapter import DIRECTIONS, Adapter, find_mixers
-from memba_vision.models.peft.affix_tuning import check_no_affix
+from memba_vision.models.peft.adapter import Adapter, wrap_scans
+from memba_vision.models.sites import ScanSite
 from memba_vision.ops import ScanInputs
 from memba_vision.registry import ADAPTERS
 
@@ -58,6 +58,7 @@ class StateOffset(Adapter):
         of: 'state', to which C_t applies, or 'output', after it.
     """
 
+    needs = ('scan',)
     KINDS = ('state', 'output')
 
     def __init__(self, of: str = 'state') -> None:
@@ -66,17 +67,14 @@ class StateOffset(Adapter):
         self.of = of
 
     def attach(self, backbone: nn.Module) -> None:
-        """Put a scan with an offset around both scans of every mixer."""
-        mixers = find_mixers(backbone, 'StateOffset')
-        check_no_affix(mixers, 'StateOffset')
-        for mixer in mixers.values():
-            for suffix in DIRECTIONS:
-                scan = getattr(mixer, f'scan{suffix}')
-                if self.of == 'state':
-                    scan = StateOffsetScan(scan, getattr(mixer, f'A{suffix}_log'))
-                else:
-                    scan = OutputOffsetScan(scan, getattr(mixer, f'D{suffix}'))
-                setattr(mixer, f'scan{suffix}', scan)
+        """Put a scan with an offset around the scan of every direction."""
+
+        def wrap(site: ScanSite, scan: nn.Module) -> nn.Module:
+            if self.of == 'state':
+                return StateOffsetScan(scan, backbone.get_parameter(site.A_log))
+            return OutputOffsetScan(scan, backbone.get_parameter(site.D))
+
+        wrap_scans(backbone, 'StateOffset', self.sites(backbone), wrap)
 
     def merge(self, backbone: nn.Module) -> str:
         """It cannot: Vim adds no constant to its scans."""
