@@ -331,8 +331,8 @@ ERRORS = {
     'offset_after_affix': ([AFFIX, OFFSET], 'put AffixTuning after StateOffset'),
     'wider_twice': ([WIDER, WIDER], 'use one of them alone'),
     'prompts_twice': ([PROMPT, PROMPT], 'use one PromptTuning alone'),
-    'two_gates': ([LORA, LIM, GRU], 'use one RecurrentGate alone'),
-    'ssm_lora_and_lim': ([LORA, LIM, dict(type='SSMLoRA')], 'target .out_proj. has an adapter'),
+    'two_gates': ([LORA, LIM, GRU], 'replaced by LIM already: use LIM or RecurrentGate'),
+    'ssm_lora_and_lim': ([LORA, LIM, dict(type='SSMLoRA')], 'out_proj. has an adapter'),
     'ssm_lora_every': ([dict(type='SSMLoRA', every=0)], 'every must be at least 1, got 0'),
     'gru_without_lora': ([GRU], 'put dict.*before it$'),
     'parallel_on_a_convolution': (
@@ -355,5 +355,5 @@ def test_what_is_refused(adapters, message):
 
 @pytest.mark.parametrize('adapter', [PROMPT, AFFIX, WIDER, OFFSET, PARTIAL], ids=str)
 def test_a_backbone_without_the_place(adapter):
-    with pytest.raises(UserError, match=r'Linear has no (mixer|slot)'):
+    with pytest.raises(UserError, match=r'needs ".+, which Linear has not|Linear has no slot'):
         PEFTModel(nn.Linear(2, 2), [adapter])
