@@ -38,6 +38,8 @@ EXTRAS['test'] = [
 
 # What an installed copy has inside the package, where OpenMMLab's packages have it too.
 SHIPPED = ('configs', 'tools', 'model-index.yml')
+# Times the package and is no part of it; it needs a checkout.
+LEFT_OUT = ('__pycache__', 'benchmark.py', 'benchmarking')
 
 
 class BuildWithConfigs(build_py):
@@ -52,8 +54,8 @@ class BuildWithConfigs(build_py):
         folder.mkdir(parents=True)
         for name in SHIPPED:
             if (ROOT / name).is_dir():
-                no_cache = shutil.ignore_patterns('__pycache__')
-                shutil.copytree(ROOT / name, folder / name, ignore=no_cache)
+                left_out = shutil.ignore_patterns(*LEFT_OUT)
+                shutil.copytree(ROOT / name, folder / name, ignore=left_out)
             else:
                 shutil.copy(ROOT / name, folder)
 

@@ -12,11 +12,11 @@ from memba_vision.apis.official_weights import OFFICIAL
 from memba_vision.apis.report import accuracy_table
 from memba_vision.apis.tables import markdown_table
 from memba_vision.datasets.tasks import VTAB1K_TASKS
-from memba_vision.models.peft.methods import METHODS
 from memba_vision.reports.run_list import read_run_list
+from memba_vision.zoo.methods import all_methods
 
 DOCS = Path(__file__).parent
-PAGES = (DOCS / 'vtab1k.md', DOCS.parent / 'README.md')
+PAGES = (DOCS / 'vtab1k.md', DOCS / 'methods.md', DOCS.parent / 'README.md')
 TABLE = re.compile(r'(?<=<!-- table: )(\w+) -->\n.*?(?=<!-- end of table -->)', re.DOTALL)
 
 
@@ -33,13 +33,22 @@ def tasks() -> str:
 def published() -> str:
     """What has been published for Vim-S, in the order of the average."""
     rows = [('method', '`--peft`', 'K', 'Natural', 'Specialized', 'Structured', 'average')]
-    known = [method for method in METHODS if method.published]
-    for method in sorted(known, key=lambda method: method.published.average):
-        figures = method.published
+    known = [(m, m.published['vim_small']) for m in all_methods() if 'vim_small' in m.published]
+    for method, figures in sorted(known, key=lambda pair: pair[1].average):
         means = (figures.natural, figures.specialized, figures.structured, figures.average)
         size = f'{figures.thousands:,}'
         rows.append((method.name, f'`{method.preset}`', size, *(f'{mean:.2f}' for mean in means)))
     return markdown_table(rows, numbers_from=2)
+
+
+def methods() -> str:
+    """The formula, size and source of every method."""
+    rows = [('preset', 'formula', 'source', 'parameters')]
+    rows += [
+        (f'`{m.preset}`', m.formula, m.source, f'{m.parameters["vim_small"]:,}')
+        for m in all_methods()
+    ]
+    return markdown_table(rows, numbers_from=3)
 
 
 def weights() -> str:
@@ -58,7 +67,13 @@ def mini_vtab() -> str:
     return accuracy_table(read_run_list(runs))
 
 
-TABLES = {'tasks': tasks, 'published': published, 'weights': weights, 'mini_vtab': mini_vtab}
+TABLES = {
+    'tasks': tasks,
+    'methods': methods,
+    'published': published,
+    'weights': weights,
+    'mini_vtab': mini_vtab,
+}
 
 
 def with_tables(text: str) -> str:

@@ -17,6 +17,10 @@ def shipped_folder() -> Path:
     return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
 
 
+#: The folder of the presets, a file per method.
+PRESETS = shipped_folder() / 'configs' / '_base_' / 'peft'
+
+
 def find_config(name: str | Path) -> Path:
     """The file that a config's name stands for.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from browser import browser  # noqa: F401
 from file_server import serving
-from helpers import forget_runs, make_task
+from helpers import REPOSITORY, forget_runs, make_task
 from quick_mmengine import make_quick
 from safetensors.torch import save_file
 
@@ -19,6 +19,9 @@ import memba_vision  # noqa: F401
 from memba_vision.registry import MODELS
 
 make_quick()
+
+# The benchmark is no part of an installed copy.
+collect_ignore = [] if (REPOSITORY / 'tools' / 'benchmarking').is_dir() else ['test_benchmark.py']
 
 
 def make_base(path: Path, seed: int) -> Path:

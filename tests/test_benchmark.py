@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarking import passes, peers, timing
+from benchmarking.classifier import Classifier
+from benchmarking.contest import hold
+from benchmarking.memory import available_memory, peak_memory
+from benchmarking.methods import LORA, MEMBA, MEMBA_GATE, freeze_and_adapt
+from benchmarking.mixer_passes import MixerInModel, random_hidden
+from benchmarking.parts import PARTS
+from benchmarking.parts.growth import load_groups
+from benchmarking.parts.scan import make_inputs
+from benchmarking.published_loop import published_loop
+from benchmarking.setting import QUICK, Sizes, Workload
+from benchmarking.table import as_factor, as_percent, three_digits
+from benchmarking.timing import Spread, Timing, measure, ratio, seconds_of
+from benchmarking.traffic import copy_of
 from helpers import run_tool
 
-from memba_vision.benchmarks import passes, peers, timing
-from memba_vision.benchmarks.classifier import Classifier
-from memba_vision.benchmarks.contest import hold
-from memba_vision.benchmarks.memory import available_memory, peak_memory
-from memba_vision.benchmarks.methods import LORA, MEMBA, MEMBA_GATE, freeze_and_adapt
-from memba_vision.benchmarks.mixer_passes import MixerInModel, random_hidden
-from memba_vision.benchmarks.parts import PARTS
-from memba_vision.benchmarks.parts.growth import load_groups
-from memba_vision.benchmarks.parts.scan import make_inputs
-from memba_vision.benchmarks.published_loop import published_loop
-from memba_vision.benchmarks.setting import QUICK, Sizes, Workload
-from memba_vision.benchmarks.table import as_factor, as_percent, three_digits
-from memba_vision.benchmarks.timing import Spread, Timing, measure, ratio, seconds_of
-from memba_vision.benchmarks.traffic import copy_of
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.ops import selective_scan
 

@@ -13,12 +13,12 @@ import time
 from collections.abc import Iterator
 
 import torch
+from benchmarking.machine import as_markdown, describe_machine
+from benchmarking.parts import PARTS
+from benchmarking.report import check_request, report, run_parts
+from benchmarking.setting import choose_setting
 
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.benchmarks.machine import as_markdown, describe_machine
-from memba_vision.benchmarks.parts import PARTS
-from memba_vision.benchmarks.report import check_request, report, run_parts
-from memba_vision.benchmarks.setting import choose_setting
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import default_environment
+from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import UserError
 from memba_vision.sweeps.console import open_console
 from memba_vision.sweeps.executors import EXECUTORS
@@ -18,7 +19,7 @@ from memba_vision.sweeps.folder import enter
 from memba_vision.sweeps.jobs import Job, Options, make_jobs
 from memba_vision.sweeps.loop import Policy, Sweep
 from memba_vision.sweeps.plan import make_plan
-from memba_vision.sweeps.suites import SUITES, suite_configs
+from memba_vision.sweeps.suites import suite_configs
 from memba_vision.sweeps.summary import describe_unfinished, results_table
 
 UNFINISHED_STATUS = 1
@@ -37,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
 def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
     """Tasks, methods and seeds."""
     group.add_argument('configs', nargs='*', metavar='CONFIG', help='configs, in place of --suite')
-    group.add_argument('--suite', choices=list(SUITES), help='all tasks of a suite')
+    group.add_argument('--suite', choices=list(suites()), help='all tasks of a suite')
     group.add_argument(
         '--methods',
         nargs='+',

@@ -16,13 +16,13 @@ from memba_vision.apis.report import collect
 from memba_vision.apis.results import Result
 from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.apis.step0 import Step0
-from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS
+from memba_vision.datasets.benchmarks import BENCHMARKS, benchmark_of
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.errors import UserError
-from memba_vision.models.peft.methods import METHODS, Method
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.models.peft.sharing import copy_sharing_weights
 from memba_vision.registry import MODELS
+from memba_vision.zoo.methods import Method, all_methods
 
 COLUMNS = (
     'method',
@@ -91,7 +91,7 @@ def method_table(
     overrides = config.get('adapter_settings', {})
     measured = measured_accuracies(config, runs)
     rows = [COLUMNS + (STEP0_COLUMNS if step0 else ())]
-    for method in METHODS:
+    for method in all_methods():
         preset = read_preset(method.preset, overrides)
         try:
             size = measure_size(backbone, preset.adapters)
@@ -108,11 +108,11 @@ def method_table(
 
 def method_notes() -> str:
     """What a reader of the table has to know besides, a line of Markdown each."""
-    return ''.join(f'* {method.name}: {method.note}.\n' for method in METHODS if method.note)
+    return ''.join(f'* {method.name}: {method.note}.\n' for method in all_methods() if method.note)
 
 
 def _row(method: Method, size: Size | None, measured: dict[str, str]) -> tuple[str, ...]:
-    figures = method.published
+    figures = method.published.get('vim_small')
     return (
         method.name,
         method.preset,
@@ -136,7 +136,7 @@ def measured_accuracies(config: Config, runs: str | Path | None) -> dict[str, st
     """
     if runs is None or not any(Path(runs).rglob(RESULT_FILE)):
         return {}
-    suite = MINI_TASKS if config.get('task') in MINI_TASKS else VTAB1K_TASKS
+    suite = (benchmark_of(config.get('task')) or BENCHMARKS['vtab1k']).tasks
     results = [result for result in collect(runs) if result.task in suite]
     return {
         preset: f'{mean(values):.2f} ({len(values)} of {len(suite)} tasks)'

@@ -6,9 +6,8 @@ from mmpretrain.apis.model import ModelHub
 from modelindex.models.Model import Model
 
 from memba_vision.apis.models import architectures, model_config
-from memba_vision.apis.presets import preset_names
 from memba_vision.errors import UserError
-from memba_vision.models.peft.methods import METHODS, Published
+from memba_vision.zoo.methods import Published, all_methods
 
 CLASSIFICATION = 'Image Classification'
 COLLECTIONS = [
@@ -55,12 +54,11 @@ class IndexedModel(Model):
 
 def register_models() -> None:
     """Enter each architecture, alone and with each preset, as 'vim-small_lora', into the index."""
-    published = {method.preset: method.published for method in METHODS}
     for architecture in architectures():
         _register(architecture, None)
-        for preset in preset_names():
-            measured = published.get(preset) if architecture == 'vim-small' else None
-            _register(f'{architecture}_{preset}', measured)
+        plain = architecture.replace('-', '_')
+        for method in all_methods():
+            _register(f'{architecture}_{method.preset}', method.published.get(plain))
 
 
 def _register(name: str, published: Published | None) -> None:
@@ -82,18 +80,18 @@ def metafile() -> str:
     ]
     adapted = [
         {
-            'Name': f'vim-small_{method.preset}',
+            'Name': f'{arch.replace("_", "-")}_{method.preset}',
             'In Collection': 'Vim',
             'Metadata': {
                 'Method': method.name,
                 'Source': method.source,
-                'Parameters': method.published.thousands * 1000,
+                'Parameters': figures.thousands * 1000,
                 'Preset': f'configs/_base_/peft/{method.preset}.py',
             },
-            'Results': _results(method.published),
+            'Results': _results(figures),
         }
-        for method in METHODS
-        if method.published
+        for method in all_methods()
+        for arch, figures in method.published.items()
     ]
     content = {'Collections': COLLECTIONS, 'Models': bases + adapted}
     return yaml.safe_dump(content, sort_keys=False, width=100)

@@ -65,8 +65,8 @@ def parse_options(options: Sequence[str]) -> dict[str, Typed]:
 def apply_options(config: Config, options: dict[str, Any]) -> None:
     """Put settings into a config, which is changed in place.
 
-    Where they change the backbone's ``img_size``, the pipelines follow as far as the settings do not
-    say otherwise; see :func:`memba_vision.apis.image_size.following_image_size`.
+    Where they change the backbone's ``img_size``, the pipelines follow as far as the settings do
+    not say otherwise; see :func:`memba_vision.apis.image_size.following_image_size`.
 
     Args:
         config: the config.

@@ -6,9 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from memba_vision.errors import UserError
-from memba_vision.shipped import shipped_folder
-
-PRESETS = shipped_folder() / 'configs' / '_base_' / 'peft'
+from memba_vision.shipped import PRESETS
 
 
 def read_config(path: str | Path) -> Config:

@@ -56,7 +56,7 @@ def draw_sizes(scores: SuiteScores) -> FigureOfReport:
     points = [_draw_method(axes, scores, method, chosen[method]) for method in scores.methods]
     _label([point for point in points if point], axes)
     axes.set_xlabel('trained parameters, adapters and head (mean over tasks)')
-    axes.set_ylabel(f'average top-1 on {scores.suite.name} (%)')
+    axes.set_ylabel(f'average top-1 on {scores.suite.title} (%)')
     title = 'Accuracy against size'
     caption = 'The average over tasks, with the standard deviation over seeds where there is one.'
     averages = {method: _average(scores, method) for method in scores.methods}
@@ -69,7 +69,7 @@ def draw_sizes(scores: SuiteScores) -> FigureOfReport:
 
 
 def _average(scores: SuiteScores, method: str) -> Mean | None:
-    return scores.mean(method, scores.suite.tasks)
+    return scores.mean(method, tuple(scores.suite.tasks))
 
 
 def _draw_method(
@@ -233,4 +233,4 @@ def _draw_curve(axes: Axes, curve: Curve, colour: str) -> Line2D:
 
 
 def _id(name: str, scores: SuiteScores) -> str:
-    return name + ''.join(filter(str.isalnum, scores.suite.name))
+    return name + ''.join(filter(str.isalnum, scores.suite.title))

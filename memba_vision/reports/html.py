@@ -53,7 +53,7 @@ def _open_runs(content: Content) -> str:
 
 
 def _section(section: Section) -> str:
-    name = escape(section.scores.suite.name)
+    name = escape(section.scores.suite.title)
     tables = '\n'.join(map(_table, section.tables))
     drawn = '\n'.join(map(_figure, section.figures))
     return f'<section>\n<h2>{name}</h2>\n{tables}\n{drawn}\n</section>'

@@ -45,7 +45,7 @@ def _suite_rows(scores: SuiteScores) -> Iterator[list[str]]:
         for group, tasks in suite.groups.items():
             if set(tasks) & set(scores.tasks):
                 yield _row(scores, method, ('group', group), tasks)
-        yield _row(scores, method, ('average', suite.name), suite.tasks)
+        yield _row(scores, method, ('average', suite.title), tuple(suite.tasks))
 
 
 def _row(
@@ -68,7 +68,7 @@ def _row(
         *(cost[0] if cost else None for cost in costs),
     ]
     states = '; '.join(f'{run.name}: {run.state}' for run in missing)
-    return [scores.suite.name, method, over, name, *map(_text, values), states]
+    return [scores.suite.title, method, over, name, *map(_text, values), states]
 
 
 def _is_missing(run: Run, method: str, tasks: Sequence[str]) -> bool:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from statistics import mean
 
 from memba_vision.apis.results import Result
+from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
 from memba_vision.errors import UserError
-from memba_vision.models.peft.methods import METHODS, Published, method_of
 from memba_vision.reports.collect import Run
 from memba_vision.reports.statistics import Mean, Scores, mean_over_tasks
-from memba_vision.reports.suites import Suite, suites_of
+from memba_vision.zoo.methods import Published, all_methods, method_of
 
 #: What a report compares with where nothing is asked for: the first of these that was measured.
 BASELINES = ('lora', 'lora_in_proj', 'linear_probing')
@@ -28,7 +28,7 @@ class SuiteScores:
         tasks: those that any run is of, in the order of the suite.
     """
 
-    suite: Suite
+    suite: Benchmark
     runs: tuple[Run, ...]
     seeds: tuple[int | None, ...]
     methods: tuple[str, ...]
@@ -60,7 +60,7 @@ class SuiteScores:
 
 def scores_by_suite(runs: Sequence[Run]) -> list[SuiteScores]:
     """The runs of each suite."""
-    suites = suites_of(run.task for run in runs)
+    suites = benchmarks_of(run.task for run in runs)
     return [_of_suite(suite, [run for run in runs if run.task in suite.tasks]) for suite in suites]
 
 
@@ -71,10 +71,10 @@ def check_baseline(runs: Sequence[Run], name: str | None) -> None:
         raise UserError(f'--baseline {name}: no such method here; there are {", ".join(measured)}')
 
 
-def published(method: str, suite: Suite) -> Published | None:
-    """What has been published of a method on a suite."""
+def published(method: str, suite: Benchmark) -> Published | None:
+    """Return the published results of a method with Vim-S on a suite."""
     known = method_of(_preset(method)) if suite.published else None
-    return known.published if known else None
+    return known.published.get('vim_small') if known else None
 
 
 def mean_cost(
@@ -85,8 +85,8 @@ def mean_cost(
     return (mean(known), len(known)) if known else None
 
 
-def _of_suite(suite: Suite, runs: list[Run]) -> SuiteScores:
-    order = [method.preset for method in METHODS]
+def _of_suite(suite: Benchmark, runs: list[Run]) -> SuiteScores:
+    order = [method.preset for method in all_methods()]
     seeds = sorted({run.seed for run in runs}, key=lambda seed: (seed is None, seed))
     present = {run.task for run in runs}
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from memba_vision.apis.results import Result
-from memba_vision.models.peft.methods import Published
 from memba_vision.reports.scores import SuiteScores, mean_cost, published
 from memba_vision.reports.statistics import Mean
+from memba_vision.zoo.methods import Published
 
 NOTHING = '\N{EN DASH}'
 
@@ -45,7 +45,7 @@ def summary_table(scores: SuiteScores) -> Table:
     suite = scores.suite
     groups = suite.groups if len(suite.groups) > 1 else {}
     accuracies = [_column(scores, tasks, 2, group.lower()) for group, tasks in groups.items()]
-    accuracies.append(_column(scores, suite.tasks, 2, 'average'))
+    accuracies.append(_column(scores, tuple(suite.tasks), 2, 'average'))
     columns = [
         _per_method(scores, lambda results: _sizes(r.adapter_parameters for r in results)),
         _per_method(scores, lambda results: _sizes(r.trained_parameters for r in results)),
@@ -59,14 +59,14 @@ def summary_table(scores: SuiteScores) -> Table:
     caption = f'Top-1 (%), means over tasks; {seeds_in_words(scores)}'
     if suite.published:
         caption += '; in brackets what is published for Vim-S'
-    return Table(f'{suite.name}: means', caption, header, _rows(scores, columns))
+    return Table(f'{suite.title}: means', caption, header, _rows(scores, columns))
 
 
 def task_table(scores: SuiteScores) -> Table:
     """A row per method: top-1 of each task."""
     columns = [_column(scores, [task], 1) for task in scores.tasks]
     caption = f'Top-1 (%) task by task; {seeds_in_words(scores)}'
-    name = f'{scores.suite.name}: tasks'
+    name = f'{scores.suite.title}: tasks'
     return Table(name, caption, ('method', *scores.tasks), _rows(scores, columns))
 
 

@@ -14,7 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 
-from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS
+from memba_vision.datasets.benchmarks import benchmark_of
 from memba_vision.registry import MODELS
 from memba_vision.sweeps.jobs import Job
 
@@ -112,7 +112,8 @@ def cost(job: Job, speed: Speed, start: float) -> Cost:
 
 def _count_images(loader: Config, task: str) -> int:
     dataset = loader.dataset
-    known = (VTAB1K_TASKS | MINI_TASKS).get(task)
+    benchmark = benchmark_of(task)
+    known = benchmark.tasks[task] if benchmark else None
     listed = Path(dataset.get('data_root', ''), known.folder if known else task)
     split = dataset.get('split', 'test' if dataset.get('test_mode') else 'train800val200')
     path = listed / f'{split}.txt'

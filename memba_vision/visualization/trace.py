@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.peft.lim import LowRankMembraneGate, Membrane, MembraneGate
+from memba_vision.models.sites import sites_of
 from memba_vision.ops import leaky_integrate
 from memba_vision.visualization.maps import TokenGrid
 
@@ -115,11 +115,11 @@ class ImageTrace:
 
 def find_membranes(backbone: nn.Module) -> dict[int, nn.Module]:
     """The gates that have a membrane, by the number of their block; empty where there is none."""
-    mixers = [m for m in backbone.modules() if isinstance(m, BidirectionalMixer)]
     return {
         layer: gate
-        for layer, mixer in enumerate(mixers)
-        for gate in mixer.gate.modules()
+        for layer, block in enumerate(sites_of(backbone).blocks)
+        if block.gate
+        for gate in backbone.get_submodule(block.gate).modules()
         if isinstance(getattr(gate, 'membrane', None), Membrane)
     }
 

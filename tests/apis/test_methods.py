@@ -15,7 +15,7 @@ from memba_vision.apis.results import Result
 from memba_vision.apis.step0 import Step0
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
-from memba_vision.models.peft.methods import METHODS
+from memba_vision.zoo.methods import all_methods
 
 VIM_MINI = Path(memba_vision.__file__).parent / 'pretrained' / 'vim-mini.safetensors'
 LORA = dict(type='LoRA', rank=3)
@@ -38,7 +38,7 @@ def table(tmp_path_factory):
 
 
 def test_every_method_has_a_row(table):
-    assert list(table) == [method.name for method in METHODS]
+    assert list(table) == [method.name for method in all_methods()]
 
 
 def test_a_row_holds_what_is_known(table):
@@ -63,8 +63,8 @@ def test_a_method_that_does_not_fit_a_backbone_leaves_the_others_a_row(monkeypat
             raise UserError('the backbone takes no prompts')
         return measure(backbone, adapters)
 
-    chosen = [m for m in METHODS if m.preset in ('prompt_tuning', 'lora')]
-    monkeypatch.setattr(methods, 'METHODS', chosen)
+    chosen = [m for m in all_methods() if m.preset in ('prompt_tuning', 'lora')]
+    monkeypatch.setattr(methods, 'all_methods', lambda: chosen)
     monkeypatch.setattr(methods, 'measure_size', refuse_prompts)
     rows = methods.method_table(load_config(str(DEMO), {}, None))
     cells = {row[1]: row[2:5] for row in rows[1:]}
@@ -72,19 +72,9 @@ def test_a_method_that_does_not_fit_a_backbone_leaves_the_others_a_row(monkeypat
     assert cells['lora'][1] == '73,728'
 
 
-def test_published_averages_are_those_of_the_groups():
-    sizes = dict(natural=7, specialized=4, structured=8)
-    averages = {}
-    for method in METHODS:
-        if method.published:
-            weighted = sum(getattr(method.published, g) * n for g, n in sizes.items()) / 19
-            averages[method.name] = weighted - method.published.average
-    assert averages.pop('full fine-tuning') == pytest.approx(3.74, abs=0.01)  # as printed
-    assert averages == pytest.approx(dict.fromkeys(averages, 0), abs=0.01)
-
-
 def test_the_demo_is_another_backbone_with_its_own_settings(tmp_path, monkeypatch):
-    monkeypatch.setattr(methods, 'METHODS', [m for m in METHODS if m.preset in ('memba', 'lora')])
+    chosen = [m for m in all_methods() if m.preset in ('memba', 'lora')]
+    monkeypatch.setattr(methods, 'all_methods', lambda: chosen)
     outcome = run_tool('methods', '--config', DEMO, '--out', tmp_path / 'table.md')
     assert outcome.out == (tmp_path / 'table.md').read_text()
     assert outcome.out.count('73,728') == 2, outcome.out
@@ -92,8 +82,8 @@ def test_the_demo_is_another_backbone_with_its_own_settings(tmp_path, monkeypatc
 
 @pytest.mark.parametrize('images', [True, False])
 def test_step_0_of_real_weights(tmp_path, monkeypatch, images):
-    chosen = [m for m in METHODS if m.preset in ('scratch', 'memba', 'memba_gate')]
-    monkeypatch.setattr(methods, 'METHODS', chosen)
+    chosen = [m for m in all_methods() if m.preset in ('scratch', 'memba', 'memba_gate')]
+    monkeypatch.setattr(methods, 'all_methods', lambda: chosen)
     Image.new('RGB', (60, 40), 'red').save(tmp_path / 'red.png')
     arguments = ['--config', DEMO, '--step0', VIM_MINI, '--out', tmp_path / 'table.csv']
     outcome = run_tool('methods', *arguments, *(['--images', tmp_path] if images else []))

@@ -9,6 +9,7 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
 from memba_vision.models.modules.mixer import BidirectionalMixer
+from memba_vision.models.modules.scan import ScanCall
 from memba_vision.models.peft.additional_scan import WiderScan
 from memba_vision.models.peft.affix_tuning import AffixScan
 from memba_vision.models.peft.lim import LowRankMembraneGate
@@ -128,7 +129,7 @@ def test_a_state_offset_is_read_by_C_and_never_enters_the_recurrence():
     nn.init.normal_(scan.offset)
     x = torch.randn(2, mixer.d_inner, 7, dtype=torch.float64)
     weights = (mixer.conv1d, mixer.x_proj, mixer.dt_proj, mixer.A_log, mixer.D)
-    actual = scan(x, *weights, reverse=False)
+    actual = scan(ScanCall(x, *weights, reverse=False))
     x = mixer.conv1d(x)
     delta, B, C = (x.transpose(1, 2) @ mixer.x_proj.weight.T).split([mixer.dt_rank, 4, 4], dim=-1)
     delta = F.softplus(mixer.dt_proj(delta))
@@ -146,8 +147,8 @@ def test_an_output_offset_is_added_after_the_scan():
     scan = mixer.scan
     x = torch.randn(2, 32, 7)
     weights = (mixer.conv1d, mixer.x_proj, mixer.dt_proj, mixer.A_log, mixer.D)
-    without = scan.base_layer(x, *weights, reverse=True)
-    assert torch.equal(scan(x, *weights, reverse=True), without + scan.offset)
+    call = ScanCall(x, *weights, reverse=True)
+    assert torch.equal(scan(call), scan.base_layer(call) + scan.offset)
 
 
 @pytest.mark.parametrize('project', [True, False])
@@ -317,10 +318,10 @@ ERRORS = {
     'no_tokens': ([AFFIX | dict(num_tokens=0)], 'num_tokens must be at least 1, got 0'),
     'blocks': ([dict(type='ProDiaL', blocks=3)], 'must divide the 16 inputs of layers.0.*got 3'),
     'no_patterns': ([TUNING | dict(patterns='D')], "must be a list of parameter names, got 'D'"),
-    'same_part_twice': ([PARTIAL, PARTIAL], "target 'in_proj' has an adapter already"),
-    'same_part_below': ([PARTIAL, LORA, PARTIAL], "target 'in_proj' has an adapter already"),
-    'dora_on_lora': ([LORA, DORA], "target 'in_proj' has an adapter already"),
-    'lora_on_dora': ([DORA, LORA], "target 'in_proj' has an adapter already"),
+    'same_part_twice': ([PARTIAL, PARTIAL], "in_proj' has an adapter already"),
+    'same_part_below': ([PARTIAL, LORA, PARTIAL], "in_proj' has an adapter already"),
+    'dora_on_lora': ([LORA, DORA], "in_proj' has an adapter already"),
+    'lora_on_dora': ([DORA, LORA], "in_proj' has an adapter already"),
     'lora_on_parallel': ([PARALLEL, LORA], "target 'out_proj' has an adapter already"),
     'weight_and_lora': ([LORA, TUNING | dict(patterns=['in_proj.weight'])], 'train in full'),
     'everything_and_lora': ([TUNING | dict(patterns=['*']), LORA], 'trains in full'),
@@ -330,8 +331,8 @@ ERRORS = {
     'offset_after_affix': ([AFFIX, OFFSET], 'put AffixTuning after StateOffset'),
     'wider_twice': ([WIDER, WIDER], 'use one of them alone'),
     'prompts_twice': ([PROMPT, PROMPT], 'use one PromptTuning alone'),
-    'two_gates': ([LORA, LIM, GRU], 'use one RecurrentGate alone'),
-    'ssm_lora_and_lim': ([LORA, LIM, dict(type='SSMLoRA')], 'target .out_proj. has an adapter'),
+    'two_gates': ([LORA, LIM, GRU], 'replaced by LIM already: use LIM or RecurrentGate'),
+    'ssm_lora_and_lim': ([LORA, LIM, dict(type='SSMLoRA')], 'out_proj. has an adapter'),
     'ssm_lora_every': ([dict(type='SSMLoRA', every=0)], 'every must be at least 1, got 0'),
     'gru_without_lora': ([GRU], 'put dict.*before it$'),
     'parallel_on_a_convolution': (
@@ -354,5 +355,5 @@ def test_what_is_refused(adapters, message):
 
 @pytest.mark.parametrize('adapter', [PROMPT, AFFIX, WIDER, OFFSET, PARTIAL], ids=str)
 def test_a_backbone_without_the_place(adapter):
-    with pytest.raises(UserError, match=r'Linear has no (mixer|slot)'):
+    with pytest.raises(UserError, match=r'needs ".+, which Linear has not|Linear has no slot'):
         PEFTModel(nn.Linear(2, 2), [adapter])

@@ -1,10 +1,7 @@
 """The torch backend against the plain loop, and the arguments of the mamba-ssm backend."""
 
-import functools
 import itertools
-import statistics
 import sys
-import time
 import types
 from dataclasses import replace
 
@@ -20,7 +17,6 @@ from scan_cases import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from memba_vision.benchmarks.published_loop import published_loop
 from memba_vision.ops import selective_scan
 from memba_vision.ops.causal_conv1d import cuda_package
 from memba_vision.ops.selective_scan import mamba_ssm, torch_blocked
@@ -238,31 +234,6 @@ def test_states_of_all_positions_are_never_in_memory_at_once(monkeypatch):
     assert in_forward <= everything // 8
     assert in_backward <= everything // 8
     assert in_forward >= starts.numel()  # the recorder does see what is allocated
-
-
-def seconds_and_results(function, inputs):
-    """Time of one forward and backward pass with a frozen decay, and what came out."""
-    tensors = {name: t.detach().requires_grad_(name != 'A') for name, t in inputs.items()}
-    started = time.perf_counter()
-    out = function(**tensors)
-    out.backward(torch.ones_like(out))
-    seconds = time.perf_counter() - started
-    return seconds, {'out': out.detach(), **{name: t.grad for name, t in tensors.items()}}
-
-
-@pytest.mark.slow
-def test_is_twenty_times_faster_than_the_published_loop():
-    """On the shape at which section 6 of the facts measured it."""
-    fast = functools.partial(selective_scan, delta_softplus=True, backend='torch')
-    inputs = make_inputs(8, 768, 197, 16)
-    seconds_and_results(fast, inputs)
-    before = [seconds_and_results(fast, inputs)[0] for _ in range(3)]
-    slow, expected = seconds_and_results(published_loop, inputs)
-    _, actual = seconds_and_results(fast, inputs)
-    after = [seconds_and_results(fast, inputs)[0] for _ in range(3)]
-    assert_close(actual, expected, FLOAT32_BOUND)
-    ratio = slow / statistics.median(before + after)
-    assert ratio >= 20, f'{ratio:.1f} times; the loop took {slow:.2f} s'
 
 
 class StandInKernel:

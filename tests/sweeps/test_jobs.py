@@ -7,10 +7,11 @@ import pytest
 from helpers import CONFIGS, DEMO
 
 from memba_vision.apis.presets import preset_names
+from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import UserError
 from memba_vision.sweeps.folder import enter
 from memba_vision.sweeps.jobs import Options, differences, make_jobs, settings
-from memba_vision.sweeps.suites import SUITES, suite_configs
+from memba_vision.sweeps.suites import suite_configs
 
 LR = 'optim_wrapper.optimizer.lr=0.01'
 
@@ -35,7 +36,7 @@ def test_suites(suite, tasks):
 def test_the_groups_make_up_vtab1k():
     natural, specialized, structured = map(suite_configs, ('natural', 'specialized', 'structured'))
     assert [*natural, *specialized, *structured] == suite_configs('vtab1k')
-    assert set(SUITES) == {'vtab1k', 'natural', 'specialized', 'structured', 'demo'}
+    assert set(suites()) == {'vtab1k', 'natural', 'specialized', 'structured', 'demo'}
 
 
 def test_every_seed_gives_a_whole_table(tmp_path):

@@ -8,13 +8,9 @@ from torch import nn
 
 from memba_vision.models.modules.gates import GateState, SiLUGate
 from memba_vision.models.modules.linear import Linear
-from memba_vision.ops import (
-    ScanInputs,
-    bidirectional_scan,
-    causal_conv1d,
-    goes_in_one_launch,
-    selective_scan,
-)
+from memba_vision.models.modules.scan import DirectionScan, ScanCall
+from memba_vision.models.sites import BlockSites, Rows, ScanSite
+from memba_vision.ops import bidirectional_scan, causal_conv1d, goes_in_one_launch
 
 DELTA_MIN, DELTA_MAX, DELTA_FLOOR = 1e-3, 1e-1, 1e-4
 
@@ -116,56 +112,42 @@ class BidirectionalMixer(nn.Module):
         merged, gate_state = self.gate(*scans, gate_input, gate_state)
         return self.out_proj(merged), gate_state
 
-    def _scan_both_ways(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        ways = (
-            (self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, False),
-            (self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, True),
+    def block_sites(self, name: str) -> BlockSites:
+        """Return the places that adapters find here; ``name`` is the path of this module."""
+        dt_rank, d_state = self.dt_rank, self.A_log.shape[1]
+        directions = ('', '_b')
+
+        def each(projection: str, rows: range | None = None) -> tuple[Rows, ...]:
+            return tuple(Rows(f'{name}.{projection}{suffix}', rows) for suffix in directions)
+
+        in_proj = f'{name}.in_proj'
+        return BlockSites(
+            projections={
+                'mix.in': (Rows(in_proj),),
+                'mix.x': (Rows(in_proj, range(self.d_inner)),),
+                'mix.z': (Rows(in_proj, range(self.d_inner, 2 * self.d_inner)),),
+                'mix.params': each('x_proj'),
+                'mix.delta': each('x_proj', range(dt_rank)),
+                'mix.B': each('x_proj', range(dt_rank, dt_rank + d_state)),
+                'mix.C': each('x_proj', range(dt_rank + d_state, dt_rank + 2 * d_state)),
+                'mix.dt': each('dt_proj'),
+                'mix.out': (Rows(f'{name}.out_proj'),),
+            },
+            scans=tuple(
+                ScanSite(f'{name}.scan{suffix}', f'{name}.A{suffix}_log', f'{name}.D{suffix}')
+                for suffix in directions
+            ),
+            gate=f'{name}.gate',
         )
-        scans = self.scan, self.scan_b
-        if goes_in_one_launch(x) and all(type(scan) is DirectionScan for scan in scans):
-            inputs = (scan_inputs(x, *way) for way in ways)
+
+    def _scan_both_ways(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        forward = ScanCall(x, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, False)
+        backward = ScanCall(
+            x, self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, True
+        )
+        is_plain = type(self.scan) is type(self.scan_b) is DirectionScan
+        if is_plain and goes_in_one_launch(x):
+            inputs = self.scan.prepare(forward), self.scan_b.prepare(backward)
             outs = bidirectional_scan(*inputs, delta_softplus=True)
             return outs[0].transpose(1, 2), outs[1].transpose(1, 2)
-        return scans[0](x, *ways[0]), scans[1](x, *ways[1])
-
-
-class DirectionScan(nn.Module):
-    """One direction's convolution, projections and scan, of the weights that it is handed.
-
-    It has no parameters: a slot of the mixer that an adapter can put a module of its own around.
-    """
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        conv1d: nn.Module,
-        x_proj: nn.Module,
-        dt_proj: nn.Module,
-        A_log: torch.Tensor,
-        D: torch.Tensor,
-        reverse: bool,
-    ) -> torch.Tensor:
-        """(batch, d_inner, length) to (batch, length, d_inner), both in image order."""
-        inputs = scan_inputs(x, conv1d, x_proj, dt_proj, A_log, D, reverse)
-        out = selective_scan(**inputs._asdict(), delta_softplus=True, reverse=reverse)
-        return out.transpose(1, 2)
-
-
-def scan_inputs(
-    x: torch.Tensor,
-    conv1d: nn.Module,
-    x_proj: nn.Module,
-    dt_proj: nn.Module,
-    A_log: torch.Tensor,
-    D: torch.Tensor,
-    reverse: bool,
-) -> ScanInputs:
-    """What one direction scans: ``x``, (batch, d_inner, length), convolved and projected."""
-    d_state = A_log.shape[1]
-    x = conv1d(x, reverse=reverse)
-    projected = x_proj(x.transpose(1, 2))
-    dt_rank = projected.shape[-1] - 2 * d_state
-    delta, B, C = projected.split([dt_rank, d_state, d_state], dim=-1)
-    A = -torch.exp(A_log.to(torch.promote_types(A_log.dtype, torch.float32)))
-    delta = dt_proj(delta).transpose(1, 2)
-    return ScanInputs(x, delta, A, B.transpose(1, 2), C.transpose(1, 2), D)
+        return self.scan(forward), self.scan_b(backward)

@@ -1,17 +1,14 @@
-"""What every adapter is, and how it finds the places it adapts."""
+"""Adapter base class, and helpers that locate and replace the places that it adapts."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.modules.mixer import BidirectionalMixer
-
-#: The two directions of a mixer, by what their modules' names end in.
-DIRECTIONS = ('', '_b')
+from memba_vision.models.sites import ROLES, ScanSite, Sites, check_sites
 
 
 class Adapter(ABC):
@@ -23,6 +20,16 @@ class Adapter(ABC):
 
     #: Frozen weights that :meth:`attach` gave other values: a checkpoint holds them too.
     rewritten: Sequence[nn.Parameter] = ()
+    #: The places that it needs, roles or slots of :mod:`memba_vision.models.sites`.
+    needs: tuple[str, ...] = ()
+
+    def sites(self, backbone: nn.Module) -> Sites:
+        """Return the places of a backbone.
+
+        Raises:
+            UserError: the backbone lacks one of ``needs``.
+        """
+        return check_sites(backbone, type(self).__name__, *self.needs)
 
     @abstractmethod
     def attach(self, backbone: nn.Module) -> None:
@@ -93,20 +100,53 @@ def fold_layers(backbone: nn.Module, kind: type[AdaptedLayer]) -> None:
             replace_module(backbone, name, layer.merged())
 
 
-def find_mixers(backbone: nn.Module, adapter: str) -> dict[str, BidirectionalMixer]:
-    """The mixers of ``backbone`` by name.
+def check_free(backbone: nn.Module, adapter: str, slot: str) -> nn.Module:
+    """Return the module in a slot, which no adapter may have taken.
 
     Args:
-        backbone: where to look.
-        adapter: who looks, for the error's text.
+        backbone: the backbone.
+        adapter: the adapter that wants the slot, for the error's text.
+        slot: the path of the module.
 
     Raises:
-        UserError: there is none.
+        UserError: an adapter, which its module names as ``owner``, has taken it.
     """
-    mixers = {n: m for n, m in backbone.named_modules() if isinstance(m, BidirectionalMixer)}
-    if not mixers:
-        raise UserError(f'{adapter}: {type(backbone).__name__} has no mixer with a gate')
-    return mixers
+    module = backbone.get_submodule(slot)
+    owner = getattr(module, 'owner', None)
+    if owner is not None:
+        which = f'use one {adapter} alone' if owner == adapter else f'use {owner} or {adapter}'
+        raise UserError(f'{adapter}: {slot} has been replaced by {owner} already: {which}')
+    return module
+
+
+def wrap_scans(
+    backbone: nn.Module,
+    adapter: str,
+    sites: Sites,
+    wrap: Callable[[ScanSite, nn.Module], nn.Module],
+) -> None:
+    """Put a module around the scan of every direction, block by block.
+
+    Args:
+        backbone: the backbone.
+        adapter: the adapter that wraps, for the error's text.
+        sites: those of the backbone.
+        wrap: makes the module of a direction's site and the scan that is there.
+
+    Raises:
+        UserError: the sequence is made longer around a scan, so that this module would have to be
+            inside.
+    """
+    scans = sites.scans()
+    for scan in scans:
+        there = backbone.get_submodule(scan.slot)
+        if getattr(there, 'lengthens', False):
+            raise UserError(
+                f'{adapter}: {there.owner} makes the sequence longer than its scan gives back: put '
+                f'{there.owner} after {adapter} in the list of adapters'
+            )
+    for scan in scans:
+        replace_module(backbone, scan.slot, wrap(scan, backbone.get_submodule(scan.slot)))
 
 
 def find_targets(
@@ -120,8 +160,9 @@ def find_targets(
 
     Args:
         backbone: where to look.
-        targets: names such as ``'in_proj'``, matching every module whose dotted name is that or
-            ends with ``'.in_proj'``. Each must match something.
+        targets: roles such as ``'mix.in'`` (see :data:`memba_vision.models.sites.ROLES`), or names
+            such as ``'in_proj'``, matching every module whose dotted name is that or ends with
+            ``'.in_proj'``. Each must match something.
         kinds: the classes that the adapter can work on.
         stacks_on: the adapted layers that it can stand on too, if they adapt another ``part``.
         part: the outputs that it adapts; None is all.
@@ -131,6 +172,7 @@ def find_targets(
             has wrapped (a module that holds a ``base_layer``), or a projection that trains in
             full.
     """
+    targets = _by_name(backbone, targets)
     modules = dict(backbone.named_modules())
     taken = [name for name, module in modules.items() if hasattr(module, 'base_layer')]
     inside_taken = tuple(f'{name}.' for name in taken)
@@ -163,6 +205,18 @@ def find_targets(
                     'nothing: leave one of the two out'
                 )
         found.update(matches)
+    return found
+
+
+def _by_name(backbone: nn.Module, targets: Sequence[str]) -> list[str]:
+    """Return the targets with the paths of its modules in the place of each role."""
+    found: list[str] = []
+    for target in targets:
+        if target in ROLES:
+            sites = check_sites(backbone, f'target {target!r}', target)
+            found += dict.fromkeys(rows.module for rows in sites.projections(target))
+        else:
+            found.append(target)
     return found
 
 

@@ -5,13 +5,14 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.linear import Linear
-from memba_vision.models.modules.mixer import BidirectionalMixer
-from memba_vision.models.peft.adapter import DIRECTIONS, Adapter, find_mixers
-from memba_vision.models.peft.affix_tuning import check_no_affix
+from memba_vision.models.modules.scan import ScanCall, WrappedScan, minus_exp
+from memba_vision.models.peft.adapter import Adapter, wrap_scans
+from memba_vision.models.sites import ScanSite
+from memba_vision.ops import ScanInputs
 from memba_vision.registry import ADAPTERS
 
 
-class WiderScan(nn.Module):
+class WiderScan(WrappedScan):
     """A scan whose state has more dimensions, put before the others.
 
     Args:
@@ -22,34 +23,21 @@ class WiderScan(nn.Module):
     """
 
     def __init__(self, base_layer: nn.Module, A_log: torch.Tensor, num_states: int) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.A_log = nn.Parameter(A_log.detach()[:, :1].repeat(1, num_states))
         like = dict(device=A_log.device, dtype=A_log.dtype)
         self.x_proj = Linear(len(A_log), 2 * num_states, bias=False, **like)
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        conv1d: nn.Module,
-        x_proj: nn.Module,
-        dt_proj: nn.Module,
-        A_log: torch.Tensor,
-        D: torch.Tensor,
-        reverse: bool,
-    ) -> torch.Tensor:
-        """See :class:`memba_vision.models.modules.mixer.DirectionScan`."""
-        d_state = A_log.shape[1]
-
-        def wider_x_proj(hidden: torch.Tensor) -> torch.Tensor:
-            more_B, more_C = self.x_proj(hidden).chunk(2, dim=-1)
-            projected = x_proj(hidden)
-            delta = projected[..., : -2 * d_state]
-            B, C = projected[..., -2 * d_state :].chunk(2, dim=-1)
-            return torch.cat([delta, more_B, B, more_C, C], dim=-1)
-
-        A_log = torch.cat([self.A_log, A_log], dim=1)
-        return self.base_layer(x, conv1d, wider_x_proj, dt_proj, A_log, D, reverse)
+    def prepare(self, call: ScanCall) -> ScanInputs:
+        """Prepare the scan as it is, and put more rows before A, B and C."""
+        inputs = self.base_layer.prepare(call)
+        more = self.x_proj(inputs.u.transpose(1, 2)).transpose(1, 2)
+        more_B, more_C = more.chunk(2, dim=1)
+        return inputs._replace(
+            A=torch.cat([minus_exp(self.A_log), inputs.A], dim=1),
+            B=torch.cat([more_B, inputs.B], dim=1),
+            C=torch.cat([more_C, inputs.C], dim=1),
+        )
 
 
 @ADAPTERS.register_module()
@@ -64,24 +52,22 @@ class AdditionalScan(Adapter):
         num_states: dimensions to add.
     """
 
+    needs = ('scan',)
+
     def __init__(self, num_states: int = 6) -> None:
         if num_states < 1:
             raise UserError(f'AdditionalScan: num_states must be at least 1, got {num_states}')
         self.num_states = num_states
 
     def attach(self, backbone: nn.Module) -> None:
-        """Put a :class:`WiderScan` around both scans of every mixer."""
-        mixers = find_mixers(backbone, 'AdditionalScan')
-        check_no_affix(mixers, 'AdditionalScan')
-        if any(isinstance(mixer.scan, WiderScan) for mixer in mixers.values()):
-            raise UserError('AdditionalScan: the state is wider already; use one of them alone')
-        for mixer in mixers.values():
-            for suffix in DIRECTIONS:
-                self._widen(mixer, suffix)
+        """Put a :class:`WiderScan` around the scan of every direction."""
 
-    def _widen(self, mixer: BidirectionalMixer, suffix: str) -> None:
-        scan, A_log = getattr(mixer, f'scan{suffix}'), getattr(mixer, f'A{suffix}_log')
-        setattr(mixer, f'scan{suffix}', WiderScan(scan, A_log, self.num_states))
+        def wrap(site: ScanSite, scan: nn.Module) -> nn.Module:
+            if any(isinstance(module, WiderScan) for module in scan.modules()):
+                raise UserError('AdditionalScan: the state is wider already; use one of them alone')
+            return WiderScan(scan, backbone.get_parameter(site.A_log), self.num_states)
+
+        wrap_scans(backbone, 'AdditionalScan', self.sites(backbone), wrap)
 
     def merge(self, backbone: nn.Module) -> str:
         """It cannot: the weights of Vim have no room for it."""

@@ -4,12 +4,14 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.adapter import DIRECTIONS, Adapter, find_mixers
+from memba_vision.models.modules.scan import ScanCall, WrappedScan
+from memba_vision.models.peft.adapter import Adapter, wrap_scans
 from memba_vision.models.peft.virtual_tokens import PlainTokens, ProjectedTokens, TokenTrunk
+from memba_vision.models.sites import ScanSite
 from memba_vision.registry import ADAPTERS
 
 
-class AffixScan(nn.Module):
+class AffixScan(WrappedScan):
     """A scan that starts on learned tokens, in its own direction.
 
     Args:
@@ -19,28 +21,21 @@ class AffixScan(nn.Module):
             published size counts it.
     """
 
+    owner = 'AffixTuning'
+    lengthens = True
+
     def __init__(self, base_layer: nn.Module, tokens: PlainTokens | ProjectedTokens) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.tokens = tokens
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        conv1d: nn.Module,
-        x_proj: nn.Module,
-        dt_proj: nn.Module,
-        A_log: torch.Tensor,
-        D: torch.Tensor,
-        reverse: bool,
-    ) -> torch.Tensor:
-        """See :class:`memba_vision.models.modules.mixer.DirectionScan`."""
-        tokens = self.tokens()
+    def forward(self, call: ScanCall) -> torch.Tensor:
+        """See :class:`memba_vision.models.modules.scan.DirectionScan`."""
+        tokens, x = self.tokens(), call.x
         count, d_inner = len(tokens), x.shape[1]
         affix = tokens[:, :d_inner].T.expand(x.shape[0], -1, -1).to(x.dtype)
-        x = torch.cat([x, affix.flip(-1)] if reverse else [affix, x], dim=-1)
-        scan = self.base_layer(x, conv1d, x_proj, dt_proj, A_log, D, reverse)
-        return scan[:, :-count] if reverse else scan[:, count:]
+        x = torch.cat([x, affix.flip(-1)] if call.reverse else [affix, x], dim=-1)
+        scan = self.base_layer(call._replace(x=x))
+        return scan[:, :-count] if call.reverse else scan[:, count:]
 
 
 @ADAPTERS.register_module()
@@ -58,6 +53,8 @@ class AffixTuning(Adapter):
         project: make the tokens by a two-layer network with tanh.
     """
 
+    needs = ('scan',)
+
     def __init__(self, num_tokens: int = 3, project: bool = False) -> None:
         if num_tokens < 1:
             raise UserError(f'AffixTuning: num_tokens must be at least 1, got {num_tokens}')
@@ -65,29 +62,29 @@ class AffixTuning(Adapter):
         self.project = project
 
     def attach(self, backbone: nn.Module) -> None:
-        """Put an :class:`AffixScan` around both scans of every mixer."""
-        mixers = find_mixers(backbone, 'AffixTuning')
-        if any(isinstance(mixer.scan, AffixScan) for mixer in mixers.values()):
+        """Put an :class:`AffixScan` around the scan of every direction."""
+        sites = self.sites(backbone)
+        decays = {scan.slot: backbone.get_parameter(scan.A_log) for scan in sites.scans()}
+        if any(isinstance(backbone.get_submodule(slot), AffixScan) for slot in decays):
             raise UserError('AffixTuning: there are affixes already; use one AffixTuning alone')
-        first = next(iter(mixers.values()))
-        shape = (self.num_tokens, 2 * first.d_inner, first.A_log)
         if self.project:
-            backbone.add_module('affix', TokenTrunk(*shape))
-        for mixer in mixers.values():
-            for suffix in DIRECTIONS:
-                tokens = ProjectedTokens(backbone.affix) if self.project else PlainTokens(*shape)
-                scan = getattr(mixer, f'scan{suffix}')
-                setattr(mixer, f'scan{suffix}', AffixScan(scan, tokens))
+            widths = {len(decay) for decay in decays.values()}
+            if len(widths) > 1:
+                raise UserError(
+                    f'AffixTuning: the blocks have the widths {sorted(widths)}, and project=True '
+                    'makes the tokens of all of them by one network: set project=False'
+                )
+            like = next(iter(decays.values()))
+            backbone.add_module('affix', TokenTrunk(self.num_tokens, 2 * len(like), like))
+
+        def wrap(site: ScanSite, scan: nn.Module) -> nn.Module:
+            if self.project:
+                return AffixScan(scan, ProjectedTokens(backbone.affix))
+            like = decays[site.slot]
+            return AffixScan(scan, PlainTokens(self.num_tokens, 2 * len(like), like))
+
+        wrap_scans(backbone, 'AffixTuning', sites, wrap)
 
     def merge(self, backbone: nn.Module) -> str:
         """It cannot: tokens are no weights."""
         return 'AffixTuning stays: its tokens are a part of the sequence, which no weight can be'
-
-
-def check_no_affix(mixers: dict[str, nn.Module], adapter: str) -> None:
-    """Raise a UserError where an affix is in the way of an adapter that must be inside it."""
-    if any(isinstance(mixer.scan, AffixScan) for mixer in mixers.values()):
-        raise UserError(
-            f'{adapter}: the affixes make the sequence longer than its scan gives back: put '
-            f'AffixTuning after {adapter} in the list of adapters'
-        )

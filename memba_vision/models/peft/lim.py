@@ -1,17 +1,15 @@
 """LIM, the leaky-integrate membrane on the gate of both scan directions (Memba, ICLR 2026)."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.modules.gates import GateState, SiLUGate
-from memba_vision.models.modules.linear import Linear
-from memba_vision.models.modules.mixer import BidirectionalMixer
-from memba_vision.models.peft.adapter import Adapter, find_mixers
-from memba_vision.models.peft.lora import LoRALinear
+from memba_vision.models.modules.gates import GateState
+from memba_vision.models.peft.adapter import Adapter, check_free, replace_module
+from memba_vision.models.sites import check_sites, sites_of
 from memba_vision.ops import (
     bidirectional_membrane,
     check_membrane,
@@ -73,6 +71,8 @@ class Membrane(nn.Module):
 class MembraneGate(nn.Module):
     """Site 'gate': the membrane integrates the whole gate pre-activation, ``silu(LIM_k(z))``."""
 
+    owner = 'LIM'
+
     def __init__(self, membrane: Membrane) -> None:
         super().__init__()
         self.membrane = membrane
@@ -132,42 +132,6 @@ class LowRankMembraneGate(nn.Module):
         return gated_merge(forward_scan, backward_scan, base, updates), state
 
 
-class TappedLoRALinear(nn.Module):
-    """An in_proj with LoRA on ``x`` alone that hands LoRA's hidden activations to the gate.
-
-    Yields the pair ``W_x h + up(scale * dropout(down h))`` and ``(W_z h, down h)``.
-
-    Args:
-        lora: the LoRA layer that this one takes over; its ``up`` is cut to the rows of ``x``.
-        d_inner: channels of ``x``.
-    """
-
-    def __init__(self, lora: LoRALinear, d_inner: int) -> None:
-        super().__init__()
-        self.base_layer = lora.base_layer
-        self.scale = lora.scale
-        self.down = lora.down
-        self.dropout = lora.dropout
-        self.up = _first_rows(lora.up, d_inner)
-        self.d_inner = d_inner
-
-    def forward(
-        self, hidden: torch.Tensor
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """(..., dim) to (..., d_inner), and (..., d_inner) with (..., rank) for the gate."""
-        x, gate = self.base_layer(hidden).chunk(2, dim=-1)
-        low_rank = self.down(hidden)
-        update = self.up(self.scale * self.dropout(low_rank))
-        return x + update, (gate, low_rank)
-
-
-def _first_rows(up: nn.Linear, rows: int) -> nn.Linear:
-    """A linear layer with the first ``rows`` outputs of ``up``, as a parameter of its own."""
-    part = Linear(up.in_features, rows, bias=False, device='meta', dtype=up.weight.dtype)
-    part.weight = nn.Parameter(up.weight.detach()[:rows].clone())
-    return part
-
-
 @ADAPTERS.register_module()
 class LIM(Adapter):
     """The leaky-integrate membrane of Memba on every mixer's gate, both directions.
@@ -185,6 +149,7 @@ class LIM(Adapter):
         cross_layer: start from the mean potential of the block before.
     """
 
+    needs = ('gate',)
     SITES = ('lora', 'gate')
 
     def __init__(
@@ -208,19 +173,14 @@ class LIM(Adapter):
 
     def attach(self, backbone: nn.Module) -> None:
         """Replace the gate of every mixer."""
-        mixers = find_mixers(backbone, 'LIM').values()
-        for mixer in mixers:
-            check_plain_gate(mixer, 'LIM')
-            if self.site == 'lora':
-                check_tap(mixer, 'LIM', "site 'lora'", ", or choose site 'gate'")
-        if self.site == 'lora' and self.settings['cross_layer']:
-            _check_one_rank(mixers)
-        for mixer in mixers:
-            membrane = Membrane(**self.settings)
-            if self.site == 'lora':
-                tap_gate(mixer, membrane)
-            else:
-                mixer.gate = MembraneGate(membrane)
+        if self.site == 'lora':
+            check_taps(backbone, 'LIM', "site 'lora'", ", or choose site 'gate'")
+            if self.settings['cross_layer']:
+                _check_one_rank(backbone)
+            tap_gates(backbone, 'LIM', lambda lora: Membrane(**self.settings))
+            return
+        for gate in free_gates(backbone, 'LIM'):
+            replace_module(backbone, gate, MembraneGate(Membrane(**self.settings)))
 
     def merge(self, backbone: nn.Module) -> str:
         """It cannot; with site 'lora' that holds for the LoRA below it too."""
@@ -229,8 +189,9 @@ class LIM(Adapter):
         return f'LIM stays as the gate, {TAP_STAYS}'
 
 
-def _check_one_rank(mixers: Collection[BidirectionalMixer]) -> None:
-    ranks = sorted({len(mixer.in_proj.down.weight) for mixer in mixers})
+def _check_one_rank(backbone: nn.Module) -> None:
+    projections = sites_of(backbone).projections('mix.in')
+    ranks = sorted({len(backbone.get_submodule(rows.module).down.weight) for rows in projections})
     if len(ranks) > 1:
         raise UserError(
             f'LIM: the LoRAs of in_proj have the ranks {ranks}, but cross_layer hands potentials '
@@ -241,34 +202,54 @@ def _check_one_rank(mixers: Collection[BidirectionalMixer]) -> None:
 TAP_STAYS = "and in_proj's LoRA with it: what it integrates is LoRA's hidden activations"
 
 
-def check_plain_gate(mixer: BidirectionalMixer, adapter: str) -> None:
-    """Raise a UserError where the gate of ``mixer`` is not Vim's own."""
-    if type(mixer.gate) is not SiLUGate:
-        raise UserError(f'{adapter}: the gates have been replaced already; use one {adapter} alone')
+def free_gates(backbone: nn.Module, adapter: str) -> list[str]:
+    """Return the paths of all gates, none of which an adapter has taken.
+
+    Raises:
+        UserError: the backbone has no gates, or another adapter has taken one.
+    """
+    gates = check_sites(backbone, adapter, 'gate').gates()
+    for gate in gates:
+        check_free(backbone, adapter, gate)
+    return gates
 
 
-def check_tap(mixer: BidirectionalMixer, adapter: str, what: str, otherwise: str = '') -> None:
-    """Raise a UserError where in_proj has no LoRA whose hidden activations could be tapped.
+def check_taps(backbone: nn.Module, adapter: str, user: str, otherwise: str = '') -> None:
+    """Raise a UserError where a mixer's input projection has no LoRA that exposes its activations.
 
     Args:
-        mixer: the mixer.
-        adapter: who wants to tap, for the error's text.
-        what: the part of it that does.
+        backbone: the backbone.
+        adapter: the adapter that needs them, for the error's text.
+        user: the part of it that does.
         otherwise: what the user can do beside adding a LoRA.
     """
-    if not isinstance(mixer.in_proj, LoRALinear):
-        raise UserError(
-            f'{adapter}: {what} integrates the hidden activations of a LoRA on in_proj: put '
-            f"dict(type='LoRA', targets=['in_proj', …]), the last adapter of in_proj, before it"
-            f'{otherwise}'
-        )
+    free_gates(backbone, adapter)
+    for rows in check_sites(backbone, adapter, 'mix.z').projections('mix.z'):
+        if not hasattr(backbone.get_submodule(rows.module), 'expose'):
+            raise UserError(
+                f'{adapter}: {user} integrates the hidden activations of a LoRA on in_proj: put '
+                f"dict(type='LoRA', targets=['in_proj', …]), the last adapter of in_proj, before it"
+                f'{otherwise}'
+            )
 
 
-def tap_gate(mixer: BidirectionalMixer, membrane: nn.Module) -> None:
-    """Cut in_proj's LoRA in two: the rows of x stay, those of the gate go behind ``membrane``."""
-    lora = mixer.in_proj
-    gate_rows = lora.up.out_features - mixer.d_inner
-    mixer.in_proj = TappedLoRALinear(lora, mixer.d_inner)
-    mixer.gate = LowRankMembraneGate(
-        membrane, _first_rows(lora.up, gate_rows), lora.scale, lora.dropout.p
-    )
+def tap_gates(
+    backbone: nn.Module, owner: str, make_membrane: Callable[[nn.Module], nn.Module]
+) -> None:
+    """Let a membrane integrate LoRA's hidden activations on their way to each gate.
+
+    Args:
+        backbone: one that :func:`check_taps` passed.
+        owner: the adapter that takes the gates.
+        make_membrane: makes the membrane of a block of its LoRA layer.
+    """
+    for block in sites_of(backbone).blocks:
+        if block.gate:
+            (rows,) = block.projections['mix.z']
+            lora = backbone.get_submodule(rows.module)
+            membrane = make_membrane(lora)
+            exposed, up = lora.expose(rows.rows)
+            gate = LowRankMembraneGate(membrane, up, lora.scale, lora.dropout.p)
+            gate.owner = owner
+            replace_module(backbone, rows.module, exposed)
+            replace_module(backbone, block.gate, gate)

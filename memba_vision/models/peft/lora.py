@@ -80,11 +80,68 @@ class LoRALinear(AdditiveLayer):
         """(..., in_features) to (..., out_features)."""
         return self.base_layer(hidden) + self.update(hidden)
 
+    def expose(self, rows: range) -> tuple['ExposedLoRALinear', nn.Linear]:
+        """Split off the update of the last outputs, for a module that needs what leads to it.
+
+        Args:
+            rows: the last outputs, whose update the other module adds.
+
+        Returns:
+            A layer in the place of this one, which yields the other outputs and the hidden
+            activations; and the rows of ``up`` that it no longer has, as parameters of their own.
+
+        Raises:
+            UserError: these are not the last outputs.
+        """
+        if rows.stop != self.out_features:
+            raise UserError(f'LoRA exposes what leads to its last outputs, not to {rows}')
+        return ExposedLoRALinear(self, rows.start), _some_rows(self.up, rows)
+
     @torch.no_grad()
     def merged(self) -> nn.Module:
         """``W + scale * up down`` in the place of ``W``."""
         self.base_layer.weight += self.scale * self.up.weight @ self.down.weight
         return self.base_layer
+
+
+class ExposedLoRALinear(nn.Module):
+    """LoRA on the first outputs of a projection, and the hidden activations beside the others.
+
+    Yields the pair ``W_first h + up(scale * dropout(down h))`` and ``(W_rest h, down h)``.
+
+    Args:
+        lora: the layer that this one takes over; its ``up`` is cut to the first outputs.
+        first: how many outputs are the first ones.
+    """
+
+    owner = 'LoRA'
+
+    def __init__(self, lora: LoRALinear, first: int) -> None:
+        super().__init__()
+        self.base_layer = lora.base_layer
+        self.scale = lora.scale
+        self.down = lora.down
+        self.dropout = lora.dropout
+        self.up = _some_rows(lora.up, range(first))
+        self.first = first
+
+    def forward(
+        self, hidden: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """(..., in_features) to (..., first), and (..., others) with (..., rank)."""
+        projected = self.base_layer(hidden)
+        sizes = [self.first, projected.shape[-1] - self.first]
+        first, rest = projected.split(sizes, dim=-1)
+        low_rank = self.down(hidden)
+        update = self.up(self.scale * self.dropout(low_rank))
+        return first + update, (rest, low_rank)
+
+
+def _some_rows(up: nn.Linear, rows: range) -> nn.Linear:
+    """Return a linear layer with some of the outputs of ``up``, as a parameter of its own."""
+    part = Linear(up.in_features, len(rows), bias=False, device='meta', dtype=up.weight.dtype)
+    part.weight = nn.Parameter(up.weight.detach()[rows.start : rows.stop].clone())
+    return part
 
 
 class LoRAConv2d(AdditiveLayer):

@@ -5,17 +5,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.peft.adapter import (
-    DIRECTIONS,
     Adapter,
-    find_mixers,
     find_targets,
     fold_layers,
     replace_module,
 )
 from memba_vision.models.peft.lora import AdditiveLayer, check_low_rank, make_bottleneck
+from memba_vision.models.sites import check_sites
 from memba_vision.registry import ADAPTERS
+
+#: The role of each part's rows.
+ROLE_OF = {'x': 'mix.x', 'z': 'mix.z', 'delta': 'mix.delta', 'B': 'mix.B', 'C': 'mix.C'}
 
 
 class PartialLoRALinear(AdditiveLayer):
@@ -74,41 +75,25 @@ class PartialLoRA(Adapter):
         drop_rate: dropout on the bottleneck's activations.
     """
 
-    PARTS = ('x', 'z', 'delta', 'B', 'C')
-
     def __init__(
         self, part: str = 'x', rank: int = 64, scale: float = 0.1, drop_rate: float = 0.1
     ) -> None:
-        if part not in self.PARTS:
-            raise UserError(
-                f'PartialLoRA: unknown part {part!r}; known are {", ".join(self.PARTS)}'
-            )
+        if part not in ROLE_OF:
+            raise UserError(f'PartialLoRA: unknown part {part!r}; known are {", ".join(ROLE_OF)}')
         check_low_rank('PartialLoRA', rank, drop_rate)
         self.part = part
         self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)
 
     def attach(self, backbone: nn.Module) -> None:
         """Wrap the projections, each in a :class:`PartialLoRALinear`."""
-        mixers = find_mixers(backbone, 'PartialLoRA')
-        names = ['in_proj'] if self.part in ('x', 'z') else [f'x_proj{k}' for k in DIRECTIONS]
+        role = ROLE_OF[self.part]
+        sites = check_sites(backbone, 'PartialLoRA', role).projections(role)
+        names = [rows.module for rows in sites]
         layers = find_targets(backbone, names, [nn.Linear], [AdditiveLayer], self.part)
-        for name, layer in layers.items():
-            rows = part_rows(mixers[name.rpartition('.')[0]], self.part)
-            adapted = PartialLoRALinear(layer, self.part, rows, **self.settings)
+        for (name, layer), place in zip(layers.items(), sites, strict=True):
+            adapted = PartialLoRALinear(layer, self.part, place.rows, **self.settings)
             replace_module(backbone, name, adapted)
 
     def merge(self, backbone: nn.Module) -> None:
         """Add the updates to the rows of the weights."""
         fold_layers(backbone, PartialLoRALinear)
-
-
-def part_rows(mixer: BidirectionalMixer, part: str) -> range:
-    """The rows of ``in_proj`` ('x', 'z') or ``x_proj`` ('delta', 'B', 'C') that make ``part``."""
-    d_inner, dt_rank, d_state = mixer.d_inner, mixer.dt_rank, mixer.A_log.shape[1]
-    return {
-        'x': range(d_inner),
-        'z': range(d_inner, 2 * d_inner),
-        'delta': range(dt_rank),
-        'B': range(dt_rank, dt_rank + d_state),
-        'C': range(dt_rank + d_state, dt_rank + 2 * d_state),
-    }[part]

@@ -5,8 +5,8 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState
-from memba_vision.models.peft.adapter import Adapter, find_mixers
-from memba_vision.models.peft.lim import TAP_STAYS, check_plain_gate, check_tap, tap_gate
+from memba_vision.models.peft.adapter import Adapter
+from memba_vision.models.peft.lim import TAP_STAYS, check_taps, tap_gates
 from memba_vision.registry import ADAPTERS
 
 CELLS = {'lstm': nn.LSTM, 'gru': nn.GRU}
@@ -51,6 +51,8 @@ class RecurrentGate(Adapter):
         cell: 'lstm' or 'gru'.
     """
 
+    needs = ('gate',)
+
     def __init__(self, cell: str = 'lstm') -> None:
         if cell not in CELLS:
             raise UserError(f'RecurrentGate: unknown cell {cell!r}; known are {", ".join(CELLS)}')
@@ -58,12 +60,12 @@ class RecurrentGate(Adapter):
 
     def attach(self, backbone: nn.Module) -> None:
         """Replace the gate of every mixer."""
-        mixers = find_mixers(backbone, 'RecurrentGate').values()
-        for mixer in mixers:
-            check_plain_gate(mixer, 'RecurrentGate')
-            check_tap(mixer, 'RecurrentGate', 'it')
-        for mixer in mixers:
-            tap_gate(mixer, RecurrentMembrane(self.cell, mixer.in_proj.down.weight))
+        check_taps(backbone, 'RecurrentGate', 'it')
+        tap_gates(
+            backbone,
+            'RecurrentGate',
+            lambda lora: RecurrentMembrane(self.cell, lora.down.weight),
+        )
 
     def merge(self, backbone: nn.Module) -> str:
         """It cannot, nor can the LoRA below it."""

@@ -8,8 +8,12 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.linear import Linear
-from memba_vision.models.peft.adapter import Adapter, find_mixers, find_targets
-from memba_vision.models.peft.lim import check_plain_gate
+from memba_vision.models.peft.adapter import (
+    Adapter,
+    check_free,
+    find_targets,
+    replace_module,
+)
 from memba_vision.models.peft.lora import check_low_rank, make_bottleneck
 from memba_vision.registry import ADAPTERS
 
@@ -31,6 +35,8 @@ class TimeModuleGate(nn.Module):
         down: d_inner to rank.
         drop_rate: dropout on what the state adds.
     """
+
+    owner = 'SSMLoRA'
 
     def __init__(self, base_layer: nn.Module, down: nn.Linear, drop_rate: float) -> None:
         super().__init__()
@@ -112,6 +118,8 @@ class SSMLoRA(Adapter):
         every: 1 for all blocks, 2 for every second one, the first included, and so on.
     """
 
+    needs = ('gate', 'mix.out')
+
     def __init__(
         self, rank: int = 64, scale: float = 0.1, drop_rate: float = 0.1, every: int = 2
     ) -> None:
@@ -125,15 +133,14 @@ class SSMLoRA(Adapter):
 
     def attach(self, backbone: nn.Module) -> None:
         """Replace gate and out_proj of the chosen mixers."""
-        mixers = list(find_mixers(backbone, 'SSMLoRA').values())[:: self.every]
-        find_targets(backbone, ['out_proj'], [nn.Linear])
-        for mixer in mixers:
-            check_plain_gate(mixer, 'SSMLoRA')
-        for mixer in mixers:
-            out_proj = mixer.out_proj
-            down, up = make_bottleneck(out_proj, self.rank, out_proj.out_features)
-            mixer.gate = TimeModuleGate(mixer.gate, down, self.drop_rate)
-            mixer.out_proj = TimeModuleOutProj(out_proj, up, self.scale)
+        blocks = [block for block in self.sites(backbone).blocks if block.gate][:: self.every]
+        outputs = [block.projections['mix.out'][0].module for block in blocks]
+        layers = find_targets(backbone, outputs, [nn.Linear])
+        gates = [check_free(backbone, 'SSMLoRA', block.gate) for block in blocks]
+        for block, gate, (output, layer) in zip(blocks, gates, layers.items(), strict=True):
+            down, up = make_bottleneck(layer, self.rank, layer.out_features)
+            replace_module(backbone, block.gate, TimeModuleGate(gate, down, self.drop_rate))
+            replace_module(backbone, output, TimeModuleOutProj(layer, up, self.scale))
 
     def merge(self, backbone: nn.Module) -> str:
         """It cannot: a state links the blocks."""

@@ -1,17 +1,17 @@
 """State-offset tuning (Kang et al. 2025): a learned offset of the state wherever it is read."""
 
-from typing import Any
-
 import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.adapter import DIRECTIONS, Adapter, find_mixers
-from memba_vision.models.peft.affix_tuning import check_no_affix
+from memba_vision.models.modules.scan import WrappedScan
+from memba_vision.models.peft.adapter import Adapter, wrap_scans
+from memba_vision.models.sites import ScanSite
+from memba_vision.ops import ScanInputs
 from memba_vision.registry import ADAPTERS
 
 
-class StateOffsetScan(nn.Module):
+class StateOffsetScan(WrappedScan):
     """``y_t = C_t (h_t + offset) + D x_t``: an offset that C reads and the recurrence never sees.
 
     Args:
@@ -20,34 +20,16 @@ class StateOffsetScan(nn.Module):
     """
 
     def __init__(self, base_layer: nn.Module, A_log: torch.Tensor) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.offset = nn.Parameter(torch.zeros_like(A_log))
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        conv1d: nn.Module,
-        x_proj: nn.Module,
-        dt_proj: nn.Module,
-        A_log: torch.Tensor,
-        D: torch.Tensor,
-        reverse: bool,
-    ) -> torch.Tensor:
-        """See :class:`memba_vision.models.modules.mixer.DirectionScan`."""
-        read_out = []
-
-        def tapped_x_proj(hidden: torch.Tensor) -> torch.Tensor:
-            projected = x_proj(hidden)
-            read_out.append(projected[..., -self.offset.shape[1] :])
-            return projected
-
-        scan = self.base_layer(x, conv1d, tapped_x_proj, dt_proj, A_log, D, reverse)
-        (C,) = read_out
-        return scan + C @ self.offset.T
+    def run(self, inputs: ScanInputs, reverse: bool) -> torch.Tensor:
+        """Run the recurrence, and add what C reads of the offset."""
+        C = inputs.C[:, -self.offset.shape[1] :].transpose(1, 2)
+        return self.base_layer.run(inputs, reverse) + C @ self.offset.T
 
 
-class OutputOffsetScan(nn.Module):
+class OutputOffsetScan(WrappedScan):
     """``y_t = C_t h_t + D x_t + offset``: the smaller variant, one number per channel.
 
     Args:
@@ -56,13 +38,12 @@ class OutputOffsetScan(nn.Module):
     """
 
     def __init__(self, base_layer: nn.Module, D: torch.Tensor) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.offset = nn.Parameter(torch.zeros_like(D))
 
-    def forward(self, *inputs: Any, **settings: Any) -> torch.Tensor:
-        """See :class:`memba_vision.models.modules.mixer.DirectionScan`."""
-        return self.base_layer(*inputs, **settings) + self.offset
+    def run(self, inputs: ScanInputs, reverse: bool) -> torch.Tensor:
+        """Run the recurrence, and add the offset."""
+        return self.base_layer.run(inputs, reverse) + self.offset
 
 
 @ADAPTERS.register_module()
@@ -77,6 +58,7 @@ class StateOffset(Adapter):
         of: 'state', to which C_t applies, or 'output', after it.
     """
 
+    needs = ('scan',)
     KINDS = ('state', 'output')
 
     def __init__(self, of: str = 'state') -> None:
@@ -85,17 +67,14 @@ class StateOffset(Adapter):
         self.of = of
 
     def attach(self, backbone: nn.Module) -> None:
-        """Put a scan with an offset around both scans of every mixer."""
-        mixers = find_mixers(backbone, 'StateOffset')
-        check_no_affix(mixers, 'StateOffset')
-        for mixer in mixers.values():
-            for suffix in DIRECTIONS:
-                scan = getattr(mixer, f'scan{suffix}')
-                if self.of == 'state':
-                    scan = StateOffsetScan(scan, getattr(mixer, f'A{suffix}_log'))
-                else:
-                    scan = OutputOffsetScan(scan, getattr(mixer, f'D{suffix}'))
-                setattr(mixer, f'scan{suffix}', scan)
+        """Put a scan with an offset around the scan of every direction."""
+
+        def wrap(site: ScanSite, scan: nn.Module) -> nn.Module:
+            if self.of == 'state':
+                return StateOffsetScan(scan, backbone.get_parameter(site.A_log))
+            return OutputOffsetScan(scan, backbone.get_parameter(site.D))
+
+        wrap_scans(backbone, 'StateOffset', self.sites(backbone), wrap)
 
     def merge(self, backbone: nn.Module) -> str:
         """It cannot: Vim adds no constant to its scans."""

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from memba_vision.benchmarks.contest import Call, hold
-from memba_vision.benchmarks.passes import FORWARD, STEP, make_pass
-from memba_vision.benchmarks.peers import mamba_ssm_scan
-from memba_vision.benchmarks.published_loop import published_loop
-from memba_vision.benchmarks.setting import Setting, Sizes, Workload
-from memba_vision.benchmarks.table import Section, contest_section
-from memba_vision.benchmarks.traffic import copy_of, forward_values, scan_traffic, step_values
+from benchmarking.contest import Call, hold
+from benchmarking.passes import FORWARD, STEP, make_pass
+from benchmarking.peers import mamba_ssm_scan
+from benchmarking.published_loop import published_loop
+from benchmarking.setting import Setting, Sizes, Workload
+from benchmarking.table import Section, contest_section
+from benchmarking.traffic import copy_of, forward_values, scan_traffic, step_values
 from memba_vision.ops import selective_scan
 from memba_vision.ops.selective_scan import BACKENDS
 

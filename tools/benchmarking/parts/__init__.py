@@ -1,6 +1,6 @@
 """The parts of the benchmark, each a function ``sections(setting)`` that yields its tables."""
 
-from memba_vision.benchmarks.parts import growth, membrane, mixer, model, scan
+from benchmarking.parts import growth, membrane, mixer, model, scan
 
 #: What can be measured, by name, in this order.
 PARTS = {

@@ -9,7 +9,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from memba_vision.benchmarks.setting import Sizes
+from benchmarking.setting import Sizes
 
 
 class MissingPeerError(Exception):

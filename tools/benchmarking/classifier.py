@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from memba_vision.benchmarks import passes
-from memba_vision.benchmarks.contest import Call
-from memba_vision.benchmarks.methods import adapters
-from memba_vision.benchmarks.setting import Sizes, Workload
+from benchmarking import passes
+from benchmarking.contest import Call
+from benchmarking.methods import adapters
+from benchmarking.setting import Sizes, Workload
 from memba_vision.models.backbones.vim import Vim
 from memba_vision.models.peft.model import PEFTModel
 
@@ -21,7 +21,7 @@ class Classifier(nn.Module):
     """A frozen Vim with random weights, a method's adapters, and a linear head.
 
     Args:
-        method: one of :mod:`memba_vision.benchmarks.methods`.
+        method: one of :mod:`benchmarking.methods`.
         sizes: width, state and rank.
         depth: blocks.
         image: height and width of the images, in pixels.
@@ -63,7 +63,7 @@ def forward_pass(model: Classifier, images: torch.Tensor, workload: Workload) ->
 
 
 def model_pass(kind: str, model: Classifier, images: torch.Tensor, workload: Workload) -> Call:
-    """A pass of either kind, see :mod:`memba_vision.benchmarks.passes`."""
+    """A pass of either kind, see :mod:`benchmarking.passes`."""
     make = training_step if kind == passes.STEP else forward_pass
     return make(model, images, workload)
 

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from memba_vision.benchmarks.setting import Sizes
+from benchmarking.setting import Sizes
 from memba_vision.registry import ADAPTERS
 
 LORA = 'LoRA alone'

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from memba_vision.benchmarks import passes
-from memba_vision.benchmarks.contest import Call
-from memba_vision.benchmarks.methods import LORA, freeze_and_adapt
-from memba_vision.benchmarks.setting import Sizes, Workload
+from benchmarking import passes
+from benchmarking.contest import Call
+from benchmarking.methods import LORA, freeze_and_adapt
+from benchmarking.setting import Sizes, Workload
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mixer import BidirectionalMixer
 

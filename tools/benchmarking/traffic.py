@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from memba_vision.benchmarks.setting import Sizes, Workload
+from benchmarking.setting import Sizes, Workload
 
 #: Values per token that an op reads, and that it writes.
 Traffic = tuple[int, int]

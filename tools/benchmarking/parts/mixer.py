@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 
 from torch import nn
 
-from memba_vision.benchmarks import peers
-from memba_vision.benchmarks.contest import Call, hold
-from memba_vision.benchmarks.methods import LORA, MEMBA, freeze_and_adapt
-from memba_vision.benchmarks.mixer_passes import mixer_pass, peer_pass, projections_pass
-from memba_vision.benchmarks.passes import FORWARD, STEP
-from memba_vision.benchmarks.setting import Setting, Sizes, Workload
-from memba_vision.benchmarks.table import Section, contest_section
-from memba_vision.benchmarks.traffic import copy_of, forward_values, mixer_traffic, step_values
+from benchmarking import peers
+from benchmarking.contest import Call, hold
+from benchmarking.methods import LORA, MEMBA, freeze_and_adapt
+from benchmarking.mixer_passes import mixer_pass, peer_pass, projections_pass
+from benchmarking.passes import FORWARD, STEP
+from benchmarking.setting import Setting, Sizes, Workload
+from benchmarking.table import Section, contest_section
+from benchmarking.traffic import copy_of, forward_values, mixer_traffic, step_values
 
 OURS = f'mixer, {MEMBA}'
 PROJECTIONS = 'in_proj + out_proj alone'

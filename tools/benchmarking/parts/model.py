@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from memba_vision.benchmarks.classifier import CLASSES, model_builders
-from memba_vision.benchmarks.contest import hold
-from memba_vision.benchmarks.methods import LORA, MEMBA
-from memba_vision.benchmarks.passes import KINDS
-from memba_vision.benchmarks.setting import Setting
-from memba_vision.benchmarks.table import Section, as_percent, contest_section
+from benchmarking.classifier import CLASSES, model_builders
+from benchmarking.contest import hold
+from benchmarking.methods import LORA, MEMBA
+from benchmarking.passes import KINDS
+from benchmarking.setting import Setting
+from benchmarking.table import Section, as_percent, contest_section
 
 ABOUT = (
     '{workload}, {sizes.image} px, {sizes.depth} blocks of width {sizes.width}, frozen; LoRA of '

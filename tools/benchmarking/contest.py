@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from memba_vision.benchmarks.memory import peak_memory
-from memba_vision.benchmarks.peers import MissingPeerError
-from memba_vision.benchmarks.timing import MAX_ROUNDS, Spread, Timing, measure, ratio, seconds_of
+from benchmarking.memory import peak_memory
+from benchmarking.peers import MissingPeerError
+from benchmarking.timing import MAX_ROUNDS, Spread, Timing, measure, ratio, seconds_of
 from memba_vision.errors import UserError
 
 Call = Callable[[], object]

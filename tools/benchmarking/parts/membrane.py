@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from memba_vision.benchmarks.classifier import model_builders
-from memba_vision.benchmarks.contest import Call, hold
-from memba_vision.benchmarks.methods import LORA, MEMBA, MEMBA_GATE
-from memba_vision.benchmarks.mixer_passes import mixer_builders
-from memba_vision.benchmarks.passes import KINDS
-from memba_vision.benchmarks.setting import Setting, Workload
-from memba_vision.benchmarks.table import Section, as_percent, contest_section
+from benchmarking.classifier import model_builders
+from benchmarking.contest import Call, hold
+from benchmarking.methods import LORA, MEMBA, MEMBA_GATE
+from benchmarking.mixer_passes import mixer_builders
+from benchmarking.passes import KINDS
+from benchmarking.setting import Setting, Workload
+from benchmarking.table import Section, as_percent, contest_section
 
 METHODS = (LORA, MEMBA, MEMBA_GATE)
 ABOUT = (

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from memba_vision.benchmarks import machine
-from memba_vision.benchmarks.parts import PARTS
-from memba_vision.benchmarks.setting import Setting
-from memba_vision.benchmarks.table import Section
+from benchmarking import machine
+from benchmarking.parts import PARTS
+from benchmarking.setting import Setting
+from benchmarking.table import Section
 from memba_vision.errors import UserError
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from memba_vision.benchmarks.contest import Contest
-from memba_vision.benchmarks.timing import Spread
+from benchmarking.contest import Contest
+from benchmarking.timing import Spread
 
 #: How a ratio is written.
 Show = Callable[[Spread], str]

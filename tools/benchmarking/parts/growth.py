@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from memba_vision.benchmarks.classifier import Classifier, random_images, training_step
-from memba_vision.benchmarks.contest import Call, Contest, hold
-from memba_vision.benchmarks.memory import available_memory
-from memba_vision.benchmarks.methods import MEMBA
-from memba_vision.benchmarks.setting import Setting, Sizes, Workload
-from memba_vision.benchmarks.table import Section, measurements, megabytes, three_digits
+from benchmarking.classifier import Classifier, random_images, training_step
+from benchmarking.contest import Call, Contest, hold
+from benchmarking.memory import available_memory
+from benchmarking.methods import MEMBA
+from benchmarking.setting import Setting, Sizes, Workload
+from benchmarking.table import Section, measurements, megabytes, three_digits
 
 MAX_ROUNDS = 8
 #: A group has four times the tokens of the one before; a step may then take as much longer, and

@@ -1,0 +1,87 @@
+"""The slot of a mixer for the convolution, projections and scan of one direction."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from memba_vision.ops import ScanInputs, selective_scan
+
+
+class ScanCall(NamedTuple):
+    """A sequence, and the weights of the direction that scans it.
+
+    Attributes:
+        x: (batch, d_inner, length), before the convolution, in image order.
+        conv1d: the convolution, with its SiLU.
+        x_proj: the projection to the step size's bottleneck, B and C.
+        dt_proj: the projection to the step size.
+        A_log: (d_inner, d_state).
+        D: (d_inner,).
+        reverse: True where the scan goes from the last position to the first.
+    """
+
+    x: torch.Tensor
+    conv1d: nn.Module
+    x_proj: nn.Module
+    dt_proj: nn.Module
+    A_log: torch.Tensor
+    D: torch.Tensor
+    reverse: bool
+
+
+class DirectionScan(nn.Module):
+    """One direction's convolution, projections and scan, of the weights that it is handed.
+
+    It has no parameters: it is a slot that an adapter can wrap, in one of its two steps or around
+    both.
+    """
+
+    def forward(self, call: ScanCall) -> torch.Tensor:
+        """Scan, (batch, d_inner, length) to (batch, length, d_inner), both in image order."""
+        return self.run(self.prepare(call), call.reverse)
+
+    def prepare(self, call: ScanCall) -> ScanInputs:
+        """Convolve and project the sequence to what the recurrence reads."""
+        d_state = call.A_log.shape[1]
+        x = call.conv1d(call.x, reverse=call.reverse)
+        projected = call.x_proj(x.transpose(1, 2))
+        dt_rank = projected.shape[-1] - 2 * d_state
+        delta, B, C = projected.split([dt_rank, d_state, d_state], dim=-1)
+        A = minus_exp(call.A_log)
+        delta = call.dt_proj(delta).transpose(1, 2)
+        return ScanInputs(x, delta, A, B.transpose(1, 2), C.transpose(1, 2), call.D)
+
+    def run(self, inputs: ScanInputs, reverse: bool) -> torch.Tensor:
+        """Run the recurrence over prepared inputs, to (batch, length, d_inner)."""
+        out = selective_scan(**inputs._asdict(), delta_softplus=True, reverse=reverse)
+        return out.transpose(1, 2)
+
+
+def minus_exp(A_log: torch.Tensor) -> torch.Tensor:
+    """Return the decay rates ``-exp(A_log)``, in float32 at the least."""
+    return -torch.exp(A_log.to(torch.promote_types(A_log.dtype, torch.float32)))
+
+
+class WrappedScan(nn.Module):
+    """A :class:`DirectionScan` around another one; subclasses change a step of it.
+
+    Args:
+        base_layer: the scan inside.
+    """
+
+    def __init__(self, base_layer: nn.Module) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+
+    def forward(self, call: ScanCall) -> torch.Tensor:
+        """See :meth:`DirectionScan.forward`."""
+        return self.run(self.prepare(call), call.reverse)
+
+    def prepare(self, call: ScanCall) -> ScanInputs:
+        """See :meth:`DirectionScan.prepare`."""
+        return self.base_layer.prepare(call)
+
+    def run(self, inputs: ScanInputs, reverse: bool) -> torch.Tensor:
+        """See :meth:`DirectionScan.run`."""
+        return self.base_layer.run(inputs, reverse)

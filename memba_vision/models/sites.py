@@ -1,0 +1,166 @@
+"""Adaptation sites: the places that a backbone offers to adapters, by role.
+
+An adapter says which places it needs, and a backbone which it has; neither knows the other's
+classes. Places are named by the dotted paths of modules and parameters in the backbone.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from torch import nn
+
+from memba_vision.errors import UserError
+
+#: The roles of projections. ``mix`` stands for a state-space mixer.
+ROLES = MappingProxyType(
+    {
+        'mix.in': 'input projection of a mixer',
+        'mix.x': 'rows of the input projection that make x, the sequence to scan',
+        'mix.z': 'rows of the input projection that make z, the gate',
+        'mix.params': 'projection of x to the step size, B and C',
+        'mix.delta': 'rows of that projection that make the step size',
+        'mix.B': 'rows of that projection that make B',
+        'mix.C': 'rows of that projection that make C',
+        'mix.dt': "projection of the step size's bottleneck to all channels",
+        'mix.out': 'output projection of a mixer',
+        'attn.qkv': 'input projection of an attention layer',
+        'attn.out': 'output projection of an attention layer',
+        'mlp.fc1': 'first layer of an MLP',
+        'mlp.fc2': 'second layer of an MLP',
+        'embed': 'patch embedding',
+    }
+)
+#: The other places, which modules of an adapter can take.
+SLOTS = MappingProxyType(
+    {
+        'gate': 'multiplicative gate on the scans of a mixer',
+        'scan': 'scan of a direction',
+        'tokens': 'sequence of tokens before the first block and behind the last one',
+    }
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A projection, or some of its outputs.
+
+    Attributes:
+        module: the path of the projection.
+        rows: the outputs; None stands for all.
+    """
+
+    module: str
+    rows: range | None = None
+
+
+@dataclass(frozen=True)
+class ScanSite:
+    """One direction of a mixer's scan.
+
+    Attributes:
+        slot: the path of the module that is called with a
+            :class:`~memba_vision.models.modules.scan.ScanCall`.
+        A_log: the path of its decay rates' logarithm, (d_inner, d_state).
+        D: the path of its skip weights, (d_inner,).
+    """
+
+    slot: str
+    A_log: str
+    D: str
+
+
+@dataclass(frozen=True)
+class BlockSites:
+    """The places of one block.
+
+    Attributes:
+        projections: by role; a role has one entry for each direction or copy.
+        scans: one for each direction; none where the block scans nothing.
+        gate: the path of the module that gates the scans, called as
+            ``gate(forward_scan, backward_scan, gate_input, state)``; None where there is none.
+        stage: blocks of one stage have sequences of one shape, and hand on the gate's state.
+    """
+
+    projections: Mapping[str, tuple[Rows, ...]] = field(default_factory=dict)
+    scans: tuple[ScanSite, ...] = ()
+    gate: str | None = None
+    stage: int = 0
+
+
+@dataclass(frozen=True)
+class Sites:
+    """All places of a backbone.
+
+    Attributes:
+        blocks: in the order in which an image passes them.
+        embed: the patch embedding; None where it is no single layer.
+        tokens: the path of the slot with ``insert`` and ``remove`` that the sequence passes; None
+            where there is none.
+    """
+
+    blocks: tuple[BlockSites, ...] = ()
+    embed: Rows | None = None
+    tokens: str | None = None
+
+    def offered(self) -> frozenset[str]:
+        """Return the roles and slots that the backbone has somewhere."""
+        found = {role for block in self.blocks for role in block.projections}
+        found |= {'gate' for block in self.blocks if block.gate}
+        found |= {'scan' for block in self.blocks if block.scans}
+        found |= {'embed'} if self.embed else set()
+        return frozenset(found | ({'tokens'} if self.tokens else set()))
+
+    def scans(self) -> list[ScanSite]:
+        """Return the scans of all directions, block by block."""
+        return [scan for block in self.blocks for scan in block.scans]
+
+    def gates(self) -> list[str]:
+        """Return the paths of the gates, block by block."""
+        return [block.gate for block in self.blocks if block.gate]
+
+    def projections(self, role: str) -> list[Rows]:
+        """Return the projections of a role: all blocks' first ones, then all second ones."""
+        if role == 'embed':
+            return [self.embed] if self.embed else []
+        per_block = [block.projections.get(role, ()) for block in self.blocks]
+        most = max(map(len, per_block), default=0)
+        return [rows[k] for k in range(most) for rows in per_block if k < len(rows)]
+
+
+def sites_of(backbone: nn.Module) -> Sites:
+    """Return the sites of a backbone.
+
+    That is what its method ``sites()`` says. A backbone without it has those of its parts: of every
+    module with a method ``block_sites(name)``, which gets its own path.
+    """
+    if hasattr(backbone, 'sites'):
+        return backbone.sites()
+    blocks = (
+        module.block_sites(name)
+        for name, module in backbone.named_modules()
+        if hasattr(module, 'block_sites')
+    )
+    return Sites(tuple(blocks))
+
+
+def lacking(backbone: nn.Module, needs: Iterable[str]) -> str | None:
+    """Return a line on the first place that a backbone lacks, None where it has all of them."""
+    offered = sites_of(backbone).offered()
+    for need in needs:
+        if need not in offered:
+            described = {**ROLES, **SLOTS}.get(need, 'place of that name')
+            return f'needs "{need}" ({described}), which {type(backbone).__name__} has not'
+    return None
+
+
+def check_sites(backbone: nn.Module, adapter: str, *needs: str) -> Sites:
+    """Return the sites of a backbone that has all that an adapter needs.
+
+    Raises:
+        UserError: a place is lacking.
+    """
+    problem = lacking(backbone, needs)
+    if problem:
+        raise UserError(f'{adapter} {problem}')
+    return sites_of(backbone)

@@ -1,0 +1,1 @@
+"""Models and methods by name."""
