@@ -14,6 +14,7 @@ default_hooks = dict(
     kernel_report=dict(type='KernelReportHook'),
     plain_checkpoint=dict(type='PlainCheckpointHook'),
     termination=dict(type='TerminationHook'),
+    visualization=dict(type='VisualizationHook', enable=False),
     checkpoint=dict(
         type='LateRemovalHook', interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')
     ),
@@ -27,5 +28,9 @@ vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
 randomness = dict(seed=0, deterministic=False)
+# Nothing is validated while training, and mmpretrain's tools want that said.
+val_dataloader = None
+val_cfg = None
+val_evaluator = None
 load_from = None
 resume = False
