@@ -580,7 +580,7 @@ def test_a_target_may_be_one_layer():
 
 
 def test_a_backbone_without_mixers_has_no_gate():
-    with pytest.raises(UserError, match='LIM needs "gate" .*, which Linear has not'):
+    with pytest.raises(UserError, match=r'LIM needs "gate" .*, which Linear has not'):
         PEFTModel(nn.Linear(2, 2), [LIM | dict(site='gate')])
 
 
