@@ -1,0 +1,99 @@
+"""mmpretrain's own tools on our configs and checkpoints."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import mmpretrain
+import pytest
+from helpers import DEMO, as_arguments, forget_runs, run_tool, tiny_options
+from PIL import Image
+
+TOOLS = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory, base, data_root):
+    """A finished run of two epochs: its folder."""
+    folder = tmp_path_factory.mktemp('run')
+    options = as_arguments(tiny_options(base, data_root))
+    done = run_tool('train', DEMO, '--work-dir', folder, *options)
+    assert done.status == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, run, capsys):
+    """Call a tool of mmpretrain; CONFIG and CHECKPOINT stand for those of the run."""
+    monkeypatch.chdir(tmp_path)
+    stand_for = {'CONFIG': run / 'digits_memba.py', 'CHECKPOINT': run / 'epoch_2.pth'}
+
+    def tool(name: str, *arguments: object) -> str:
+        forget_runs()
+        path = TOOLS / f'{name}.py'
+        words = [str(stand_for.get(word, word)) for word in arguments]
+        monkeypatch.setattr(sys, 'argv', [str(path), *words])
+        monkeypatch.syspath_prepend(path.parent)
+        runpy.run_path(str(path), run_name='__main__')
+        return capsys.readouterr().out
+
+    return tool
+
+
+def test_a_test_and_what_analyses_it(call):
+    call('test', 'CONFIG', 'CHECKPOINT', '--out', 'results.pkl', '--work-dir', 'tested')
+    metrics = call('analysis_tools/eval_metric', 'results.pkl', '--metric', 'type=Accuracy')
+    assert 'accuracy/top1' in metrics
+    call('analysis_tools/analyze_results', 'CONFIG', 'results.pkl', '--out-dir', 'best_and_worst')
+    assert list(Path('best_and_worst').rglob('*.png'))
+    call('analysis_tools/confusion_matrix', 'CONFIG', 'results.pkl', '--show-path', 'matrix.png')
+    Image.open('matrix.png').verify()
+
+
+def test_a_test_that_shows_its_images(call):
+    call('test', 'CONFIG', 'CHECKPOINT', '--show-dir', 'shown', '--work-dir', 'tested')
+    assert len(list(Path('shown').iterdir())) == 20
+
+
+def test_the_curve_of_the_learning_rate(call):
+    call('visualization/vis_scheduler', 'CONFIG', '-p', 'lr', '-s', 'lr.jpg', '--not-show')
+    Image.open('lr.jpg').verify()
+
+
+def test_features_in_two_dimensions(call):
+    few = ('--max-num-class', 2, '--max-num-samples', 4, '--perplexity', 2)
+    call(
+        'visualization/vis_tsne',
+        'CONFIG',
+        *('--checkpoint', 'CHECKPOINT', '--work-dir', 'tsne', '--vis-stage', 'backbone', *few),
+    )
+    assert list(Path('tsne').rglob('*.png'))
+
+
+def test_loss_curves(call, run):
+    log = next(run.glob('*/vis_data/scalars.json'))
+    call('analysis_tools/analyze_logs', 'plot_curve', log, '--keys', 'loss', '--out', 'loss.png')
+    Image.open('loss.png').verify()
+
+
+def test_a_published_checkpoint_is_loaded(call):
+    call('model_converters/publish_model', 'CHECKPOINT', 'published.pth')
+    (published,) = Path().glob('published*.pth')
+    done = call('test', 'CONFIG', published, '--work-dir', 'tested')
+    assert 'Load checkpoint' in done or done is not None
+
+
+@pytest.mark.parametrize('option', ['--amp', '--auto-scale-lr'])
+def test_a_training(call, option):
+    call('train', 'CONFIG', '--work-dir', 'trained', option)
+    assert Path('trained', 'epoch_2.pth').is_file()
+
+
+def test_cross_validation(call):
+    call('kfold-cross-valid', 'CONFIG', '--num-splits', 2, '--work-dir', 'folds')
+    assert {path.parent.name for path in Path('folds').rglob('epoch_2.pth')} == {'fold0', 'fold1'}
+
+
+def test_multiplications_are_counted(call):
+    found = call('analysis_tools/get_flops', 'CONFIG', '--shape', 48)
+    assert 'G' in found or 'M' in found
