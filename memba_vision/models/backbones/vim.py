@@ -29,6 +29,7 @@ from memba_vision.models.modules.patches import (
     to_pair,
 )
 from memba_vision.models.modules.prompts import NoPrompt
+from memba_vision.models.sites import Rows, Sites
 from memba_vision.registry import MODELS
 
 ARCHS = {
@@ -286,6 +287,12 @@ class Vim(BaseModule):
             return int(rest.partition('.')[0]) + 1, depths
         before = first in ('cls_token', 'pos_embed', 'patch_embed', 'prompt')
         return 0 if before else depths - 1, depths
+
+    def sites(self) -> Sites:
+        """Return the places that adapters find here."""
+        names = (f'layers.{number}.mixer' for number in range(self.num_layers))
+        blocks = tuple(self.get_submodule(name).block_sites(name) for name in names)
+        return Sites(blocks, embed=Rows('patch_embed.proj'), tokens='prompt')
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Features of (batch, channels, height, width), one per entry of ``out_indices``."""

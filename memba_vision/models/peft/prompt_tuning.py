@@ -4,8 +4,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.modules.prompts import NoPrompt
-from memba_vision.models.peft.adapter import Adapter
+from memba_vision.models.peft.adapter import Adapter, check_free, replace_module
 from memba_vision.models.peft.virtual_tokens import PlainTokens, ProjectedTokens, TokenTrunk
 from memba_vision.registry import ADAPTERS
 
@@ -18,6 +17,8 @@ class Prompt(nn.Module):
         tokens: makes them, (count, embed_dims).
         trunk: the first layer of the network that makes them, if one does.
     """
+
+    owner = 'PromptTuning'
 
     def __init__(
         self, count: int, tokens: PlainTokens | ProjectedTokens, trunk: TokenTrunk | None = None
@@ -51,6 +52,8 @@ class PromptTuning(Adapter):
         project: make the tokens by a two-layer network with tanh.
     """
 
+    needs = ('tokens',)
+
     def __init__(self, num_tokens: int = 8, project: bool = False) -> None:
         if num_tokens < 2 or num_tokens % 2:
             raise UserError(
@@ -62,17 +65,15 @@ class PromptTuning(Adapter):
 
     def attach(self, backbone: nn.Module) -> None:
         """Replace the backbone's slot for prompts."""
-        prompt = getattr(backbone, 'prompt', None)
-        if isinstance(prompt, Prompt):
-            raise UserError('PromptTuning: there are prompts already; use one PromptTuning alone')
-        if not isinstance(prompt, NoPrompt):
-            raise UserError(f'PromptTuning: {type(backbone).__name__} has no slot for prompts')
-        shape = (self.num_tokens, backbone.embed_dims, backbone.pos_embed)
+        slot = self.sites(backbone).tokens
+        check_free(backbone, 'PromptTuning', slot)
+        shape = (self.num_tokens, backbone.embed_dims, next(backbone.parameters()))
         if self.project:
             trunk = TokenTrunk(*shape)
-            backbone.prompt = Prompt(self.num_tokens, ProjectedTokens(trunk), trunk)
+            prompt = Prompt(self.num_tokens, ProjectedTokens(trunk), trunk)
         else:
-            backbone.prompt = Prompt(self.num_tokens, PlainTokens(*shape))
+            prompt = Prompt(self.num_tokens, PlainTokens(*shape))
+        replace_module(backbone, slot, prompt)
 
     def merge(self, backbone: nn.Module) -> str:
         """It cannot: tokens are no weights."""
