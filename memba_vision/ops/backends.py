@@ -32,7 +32,13 @@ def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
 
 def _is_exporting() -> bool:
     # torch 2.6 cannot tell torch.export; whoever exports with it names the backends.
-    return torch.jit.is_tracing() or getattr(torch.compiler, 'is_exporting', lambda: False)()
+    return _is_traced_to_be_run() or getattr(torch.compiler, 'is_exporting', lambda: False)()
+
+
+def _is_traced_to_be_run() -> bool:
+    # mmengine traces as well, to count the operators, kernels among them: without this map.
+    kept = torch.jit._trace._trace_module_map is not None or torch.onnx.is_in_onnx_export()
+    return kept and torch.jit.is_tracing()
 
 
 def _is_transformed() -> bool:

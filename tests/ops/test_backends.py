@@ -143,7 +143,12 @@ def test_every_op_has_a_portable_backend_for_exports(table, monkeypatch):
 
 
 def under_trace(call):
-    torch.jit.trace(lambda x: (call(x), x)[1], torch.zeros(2, 64, 64), check_trace=False)
+    class Caller(torch.nn.Module):
+        def forward(self, x):
+            call(x)
+            return x
+
+    torch.jit.trace(Caller(), torch.zeros(2, 64, 64), check_trace=False)
 
 
 def under_forward_mode(call):
@@ -182,3 +187,16 @@ def test_a_named_kernel_is_refused_where_derivatives_pass_it_by(follow):
         return x
 
     FOLLOWERS[follow](choose)
+
+
+def test_a_graph_that_is_counted_keeps_its_kernels():
+    from mmengine.analysis import get_model_complexity_info
+
+    class Caller(torch.nn.Module):
+        def forward(self, x):
+            chosen.append(CONVOLUTIONS.select(None, x).name)
+            return x + 1
+
+    chosen = []
+    get_model_complexity_info(Caller(), inputs=(torch.zeros(2, 64, 64),), show_table=False)
+    assert set(chosen) == {'numba'}
