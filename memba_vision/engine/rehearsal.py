@@ -18,7 +18,7 @@ from mmengine.runner.amp import autocast
 from torch import nn
 from torch.utils.data import DataLoader
 
-from memba_vision.engine.runner import CONFIG_ERRORS, DEAD_WORKER, no_batch, one_line
+from memba_vision.engine.runner import CONFIG_ERRORS, deaths_told, no_batch, one_line
 from memba_vision.errors import UserError
 
 IMAGES = 4  # of a batch that is tried: enough for what mixes images, and little work
@@ -116,8 +116,6 @@ def _told(part: str, what: str) -> Iterator[None]:
     except (UserError, torch.OutOfMemoryError):
         raise
     except _ERRORS as error:
-        if DEAD_WORKER in str(error):
-            raise  # the runner says which image it was
         advice = [text.format(part=part) for said, text in _ADVICE.items() if said in str(error)]
         found = f'{type(error).__name__}: {one_line(error)}'
         raise UserError(f'config: {what} ({found}){"".join(f": {a}" for a in advice)}') from error
@@ -193,7 +191,7 @@ def _first_batch(loader: DataLoader, part: str) -> list[Any]:
     if not loader.num_workers:
         return [dataset[index] for index in chosen]
     # In a process of its own, as in the training: an image may end the process that reads it.
-    (batch,) = DataLoader(
+    once = DataLoader(
         dataset,
         batch_sampler=[chosen],
         num_workers=1,
@@ -202,6 +200,8 @@ def _first_batch(loader: DataLoader, part: str) -> list[Any]:
         worker_init_fn=loader.worker_init_fn,
         multiprocessing_context=loader.multiprocessing_context,
     )
+    with deaths_told(lambda: dataset):
+        (batch,) = once
     return batch
 
 

@@ -48,7 +48,6 @@ NOISE = (
 # Settings of the processes that load data: torch refuses them where there are none.
 OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'multiprocessing_context')
 
-DEAD_WORKER = 'DataLoader worker (pid'  # torch's words
 # What Python, mmengine and torch raise where a setting is misspelt, missing or out of range.
 CONFIG_ERRORS = (
     *(KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError),
@@ -159,7 +158,7 @@ class ReadableRunner(Runner):
             Terminated: SIGTERM arrived, and a checkpoint was written.
             UserError: a process that loads data died, or a checkpoint found the disk full.
         """
-        with self.termination.watched(), _deaths_told(self.train_dataset):
+        with self.termination.watched(), deaths_told(self.train_dataset):
             try:
                 model = super().train()
             except Terminated:
@@ -175,7 +174,7 @@ class ReadableRunner(Runner):
 
     def test(self) -> dict[str, float]:
         """As mmengine's; failures are told as those of :meth:`train`."""
-        with _deaths_told(self.test_dataset):
+        with deaths_told(self.test_dataset):
             return super().test()
 
     def train_dataset(self) -> Any:
@@ -373,12 +372,12 @@ def _refuse_slow_compilation(compilation: bool | dict | None) -> None:
 
 
 @contextmanager
-def _deaths_told(dataset: Callable[[], Any]) -> Iterator[None]:
+def deaths_told(dataset: Callable[[], Any]) -> Iterator[None]:
     """Turn the death of a process that loads data into a ``UserError``."""
     try:
         yield
     except RuntimeError as error:
-        if DEAD_WORKER not in str(error):
+        if 'DataLoader worker (pid' not in str(error):
             raise
         raise UserError(
             f'a process that loads data died while it read {images_in_work(dataset(), str(error))} '
