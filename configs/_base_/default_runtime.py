@@ -28,9 +28,5 @@ vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
 randomness = dict(seed=0, deterministic=False)
-# Nothing is validated while training, and mmpretrain's tools want that said.
-val_dataloader = None
-val_cfg = None
-val_evaluator = None
 load_from = None
 resume = False

@@ -102,7 +102,9 @@ def test_a_method_in_a_package_of_ones_own(tmp_path, monkeypatch):
 
 
 def test_what_is_no_preset(tmp_path):
-    with pytest.raises(UserError, match=r'--peft loro: no such method; known are .*lora_embed'):
+    with pytest.raises(
+        UserError, match=r'--peft loro: no such method .did you mean lora.*; known are .*lora_embed'
+    ):
         load(DEMO, 'loro')
     path = tmp_path / 'empty.py'
     path.write_text('x = 1\n')

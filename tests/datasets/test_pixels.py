@@ -124,7 +124,7 @@ def ways(path: Path) -> dict[str, np.ndarray]:
     found['prediction of a path'] = predicted_on(path)
     found['prediction of bytes'] = predicted_on(content)
     found['prediction of Pillow'] = predicted_on(Image.open(path))
-    found['step 0'] = step0._read_image(path, SIDE).numpy()
+    found['step 0'] = step0._read_image(path, (SIDE, SIDE)).numpy()
     return found
 
 
@@ -175,7 +175,7 @@ def test_values_of_unknown_range_are_refused_by_every_way(mode, tmp_path):
         lambda: predicted_on(image),
         lambda: predicted_on(path),
         lambda: trained_on(path, LOADERS['of our configs']),
-        lambda: step0._read_image(path, SIDE),
+        lambda: step0._read_image(path, (SIDE, SIDE)),
     ):
         with pytest.raises(UserError, match=refused):
             call()

@@ -61,7 +61,7 @@ def make_config(base, data_root, tmp_path):
         ),
         (
             dict(train_dataloader__dataset__pipeline__1__scale=(64, 64)),
-            'resize them or set img_size',
+            'resize them .*or set img_size',
         ),
         (dict(task='sprites_location'), "task is 'sprites_location', but .* 'digits'"),
     ],

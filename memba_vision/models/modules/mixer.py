@@ -114,13 +114,14 @@ class BidirectionalMixer(nn.Module):
 
     def block_sites(self, name: str) -> BlockSites:
         """Return the places that adapters find here; ``name`` is the path of this module."""
+        prefix = f'{name}.' if name else ''
         dt_rank, d_state = self.dt_rank, self.A_log.shape[1]
         directions = ('', '_b')
 
         def each(projection: str, rows: range | None = None) -> tuple[Rows, ...]:
-            return tuple(Rows(f'{name}.{projection}{suffix}', rows) for suffix in directions)
+            return tuple(Rows(f'{prefix}{projection}{suffix}', rows) for suffix in directions)
 
-        in_proj = f'{name}.in_proj'
+        in_proj = f'{prefix}in_proj'
         return BlockSites(
             projections={
                 'mix.in': (Rows(in_proj),),
@@ -131,13 +132,13 @@ class BidirectionalMixer(nn.Module):
                 'mix.B': each('x_proj', range(dt_rank, dt_rank + d_state)),
                 'mix.C': each('x_proj', range(dt_rank + d_state, dt_rank + 2 * d_state)),
                 'mix.dt': each('dt_proj'),
-                'mix.out': (Rows(f'{name}.out_proj'),),
+                'mix.out': (Rows(f'{prefix}out_proj'),),
             },
             scans=tuple(
-                ScanSite(f'{name}.scan{suffix}', f'{name}.A{suffix}_log', f'{name}.D{suffix}')
+                ScanSite(f'{prefix}scan{suffix}', f'{prefix}A{suffix}_log', f'{prefix}D{suffix}')
                 for suffix in directions
             ),
-            gate=f'{name}.gate',
+            gate=f'{prefix}gate',
         )
 
     def _scan_both_ways(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
