@@ -28,6 +28,7 @@ EXTRAS['test'] = [
     *(package for extra in TESTED for package in EXTRAS[extra]),
     'hypothesis',
     'pytest',
+    'pytest-xdist',
     'ruff',
     'selenium',
     'setuptools>=70.1',  # a test builds the wheel

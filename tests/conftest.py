@@ -1,5 +1,8 @@
 import os
 
+if 'PYTEST_XDIST_WORKER' in os.environ:  # several processes share the cores
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 import torch
 
 # Without a GPU, Triton's kernels are tested on the CPU; it looks when it is imported.

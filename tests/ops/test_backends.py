@@ -110,7 +110,9 @@ def test_every_op_listens_to_its_variable(table, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('table', 'name'), [(SCANS, 'mamba_ssm'), (CONVOLUTIONS, 'causal_conv1d')], ids=str
+    ('table', 'name'),
+    [(SCANS, 'mamba_ssm'), (CONVOLUTIONS, 'causal_conv1d')],
+    ids=lambda value: getattr(value, 'op', value),
 )
 def test_cuda_kernels_refuse_a_cpu(table, name):
     with pytest.raises(UserError, match=f"'{name}' cannot run here: .* CUDA .* on cpu"):
