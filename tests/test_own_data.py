@@ -6,13 +6,14 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import CONFIGS, DEMO, as_arguments, run_tool, tiny_options
+from helpers import CONFIGS, DEMO, TOOLS, as_arguments, run_tool, tiny_options
 from PIL import Image
 
 import memba_vision
@@ -219,6 +220,47 @@ def test_the_config_may_be_given(world, base, tmp_path):
     config = tmp_path / 'dumped.py'
     config.write_text((world / 'run/birds_memba.py').read_text())
     assert run_tool('predict', image, '--checkpoint', moved, '--config', config).status == 0
+
+
+def test_a_config_whose_test_data_is_wrapped(world, tmp_path):
+    image, config = world / 'photos/red/1.png', tmp_path / 'wrapped.py'
+    text = (world / 'run/birds_memba.py').read_text()
+    wrapped = "dict(type='ConcatDataset', datasets=[test_dataloader['dataset']])"
+    config.write_text(f"{text}\ntest_dataloader['dataset'] = {wrapped}\n")
+    assert predict(world, image, '--config', config).out == predict(world, image).out
+
+
+@pytest.mark.parametrize('option', ['--out', '--confusion'])
+def test_places_where_no_file_can_be_are_told_before_the_first_image(world, tmp_path, option):
+    of_list = ['--list', world / 'own/birds/test.txt']
+    (tmp_path / 'file').touch()
+    outcome = predict(world, *of_list, option, tmp_path)
+    assert f'{tmp_path} is a folder: name a file' in outcome.error()
+    outcome = predict(world, *of_list, option, tmp_path / 'file/x.csv')
+    assert f'{tmp_path}/file is no folder' in outcome.error()
+    assert outcome.out == ''
+
+
+@pytest.mark.parametrize('tool', ['predict', 'visualize', 'app'])
+def test_a_device_that_is_not_there(world, tool):
+    arguments = {
+        'predict': [world / 'photos/red/1.png', '--checkpoint', checkpoint(world)],
+        'visualize': [world / 'photos/red/1.png'],
+        'app': [world / 'run'],
+    }[tool]
+    error = run_tool(tool, *arguments, '--device', 'nonsense').error()
+    assert "device 'nonsense' cannot be used" in error
+
+
+def test_nobody_reads_on(world):
+    """As in ``tools/predict.py … | head``."""
+    command = [sys.executable, TOOLS / 'predict.py', world / 'photos/red/1.png']
+    command = [*map(str, command), '--checkpoint', str(checkpoint(world))]
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, '')
 
 
 def test_a_checkpoint_of_another_model(world, tmp_path):

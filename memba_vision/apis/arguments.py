@@ -35,8 +35,13 @@ def check_arguments(num_classes: int | None, settings: Mapping[str, Any]) -> Non
 
 
 def is_count(value: Any) -> bool:
-    """Whether ``value`` is a whole number from 1 on."""
+    """True for a whole number from 1 on."""
     return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+
+
+def usual_device() -> str:
+    """The GPU where there is one, else the CPU."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:

@@ -5,6 +5,7 @@ the user can do.
 import argparse
 import errno
 import io
+import os
 import sys
 import textwrap
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from memba_vision.files import DISK_FULL, cannot_write
 
 USER_ERROR_STATUS = 2
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+BROKEN_PIPE_STATUS = 141  # 128 + SIGPIPE
 TERMINATED_STATUS = 143  # 128 + SIGTERM: the work is saved, start again with --resume
 
 
@@ -42,6 +44,9 @@ def run_tool(main: Callable[[], None]) -> None:
     except UserError as error:
         sys.stderr.write(f'error: {user_message(error)}\n')
         sys.exit(USER_ERROR_STATUS)
+    except BrokenPipeError:  # nobody reads on, as in "| head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE_STATUS)
     except OSError as error:
         sys.stderr.write(f'error: {_system_message(error)}\n')
         sys.exit(USER_ERROR_STATUS)

@@ -82,7 +82,7 @@ def check_range(image: Image.Image) -> None:
 
 
 def is_wide(image: Image.Image) -> bool:
-    """Whether an image has grey values of more than 8 bits, which :func:`read_rgb` scales."""
+    """True for an image with grey values of more than 8 bits, which :func:`read_rgb` scales."""
     return image.mode in (*SIXTEEN_BITS, 'I')
 
 
