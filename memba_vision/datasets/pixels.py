@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from mmengine import fileio
-from PIL import EpsImagePlugin, Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps, UnidentifiedImageError
 
 from memba_vision.errors import UserError
 
@@ -66,7 +66,11 @@ def cannot_read(image: object, error: Exception) -> UserError:
     """The error that a user reads where ``image``, by its path, could not be read."""
     if isinstance(error, UserError):
         return UserError(f'cannot read image {image}: {error}')
+    if isinstance(error, FileNotFoundError):
+        return UserError(f'cannot read image {image}: there is no such file')
     reason = ' '.join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        reason = 'no image of a known format'  # Pillow's text has an address in memory
     return UserError(f'cannot read image {image} ({reason}): replace the file by an intact copy')
 
 

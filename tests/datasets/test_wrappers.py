@@ -54,6 +54,12 @@ def _scope(monkeypatch):
     monkeypatch.setattr(DefaultScope, '_instance_dict', {'test': scope})
 
 
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch):
+    """Look after processes that load data more often than every five seconds."""
+    monkeypatch.setattr('torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL', 0.2)
+
+
 def wrapped(root: Path, wrapper: str, kind: str = 'VTAB1k', **options):
     inner = config(root, kind, **options)
     data = dict(datasets=[inner, {**inner, 'split': 'test'}])
