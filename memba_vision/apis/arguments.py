@@ -53,6 +53,7 @@ def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
     if device is None:
         return model
     try:
+        torch.empty(0, device=device)  # a model that fails on its way would stay half there
         return model.to(torch.device(device))
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         found = ['cpu', *(f'cuda:{number}' for number in range(torch.cuda.device_count()))]

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 
+from memba_vision.apis.arguments import is_count
 from memba_vision.apis.image_size import pipelines_below
 from memba_vision.datasets.loading import LoadRGB, with_one_reader
 from memba_vision.datasets.pixels import ImageLike, cannot_read, read_rgb
@@ -158,8 +159,8 @@ def batches(
     Raises:
         UserError: an image cannot be read, or ``batch_size`` is not positive.
     """
-    if batch_size < 1:
-        raise UserError(f'batch_size must be at least 1, got {batch_size}')
+    if not is_count(batch_size):
+        raise UserError(f'batch_size must be at least 1, and whole, got {batch_size!r}')
     rest = iter(images)
     while batch := [pipeline(image) for image in islice(rest, batch_size)]:
         yield pseudo_collate(batch)

@@ -28,6 +28,7 @@ from memba_vision.apis.predict import load_trained
 from memba_vision.datasets.pixels import ImageLike
 from memba_vision.engine.class_names import check_names, check_number
 from memba_vision.errors import UserError
+from memba_vision.files import check_place
 
 
 class Inferencer(ImageClassificationInferencer):
@@ -61,6 +62,7 @@ class Inferencer(ImageClassificationInferencer):
                 f'memba_vision.get_model or load_trained returns; got {type(model).__name__}'
             )
         if classes is not None:
+            classes = classes if isinstance(classes, str) else [str(name) for name in classes]
             check_number(classes, model.head.num_classes, 'classes=…')
             own = getattr(model, '_dataset_meta', {}).get('classes', classes)
             check_names(own, classes, 'the classes of the model and those given', renamed=True)
@@ -118,6 +120,8 @@ class Inferencer(ImageClassificationInferencer):
             return None
         if self.visualizer is None:
             self.visualizer = UniversalVisualizer()
+        if show_dir is not None:
+            check_place(Path(show_dir, 'image.png'))
         pictures = []
         for name, image, sample in zip(file_names(images), images, samples, strict=True):
             out = None if show_dir is None else str(Path(show_dir, f'{name}.png'))
@@ -154,12 +158,14 @@ def extract_features(
         (images, embed_dims), on the CPU; a tuple of these for several ``out_indices``.
 
     Raises:
-        UserError: an image cannot be read, or ``batch_size`` is not positive.
+        UserError: there is no image, one cannot be read, or ``batch_size`` is not positive.
     """
     found = []
     for batch in batches(ImagePipeline(model._config), listed(images), batch_size):
         inputs = model.data_preprocessor(batch, False)['inputs']
         found.append([feature.cpu() for feature in model.extract_feat(inputs)])
+    if not found:
+        raise UserError('there is no image to extract features of')
     joined = tuple(torch.cat(features) for features in zip(*found, strict=True))
     return joined[0] if len(joined) == 1 else joined
 

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from memba_vision.apis.arguments import placed, usual_device
+from memba_vision.apis.arguments import is_count, placed, usual_device
 from memba_vision.apis.images import ImagePipeline, batches
 from memba_vision.apis.models import build_classifier
 from memba_vision.apis.record import read_config
@@ -117,8 +117,8 @@ class Predictor:
         Raises:
             UserError: an image cannot be read, or ``top`` or ``batch_size`` is not positive.
         """
-        if top < 1:
-            raise UserError(f'top must be at least 1, got {top}')
+        if not is_count(top):
+            raise UserError(f'top must be at least 1, and whole, got {top!r}')
         paths = iter(images)
         for batch in batches(self.pipeline, images, batch_size):
             with torch.no_grad():

@@ -66,8 +66,8 @@ def cannot_read(image: object, error: Exception) -> UserError:
     """The error that a user reads where ``image``, by its path, could not be read."""
     if isinstance(error, UserError):
         return UserError(f'cannot read image {image}: {error}')
-    if isinstance(error, FileNotFoundError):
-        return UserError(f'cannot read image {image}: there is no such file')
+    if isinstance(error, OSError) and error.strerror:  # of the system, not of Pillow
+        return UserError(f'cannot read image {image}: {error.strerror}')
     reason = ' '.join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         reason = 'no image of a known format'  # Pillow's text has an address in memory

@@ -228,8 +228,8 @@ def test_what_is_no_image(model, folder):
     (folder / 'c.txt').write_text('no image')
     reasons = {
         folder / 'c.txt': r' \(no image of a known format\): replace',
-        'nowhere.png': ': there is no such file$',
-        '': ': there is no such file$',
+        'nowhere.png': ': No such file or directory$',
+        '': ': No such file or directory$',
     }
     for bad, reason in reasons.items():
         with pytest.raises(UserError, match=f'cannot read image {bad}{reason}'):
@@ -261,7 +261,7 @@ def test_other_names_than_outputs(model, classes):
 
 def test_arguments_out_of_range(model, picture):
     inferencer = memba_vision.Inferencer(model)
-    for batch_size in (0, -1):
+    for batch_size in (0, -1, 1.5, 'a'):
         for call in (inferencer, partial(memba_vision.extract_features, model)):
             with pytest.raises(UserError, match='batch_size must be at least 1'):
                 call(picture, batch_size=batch_size)
@@ -272,3 +272,24 @@ def test_arguments_out_of_range(model, picture):
         UserError, match=r"device 'nonsense' cannot be used .*: this machine has cpu"
     ):
         memba_vision.Inferencer(model, device='nonsense')
+    with pytest.raises(UserError, match='there is no image'):
+        memba_vision.extract_features(model, [])
+    with pytest.raises(UserError, match=r'Is a directory$'):
+        memba_vision.extract_features(model, '.')
+
+
+def test_a_model_works_after_it_could_not_be_moved(model, picture):
+    with pytest.raises(UserError, match='cannot be used'):
+        memba_vision.Inferencer(model, device='cuda:99')
+    assert memba_vision.Inferencer(model)(picture)
+
+
+def test_names_of_any_kind(model):
+    for classes in (range(4), (str(number) for number in range(4)), np.arange(4)):
+        assert memba_vision.Inferencer(model, classes=classes).classes == list('0123')
+
+
+def test_pictures_cannot_lie_in_a_file(model, picture, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='file is no folder'):
+        memba_vision.Inferencer(model)(picture, show_dir=tmp_path / 'file')
