@@ -25,9 +25,11 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     A process that is killed in between leaves what was at ``path`` before.
 
     Raises:
-        UserError: the disk is full; what was at ``path`` is still there.
+        UserError: the disk is full, and what was at ``path`` is still there; or no file can be
+            there.
     """
     path = Path(path)
+    check_file_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.{threading.get_ident()}')
     try:
@@ -44,6 +46,24 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_place(path: str | Path) -> None:
+    """See to it that a file or folder can come to be at ``path``, with the folders above it.
+
+    Raises:
+        UserError: there is a file in the place of one of them.
+    """
+    above = next(parent for parent in Path(path).absolute().parents if os.path.lexists(parent))
+    if not above.is_dir():
+        raise UserError(f'{above} is no folder, so {path} cannot be in it: name another place')
+
+
+def check_file_place(path: str | Path) -> None:
+    """The same for a file, which does not take the place of a folder."""
+    check_place(path)
+    if Path(path).is_dir():
+        raise UserError(f'{path} is a folder: name a file')
 
 
 def encoded(text: str) -> bytes:
@@ -126,7 +146,7 @@ def write_record(path: Path, **facts: str) -> dict[str, object]:
 
 
 def check_record(path: Path) -> bool:
-    """Whether there is a record of ``path``, which then is right.
+    """Compare a file with the record of it; False if there is none.
 
     Raises:
         UserError: the file's size or hash is another than was noted.

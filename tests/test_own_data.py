@@ -221,6 +221,56 @@ def test_the_config_may_be_given(world, base, tmp_path):
     assert run_tool('predict', image, '--checkpoint', moved, '--config', config).status == 0
 
 
+def test_a_config_whose_test_data_is_wrapped(world, tmp_path):
+    image, config = world / 'photos/red/1.png', tmp_path / 'wrapped.py'
+    text = (world / 'run/birds_memba.py').read_text()
+    wrapped = "dict(type='ConcatDataset', datasets=[test_dataloader['dataset']])"
+    config.write_text(f"{text}\ntest_dataloader['dataset'] = {wrapped}\n")
+    assert predict(world, image, '--config', config).out == predict(world, image).out
+
+
+@pytest.mark.parametrize('option', ['--out', '--confusion'])
+def test_places_where_no_file_can_be_are_told_before_the_first_image(world, tmp_path, option):
+    of_list = ['--list', world / 'own/birds/test.txt']
+    (tmp_path / 'file').touch()
+    outcome = predict(world, *of_list, option, tmp_path)
+    assert f'{tmp_path} is a folder: name a file' in outcome.error()
+    outcome = predict(world, *of_list, option, tmp_path / 'file/x.csv')
+    assert f'{tmp_path}/file is no folder' in outcome.error()
+    assert outcome.out == ''
+
+
+@pytest.mark.parametrize('tool', ['predict', 'visualize', 'app'])
+def test_a_device_that_is_not_there(world, tool):
+    arguments = {
+        'predict': [world / 'photos/red/1.png', '--checkpoint', checkpoint(world)],
+        'visualize': [world / 'photos/red/1.png'],
+        'app': [world / 'run'],
+    }[tool]
+    error = run_tool(tool, *arguments, '--device', 'nonsense').error()
+    assert "device 'nonsense' cannot be used" in error
+
+
+@pytest.mark.parametrize('buffering', [1, -1], ids=['lines', 'all'])
+def test_nobody_reads_on(monkeypatch, buffering):
+    """As in ``tools/predict.py … | head``."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(sys, 'stdout', os.fdopen(writing, 'w', buffering))
+    with pytest.raises(SystemExit, match='141'):
+        run_main(lambda: sys.stdout.write('x\n'))
+    sys.stdout.close()
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_fault_of_ours(monkeypatch):
+    def main() -> None:
+        raise BrokenPipeError
+
+    with open(os.devnull, 'w') as out, pytest.raises(BrokenPipeError):
+        monkeypatch.setattr(sys, 'stdout', out)
+        run_main(main)
+
+
 def test_a_checkpoint_of_another_model(world, tmp_path):
     moved = Path(shutil.copy(checkpoint(world), tmp_path))
     config = ['--config', DEMO]

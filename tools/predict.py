@@ -23,7 +23,7 @@ from memba_vision.apis.predict import (
 from memba_vision.datasets.vtab1k import read_list_file
 from memba_vision.engine.class_names import HELP, OPTION
 from memba_vision.errors import UserError
-from memba_vision.files import write_atomically
+from memba_vision.files import check_file_place, encoded, write_atomically
 
 PIECES = {'csv': csv_pieces, 'json': json_pieces}
 
@@ -62,6 +62,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError('--top and --batch-size must be at least 1')
     if args.list and not args.list.is_file():
         raise UserError(f'no list file at {args.list}')
+    for path in filter(None, (args.out, args.confusion)):
+        check_file_place(path)
 
 
 def main() -> None:
@@ -85,7 +87,7 @@ def main() -> None:
         tell(f'{right:,} of {len(labels):,} right ({right / len(labels):.2%})')
     if args.confusion:
         matrix = confusion_csv(predictions, labels, predictor.classes)
-        write_atomically(args.confusion, matrix.encode())
+        write_atomically(args.confusion, encoded(matrix))
 
 
 def tell(line: str) -> None:
@@ -103,7 +105,7 @@ def noted(found: Iterable[Prediction], kept: list[Prediction]) -> Iterator[Predi
 def write(pieces: Iterable[str], out: Path | None) -> None:
     """Write a file that is there whole or not at all, or the terminal as the pieces come."""
     if out:
-        write_atomically(out, ''.join(pieces).encode(errors='surrogateescape'))
+        write_atomically(out, encoded(''.join(pieces)))
         return
     for piece in pieces:
         print(piece, end='', flush=True)

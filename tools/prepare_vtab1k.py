@@ -14,18 +14,14 @@ from memba_vision.apis.tables import markdown_table
 from memba_vision.datasets.own_data import CLASSES, own_task
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.datasets.vtab1k_tools import archive
-from memba_vision.datasets.vtab1k_tools.build import (
-    Sizes,
-    build_task,
-    count_images,
-    labelled_images,
-)
+from memba_vision.datasets.vtab1k_tools.build import Sizes, build_task, count_images
 from memba_vision.datasets.vtab1k_tools.check import Settings, check_tree
 from memba_vision.datasets.vtab1k_tools.fetch import fetch_archive
 from memba_vision.datasets.vtab1k_tools.findings import as_text
 from memba_vision.datasets.vtab1k_tools.images import examine_all, summary
 from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut
 from memba_vision.datasets.vtab1k_tools.left_out import as_text as left_out_text
+from memba_vision.datasets.vtab1k_tools.sources import labelled_images
 from memba_vision.errors import UserError
 from memba_vision.sweeps.devices import usable_cores
 
@@ -152,7 +148,7 @@ def run_build(args: argparse.Namespace) -> None:
 
 
 def _sizes(args: argparse.Namespace) -> Sizes:
-    """What the command line asks for, or what VTAB-1k prescribes."""
+    """The numbers that the command line asks for, or that VTAB-1k prescribes."""
     asked = {'train800': args.train, 'val200': args.val, 'test': args.test}
     asked = {split: size for split, size in asked.items() if size is not None}
     if args.task not in VTAB1K_TASKS:

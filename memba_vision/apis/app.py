@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from memba_vision.apis.adapter_files import write_adapter
+from memba_vision.apis.arguments import placed, usual_device
 from memba_vision.apis.bank import AdapterBank
 from memba_vision.apis.images import ImagePipeline
-from memba_vision.apis.predict import class_names
 from memba_vision.apis.record import has_record, read_config
 from memba_vision.apis.visualize import (
     Subject,
@@ -26,6 +25,7 @@ from memba_vision.apis.visualize import (
     look_at,
     untrained_subject,
 )
+from memba_vision.engine.class_names import class_names
 from memba_vision.engine.runner import building, read_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.files import readable
@@ -98,7 +98,7 @@ def _build_backbone(config: Config, device: str | None) -> nn.Module:
         backbone = MODELS.build(module)
     backbone.init_weights()
     backbone.eval()
-    return backbone.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    return placed(backbone, device or usual_device())
 
 
 def _add(bank: AdapterBank, name: str, source: str) -> list[str]:
@@ -114,7 +114,7 @@ def _add(bank: AdapterBank, name: str, source: str) -> list[str]:
 
 
 def _names(sources: Sequence[str]) -> list[str]:
-    """What to call the sources: their last part, or all of it where two have the same."""
+    """Names of the sources: their last part, or all of it where two have the same."""
     names = [Path(source).resolve().name.removesuffix('.safetensors') for source in sources]
     differ = len(set(names)) == len(names)
     return [readable(name) for name in (names if differ else sources)]

@@ -35,8 +35,13 @@ def check_arguments(num_classes: int | None, settings: Mapping[str, Any]) -> Non
 
 
 def is_count(value: Any) -> bool:
-    """Whether ``value`` is a whole number from 1 on."""
+    """True for a whole number from 1 on."""
     return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+
+
+def usual_device() -> str:
+    """The GPU where there is one, else the CPU."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
@@ -48,6 +53,7 @@ def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
     if device is None:
         return model
     try:
+        torch.empty(0, device=device)  # a model that fails on its way would stay half there
         return model.to(torch.device(device))
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         found = ['cpu', *(f'cuda:{number}' for number in range(torch.cuda.device_count()))]

@@ -5,6 +5,8 @@ the user can do.
 import argparse
 import errno
 import io
+import os
+import select
 import sys
 import textwrap
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from memba_vision.files import DISK_FULL, cannot_write
 
 USER_ERROR_STATUS = 2
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+BROKEN_PIPE_STATUS = 141  # 128 + SIGPIPE
 TERMINATED_STATUS = 143  # 128 + SIGTERM: the work is saved, start again with --resume
 
 
@@ -39,9 +42,15 @@ def run_tool(main: Callable[[], None]) -> None:
         sys.stdout.reconfigure(errors='surrogateescape')
     try:
         main()
+        sys.stdout.flush()
     except UserError as error:
         sys.stderr.write(f'error: {user_message(error)}\n')
         sys.exit(USER_ERROR_STATUS)
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE_STATUS)
     except OSError as error:
         sys.stderr.write(f'error: {_system_message(error)}\n')
         sys.exit(USER_ERROR_STATUS)
@@ -51,6 +60,13 @@ def run_tool(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write('interrupted\n')
         sys.exit(130)
+
+
+def _nobody_reads() -> bool:
+    """True where the terminal was a program that ended, as in "| head"."""
+    ends = select.poll()
+    ends.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in ends.poll(0))
 
 
 def _system_message(error: OSError) -> str:

@@ -38,7 +38,8 @@ def following_image_size(config: Config) -> Iterator[None]:
     if old is None or new is None or new == old:
         return
     loaders = [value for key, value in config.items() if key.endswith('_dataloader')]
-    steps = {id(step): step for step in _steps_below(loaders)}  # loaders may share them
+    # Loaders may share them.
+    steps = {id(step): step for pipeline in pipelines_below(loaders) for step in pipeline}
     for step in steps.values():
         _resize(step, old, new)
 
@@ -53,14 +54,14 @@ def image_size(config: Config) -> Size | None:
         return None
 
 
-def _steps_below(part: object) -> Iterator[dict]:
-    """The steps of the pipelines of datasets, which may be wrapped, and lie in lists."""
+def pipelines_below(part: object) -> Iterator[list[dict]]:
+    """The pipelines of datasets, which may be wrapped, and lie in lists."""
     children = part.items() if isinstance(part, dict) else ()
     for key, child in enumerate(part) if isinstance(part, list) else children:
         if key == 'pipeline' and isinstance(child, list):
-            yield from child
+            yield child
         else:
-            yield from _steps_below(child)
+            yield from pipelines_below(child)
 
 
 def _resize(step: dict, old: Size, new: Size) -> None:

@@ -1,28 +1,34 @@
-"""What a model says of images, and the features that it sees in them."""
+"""Classes of images by a model, and the features that it sees in them."""
 
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 from torch import nn
 
 from memba_vision.apis.arguments import placed
-from memba_vision.apis.images import ImagePipeline, file_names, read_pixels, with_folders_open
+from memba_vision.apis.images import (
+    ImagePipeline,
+    batches,
+    file_names,
+    listed,
+    read_pixels,
+    with_folders_open,
+)
 from memba_vision.apis.models import get_model
 from memba_vision.apis.predict import load_trained
 from memba_vision.datasets.pixels import ImageLike
 from memba_vision.engine.class_names import check_names, check_number
 from memba_vision.errors import UserError
+from memba_vision.files import check_place
 
 
 class Inferencer(ImageClassificationInferencer):
@@ -48,14 +54,15 @@ class Inferencer(ImageClassificationInferencer):
         classes: Sequence[str] | None = None,
     ) -> None:
         if isinstance(model, str | Path):
-            is_file = Path(model).is_file()
-            model = load_trained(model) if is_file else get_model(str(model), pretrained=True)
+            is_path = isinstance(model, Path) or Path(model).exists() or not _may_be_name(model)
+            model = load_trained(model) if is_path else get_model(model, pretrained=True)
         if not hasattr(model, '_config'):
             raise UserError(
                 'model is a path, a name of memba_vision.list_models(), or what '
                 f'memba_vision.get_model or load_trained returns; got {type(model).__name__}'
             )
         if classes is not None:
+            classes = classes if isinstance(classes, str) else [str(name) for name in classes]
             check_number(classes, model.head.num_classes, 'classes=…')
             own = getattr(model, '_dataset_meta', {}).get('classes', classes)
             check_names(own, classes, 'the classes of the model and those given', renamed=True)
@@ -98,7 +105,7 @@ class Inferencer(ImageClassificationInferencer):
 
     def preprocess(self, inputs: Sequence[ImageLike], batch_size: int = 1) -> Iterator[dict]:
         """Batches, as the model's ``test_step`` takes them."""
-        yield from _batches(self.pipeline, inputs, batch_size)
+        yield from batches(self.pipeline, inputs, batch_size)
 
     def visualize(
         self,
@@ -113,6 +120,8 @@ class Inferencer(ImageClassificationInferencer):
             return None
         if self.visualizer is None:
             self.visualizer = UniversalVisualizer()
+        if show_dir is not None:
+            check_place(Path(show_dir, 'image.png'))
         pictures = []
         for name, image, sample in zip(file_names(images), images, samples, strict=True):
             out = None if show_dir is None else str(Path(show_dir, f'{name}.png'))
@@ -129,16 +138,14 @@ class Inferencer(ImageClassificationInferencer):
         return ImagePipeline(cfg)
 
     def _inputs_to_list(self, inputs: Any) -> list:
-        if isinstance(inputs, str | Path):
-            inputs = with_folders_open([inputs], partial(warnings.warn, stacklevel=4))
-        return super()._inputs_to_list(_listed(inputs))
+        return with_folders_open(listed(inputs), partial(warnings.warn, stacklevel=4))
 
 
 @torch.no_grad()
 def extract_features(
     model: nn.Module, images: ImageLike | Sequence[ImageLike], batch_size: int = 32
 ) -> torch.Tensor | tuple[torch.Tensor, ...]:
-    """What the classifier's head gets to see: the backbone's output, behind the neck if any.
+    """The input of the classifier's head: the backbone's output, behind the neck if any.
 
     Args:
         model: of :func:`memba_vision.get_model` or :func:`memba_vision.load_trained`. Its
@@ -151,26 +158,18 @@ def extract_features(
         (images, embed_dims), on the CPU; a tuple of these for several ``out_indices``.
 
     Raises:
-        UserError: an image cannot be read, or ``batch_size`` is not positive.
+        UserError: there is no image, one cannot be read, or ``batch_size`` is not positive.
     """
-    listed = _listed(images)
-    listed = listed if isinstance(listed, list | tuple) else [listed]
     found = []
-    for batch in _batches(ImagePipeline(model._config), listed, batch_size):
+    for batch in batches(ImagePipeline(model._config), listed(images), batch_size):
         inputs = model.data_preprocessor(batch, False)['inputs']
         found.append([feature.cpu() for feature in model.extract_feat(inputs)])
+    if not found:
+        raise UserError('there is no image to extract features of')
     joined = tuple(torch.cat(features) for features in zip(*found, strict=True))
     return joined[0] if len(joined) == 1 else joined
 
 
-def _listed(images: Any) -> Any:
-    """Arrays of images as lists, as mmpretrain wants them."""
-    return list(images) if isinstance(images, np.ndarray) and images.ndim == 4 else images
-
-
-def _batches(pipeline: ImagePipeline, images: Sequence, batch_size: int) -> Iterator[dict]:
-    if batch_size < 1:
-        raise UserError(f'batch_size must be at least 1, got {batch_size}')
-    rest = iter(images)
-    while batch := [pipeline(image) for image in islice(rest, batch_size)]:
-        yield pseudo_collate(batch)
+def _may_be_name(text: str) -> bool:
+    """False for a text that means a file: it has an ending, or folders in it."""
+    return not Path(text).suffix and Path(text).name == text

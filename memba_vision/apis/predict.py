@@ -5,24 +5,18 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from torch import nn
 
-from memba_vision.apis.images import ImagePipeline
+from memba_vision.apis.arguments import is_count, placed, usual_device
+from memba_vision.apis.images import ImagePipeline, batches
 from memba_vision.apis.models import build_classifier
 from memba_vision.apis.record import read_config
 from memba_vision.datasets.own_data import CLASSES, read_classes
-from memba_vision.engine.class_names import (
-    check_names,
-    check_number,
-    class_names,
-    names_of_checkpoint,
-)
+from memba_vision.engine.class_names import check_names, check_number, names_of_checkpoint
 from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.files import readable
@@ -30,7 +24,7 @@ from memba_vision.files import readable
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of one image.
+    """The classes that a model finds in one image.
 
     Attributes:
         image: the image's path.
@@ -54,14 +48,16 @@ def load_trained(
         device: where the model goes.
 
     Raises:
-        UserError: something is missing, damaged or does not fit.
+        UserError: something is missing, damaged or does not fit, or there is no such device.
     """
     content = read_training_checkpoint(str(checkpoint))
     model = build_classifier(config or read_config(Path(checkpoint).parent))
     load_training_checkpoint(model, content, str(checkpoint))
-    names = class_names(content['meta'], model.head.num_classes, str(checkpoint))
-    model._dataset_meta = {'classes': names} if names_of_checkpoint(content['meta']) else {}
-    return model.to(device or 'cpu').eval()
+    names = names_of_checkpoint(content['meta'])
+    if names is not None:
+        check_number(names, model.head.num_classes, str(checkpoint))
+        model._dataset_meta = {'classes': names}
+    return placed(model, device).eval()
 
 
 class Predictor:
@@ -83,8 +79,7 @@ class Predictor:
     def __init__(
         self, checkpoint: str, config: Config | None = None, device: str | None = None
     ) -> None:
-        self.device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        self.model = load_trained(checkpoint, config, self.device)
+        self.model = load_trained(checkpoint, config, device or usual_device())
         self.pipeline = ImagePipeline(self.model._config)
         self.named = self.model._dataset_meta.get('classes')
         self.classes = self.named or [str(n) for n in range(self.model.head.num_classes)]
@@ -122,15 +117,14 @@ class Predictor:
         Raises:
             UserError: an image cannot be read, or ``top`` or ``batch_size`` is not positive.
         """
-        if top < 1 or batch_size < 1:
-            raise UserError(f'top ({top}) and batch_size ({batch_size}) must be at least 1')
-        rest = iter(images)
-        while paths := list(islice(rest, batch_size)):
-            batch = pseudo_collate([self.pipeline(path) for path in paths])
+        if not is_count(top):
+            raise UserError(f'top must be at least 1, and whole, got {top!r}')
+        paths = iter(images)
+        for batch in batches(self.pipeline, images, batch_size):
             with torch.no_grad():
                 samples = self.model.test_step(batch)
-            for path, sample in zip(paths, samples, strict=True):
-                yield self._prediction(path, sample.pred_score.float().cpu(), top)
+            for sample in samples:
+                yield self._prediction(next(paths), sample.pred_score.float().cpu(), top)
 
     def _prediction(self, path: str, scores: torch.Tensor, top: int) -> Prediction:
         best = scores.topk(min(top, len(scores)))

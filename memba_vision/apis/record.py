@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 
 from memba_vision.apis.config_paths import absolute_paths
 from memba_vision.datasets.vtab1k_tools.manifest import manifest_hash
-from memba_vision.engine.wrapped_data import inner_datasets
+from memba_vision.datasets.wrapped_data import inner_datasets
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of, write_atomically
 

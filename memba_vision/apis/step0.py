@@ -1,4 +1,4 @@
-"""What adapters do to the features of a pre-trained backbone before any training."""
+"""The difference that adapters make to the features of a backbone before any training."""
 
 import copy
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from PIL import Image
 from torch import nn
 
 from memba_vision.apis.images import read_pixels
-from memba_vision.datasets.pixels import IMAGE_ENDINGS
+from memba_vision.datasets.vtab1k_tools.folders import images_below
+from memba_vision.datasets.vtab1k_tools.images import FORMATS
 from memba_vision.errors import UserError
 from memba_vision.models.modules.patches import Size, to_pair
 from memba_vision.models.peft.model import attach_adapters
@@ -86,9 +87,9 @@ def load_step0(config: Config, checkpoint: str, images: str | None, count: int =
 
 
 def _read_images(config: Config, folder: str, size: Size, count: int) -> torch.Tensor:
-    paths = [p for p in sorted(Path(folder).rglob('*')) if p.suffix.lower() in IMAGE_ENDINGS]
+    paths = sorted(images_below(Path(folder), [])) if Path(folder).is_dir() else []
     if not paths:
-        raise UserError(f'--images {folder}: there is no image ({", ".join(IMAGE_ENDINGS)})')
+        raise UserError(f'--images {folder}: there is no image ({", ".join(FORMATS)})')
     chosen = paths[:: max(1, len(paths) // count)][:count]
     pixels = [_read_image(path, size) for path in chosen]
     middle, spread = (torch.tensor(config.data_preprocessor[key]) for key in ('mean', 'std'))

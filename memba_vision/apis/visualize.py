@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from torch import nn
 
+from memba_vision.apis.arguments import placed, usual_device
 from memba_vision.apis.checkpoints import newest_readable
 from memba_vision.apis.images import ImagePipeline, file_names
 from memba_vision.apis.models import build_classifier
@@ -61,8 +62,7 @@ def trained_subject(checkpoint: str, config: Config | None, device: str | None) 
 def untrained_subject(config: Config, device: str | None) -> Subject:
     """The model of a config with its pre-trained backbone, before any training."""
     torch.manual_seed(0)
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    model = build_classifier(config).to(device).eval()
+    model = placed(build_classifier(config), device or usual_device()).eval()
     return Subject('untrained', model, model.data_preprocessor, ImagePipeline(config))
 
 
@@ -193,7 +193,7 @@ def draw(name: str, traces: Sequence[ImageTrace], layers: Sequence[int]) -> Pict
 
 
 def _describe(subject: Subject) -> dict[str, str]:
-    """What a reader has to know of a model, by name."""
+    """The settings of a model that a reader has to know, by name."""
     membrane = next(iter(find_membranes(subject.backbone).values()))
     settings = membrane.membrane
     on_lora = hasattr(membrane, 'up')

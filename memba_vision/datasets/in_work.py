@@ -1,4 +1,4 @@
-"""Which image each data process is at, known to the process that trains."""
+"""The image that each data process is at, known to the process that trains."""
 
 import os
 import re
@@ -29,7 +29,7 @@ class InWork:
             self.table[worker.id] = torch.tensor([os.getpid(), image, time.monotonic_ns()])
 
     def of_processes(self, message: str) -> dict[int, tuple[int, int]]:
-        """What the processes are at whose ids a message of torch names, as in ``(pid 12)``.
+        """The images of the processes whose ids a message of torch names, as in ``(pid 12)``.
 
         Returns:
             By process id: the time of the start in nanoseconds, and the image's number.

@@ -6,6 +6,7 @@ from mmengine import fileio
 from mmengine.dataset import Compose
 
 from memba_vision.datasets.pixels import read_rgb
+from memba_vision.datasets.wrapped_data import inner_datasets
 from memba_vision.registry import TRANSFORMS
 
 
@@ -49,12 +50,10 @@ def with_one_reader(pipeline: Compose) -> Compose:
 
 
 def read_alike(dataset: object) -> None:
-    """Have a dataset, and those that it wraps, load by :func:`with_one_reader`."""
-    if isinstance(getattr(dataset, 'pipeline', None), Compose):
-        dataset.pipeline = with_one_reader(dataset.pipeline)
-    for part in (getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', ())):
-        if part is not None:
-            read_alike(part)
+    """Have a dataset, or those that it wraps, load by :func:`with_one_reader`."""
+    for inner in inner_datasets(dataset):
+        if isinstance(getattr(inner, 'pipeline', None), Compose):
+            inner.pipeline = with_one_reader(inner.pipeline)
 
 
 def _reader_of(transform: object) -> object:

@@ -32,8 +32,8 @@ def read_classes(folder: str | Path) -> list[str]:
     names = names[:-1] if names[-1] == '' else names
     if len(names) < 2 or len(set(names)) < len(names) or not all(names):
         raise UserError(
-            f'{path}: expected two or more different names, one a line, found {len(names)} of '
-            f'which {len(set(names))} differ'
+            f'{path}: expected two or more different names, one a line, found {len(names)} '
+            f'line(s) with {len(set(names) - {""})} different name(s)'
         )
     return names
 

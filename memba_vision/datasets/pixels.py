@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from mmengine import fileio
-from PIL import EpsImagePlugin, Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps, UnidentifiedImageError
 
 from memba_vision.errors import UserError
 
@@ -66,7 +66,11 @@ def cannot_read(image: object, error: Exception) -> UserError:
     """The error that a user reads where ``image``, by its path, could not be read."""
     if isinstance(error, UserError):
         return UserError(f'cannot read image {image}: {error}')
+    if isinstance(error, OSError) and error.strerror:  # of the system, not of Pillow
+        return UserError(f'cannot read image {image}: {error.strerror}')
     reason = ' '.join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        reason = 'no image of a known format'  # Pillow's text has an address in memory
     return UserError(f'cannot read image {image} ({reason}): replace the file by an intact copy')
 
 
@@ -82,7 +86,7 @@ def check_range(image: Image.Image) -> None:
 
 
 def is_wide(image: Image.Image) -> bool:
-    """Whether an image has grey values of more than 8 bits, which :func:`read_rgb` scales."""
+    """True for an image with grey values of more than 8 bits, which :func:`read_rgb` scales."""
     return image.mode in (*SIXTEEN_BITS, 'I')
 
 

@@ -118,7 +118,7 @@ class VTAB1k(ClassificationDataset):
         return [{'img_path': path, 'gt_label': label} for path, label in entries]
 
     def expected_size(self) -> int | None:
-        """How many images the published split has; None where nothing is prescribed."""
+        """The number of images that the published split has; None where nothing is prescribed."""
         return SPLIT_SIZES.get(self.split, self.task.num_test)
 
     def prepare_data(self, idx: int) -> Any:

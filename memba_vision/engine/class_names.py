@@ -102,7 +102,7 @@ def _differences(held: Sequence[str], wanted: Sequence[str]) -> list[str]:
 
 
 def _moved(held: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether a name stands for another label than it did; ImageNet has two of the same name."""
+    """True where a name stands for another label than it did; ImageNet has two of the same name."""
     labels = defaultdict(set)
     for label, name in enumerate(held):
         labels[_plain(name)].add(label)

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from memba_vision.datasets.loading import read_alike
+from memba_vision.datasets.wrapped_data import images_in_work
 from memba_vision.engine.class_names import (
     OPTION,
     RENAMED,
@@ -32,7 +33,6 @@ from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.engine.hooks import TerminationHook
 from memba_vision.engine.schedule import Schedule
 from memba_vision.engine.termination import Termination
-from memba_vision.engine.wrapped_data import images_in_work
 from memba_vision.errors import Terminated, UserError
 from memba_vision.files import DISK_FULL
 from memba_vision.weights import read_checkpoint

@@ -12,7 +12,7 @@ FORWARD, BACKWARD = 0, 1
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """Where the tokens of a sequence lie on the image.
+    """The places of a sequence's tokens on the image.
 
     Attributes:
         length: tokens of the sequence, all kinds.

@@ -24,7 +24,7 @@ CLOSED = 0.05
 
 @dataclass(frozen=True)
 class GateCall:
-    """What the gate of one block was called with.
+    """The arguments that the gate of one block was called with.
 
     Attributes:
         layer: number of the block, from 0.
@@ -93,7 +93,7 @@ class LayerTrace:
 
 @dataclass(frozen=True)
 class ImageTrace:
-    """What a model made of an image.
+    """The answer of a model to an image.
 
     Attributes:
         title: how pages call the model.

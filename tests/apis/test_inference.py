@@ -1,8 +1,10 @@
 """Classes and features of images, from files and from memory."""
 
 import os
+import re
 import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from helpers import DEMO, as_arguments, run_tool, tiny_options
 from PIL import Image
 
 import memba_vision
+from memba_vision.apis.images import images_in
 from memba_vision.apis.predict import Predictor
+from memba_vision.datasets.vtab1k_tools.folders import images_below
 from memba_vision.errors import UserError
 
 TINY = dict(arch=dict(embed_dims=16, num_layers=1))
@@ -156,6 +160,38 @@ def test_of_a_folder_the_images_are_taken_and_the_rest_is_said(model, folder, tm
         memba_vision.Inferencer(model)(tmp_path)
 
 
+def test_folders_and_images_in_one_list(model, picture, folder):
+    inferencer = memba_vision.Inferencer(model)
+    one, other = inferencer(folder)
+    found = inferencer([folder, 255 - picture, str(folder)])
+    expected = [one, other, other, one, other]
+    assert [f['pred_label'] for f in found] == [f['pred_label'] for f in expected]
+
+
+def test_of_a_folder_the_images_are_those_that_a_task_is_built_of(model, folder, tmp_path):
+    names = ('a', 'b.jfif', 'c.part', 'd.NEF', '._a.png', 'e.txt')
+    for name in names[:-1]:
+        shutil.copy(folder / 'a.png', tmp_path / 'x.png')
+        (tmp_path / 'x.png').rename(tmp_path / name)
+    (tmp_path / 'e.txt').write_text('P6 is no image')
+    found, said = images_in(tmp_path)
+    assert [os.path.basename(path) for path in found] == ['a', 'b.jfif', 'c.part']
+    assert said.endswith('3 image(s) taken, left out 3: ._a.png, d.NEF, e.txt')
+    expected = sorted(images_below(tmp_path, []))
+    assert found == [str(path) for path in expected]
+
+
+@pytest.mark.parametrize('place', ['missing.pth', 'no/such', Path('missing'), '.'])
+def test_a_checkpoint_that_is_not_there(place):
+    with pytest.raises(UserError, match=f'no checkpoint at {re.escape(str(place))}: give the path'):
+        memba_vision.Inferencer(place)
+
+
+def test_a_name_of_no_model():
+    with pytest.raises(UserError, match="no model 'missing'"):
+        memba_vision.Inferencer('missing')
+
+
 def test_a_checkpoint_by_its_path(trained, folder):
     inferencer = memba_vision.Inferencer(trained)
     answer = inferencer(folder / 'a.png')[0]
@@ -164,6 +200,12 @@ def test_a_checkpoint_by_its_path(trained, folder):
     assert answer['pred_class'] == prediction.classes[0][0]
     assert answer['pred_score'] == pytest.approx(prediction.classes[0][1])
     assert len(inferencer.classes) == 10
+
+
+def test_a_device_that_is_not_there(trained):
+    for call in (memba_vision.load_trained, memba_vision.Inferencer):
+        with pytest.raises(UserError, match=r"device 'nonsense' cannot be used"):
+            call(trained, device='nonsense')
 
 
 def test_features(model, picture, folder):
@@ -184,8 +226,13 @@ def test_features(model, picture, folder):
 def test_what_is_no_image(model, folder):
     inferencer = memba_vision.Inferencer(model)
     (folder / 'c.txt').write_text('no image')
-    for bad in (folder / 'c.txt', 'nowhere.png'):
-        with pytest.raises(UserError, match=f'cannot read image {bad}'):
+    reasons = {
+        folder / 'c.txt': r' \(no image of a known format\): replace',
+        'nowhere.png': ': No such file or directory$',
+        '': ': No such file or directory$',
+    }
+    for bad, reason in reasons.items():
+        with pytest.raises(UserError, match=f'cannot read image {bad}{reason}'):
             inferencer(bad)
     (folder / 'c.txt').unlink()
     with pytest.raises(UserError, match='cannot read image of 8 bytes'):
@@ -214,7 +261,7 @@ def test_other_names_than_outputs(model, classes):
 
 def test_arguments_out_of_range(model, picture):
     inferencer = memba_vision.Inferencer(model)
-    for batch_size in (0, -1):
+    for batch_size in (0, -1, 1.5, 'a'):
         for call in (inferencer, partial(memba_vision.extract_features, model)):
             with pytest.raises(UserError, match='batch_size must be at least 1'):
                 call(picture, batch_size=batch_size)
@@ -225,3 +272,24 @@ def test_arguments_out_of_range(model, picture):
         UserError, match=r"device 'nonsense' cannot be used .*: this machine has cpu"
     ):
         memba_vision.Inferencer(model, device='nonsense')
+    with pytest.raises(UserError, match='there is no image'):
+        memba_vision.extract_features(model, [])
+    with pytest.raises(UserError, match=r'Is a directory$'):
+        memba_vision.extract_features(model, '.')
+
+
+def test_a_model_works_after_it_could_not_be_moved(model, picture):
+    with pytest.raises(UserError, match='cannot be used'):
+        memba_vision.Inferencer(model, device='cuda:99')
+    assert memba_vision.Inferencer(model)(picture)
+
+
+def test_names_of_any_kind(model):
+    for classes in (range(4), (str(number) for number in range(4)), np.arange(4)):
+        assert memba_vision.Inferencer(model, classes=classes).classes == list('0123')
+
+
+def test_pictures_cannot_lie_in_a_file(model, picture, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='file is no folder'):
+        memba_vision.Inferencer(model)(picture, show_dir=tmp_path / 'file')

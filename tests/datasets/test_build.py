@@ -15,7 +15,7 @@ from PIL import Image
 
 from memba_vision.datasets.own_data import OwnData
 from memba_vision.datasets.vtab1k import VTAB1k
-from memba_vision.datasets.vtab1k_tools.build import class_names, labelled_images
+from memba_vision.datasets.vtab1k_tools.sources import class_names, labelled_images
 
 CLASSES = {'cat': 20, 'dog': 10, 'newt': 6}
 
@@ -391,7 +391,7 @@ def test_names_of_tasks_that_are_no_folder(build, tmp_path, task):
 
 def test_an_out_that_is_a_file(build, tmp_path):
     (tmp_path / 'file').touch()
-    assert f'{tmp_path}/file is no folder: give another --out' in build(out='file').error()
+    assert f'{tmp_path}/file is no folder, so ' in build(out='file').error()
     assert f'{tmp_path}/file is no folder' in build(out='file/deeper').error()
 
 

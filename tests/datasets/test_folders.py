@@ -18,10 +18,10 @@ from memba_vision.datasets.vtab1k_tools.build import (
     NOT_DRAWN,
     Sizes,
     build_task,
-    labelled_images,
 )
 from memba_vision.datasets.vtab1k_tools.images import FORMATS
 from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut, as_csv, as_text
+from memba_vision.datasets.vtab1k_tools.sources import labelled_images
 from memba_vision.errors import UserError
 
 

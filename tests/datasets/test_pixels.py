@@ -460,6 +460,23 @@ def test_a_config_that_does_not_say_how_images_are_read():
             ImagePipeline(Config({'test_dataloader': test_dataloader}))
 
 
+@pytest.mark.parametrize('wrapper', ['ConcatDataset', 'RepeatDataset', 'KFoldDataset'])
+def test_the_pipeline_of_data_behind_wrappers(wrapper):
+    plain = config(LOADERS['of our configs']).test_dataloader.dataset
+    inner = dict(type='ClassBalancedDataset', dataset=plain)
+    parts = dict(datasets=[inner, plain]) if wrapper == 'ConcatDataset' else dict(dataset=inner)
+    wrapped = Config({'test_dataloader': {'dataset': dict(type=wrapper, **parts)}})
+    pixels = ImagePipeline(wrapped)(NOISE)['inputs']
+    assert np.array_equal(pixels.numpy()[::-1].transpose(1, 2, 0), read_rgb(NOISE))
+
+
+def test_pipelines_of_which_none_is_meant():
+    datasets = [config(LOADERS[name]).test_dataloader.dataset for name in list(LOADERS)[:2]]
+    several = {'test_dataloader': {'dataset': dict(type='ConcatDataset', datasets=datasets)}}
+    with pytest.raises(UserError, match=r'the 2 datasets of test_dataloader .* different'):
+        ImagePipeline(Config(several))
+
+
 def test_the_summary_of_many_images(tmp_path):
     for number in range(3):
         Image.fromarray(NOISE[: 4 + number, :9, :3].copy()).save(tmp_path / f'rgb{number}.png')

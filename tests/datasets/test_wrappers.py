@@ -15,7 +15,7 @@ from memba_vision.apis.record import _describe_data
 from memba_vision.datasets.mini_vtab.dataset import MiniVTAB
 from memba_vision.datasets.own_data import OwnData
 from memba_vision.datasets.vtab1k import VTAB1k
-from memba_vision.engine.wrapped_data import images_in_work, inner_datasets
+from memba_vision.datasets.wrapped_data import images_in_work, inner_datasets
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of
 
@@ -52,6 +52,12 @@ def _scope(monkeypatch):
     """mmpretrain's, as in every run: mmengine's wrappers look up what they wrap in it."""
     scope = DefaultScope('test', scope_name='mmpretrain')
     monkeypatch.setattr(DefaultScope, '_instance_dict', {'test': scope})
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch):
+    """Look after processes that load data more often than every five seconds."""
+    monkeypatch.setattr('torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL', 0.2)
 
 
 def wrapped(root: Path, wrapper: str, kind: str = 'VTAB1k', **options):

@@ -16,10 +16,9 @@ from memba_vision.datasets.vtab1k import read_list_file
 from memba_vision.datasets.vtab1k_tools.folders import format_of
 from memba_vision.datasets.vtab1k_tools.images import ImageFacts, examine_all
 from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut, as_csv, shown
-from memba_vision.datasets.vtab1k_tools.sources import Images, class_names, labelled_images
+from memba_vision.datasets.vtab1k_tools.sources import Images, class_names
 from memba_vision.errors import UserError
-
-__all__ = ['Sizes', 'build_task', 'class_names', 'count_images', 'labelled_images']
+from memba_vision.files import check_place
 
 #: The endings of copies of files whose own is none of an image.
 ENDING_OF = {'JPEG': '.jpg', 'MPO': '.jpg', 'TIFF': '.tif'}
@@ -30,7 +29,7 @@ NOT_DRAWN = 'not drawn (more than --train --val --test ask for)'
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many images go into each split; None for the test split: all that are left.
+    """The numbers of images of the splits; None for the test split: all that are left.
 
     Raises:
         UserError: a number is below 1.
@@ -109,9 +108,7 @@ def build_task(
 def _check_place(folder: Path) -> None:
     if folder.exists():
         raise UserError(f'{folder} exists: remove it, or give another --task or --out')
-    above = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
-    if not above.is_dir():
-        raise UserError(f'{above} is no folder: give another --out')
+    check_place(folder)
 
 
 def _check_classes(classes: Sequence[str], train: Sequence[tuple[Path, str]]) -> None:

@@ -39,7 +39,7 @@ Lists = dict[str, list[tuple[str, int]]]  # paths below the task's folder and la
 
 @dataclass(frozen=True)
 class Settings:
-    """How to check.
+    """Settings of a check.
 
     Args:
         decode: decode every image; without, only formats and hashes are looked at.

@@ -1,4 +1,4 @@
-"""What a check found, and how it is told."""
+"""Findings of a check, and their text."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class Finding:
 
 @dataclass
 class TaskReport:
-    """What was found of one task.
+    """Findings of one task.
 
     Attributes:
         task: which.

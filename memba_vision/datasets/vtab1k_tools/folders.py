@@ -4,7 +4,7 @@ import re
 import stat
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -78,16 +78,11 @@ def images_in_folders(source: Path, left_out: list[LeftOut]) -> list[tuple[Path,
             left_out.append(LeftOut(entry, reason))
     _check_for_splits(source, classes)
     for folder in classes:
-        paths = sorted(_images(folder, root, left_out))
+        paths = sorted(images_below(folder, left_out, {root}))
         if not paths:
             left_out.append(LeftOut(folder, EMPTY_CLASS))
         found += [(path, folder.name) for path in paths]
     return found
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file is meant to be an image, by its ending, or else begins as one does."""
-    return path.suffix.lower() in IMAGE_ENDINGS or bool(format_of(path))
 
 
 def format_of(path: Path) -> str:
@@ -105,8 +100,17 @@ def format_of(path: Path) -> str:
         return ''
 
 
-def _images(folder: Path, root: Identity, left_out: list[LeftOut]) -> Iterator[Path]:
-    seen, folders, links = {root}, [folder], deque()
+def images_below(
+    folder: Path, left_out: list[LeftOut], taken: Collection[Identity] = ()
+) -> Iterator[Path]:
+    """The images in a folder and its folders, in no order.
+
+    Args:
+        folder: is there.
+        left_out: is extended by every entry that is not taken.
+        taken: folders that links lead to in vain.
+    """
+    seen, folders, links = set(taken), [folder], deque()
     while folders or links:  # a folder is taken where it lies rather than where a link leads to it
         at = folders.pop() if folders else links.popleft()
         if _identity(at) in seen:
@@ -114,7 +118,7 @@ def _images(folder: Path, root: Identity, left_out: list[LeftOut]) -> Iterator[P
             continue
         seen.add(_identity(at))
         for entry in sorted(at.iterdir()):
-            reason = _obstacle(entry) or _no_image(entry)
+            reason = reason_to_leave(entry)
             if reason:
                 left_out.append(LeftOut(entry, reason))
             elif entry.is_dir():
@@ -123,8 +127,13 @@ def _images(folder: Path, root: Identity, left_out: list[LeftOut]) -> Iterator[P
                 yield entry
 
 
+def reason_to_leave(entry: Path) -> str:
+    """The reason not to take an entry; '' for an image, and for a folder that may hold some."""
+    return _obstacle(entry) or _no_image(entry)
+
+
 def _obstacle(entry: Path) -> str:
-    """Why an entry is neither a folder to look through nor a file to look at; '' if it is."""
+    """The reason to look neither through a folder nor at a file; '' if there is none."""
     if entry.name.startswith('.'):
         return HIDDEN
     if entry.name in SYSTEM_FOLDERS:
@@ -141,11 +150,11 @@ def _obstacle(entry: Path) -> str:
 
 
 def _no_image(entry: Path) -> str:
-    """Why there is no image to find in a file or folder; '' if there may be."""
+    """The reason to expect no image in a file or folder; '' if there may be one."""
     if entry.is_dir():
         return '' if any(entry.iterdir()) else EMPTY
     ending = entry.suffix.lower()
-    if ending not in RAW_ENDINGS and is_image(entry):
+    if ending in IMAGE_ENDINGS or (ending not in RAW_ENDINGS and format_of(entry)):
         return ''
     return FOREIGN if ending in FOREIGN_ENDINGS + RAW_ENDINGS else NO_IMAGE
 
@@ -164,7 +173,7 @@ def _check_for_splits(source: Path, folders: Sequence[Path]) -> None:
 
 
 def _is(folder: Path, kind: str) -> bool:
-    """Whether a folder is called after a split, as in ``Train``, ``seg_train`` or ``train2017``."""
+    """True for a folder called after a split, as in ``Train``, ``seg_train`` or ``train2017``."""
     return any(word in _SPLIT_WORDS[kind] for word in re.findall('[a-z]+', folder.name.casefold()))
 
 

@@ -1,4 +1,4 @@
-"""What there is to know of an image file without its label."""
+"""Facts of an image file that do not depend on its label."""
 
 import hashlib
 import multiprocessing
@@ -80,7 +80,7 @@ def examine(path: str | Path, decode: bool = True) -> ImageFacts:
 
 
 def is_lossy(kind: str, content: bytes) -> bool:
-    """Whether a file of this format and content holds fewer values than were put into it."""
+    """True for a file that by its format and content holds fewer values than were put into it."""
     return kind in ('JPEG', 'MPO') or (kind == 'WEBP' and content[12:16] != b'VP8L')
 
 
@@ -104,13 +104,13 @@ def _facts(image: Image.Image, content: bytes, sha256: str, decode: bool) -> Ima
 def _kind(image: Image.Image) -> str:
     if is_wide(image):
         return f'{image.mode} (scaled to 8 bits)'
-    if image.mode in ('LA', 'PA', 'RGBA') or 'transparency' in image.info:
+    if image.has_transparency_data:
         return f'{image.mode} (on black where transparent)'
     return image.mode
 
 
 def summary(facts: Iterable[ImageFacts]) -> str:
-    """How many images there are of each kind and between which sizes, in a line."""
+    """The numbers of images of each kind, and the smallest and largest size, in a line."""
     good = [fact for fact in facts if not fact.problem]
     kinds = Counter(fact.kind for fact in good).most_common()
     if not good:

@@ -29,14 +29,14 @@ Row = tuple[int, list[str]]  # its line in the file, from 1, and its cells
 
 
 class Columns(NamedTuple):
-    """Which cells of a row hold its path and its label, and how many cells a row has."""
+    """The cells of a row that hold its path and its label, and the number of its cells."""
 
     path: int = 0
     label: int = 1
     width: int = 2
 
     def fit(self, cells: list[str]) -> bool:
-        """Whether a row has a path and a label, and nothing beyond its columns."""
+        """True for a row that has a path and a label, and nothing beyond its columns."""
         enough = len(cells) > max(self.path, self.label) and not any(cells[self.width :])
         return enough and bool(cells[self.path] and cells[self.label])
 

@@ -1,4 +1,4 @@
-"""What a builder does not take, and why: grouped for the console, in full as a csv."""
+"""The list of what a builder does not take: grouped for the console, in full as a csv."""
 
 import csv
 from collections.abc import Sequence
