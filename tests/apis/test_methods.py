@@ -1,6 +1,7 @@
 """The table of all methods, and what adapters do before any training."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 import memba_vision
 from memba_vision.apis import methods
+from memba_vision.apis.backbone import Backbone
 from memba_vision.apis.config import load_config
 from memba_vision.apis.results import Result
 from memba_vision.apis.step0 import Step0
@@ -27,6 +29,7 @@ def table(tmp_path_factory):
     folder = tmp_path_factory.mktemp('table')
     for task, seed, top1 in [('dtd', 0, 70.0), ('dtd', 1, 72.0), ('kitti', 0, 81.0)]:
         result = Result(task, 'd_tuning', top1, 10, 1, 1, seed, 'config.py', 'epoch.pth')
+        result = replace(result, backbone=Backbone('vim', 'vim_small'))
         result.save(folder / 'runs' / f'{task}{seed}' / 'result.json')
     Result('digits', 'd_tuning', 99.0, 10, 1, 1, 0, 'a.py', 'b.pth').save(folder / 'result.json')
     outcome = run_tool('methods', '--runs', folder, '--out', folder / 'table.csv')

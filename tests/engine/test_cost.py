@@ -33,7 +33,7 @@ def train(work_dir: Path, options: dict, *arguments: str) -> Result:
 
 
 def result_of(work_dir: Path) -> Result:
-    return Result(**json.loads((work_dir / 'result.json').read_text()))
+    return Result.from_record(json.loads((work_dir / 'result.json').read_text()))
 
 
 def test_time_and_memory_are_in_the_result(trained):

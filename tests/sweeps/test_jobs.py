@@ -130,6 +130,7 @@ def test_the_folder_lists_its_runs(tmp_path):
         'method': 'lora',
         'task': 'digits',
         'seed': 0,
+        'backbone': {'family': 'vim', 'arch': 'vim_mini', 'base': None},
     }
     for job in jobs:
         status = json.loads((job.folder / 'status.json').read_text())
