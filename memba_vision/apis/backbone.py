@@ -72,7 +72,8 @@ def backbone_labels(backbones: Iterable[Backbone]) -> dict[Backbone, str]:
 
 def _label(backbone: Backbone, with_base: bool) -> str:
     name = backbone.arch or backbone.family
-    return f'{name} ({(backbone.base or "unknown base")[:SHOWN]})' if with_base else name
+    base = backbone.base[:SHOWN] if backbone.base else 'unknown base'
+    return f'{name} ({base})' if with_base else name
 
 
 def _family(settings: Mapping[str, Any]) -> str:

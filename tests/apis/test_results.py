@@ -1,8 +1,10 @@
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
+from memba_vision.apis.backbone import Backbone
 from memba_vision.apis.results import Result, as_csv, as_markdown, table_rows, write_table
 from memba_vision.datasets.tasks import VTAB1K_TASKS
 from memba_vision.errors import UserError
@@ -113,3 +115,42 @@ def test_record_is_saved_as_json(tmp_path):
     assert record.line() == (
         'kitti, memba: test top-1 81.25 % of 100 images, 4,757,092 trained parameters'
     )
+
+
+def test_a_record_of_version_0_1_reads_as_vim_and_top1():
+    old = {**result('kitti', 81.25).as_record()}
+    for key in ('backbone', 'metric', 'value', 'higher_is_better'):
+        del old[key]
+    assert old['top1'] == 81.25
+    assert Result.from_record(old) == result('kitti', 81.25)
+    assert Result.from_record(old).backbone == Backbone('vim', None, None)
+
+
+def test_two_backbones_are_never_averaged():
+    tiny, small = Backbone('vim', 'vim_tiny', '1' * 64), Backbone('vim', 'vim_small', '2' * 64)
+    results = [
+        replace(result(task, value), backbone=backbone)
+        for backbone, value in [(tiny, 40.0), (small, 60.0)]
+        for task in ('dtd', 'svhn')
+    ]
+    header, *rows = csv.reader(as_csv(results).splitlines())
+    assert header[:3] == ['method', 'backbone', 'task']
+    means = [(row[1], row[4]) for row in rows if row[2] == 'average']
+    assert means == [('vim_tiny', '40.00'), ('vim_small', '60.00')]
+    lines = as_markdown(results).splitlines()
+    assert [cell.strip()[-1] for cell in lines[1].strip('|').split('|')] == list('----::')
+
+
+def test_two_metrics_are_never_averaged():
+    error = replace(result('kitti', 0.31256), metric='mae', higher_is_better=False)
+    assert error.top1 is None
+    assert 'top1' not in error.as_record()
+    assert Result.from_record(error.as_record()) == error
+    assert 'test mae 0.3126 of 100 images' in error.line()
+    assert as_csv([error]).splitlines()[0].split(',')[3] == '"mae'
+    header, *rows = csv.reader(as_csv([result('dtd', 50.0), error]).splitlines())
+    assert header == ['method', 'task', 'group', 'metric', 'value', 'trained parameters']
+    assert [(row[1], row[3], row[4]) for row in rows] == [
+        ('dtd', 'top-1 (%)', '50.00'),
+        ('kitti', 'mae, lower is better', '0.3126'),
+    ]
