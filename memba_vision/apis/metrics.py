@@ -21,7 +21,7 @@ class Metric:
     @property
     def title(self) -> str:
         """The metric as the heading of a column."""
-        direction = '' if self.higher_is_better else ', lower is better'
+        direction = '' if self.higher_is_better else ' (lower is better)'
         return 'top-1 (%)' if self.name == TOP1 else f'{self.name}{direction}'
 
     def number(self, value: float, digits: int) -> str:

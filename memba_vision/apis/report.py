@@ -87,8 +87,8 @@ def _metric_table(results: Sequence[Result], metric: Metric, names: dict[Backbon
     best_first = -1 if metric.higher_is_better else 1
     rows.sort(key=lambda row: math.inf if row.mean is None else best_first * row.mean)
     seeds = max(map(len, runs.values()))
-    measured = '' if metric == Metric() else f'{metric.title}; '
-    header = (f'method ({measured}{_count(seeds)})', 'backbone', 'adapter parameters', *tasks)
+    measured = '' if metric == Metric() else f', {metric.title}'
+    header = (f'method ({_count(seeds)}){measured}', 'backbone', 'adapter parameters', *tasks)
     table = [(*header, 'mean'), *(_cells(row, seeds, metric) for row in rows)]
     if len(tasks) == 1:
         table = [row[:-1] for row in table]

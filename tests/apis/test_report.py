@@ -126,7 +126,7 @@ def test_the_lowest_is_best_where_lower_is_better():
         for method, value in [('memba', 0.25), ('lora', 0.5), ('dora', 0.125)]
     ]
     header, _, *table = rows(accuracy_table(results))
-    assert header[0] == 'method (mae, lower is better; 1 seed)'
+    assert header[0] == 'method (1 seed), mae (lower is better)'
     assert [(row[0], row[2]) for row in table] == [
         ('dora', '0.125'),
         ('memba', '0.25'),

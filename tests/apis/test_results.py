@@ -147,10 +147,10 @@ def test_two_metrics_are_never_averaged():
     assert 'top1' not in error.as_record()
     assert Result.from_record(error.as_record()) == error
     assert 'test mae 0.3126 of 100 images' in error.line()
-    assert as_csv([error]).splitlines()[0].split(',')[3] == '"mae'
+    assert as_csv([error]).splitlines()[0].split(',')[3] == 'mae (lower is better)'
     header, *rows = csv.reader(as_csv([result('dtd', 50.0), error]).splitlines())
     assert header == ['method', 'task', 'group', 'metric', 'value', 'trained parameters']
     assert [(row[1], row[3], row[4]) for row in rows] == [
         ('dtd', 'top-1 (%)', '50.00'),
-        ('kitti', 'mae, lower is better', '0.3126'),
+        ('kitti', 'mae (lower is better)', '0.3126'),
     ]

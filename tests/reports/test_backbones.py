@@ -145,7 +145,7 @@ def test_the_lowest_error_is_best(tmp_path):
     (scores,) = scores_by_suite(collect_runs(tmp_path)[0])
     lora, memba = task_table(scores).rows
     assert (lora[1].text, lora[1].best, memba[1].best) == ('0.6235 ± 0.7071', True, False)
-    assert task_table(scores).caption.startswith('mae, lower is better task by task')
+    assert task_table(scores).caption.startswith('mae (lower is better) task by task')
     summary = summary_table(scores)
     assert not any(cell.published for row in summary.rows for cell in row), 'that is top-1'
     assert scores.difference('lora_out_proj', 'memba', ['dtd']).value == pytest.approx(1.0)
