@@ -48,9 +48,10 @@ def backbone_of(config: Mapping[str, Any], fingerprint: str | None = None) -> Ba
         fingerprint: of the base weights; None: unknown.
 
     Raises:
-        LookupError: the config has no model with a backbone.
+        LookupError: the config has no model.
     """
-    settings = config['model']['backbone']
+    model = config['model']
+    settings = model.get('backbone') or model  # a model of the user's own may state none
     settings = settings.get('module') or settings
     arch = _arch(settings)
     return Backbone(_family(settings), arch, fingerprint if _loads_weights(settings) else RANDOM)
@@ -77,7 +78,7 @@ def _label(backbone: Backbone, with_base: bool) -> str:
 
 
 def _family(settings: Mapping[str, Any]) -> str:
-    kind = settings['type']
+    kind = settings.get('type', 'unknown')
     return getattr(kind, '__name__', str(kind)).rpartition('.')[2].lower()
 
 
@@ -89,7 +90,7 @@ def _loads_weights(settings: Mapping[str, Any]) -> bool:
 
 def _arch(settings: Mapping[str, Any]) -> str:
     family = _family(settings)
-    arch = settings.get('arch') or settings.get('model_name') or _default_arch(settings['type'])
+    arch = settings.get('arch') or settings.get('model_name') or _default_arch(settings.get('type'))
     if isinstance(arch, str):
         return f'{family}_{arch}'.replace('/', '-')  # folders are named by it
     if arch is None:

@@ -54,6 +54,13 @@ def test_names_of_other_libraries():
     assert found == Backbone('timmbackbone', 'timmbackbone_hub-vit_tiny', 'f' * 64)
 
 
+def test_a_model_that_states_no_backbone_goes_by_its_own_settings():
+    models = [dict(type='OwnClassifier', width=width) for width in (8, 16)]
+    found = [backbone_of({'model': model}) for model in models]
+    assert {backbone.family for backbone in found} == {'ownclassifier'}
+    assert found[0].arch != found[1].arch
+
+
 @pytest.mark.parametrize('init', [None, dict(type='Pretrained', checkpoint=None)])
 def test_random_weights_have_no_fingerprint(init):
     assert of(**{**TINY, 'init_cfg': init}).base == RANDOM
