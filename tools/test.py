@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.apis.config import add_config_arguments, default_environment, load_config
-from memba_vision.apis.results import as_markdown, check_table_path, table_rows, write_table
+from memba_vision.apis.results import as_markdown, check_table_path, write_table
 from memba_vision.apis.runs import test
 from memba_vision.engine.class_names import HELP, OPTION, RENAMED
 from memba_vision.errors import UserError
@@ -62,7 +62,7 @@ def main() -> None:
     if args.work_dir and len(configs) > 1:
         raise UserError('--work-dir goes with a single config')
     results = [test(read_options(path, args), checkpoint) for path in configs]
-    print(as_markdown(table_rows(results)), end='')
+    print(as_markdown(results), end='')
     if args.out:
         write_table(args.out, results)
 

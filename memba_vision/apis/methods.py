@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from memba_vision.apis.backbone import Backbone, backbone_labels, backbone_of
 from memba_vision.apis.presets import read_preset
 from memba_vision.apis.report import collect
 from memba_vision.apis.results import Result
@@ -22,18 +23,10 @@ from memba_vision.errors import UserError
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.models.peft.sharing import copy_sharing_weights
 from memba_vision.registry import MODELS
-from memba_vision.zoo.methods import Method, all_methods
+from memba_vision.zoo.methods import Method, all_methods, architecture_title
 
-COLUMNS = (
-    'method',
-    'preset',
-    'adapters',
-    'trained parameters',
-    'share (%)',
-    'published for Vim-S (K)',
-    'published top-1 (%)',
-    'measured top-1 (%)',
-)
+COLUMNS = ('method', 'preset', 'adapters', 'trained parameters', 'share (%)')
+MEASURED = 'measured top-1 (%)'
 STEP0_COLUMNS = ('cosine at step 0', 'reset per block (%)')
 FIRST_NUMBER = 3
 
@@ -87,17 +80,18 @@ def method_table(
         runs: the folder whose ``result.json`` files hold measured accuracies.
         step0: adds what each method does to the features before any training.
     """
-    backbone = build_without_weights(config)
+    module = build_without_weights(config)
+    arch = backbone_of(config).arch
     overrides = config.get('adapter_settings', {})
     measured = measured_accuracies(config, runs)
-    rows = [COLUMNS + (STEP0_COLUMNS if step0 else ())]
+    rows = [(*COLUMNS, *published_columns(arch), MEASURED, *(STEP0_COLUMNS if step0 else ()))]
     for method in all_methods():
         preset = read_preset(method.preset, overrides)
         try:
-            size = measure_size(backbone, preset.adapters)
+            size = measure_size(module, preset.adapters)
         except UserError:  # the backbone has no place for it
             size = None
-        row = _row(method, size, measured)
+        row = _row(method, size, arch, measured)
         if step0:
             # A preset with a module of its own would be another backbone.
             is_shown = size is not None and 'module' not in preset
@@ -106,19 +100,26 @@ def method_table(
     return rows
 
 
+def published_columns(arch: str) -> tuple[str, ...]:
+    """Return the columns of published results; none where there are none of an architecture."""
+    if not any(arch in method.published for method in all_methods()):
+        return ()
+    return f'published for {architecture_title(arch)} (K)', 'published top-1 (%)'
+
+
 def method_notes() -> str:
     """What a reader of the table has to know besides, a line of Markdown each."""
     return ''.join(f'* {method.name}: {method.note}.\n' for method in all_methods() if method.note)
 
 
-def _row(method: Method, size: Size | None, measured: dict[str, str]) -> tuple[str, ...]:
-    figures = method.published.get('vim_small')
+def _row(method: Method, size: Size | None, arch: str, measured: dict[str, str]) -> tuple[str, ...]:
+    figures = method.published.get(arch)
+    known = (f'{figures.thousands:,}', f'{figures.average:.2f}') if figures else ('', '')
     return (
         method.name,
         method.preset,
         *_cells(size),
-        f'{figures.thousands:,}' if figures else '',
-        f'{figures.average:.2f}' if figures else '',
+        *(known if published_columns(arch) else ()),
         measured.get(method.preset, ''),
     )
 
@@ -132,22 +133,33 @@ def _cells(size: Size | None) -> tuple[str, str, str]:
 def measured_accuracies(config: Config, runs: str | Path | None) -> dict[str, str]:
     """Mean top-1 over the tasks of the config's suite, by preset, with the number of tasks.
 
-    A task's value is the mean over its seeds.
+    A task's value is the mean over its seeds. Runs of other backbones do not count; over several
+    base weights of the config's architecture each mean names its own.
     """
     if runs is None or not any(Path(runs).rglob(RESULT_FILE)):
         return {}
     suite = (benchmark_of(config.get('task')) or BENCHMARKS['vtab1k']).tasks
-    results = [result for result in collect(runs) if result.task in suite]
-    return {
-        preset: f'{mean(values):.2f} ({len(values)} of {len(suite)} tasks)'
-        for preset, values in _by_preset(results)
-    }
+    arch = backbone_of(config).arch
+    results = [
+        result
+        for result in collect(runs)
+        if result.task in suite and result.backbone.arch == arch and result.top1 is not None
+    ]
+    cells: dict[str, list[str]] = defaultdict(list)
+    names = backbone_labels(result.backbone for result in results)
+    for (preset, name), values in _by_preset(results, names):
+        of = f'{len(values)} of {len(suite)} tasks' + (f', {name}' if name != arch else '')
+        cells[preset].append(f'{mean(values):.2f} ({of})')
+    return {preset: '; '.join(found) for preset, found in cells.items()}
 
 
-def _by_preset(results: Iterable[Result]) -> Iterable[tuple[str, list[float]]]:
-    """Each preset with the means of its tasks; a config's own name may have hyphens."""
+def _by_preset(
+    results: Iterable[Result], names: dict[Backbone, str]
+) -> Iterable[tuple[tuple[str, str], list[float]]]:
+    """Each preset on each backbone with the means of its tasks; a config's name has hyphens."""
     seeds = defaultdict(lambda: defaultdict(list))
     for result in results:
-        seeds[result.method.replace('-', '_')][result.task].append(result.top1)
-    for preset, tasks in seeds.items():
-        yield preset, [mean(values) for values in tasks.values()]
+        key = result.method.replace('-', '_'), names[result.backbone]
+        seeds[key][result.task].append(result.value)
+    for key, tasks in seeds.items():
+        yield key, [mean(values) for values in tasks.values()]

@@ -4,10 +4,14 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
+from memba_vision.apis.backbone import UNKNOWN, Backbone, backbone_labels, backbone_of
+from memba_vision.apis.metrics import Metric
+from memba_vision.apis.record import read_config
 from memba_vision.apis.results import Result
 from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.apis.tables import markdown_table
@@ -29,69 +33,101 @@ def collect(folder: str | Path) -> list[Result]:
 def read_result(path: Path) -> Result:
     """Read the record of one run.
 
+    A record of version 0.1 does not name its backbone: that is what the run's own record says, or
+    else a Vim of unknown size.
+
     Raises:
         UserError: it is not one.
     """
     try:
-        return Result(**json.loads(path.read_text(encoding='utf-8')))
+        record = json.loads(path.read_text(encoding='utf-8'))
+        result = Result.from_record(record)
     except (ValueError, TypeError) as error:
         raise UserError(
             f'{path} is not a result of this version: remove it, or test again'
         ) from error
+    if 'backbone' in record:
+        return result
+    return replace(result, backbone=recorded_backbone(path.parent))
+
+
+def recorded_backbone(folder: Path) -> Backbone:
+    """Return the backbone that the record of a run's last start names; unknown without one."""
+    try:
+        return backbone_of(read_config(folder))
+    except (UserError, LookupError, TypeError, AttributeError):
+        return UNKNOWN
 
 
 def accuracy_table(results: Sequence[Result]) -> str:
-    """A Markdown table: a row per method, a column per task, top-1 as mean ± deviation over seeds.
+    """A Markdown table: a row per method, a column per task, mean ± deviation over seeds.
 
     With several tasks the last column is their mean, and the best method comes first. A cell
     without runs is left empty, and the number of seeds stands beside a cell where it is not that of
     the others. The mean is left out where a task is missing: over others it would not compare.
+    Each backbone has rows of its own, and each metric a table.
     """
+    metrics = dict.fromkeys(result.measure for result in results)
+    names = backbone_labels(result.backbone for result in results)
+    return '\n'.join(
+        _metric_table([r for r in results if r.measure == metric], metric, names)
+        for metric in metrics
+    )
+
+
+def _metric_table(results: Sequence[Result], metric: Metric, names: dict[Backbone, str]) -> str:
     runs = defaultdict(list)
     for result in results:
-        runs[result.method, result.task].append(result)
+        runs[result.method, names[result.backbone], result.task].append(result)
     tasks = sorted({result.task for result in results})
     rows = [
-        _row(method, [runs[method, task] for task in tasks])
-        for method in sorted({result.method for result in results})
+        _row(method, backbone, [runs[method, backbone, task] for task in tasks])
+        for method, backbone in sorted({key[:2] for key in runs})
     ]
-    rows.sort(key=lambda row: -math.inf if row.mean is None else row.mean, reverse=True)
+    best_first = -1 if metric.higher_is_better else 1
+    rows.sort(key=lambda row: math.inf if row.mean is None else best_first * row.mean)
     seeds = max(map(len, runs.values()))
-    header = (f'method ({_count(seeds)})', 'adapter parameters', *tasks, 'mean')
-    table = [header, *(_cells(row, seeds) for row in rows)]
+    measured = '' if metric == Metric() else f', {metric.title}'
+    header = (f'method ({_count(seeds)}){measured}', 'backbone', 'adapter parameters', *tasks)
+    table = [(*header, 'mean'), *(_cells(row, seeds, metric) for row in rows)]
     if len(tasks) == 1:
         table = [row[:-1] for row in table]
-    return markdown_table(table, numbers_from=1)
+    several = len(set(names.values())) > 1
+    if not several:
+        table = [(row[0], *row[2:]) for row in table]
+    return markdown_table(table, numbers_from=1 + several)
 
 
 class _Row(NamedTuple):
-    """What was measured of a method."""
+    """What was measured of a method on a backbone."""
 
     method: str
+    backbone: str
     sizes: tuple[int, ...]  # of its adapters; a family of models may have more than one
-    accuracies: tuple[tuple[float, ...], ...]  # task by task, seed by seed
+    values: tuple[tuple[float, ...], ...]  # task by task, seed by seed
     mean: float | None  # over the tasks
 
 
-def _row(method: str, tasks: Sequence[Sequence[Result]]) -> _Row:
+def _row(method: str, backbone: str, tasks: Sequence[Sequence[Result]]) -> _Row:
     sizes = sorted({run.adapter_parameters for task in tasks for run in task})
-    accuracies = tuple(tuple(run.top1 for run in task) for task in tasks)
-    total = mean(map(mean, accuracies)) if all(accuracies) else None
-    return _Row(method, tuple(sizes), accuracies, total)
+    values = tuple(tuple(run.value for run in task) for task in tasks)
+    total = mean(map(mean, values)) if all(values) else None
+    return _Row(method, backbone, tuple(sizes), values, total)
 
 
-def _cells(row: _Row, seeds: int) -> tuple[str, ...]:
+def _cells(row: _Row, seeds: int, metric: Metric) -> tuple[str, ...]:
     size = ' / '.join(f'{size:,}' for size in row.sizes)
-    total = '' if row.mean is None else f'{row.mean:.1f}'
-    return (row.method, size, *(_cell(task, seeds) for task in row.accuracies), total)
+    total = '' if row.mean is None else metric.number(row.mean, 1)
+    tasks = [_cell(task, seeds, metric) for task in row.values]
+    return (row.method, row.backbone, size, *tasks, total)
 
 
-def _cell(values: Sequence[float], seeds: int) -> str:
+def _cell(values: Sequence[float], seeds: int, metric: Metric) -> str:
     if not values:
         return ''
-    text = f'{mean(values):.1f}'
+    text = metric.number(mean(values), 1)
     if len(values) > 1:
-        text += f' ± {stdev(values):.1f}'
+        text += f' ± {metric.number(stdev(values), 1)}'
     return text if len(values) == seeds else f'{text} ({_count(len(values))})'
 
 

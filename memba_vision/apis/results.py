@@ -1,28 +1,29 @@
-"""Measured accuracies: one record per run, and the tables made of them."""
+"""Measured results: one record per run, and the tables made of them."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
+from memba_vision.apis.backbone import UNKNOWN, Backbone, backbone_labels
+from memba_vision.apis.metrics import TOP1, Metric
 from memba_vision.apis.tables import csv_table, markdown_table
 from memba_vision.datasets.own_data import GROUP as OWN_DATA
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.errors import UserError
 from memba_vision.files import encoded, sha256_of, write_atomically
 
-COLUMNS = ('method', 'task', 'group', 'top-1 (%)', 'trained parameters')
-
 
 @dataclass(frozen=True)
 class Result:
-    """The test accuracy of one run.
+    """The test result of one run.
 
     Attributes:
         task: the task's name.
         method: the config's name without the task.
-        top1: top-1 accuracy on the test split, in percent.
+        value: of the metric on the test split; for top-1 in percent.
         test_images: images it was measured on.
         trained_parameters: adapters and head.
         adapter_parameters: adapters alone.
@@ -35,11 +36,14 @@ class Result:
             resident memory of the process. None: unknown.
         checkpoint_sha256: of that file, which tells it from others of the same name. None:
             unknown.
+        backbone: identity of the backbone that was adapted.
+        metric: name of the metric.
+        higher_is_better: False for a metric such as an error.
     """
 
     task: str
     method: str
-    top1: float
+    value: float
     test_images: int
     trained_parameters: int
     adapter_parameters: int
@@ -49,10 +53,42 @@ class Result:
     training_seconds: float | None = None
     peak_memory_mib: float | None = None
     checkpoint_sha256: str | None = None
+    backbone: Backbone = UNKNOWN
+    metric: str = TOP1
+    higher_is_better: bool = True
+
+    @property
+    def top1(self) -> float | None:
+        """Top-1 accuracy in percent; None where another metric was measured."""
+        return self.value if self.metric == TOP1 else None
+
+    @property
+    def measure(self) -> Metric:
+        """The metric, with what is known of it."""
+        return Metric(self.metric, self.higher_is_better)
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the result for JSON, with ``top1`` for those who read older files."""
+        record = asdict(self)
+        return record if self.top1 is None else {**record, 'top1': self.top1}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> 'Result':
+        """Read what :meth:`as_record` returned, also in version 0.1, which knew top-1 alone.
+
+        Raises:
+            TypeError, ValueError: it is no record of a result.
+        """
+        record = dict(record)
+        top1 = record.pop('top1', None)
+        record['value'] = float(record.get('value', top1))
+        if 'backbone' in record:
+            record['backbone'] = Backbone(**record['backbone'])
+        return cls(**record)
 
     def save(self, path: Path) -> None:
         """Write the record as JSON."""
-        write_atomically(path, (json.dumps(asdict(self), indent=2) + '\n').encode())
+        write_atomically(path, (json.dumps(self.as_record(), indent=2) + '\n').encode())
 
     def is_of(self, checkpoint: Path) -> bool:
         """Whether ``checkpoint`` is the file that was tested, in whatever folder it lies now."""
@@ -65,32 +101,72 @@ class Result:
 
     def line(self) -> str:
         """The record in one line, for a log."""
+        metric = 'top-1 ' if self.metric == TOP1 else ''
         return (
-            f'{self.task}, {self.method}: test top-1 {self.top1:.2f} % of '
+            f'{self.task}, {self.method}: test {metric}{self.measure.text(self.value)} of '
             f'{self.test_images:,} images, {self.trained_parameters:,} trained parameters'
         )
 
 
+def table_header(results: Sequence[Result]) -> tuple[str, ...]:
+    """Names of the columns: that of backbones is there where results have several of them."""
+    metrics = {result.measure for result in results} or {Metric()}
+    value = ('metric', 'value') if len(metrics) > 1 else (metrics.pop().title,)
+    backbone = ('backbone',) if len(_labels(results)) > 1 else ()
+    return ('method', *backbone, 'task', 'group', *value, 'trained parameters')
+
+
 def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """Rows under ``COLUMNS``: each method's tasks, the means of its groups and of its tasks.
+    """Rows under :func:`table_header`: tasks, and the means of groups and of tasks, by method.
 
     The average is the mean over tasks, not over groups. Where tasks of a suite are missing, the
-    mean says over how many it is.
+    mean says over how many it is. A mean is of one backbone and one metric.
     """
-    rows, suites = [], _suites(results)
-    known = [task for suite in suites for task in suite.values()]
+    suites, names = _suites(results), backbone_labels(result.backbone for result in results)
+    several = len({result.measure for result in results}) > 1
+    rows = []
+    for (method, backbone, metric), own in _comparable(results, names).items():
+        before = (method, backbone) if len(set(names.values())) > 1 else (method,)
+        beside = (metric.title,) if several else ()
+        for task, group, value, size in _method_rows(own, metric, suites):
+            rows.append((*before, task, group, *beside, value, size))
+    return rows
+
+
+def _labels(results: Sequence[Result]) -> set[str]:
+    return set(backbone_labels(result.backbone for result in results).values())
+
+
+def _comparable(
+    results: Sequence[Result], names: dict[Backbone, str]
+) -> dict[tuple[str, str, Metric], list[Result]]:
+    """Results by method, name of the backbone and metric."""
+    groups: dict[tuple[str, str, Metric], list[Result]] = {}
     for method in dict.fromkeys(result.method for result in results):
-        own = [result for result in results if result.method == method]
-        own.sort(key=lambda result: known.index(_task(result)))
-        rows += [_task_row(result) for result in own]
-        groups = dict.fromkeys(_task(result).group for result in own)
-        if len(own) > 1:
-            for group in groups:
-                tasks = [task for task in known if task.group == group]
-                rows.append(_mean_row(method, f'{group} mean', own, tasks))
-            measured = [s for s in suites if any(result.task in s for result in own)]
-            tasks = [task for suite in measured for task in suite.values()]
-            rows.append(_mean_row(method, 'average', own, tasks))
+        for result in results:
+            if result.method == method:
+                key = method, names[result.backbone], result.measure
+                groups.setdefault(key, []).append(result)
+    return groups
+
+
+def _method_rows(
+    own: list[Result], metric: Metric, suites: Sequence[dict[str, Task]]
+) -> list[tuple[str, str, str, str]]:
+    """Task or mean, group or number of tasks, value and trained parameters."""
+    known = [task for suite in suites for task in suite.values()]
+    own.sort(key=lambda result: known.index(_task(result)))
+    rows = [
+        (r.task, _task(r).group, metric.number(r.value, 2), f'{r.trained_parameters:,}')
+        for r in own
+    ]
+    if len(own) > 1:
+        for group in dict.fromkeys(_task(result).group for result in own):
+            tasks = [task for task in known if task.group == group]
+            rows.append(_mean_row(f'{group} mean', own, tasks, metric))
+        measured = [s for s in suites if any(result.task in s for result in own)]
+        tasks = [task for suite in measured for task in suite.values()]
+        rows.append(_mean_row('average', own, tasks, metric))
     return rows
 
 
@@ -107,28 +183,23 @@ def _task(result: Result) -> Task:
     return Task(name, name, num_classes=0, num_test=result.test_images, group=OWN_DATA)
 
 
-def _task_row(result: Result) -> tuple[str, ...]:
-    task = _task(result)
-    parameters = f'{result.trained_parameters:,}'
-    return result.method, task.name, task.group, f'{result.top1:.2f}', parameters
-
-
 def _mean_row(
-    method: str, label: str, results: Sequence[Result], tasks: Sequence[Task]
-) -> tuple[str, ...]:
-    values = [result.top1 for result in results if _task(result) in tasks]
+    label: str, results: Sequence[Result], tasks: Sequence[Task], metric: Metric
+) -> tuple[str, str, str, str]:
+    values = [result.value for result in results if _task(result) in tasks]
     of_all = '' if len(values) == len(tasks) else f' of {len(tasks)}'
-    return method, label, f'{len(values)}{of_all} tasks', f'{mean(values):.2f}', ''
+    return label, f'{len(values)}{of_all} tasks', metric.number(mean(values), 2), ''
 
 
-def as_markdown(rows: Sequence[Sequence[str]]) -> str:
+def as_markdown(results: Sequence[Result]) -> str:
     """The table in Markdown, its columns aligned."""
-    return markdown_table([COLUMNS, *rows], numbers_from=3)
+    header = table_header(results)
+    return markdown_table([header, *table_rows(results)], numbers_from=len(header) - 2)
 
 
-def as_csv(rows: Sequence[Sequence[str]]) -> str:
+def as_csv(results: Sequence[Result]) -> str:
     """The table as comma-separated values."""
-    return csv_table([COLUMNS, *rows])
+    return csv_table([table_header(results), *table_rows(results)])
 
 
 def write_table(path: str, results: Sequence[Result]) -> None:
@@ -138,11 +209,10 @@ def write_table(path: str, results: Sequence[Result]) -> None:
         UserError: another ending.
     """
     check_table_path(path)
-    rows = table_rows(results)
     writers = {
-        '.md': lambda: as_markdown(rows),
-        '.csv': lambda: as_csv(rows),
-        '.json': lambda: json.dumps([asdict(result) for result in results], indent=2) + '\n',
+        '.md': lambda: as_markdown(results),
+        '.csv': lambda: as_csv(results),
+        '.json': lambda: json.dumps([r.as_record() for r in results], indent=2) + '\n',
     }
     write_atomically(path, encoded(writers[Path(path).suffix]()))
 

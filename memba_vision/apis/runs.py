@@ -8,6 +8,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 
+from memba_vision.apis.backbone import backbone_of
 from memba_vision.apis.checkpoints import (
     checkpoints_newest_first,
     claim_folders,
@@ -128,7 +129,7 @@ def _record(runner: ReadableRunner, metrics: dict[str, float], checkpoint: Path 
     result = Result(
         task=runner.cfg.task,
         method=method_name(runner.cfg),
-        top1=float(metrics[TOP1]),
+        value=float(metrics[TOP1]),
         test_images=len(runner.test_dataloader.dataset),
         trained_parameters=count_parameters(model)[0],
         adapter_parameters=count_parameters(model.backbone)[0],
@@ -138,6 +139,8 @@ def _record(runner: ReadableRunner, metrics: dict[str, float], checkpoint: Path 
         checkpoint_sha256=sha256_of(resolve(str(checkpoint))) if is_there else None,
         training_seconds=cost.get('seconds'),
         peak_memory_mib=cost.get('peak_memory_mib'),
+        backbone=backbone_of(runner.cfg, getattr(model.backbone, 'base_fingerprint', None)),
+        metric=TOP1,
     )
     if is_main_process():
         result.save(Path(runner.work_dir) / RESULT_FILE)

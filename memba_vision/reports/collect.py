@@ -1,12 +1,13 @@
 """Finding runs in a folder, also those that are missing, have failed or are not done yet."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from memba_vision.apis.backbone import RANDOM, UNKNOWN, Backbone, backbone_labels, backbone_of
 from memba_vision.apis.config import method_of_file
 from memba_vision.apis.record import RECORD_FILE
 from memba_vision.apis.report import read_result
@@ -23,7 +24,7 @@ UNFINISHED = 'unfinished'
 
 @dataclass(frozen=True)
 class Run:
-    """One run: a method on a task with a seed.
+    """One run: a method on a task with a seed, over a backbone.
 
     Attributes:
         name: of its folder, below the folder that is reported.
@@ -36,6 +37,9 @@ class Run:
             result).
         message: why, where that is known.
         result: what it measured, if it is finished.
+        backbone: the one that is adapted.
+        backbone_name: its name among the backbones of all runs that were collected; runs of the
+            same name may be averaged.
     """
 
     name: str
@@ -46,19 +50,21 @@ class Run:
     state: str
     message: str = ''
     result: Result | None = None
+    backbone: Backbone = UNKNOWN
+    backbone_name: str = ''
 
     @property
-    def identity(self) -> tuple[str, str, int | None]:
+    def identity(self) -> tuple[str, str, str, int | None]:
         """What two runs may not share in one table."""
-        return self.method, self.task, self.seed
+        return self.backbone_name, self.method, self.task, self.seed
 
 
 def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
     """All runs below ``folder``: those that its sweeps planned, and those in plain folders.
 
     Returns:
-        The runs, and a remark on each that was left out. Of several runs with the same method,
-        task and seed, the newest result counts.
+        The runs, and a remark on each that was left out. Of several runs with the same backbone,
+        method, task and seed, the newest result counts.
 
     Raises:
         UserError: there is no finished run, or a record cannot be read.
@@ -69,24 +75,60 @@ def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
     runs += [run for run in _plain(folder) if run.folder not in planned]
     if not any(run.result for run in runs):
         raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
-    return _one_of_each(runs)
+    runs, remarks = _one_of_each(_with_backbone_names(runs))
+    return runs, remarks + _unknown_bases(runs)
+
+
+def _with_backbone_names(runs: list[Run]) -> list[Run]:
+    names = backbone_labels(run.backbone for run in runs)
+    return [replace(run, backbone_name=names[run.backbone]) for run in runs]
+
+
+def _unknown_bases(runs: list[Run]) -> list[str]:
+    """A remark on each backbone of which some results, but not all, say their base weights."""
+    bases = defaultdict(Counter)
+    for run in runs:
+        if run.result and run.backbone.base != RANDOM:
+            bases[run.backbone_name][run.backbone.base] += 1
+    return [
+        f'{counts[None]} of the runs with {name} do not say which base weights they had: they are '
+        'taken for those of the others'
+        for name, counts in bases.items()
+        if counts[None] and len(counts) > 1
+    ]
 
 
 def _planned(path: Path, root: Path) -> list[Run]:
     """The runs of a sweep, by its plan."""
     plan = _read_json(path)
     try:
-        return [_planned_run(entry, path.parent / entry['name'], root) for entry in plan['runs']]
+        runs = [_planned_run(entry, path.parent / entry['name'], root) for entry in plan['runs']]
+        return _with_known_backbone(runs)
     except (KeyError, TypeError) as error:
         raise UserError(
             f'{path} is not the plan of a sweep: {error!r} is not as expected'
         ) from error
 
 
+def _with_known_backbone(runs: list[Run]) -> list[Run]:
+    """Give the runs that nothing is known of the backbone of the others, if that is one."""
+    archs = {run.backbone.arch: run.backbone for run in runs if run.backbone != UNKNOWN}
+    if len(archs) != 1:
+        return runs
+    (known,) = archs.values()
+    known = replace(known, base=None)
+    is_open = [run.result is None and run.backbone == UNKNOWN for run in runs]
+    return [
+        replace(run, backbone=known) if unknown else run
+        for run, unknown in zip(runs, is_open, strict=True)
+    ]
+
+
 def _planned_run(entry: dict[str, Any], folder: Path, root: Path) -> Run:
     result = folder / RESULT_FILE
     status = _read_status(folder / STATUS_FILE)
     is_there = result.is_file()
+    found = read_result(result) if is_there else None
     return Run(
         name=str(folder.relative_to(root)),
         task=entry['task'],
@@ -95,7 +137,8 @@ def _planned_run(entry: dict[str, Any], folder: Path, root: Path) -> Run:
         folder=folder,
         state=FINISHED if is_there else status.get('state', MISSING),
         message='' if is_there else str(status.get('message') or ''),
-        result=read_result(result) if is_there else None,
+        result=found,
+        backbone=found.backbone if found else Backbone(**entry.get('backbone', {})),
     )
 
 
@@ -115,7 +158,7 @@ def _plain(folder: Path) -> Iterable[Run]:
         result = read_result(path)
         name = str(path.parent.relative_to(folder))
         run = (name, result.task, result.method, result.seed, path.parent)
-        yield Run(*run, FINISHED, result=result)
+        yield Run(*run, FINISHED, result=result, backbone=result.backbone)
     for path in sorted(folder.rglob(RECORD_FILE)):
         if not path.with_name(RESULT_FILE).is_file():
             yield from _unfinished(path, folder)
@@ -127,12 +170,17 @@ def _unfinished(path: Path, root: Path) -> Iterable[Run]:
         start = json.loads(path.read_text(encoding='utf-8'))[-1]
         config, task = start['config'], start['config'].get('task')
         method = method_of_file(start['config_file'], task, config.get('peft'))
-        seed = start['seed']
+        seed, backbone = start['seed'], _backbone(config)
     except (ValueError, LookupError, TypeError, AttributeError):
         return  # a damaged record says nothing of what it was
     if task is not None:
         name = str(path.parent.relative_to(root))
-        yield Run(name, task, method, seed, path.parent, UNFINISHED, f'no {RESULT_FILE}')
+        run = (name, task, method, seed, path.parent)
+        yield Run(*run, UNFINISHED, f'no {RESULT_FILE}', backbone=backbone)
+
+
+def _backbone(config: dict[str, Any]) -> Backbone:
+    return backbone_of(config) if 'model' in config else UNKNOWN
 
 
 def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:

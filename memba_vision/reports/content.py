@@ -22,9 +22,12 @@ HOW_TO_READ = (
 )
 
 
+SEVERAL_BACKBONES = 'Each backbone has tables of its own: nothing is averaged over two of them.'
+
+
 @dataclass(frozen=True)
 class Section:
-    """A suite's part of a report."""
+    """The part of a report on one suite, backbone and metric."""
 
     scores: SuiteScores
     baseline: str
@@ -39,7 +42,7 @@ class Content:
     Attributes:
         title: the heading.
         runs: all runs.
-        sections: one per suite.
+        sections: one per suite, backbone and metric.
         notes: how to read it, and what was left out.
     """
 
@@ -78,7 +81,9 @@ def make_content(
     """
     measured = [s for s in scores_by_suite(runs) if any(run.result for run in s.runs)]
     sections = [_section(scores, baseline) for scores in measured]
-    return Content(title, tuple(runs), tuple(sections), (*HOW_TO_READ, *remarks))
+    several = len({run.backbone_name for run in runs}) > 1
+    notes = (*HOW_TO_READ, *([SEVERAL_BACKBONES] if several else []), *remarks)
+    return Content(title, tuple(runs), tuple(sections), notes)
 
 
 def _section(scores: SuiteScores, wanted: str | None) -> Section:

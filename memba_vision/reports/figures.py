@@ -9,12 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from memba_vision.apis.metrics import Metric
 from memba_vision.files import readable
 from memba_vision.reports.colours import Style, styles
 from memba_vision.reports.curves import Curve, loss_curve, mean_curve
-from memba_vision.reports.scores import SuiteScores, published
-from memba_vision.reports.statistics import Difference, Mean, paired_difference
+from memba_vision.reports.scores import SuiteScores
+from memba_vision.reports.statistics import Difference, Mean
 from memba_vision.reports.svg import FAINT, INK, as_svg, panels, settings
+from memba_vision.zoo.methods import architecture_title
 
 WIDTH = 9.0  # inches
 
@@ -56,15 +58,16 @@ def draw_sizes(scores: SuiteScores) -> FigureOfReport:
     points = [_draw_method(axes, scores, method, chosen[method]) for method in scores.methods]
     _label([point for point in points if point], axes)
     axes.set_xlabel('trained parameters, adapters and head (mean over tasks)')
-    axes.set_ylabel(f'average top-1 on {scores.suite.title} (%)')
+    name, _, unit = scores.metric.title.partition(' ')
+    axes.set_ylabel(f'average {name} on {scores.suite.title} {unit}'.rstrip())
     title = 'Accuracy against size'
     caption = 'The average over tasks, with the standard deviation over seeds where there is one.'
     averages = {method: _average(scores, method) for method in scores.methods}
     partial = [method for method, found in averages.items() if found and not found.complete]
     if partial:
         caption += f' Hollow, since runs are missing: {", ".join(partial)}.'
-    if any(published(method, scores.suite) for method in scores.methods):
-        caption += ' Crosses: as published for Vim-S.'
+    if any(scores.published(method) for method in scores.methods):
+        caption += f' Crosses: as published for {architecture_title(scores.backbone.arch)}.'
     return FigureOfReport('sizes', title, caption, as_svg(figure, _id('sizes', scores), title))
 
 
@@ -92,7 +95,7 @@ def _draw_method(
         capsize=3,
         linestyle='none',
     )
-    known = published(method, scores.suite)
+    known = scores.published(method)
     if known:
         axes.plot(known.thousands * 1e3, known.average, 'x', color=colour, markersize=7)
     return size, average.value, method, colour
@@ -126,7 +129,8 @@ def draw_differences(scores: SuiteScores, baseline: str) -> FigureOfReport | Non
     chosen = styles(scores.methods)
     for place, (panel, method) in enumerate(zip(axes, others, strict=True)):
         differences = _differences(scores, method, baseline)
-        _draw_differences(panel, [differences.get(row) for row in rows], chosen[method][0])
+        shown = [differences.get(row) for row in rows]
+        _draw_differences(panel, shown, chosen[method][0], scores.metric)
         panel.set_title(readable(method), color=chosen[method][0], weight='bold')
         panel.set_yticks(range(len(rows)), names if place % 3 == 0 else [''] * len(rows))
         panel.set_ylim(-0.6, len(rows) - 0.4)
@@ -139,8 +143,9 @@ def draw_differences(scores: SuiteScores, baseline: str) -> FigureOfReport | Non
 
 
 def _how_to_read(scores: SuiteScores) -> str:
+    points = 'Points of percent' if scores.metric == Metric() else f'Of {scores.metric.name}'
     text = (
-        'Points of percent, right of the line: better. Runs are compared in pairs of the same task '
+        f'{points}, right of the line: better. Runs are compared in pairs of the same task '
         'and seed. Bars: 95 % of a paired bootstrap, for the average over tasks and their seeds'
     )
     if len(scores.seeds) == 1:
@@ -155,16 +160,17 @@ def _how_to_read(scores: SuiteScores) -> str:
 
 
 def _paired(scores: SuiteScores, method: str, baseline: str) -> Difference | None:
-    return paired_difference(scores.scores(method), scores.scores(baseline), scores.tasks)
+    return scores.difference(method, baseline, scores.tasks)
 
 
 def _differences(scores: SuiteScores, method: str, baseline: str) -> dict[str, Difference | None]:
-    ours, theirs = scores.scores(method), scores.scores(baseline)
-    by_task = {task: paired_difference(ours, theirs, [task]) for task in scores.tasks}
+    by_task = {task: scores.difference(method, baseline, [task]) for task in scores.tasks}
     return {**by_task, 'average': _paired(scores, method, baseline)}
 
 
-def _draw_differences(axes: Axes, differences: Sequence[Difference | None], colour: str) -> None:
+def _draw_differences(
+    axes: Axes, differences: Sequence[Difference | None], colour: str, metric: Metric
+) -> None:
     axes.axvline(0, color=INK, linewidth=1)
     axes.axhspan(-0.5, 0.5, color=FAINT, alpha=0.45, linewidth=0)  # the average
     axes.grid(axis='y', visible=False)
@@ -175,7 +181,8 @@ def _draw_differences(axes: Axes, differences: Sequence[Difference | None], colo
         if difference.low is not None:
             axes.plot([difference.low, difference.high], [place] * 2, color=colour, linewidth=2.2)
         axes.plot(difference.value, place, 'D' if place == 0 else 'o', color=colour, markersize=6)
-        value = f'{difference.value:+.1f}'.replace('-', '\N{MINUS SIGN}')
+        form = '+.1f' if metric == Metric() else '+.3g'
+        value = format(difference.value, form).replace('-', '\N{MINUS SIGN}')
         axes.text(1.02, place, value, transform=axes.get_yaxis_transform(), va='center', size=9)
 
 
@@ -233,4 +240,4 @@ def _draw_curve(axes: Axes, curve: Curve, colour: str) -> Line2D:
 
 
 def _id(name: str, scores: SuiteScores) -> str:
-    return name + ''.join(filter(str.isalnum, scores.suite.title))
+    return name + ''.join(filter(str.isalnum, scores.title))

@@ -37,6 +37,9 @@ def _facts(content: Content) -> str:
         'task': len({run.task for run in content.runs}),
         'seed': len({run.seed for run in content.runs}),
     }
+    backbones = {run.backbone_name for run in content.runs}
+    if len(backbones) > 1:
+        counts = {'backbone': len(backbones), **counts}
     facts = [f'{count} {name}{"" if count == 1 else "s"}' for name, count in counts.items()]
     facts.append(f'{runs - still_open} of {runs} runs finished')
     spans = [f'<span>{fact}</span>' for fact in facts]
@@ -53,7 +56,7 @@ def _open_runs(content: Content) -> str:
 
 
 def _section(section: Section) -> str:
-    name = escape(section.scores.suite.title)
+    name = escape(section.scores.title)
     tables = '\n'.join(map(_table, section.tables))
     drawn = '\n'.join(map(_figure, section.figures))
     return f'<section>\n<h2>{name}</h2>\n{tables}\n{drawn}\n</section>'

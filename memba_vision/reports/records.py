@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from memba_vision.apis.metrics import Metric
 from memba_vision.apis.tables import csv_table
 from memba_vision.reports.collect import Run
 from memba_vision.reports.content import Content
-from memba_vision.reports.scores import SuiteScores, mean_cost, published
+from memba_vision.reports.scores import SuiteScores, mean_cost
 
 COLUMNS = (
     'suite',
@@ -31,10 +32,23 @@ def as_csv(content: Content) -> str:
     """Each task, group and average of each method.
 
     ``over`` says whether a line is of one task, of a group or of all tasks. Values that are not
-    known are empty; ``not_finished`` names runs and their states.
+    known are empty; ``not_finished`` names runs and their states. Where runs have several backbones
+    or another metric than top-1, further columns say which, and ``value`` is that of the metric.
     """
-    rows = [row for section in content.sections for row in _suite_rows(section.scores)]
-    return csv_table([COLUMNS, *rows])
+    measured = [section.scores for section in content.sections]
+    header, beside = list(COLUMNS), []
+    if len({scores.runs[0].backbone_name for scores in measured}) > 1:
+        beside.append(('backbone', lambda scores: scores.runs[0].backbone_name))
+    if any(scores.metric != Metric() for scores in measured):
+        header[header.index('top1')] = 'value'
+        beside.append(('metric', lambda scores: scores.metric.name))
+        beside.append(('higher_is_better', lambda scores: str(scores.metric.higher_is_better)))
+    rows = [
+        [*row, *(value(scores) for _, value in beside)]
+        for scores in measured
+        for row in _suite_rows(scores)
+    ]
+    return csv_table([[*header, *(name for name, _ in beside)], *rows])
 
 
 def _suite_rows(scores: SuiteScores) -> Iterator[list[str]]:
@@ -54,7 +68,7 @@ def _row(
     mean = scores.mean(method, tasks)
     measured = [result for result in scores.results(method) if result.task in tasks]
     missing = [run for run in scores.runs if _is_missing(run, method, tasks)]
-    known = published(method, scores.suite)
+    known = scores.published(method)
     over, name = what
     key = 'average' if over == 'average' else name.lower()
     costs = [

@@ -2,8 +2,12 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
+from memba_vision.apis.backbone import UNKNOWN, Backbone, backbone_labels
+from memba_vision.apis.metrics import TOP1
 from memba_vision.apis.results import Result
 from memba_vision.apis.tables import csv_table
 
@@ -19,22 +23,49 @@ COLUMNS = {
     'training_seconds': float,
     'peak_memory_mib': float,
 }
+#: What is written of the backbones where there are several, or one of another family than Vim.
+BACKBONE = {'family': str, 'arch': str, 'base': str}
+#: What is written in place of ``top1`` where another metric was measured.
+METRIC = {'metric': str, 'value': float, 'higher_is_better': lambda text: text == 'True'}
 
 
 def write_run_list(results: Iterable[Result]) -> str:
-    """A line per run, sorted; values that are not known are empty."""
-    rows = [[_text(getattr(result, name)) for name in COLUMNS] for result in results]
-    return csv_table([list(COLUMNS), *sorted(rows)])
+    """A line per run, sorted; values that are not known are empty.
+
+    Columns of ``BACKBONE`` and ``METRIC`` are added where runs would be mistaken without them.
+    """
+    results = list(results)
+    columns = [*COLUMNS, *_further_columns(results)]
+    rows = [[_text(_of(result, name)) for name in columns] for result in results]
+    return csv_table([columns, *sorted(rows)])
+
+
+def _further_columns(results: Sequence[Result]) -> list[str]:
+    names = set(backbone_labels(result.backbone for result in results).values())
+    is_vim = all(result.backbone.family == UNKNOWN.family for result in results)
+    columns = [] if is_vim and len(names) < 2 else [*BACKBONE]
+    return columns + ([] if all(result.metric == TOP1 for result in results) else [*METRIC])
+
+
+def _of(result: Result, column: str) -> Any:
+    return getattr(result.backbone if column in BACKBONE else result, column)
 
 
 def read_run_list(text: str) -> list[Result]:
     """What :func:`write_run_list` wrote, but for the paths of config and checkpoint."""
-    rows = csv.DictReader(io.StringIO(text))
-    return [Result(config='', checkpoint='', **_values(row)) for row in rows]
+    return [_result(row) for row in csv.DictReader(io.StringIO(text))]
 
 
-def _values(row: dict[str, str]) -> dict[str, str | float | None]:
-    return {name: kind(row[name]) if row[name] else None for name, kind in COLUMNS.items()}
+def _result(row: dict[str, str]) -> Result:
+    values = {name: kind(row[name]) if row[name] else None for name, kind in COLUMNS.items()}
+    metric = _present(row, METRIC)
+    backbone = Backbone(**_present(row, BACKBONE))
+    record = {'config': '', 'checkpoint': '', **values, **metric}
+    return replace(Result.from_record(record), backbone=backbone)
+
+
+def _present(row: dict[str, str], columns: dict[str, Callable[[str], Any]]) -> dict[str, Any]:
+    return {name: kind(row[name]) for name, kind in columns.items() if row.get(name)}
 
 
 def _text(value: str | float | None) -> str:

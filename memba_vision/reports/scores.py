@@ -1,15 +1,23 @@
-"""The runs of one suite, ordered for tables and figures."""
+"""The runs of one suite, backbone and metric, ordered for tables and figures."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from memba_vision.apis.backbone import Backbone
+from memba_vision.apis.metrics import Metric
 from memba_vision.apis.results import Result
 from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
 from memba_vision.errors import UserError
 from memba_vision.reports.collect import Run
-from memba_vision.reports.statistics import Mean, Scores, mean_over_tasks
+from memba_vision.reports.statistics import (
+    Difference,
+    Mean,
+    Scores,
+    mean_over_tasks,
+    paired_difference,
+)
 from memba_vision.zoo.methods import Published, all_methods, method_of
 
 #: What a report compares with where nothing is asked for: the first of these that was measured.
@@ -18,7 +26,7 @@ BASELINES = ('lora', 'lora_in_proj', 'linear_probing')
 
 @dataclass(frozen=True)
 class SuiteScores:
-    """What was measured on a suite.
+    """What was measured on a suite with one backbone and one metric.
 
     Attributes:
         suite: its tasks.
@@ -26,6 +34,8 @@ class SuiteScores:
         seeds: those that any run of the suite has.
         methods: in the order of the table of methods, then by name.
         tasks: those that any run is of, in the order of the suite.
+        title: the suite's, with backbone and metric where the report has several.
+        metric: the metric.
     """
 
     suite: Benchmark
@@ -33,22 +43,46 @@ class SuiteScores:
     seeds: tuple[int | None, ...]
     methods: tuple[str, ...]
     tasks: tuple[str, ...]
+    title: str
+    metric: Metric
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone of all runs; of its base weights, some may not be known."""
+        return self.runs[0].backbone
 
     def results(self, method: str) -> list[Result]:
         """The results of one method."""
         return [run.result for run in self.runs if run.method == method and run.result]
 
     def scores(self, method: str) -> Scores:
-        """Top-1 of one method by task and seed."""
+        """Values of one method by task and seed."""
         table = defaultdict(dict)
         for run in self.runs:
             if run.method == method and run.result:
-                table[run.task][run.seed] = run.result.top1
+                table[run.task][run.seed] = run.result.value
         return table
 
     def mean(self, method: str, tasks: Sequence[str]) -> Mean | None:
-        """Mean top-1 of one method; None where nothing was measured."""
+        """Mean value of one method; None where nothing was measured."""
         return mean_over_tasks(self.scores(method), tasks, self.seeds)
+
+    def difference(self, method: str, baseline: str, tasks: Sequence[str]) -> Difference | None:
+        """How much better a method is than a baseline; None where no run has a partner."""
+        pair = self.scores(method), self.scores(baseline)
+        return paired_difference(*(pair if self.metric.higher_is_better else pair[::-1]), tasks)
+
+    def published(self, method: str) -> Published | None:
+        """Return the published results of a method, if there are any for suite and backbone."""
+        known = method_of(_preset(method)) if self.compares_with_published else None
+        return known.published.get(self.backbone.arch) if known else None
+
+    @property
+    def compares_with_published(self) -> bool:
+        """True where results of others are known, whichever the methods."""
+        arch = self.backbone.arch
+        is_same = self.suite.published and self.metric == Metric()
+        return is_same and any(arch in method.published for method in all_methods())
 
     def baseline(self, wanted: str | None) -> str:
         """The method that others are compared with; without a wish, a usual one."""
@@ -59,9 +93,32 @@ class SuiteScores:
 
 
 def scores_by_suite(runs: Sequence[Run]) -> list[SuiteScores]:
-    """The runs of each suite."""
-    suites = benchmarks_of(run.task for run in runs)
-    return [_of_suite(suite, [run for run in runs if run.task in suite.tasks]) for suite in suites]
+    """Return the runs of each suite, those of each backbone and metric apart."""
+    several = len({run.backbone_name for run in runs}) > 1
+    metrics = {run.result.measure for run in runs if run.result}
+    found = []
+    for suite in benchmarks_of(run.task for run in runs):
+        own = [run for run in runs if run.task in suite.tasks]
+        for (backbone, metric), same in _comparable(own).items():
+            parts = [suite.title, *([backbone] if several else [])]
+            parts += [metric.name] if len(metrics) > 1 else []
+            found.append(_of_suite(suite, same, ', '.join(parts), metric))
+    return found
+
+
+def _comparable(runs: Sequence[Run]) -> dict[tuple[str, Metric], list[Run]]:
+    """Runs by backbone and metric; one without a result counts as its task's other runs do."""
+    measures: dict[str, list[Metric]] = {}
+    for run in runs:
+        if run.result and run.result.measure not in measures.setdefault(run.task, []):
+            measures[run.task].append(run.result.measure)
+    usual = next(iter(measures.values()), [Metric()])[:1]
+    groups: dict[tuple[str, Metric], list[Run]] = {}
+    for run in runs:
+        of_run = [run.result.measure] if run.result else measures.get(run.task, usual)
+        for metric in of_run:
+            groups.setdefault((run.backbone_name, metric), []).append(run)
+    return groups
 
 
 def check_baseline(runs: Sequence[Run], name: str | None) -> None:
@@ -69,12 +126,6 @@ def check_baseline(runs: Sequence[Run], name: str | None) -> None:
     measured = sorted({run.method for run in runs if run.result})
     if name is not None and _preset(name) not in map(_preset, measured):
         raise UserError(f'--baseline {name}: no such method here; there are {", ".join(measured)}')
-
-
-def published(method: str, suite: Benchmark) -> Published | None:
-    """Return the published results of a method with Vim-S on a suite."""
-    known = method_of(_preset(method)) if suite.published else None
-    return known.published.get('vim_small') if known else None
 
 
 def mean_cost(
@@ -85,7 +136,7 @@ def mean_cost(
     return (mean(known), len(known)) if known else None
 
 
-def _of_suite(suite: Benchmark, runs: list[Run]) -> SuiteScores:
+def _of_suite(suite: Benchmark, runs: list[Run], title: str, metric: Metric) -> SuiteScores:
     order = [method.preset for method in all_methods()]
     seeds = sorted({run.seed for run in runs}, key=lambda seed: (seed is None, seed))
     present = {run.task for run in runs}
@@ -100,6 +151,8 @@ def _of_suite(suite: Benchmark, runs: list[Run]) -> SuiteScores:
         seeds=tuple(seeds),
         methods=tuple(sorted({run.method for run in runs}, key=place)),
         tasks=tuple(task for task in suite.tasks if task in present),
+        title=title,
+        metric=metric,
     )
 
 

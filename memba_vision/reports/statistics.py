@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 import numpy as np
 
-#: Top-1 in percent by task and seed, of one method.
+#: Values by task and seed, of one method.
 Scores = Mapping[str, Mapping[int | None, float]]
 
 RESAMPLES = 10_000
@@ -18,9 +18,9 @@ class Mean:
     """A mean of one method, with how much of what was planned it rests on.
 
     Attributes:
-        value: percent.
-        deviation: the standard deviation over seeds (with n - 1), in points of percent; None where
-            fewer than two seeds have all of the tasks.
+        value: of the metric.
+        deviation: the standard deviation over seeds (with n - 1); None where fewer than two seeds
+            have all of the tasks.
         tasks, of_tasks: how many tasks were measured, of how many.
         runs, of_runs: how many runs are finished, of how many.
     """
@@ -84,7 +84,7 @@ class Difference:
     """How much better a method is than a baseline.
 
     Attributes:
-        value: the mean of the paired differences, in points of percent.
+        value: the mean of the paired differences.
         low, high: the ends of its bootstrap interval; None where nothing can be resampled.
         pairs: of runs with the same task and seed.
     """

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from memba_vision.apis.metrics import Metric
 from memba_vision.apis.results import Result
-from memba_vision.reports.scores import SuiteScores, mean_cost, published
+from memba_vision.reports.scores import SuiteScores, mean_cost
 from memba_vision.reports.statistics import Mean
-from memba_vision.zoo.methods import Published
+from memba_vision.zoo.methods import Published, architecture_title
 
 NOTHING = '\N{EN DASH}'
 
@@ -56,18 +58,24 @@ def summary_table(scores: SuiteScores) -> Table:
     measures = ('adapter parameters', 'trained parameters')
     costs = ('training time (min)', 'peak memory (MiB)')
     header = ('method', *measures, *groups, 'average', *costs)
-    caption = f'Top-1 (%), means over tasks; {seeds_in_words(scores)}'
-    if suite.published:
-        caption += '; in brackets what is published for Vim-S'
-    return Table(f'{suite.title}: means', caption, header, _rows(scores, columns))
+    caption = f'{_title(scores)}, means over tasks; {seeds_in_words(scores)}'
+    if scores.compares_with_published:
+        title = architecture_title(scores.backbone.arch)
+        caption += f'; in brackets what is published for {title}'
+    return Table(f'{scores.title}: means', caption, header, _rows(scores, columns))
 
 
 def task_table(scores: SuiteScores) -> Table:
-    """A row per method: top-1 of each task."""
+    """A row per method: its value of each task."""
     columns = [_column(scores, [task], 1) for task in scores.tasks]
-    caption = f'Top-1 (%) task by task; {seeds_in_words(scores)}'
-    name = f'{scores.suite.title}: tasks'
+    caption = f'{_title(scores)} task by task; {seeds_in_words(scores)}'
+    name = f'{scores.title}: tasks'
     return Table(name, caption, ('method', *scores.tasks), _rows(scores, columns))
+
+
+def _title(scores: SuiteScores) -> str:
+    title = scores.metric.title
+    return title[0].upper() + title[1:] if scores.metric == Metric() else title
 
 
 def seeds_in_words(scores: SuiteScores) -> str:
@@ -85,20 +93,21 @@ def _rows(scores: SuiteScores, columns: list[list[Cell]]) -> tuple[tuple[Cell, .
 def _column(
     scores: SuiteScores, tasks: Sequence[str], digits: int, figure: str | None = None
 ) -> list[Cell]:
-    """Accuracies of all methods, the best in bold.
+    """Values of all methods, the best in bold.
 
     Args:
         scores: what was measured.
         tasks: those to average.
-        digits: after the point.
+        digits: see :meth:`memba_vision.apis.metrics.Metric.number`.
         figure: what of the published figures belongs to it.
     """
     means = [scores.mean(method, tasks) for method in scores.methods]
-    shown = [published(method, scores.suite) for method in scores.methods]
-    cells = [_mean_cell(*pair, digits, figure) for pair in zip(means, shown, strict=True)]
+    shown = [scores.published(method) for method in scores.methods]
+    numbers = partial(scores.metric.number, digits=digits)
+    cells = [_mean_cell(*pair, numbers, figure) for pair in zip(means, shown, strict=True)]
     complete = [mean is not None and mean.complete for mean in means]
-    rounded = [round(m.value, digits) if m else None for m in means]
-    best = max((v for v, whole in zip(rounded, complete, strict=True) if whole), default=None)
+    rounded = [float(numbers(m.value)) if m else None for m in means]
+    best = scores.metric.best(v for v, whole in zip(rounded, complete, strict=True) if whole)
     # As they are printed: methods that tie are all the best.
     return [
         replace(cell, best=whole and value == best)
@@ -106,13 +115,15 @@ def _column(
     ]
 
 
-def _mean_cell(mean: Mean | None, known: Published | None, digits: int, figure: str | None) -> Cell:
+def _mean_cell(
+    mean: Mean | None, known: Published | None, number: Callable[[float], str], figure: str | None
+) -> Cell:
     beside = f'{getattr(known, figure):.2f}' if known and figure else ''
     if mean is None:
         return Cell(NOTHING, published=beside)
-    text = f'{mean.value:.{digits}f}'
+    text = number(mean.value)
     if mean.deviation is not None:
-        text += f' ± {mean.deviation:.{digits}f}'
+        text += f' ± {number(mean.deviation)}'
     return Cell(text, mean.value, remark=mean.remark(), published=beside)
 
 

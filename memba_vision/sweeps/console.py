@@ -87,7 +87,7 @@ class EventLines(Console):
         if text == 'finished':
             self.finished.add(row.job.name)
             text = (
-                f'finished: {row.status.top1:.2f} % in {duration(row.status.seconds)} '
+                f'finished: {row.status.score} in {duration(row.status.seconds)} '
                 f'({len(self.finished)} of {self.total})'
             )
         elif text == 'started' and row.status.tries:
@@ -167,7 +167,7 @@ def cells(row: Row) -> list[str]:
     began = running or progress.done
     unit = ' it' if counted == 'iterations' else ''
     done = total if status.state == 'finished' else progress.done
-    accuracy = status.top1 if status.top1 is not None else progress.accuracy
+    so_far = '' if progress.accuracy is None else f'{progress.accuracy:.2f} %'
     left = duration(progress.seconds_left) if running and progress.seconds_left else ''
     if running and total and progress.done >= total:
         left = 'testing'
@@ -180,7 +180,7 @@ def cells(row: Row) -> list[str]:
         state,
         f'{done}/{total}{unit}' if began or status.state == 'finished' else '',
         f'{progress.loss:.3f}' if progress.loss is not None else '',
-        f'{accuracy:.2f} %' if accuracy is not None else '',
+        status.score or so_far,
         left,
     ]
 

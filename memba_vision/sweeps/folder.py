@@ -7,10 +7,9 @@ from pathlib import Path
 from memba_vision.apis.record import RECORD_FILE
 from memba_vision.errors import UserError
 from memba_vision.files import alone, write_atomically
-from memba_vision.sweeps.jobs import Job, Options, differences, settings
+from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options, differences, settings
 from memba_vision.sweeps.supervise import STATUS_FILE
 
-SWEEP_FILE = 'sweep.json'
 SHOWN = 8  # differences that an error lists
 
 

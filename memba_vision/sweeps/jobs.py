@@ -4,16 +4,19 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from memba_vision.apis.backbone import Backbone, backbone_of
 from memba_vision.apis.config import load_config, method_name, set_seed_and_precision
 from memba_vision.apis.config_paths import absolute_paths
 from memba_vision.apis.options import parse_options
 from memba_vision.apis.presets import preset_names
+from memba_vision.apis.report import recorded_backbone
 from memba_vision.errors import UserError
 from memba_vision.shipped import shipped_folder
 
@@ -25,6 +28,10 @@ PASSING = (
 )
 WITHOUT_EFFECT = '.persistent_workers'  # on what comes out
 ALL_METHODS = 'all'
+SWEEP_FILE = 'sweep.json'
+
+#: Task, architecture, method and seed.
+Identity = tuple[str, str, str, int]
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,14 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-        name: ``<task>_<method>_seed<k>``, also the name of its folder.
+        name: ``<task>_<method>_seed<k>``, with the backbone in it where the sweep has several; also
+            the name of its folder.
         folder: where its log, checkpoints and result go.
         config: the config file.
         method: the method, as in tables of results.
         task: the task.
         seed: the seed.
+        backbone: the backbone that is adapted, whose weights are not read yet.
         resolved: the whole config of the run, with its seed.
         arguments: of tools/train.py, without those that depend on the machine.
     """
@@ -69,6 +78,7 @@ class Job:
     method: str
     task: str
     seed: int
+    backbone: Backbone
     resolved: Config = field(repr=False, compare=False)
     arguments: tuple[str, ...] = field(repr=False)
 
@@ -84,7 +94,8 @@ class Job:
 
     def record(self) -> dict[str, Any]:
         """The run as sweep.json lists it."""
-        return {key: getattr(self, key) for key in ('name', 'config', 'method', 'task', 'seed')}
+        record = {key: getattr(self, key) for key in ('name', 'config', 'method', 'task', 'seed')}
+        return {**record, 'backbone': asdict(self.backbone)}
 
     def length(self) -> tuple[str, int]:
         """What the training counts, 'epochs' or 'iterations', and how many of them it takes."""
@@ -116,22 +127,70 @@ def make_jobs(
     """
     if list(methods) == [ALL_METHODS]:
         methods = preset_names()
-    pairs = [(config, method) for config in configs for method in (methods or [None])]
-    jobs = [_make_job(*pair, seed, folder, options) for seed in seeds for pair in pairs]
-    twice = [name for name, count in Counter(job.name for job in jobs).items() if count > 1]
+    pairs = list(product(configs, methods or [None]))
+    wanted = [(_resolve(*pair, seed, options), *pair) for seed in seeds for pair in pairs]
+    names = _names([_identity(config) for config, *_ in wanted], folder)
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise UserError(f'two runs would be called {twice[0]}: give each config and method once')
-    return jobs
+        raise UserError(
+            f'two runs would be called {twice[0]}: give each config and method once, and other '
+            'weights of the same architecture in a sweep with another --work-dir'
+        )
+    return [_make_job(*run, folder, name, options) for run, name in zip(wanted, names, strict=True)]
 
 
-def _make_job(path: str, method: str | None, seed: int, folder: Path, options: Options) -> Job:
+def _resolve(path: str, method: str | None, seed: int, options: Options) -> Config:
+    """Read the whole config of a run.
+
+    Raises:
+        UserError: it has no result that could be compared.
+    """
     config = load_config(path, options.parsed(), None, peft=method)
     set_seed_and_precision(config, seed, options.amp)
-    task = config.get('task')
-    if task is None or config.get('test_dataloader') is None:
-        lacks = 'names no task' if task is None else 'has no test_dataloader'
+    if config.get('task') is None or config.get('test_dataloader') is None:
+        lacks = 'names no task' if config.get('task') is None else 'has no test_dataloader'
         raise UserError(f'{path} {lacks}, so there is no accuracy to compare')
-    name = f'{task}_{method_name(config)}_seed{seed}'
+    return config
+
+
+def _identity(config: Config) -> Identity:
+    return config.task, backbone_of(config).arch, method_name(config), config.randomness.seed
+
+
+def _names(runs: Sequence[Identity], folder: Path) -> list[str]:
+    """Names of runs: those that the sweep's folder lists already keep theirs."""
+    listed = _listed(Path(folder))
+    several = len({arch for _, arch, *_ in [*runs, *listed]}) > 1
+    return [listed.get(run) or _name(*run, several) for run in runs]
+
+
+def _name(task: str, arch: str, method: str, seed: int, with_arch: bool) -> str:
+    return f'{task}_{f"{arch}_" if with_arch else ""}{method}_seed{seed}'
+
+
+def _listed(folder: Path) -> dict[Identity, str]:
+    """Names of the runs of a sweep whose backbones are known; a damaged list is told later."""
+    try:
+        runs = json.loads((folder / SWEEP_FILE).read_text(encoding='utf-8'))['runs']
+        return {
+            (run['task'], arch, run['method'], run['seed']): run['name']
+            for run in runs
+            if (arch := _listed_backbone(run, folder).arch) is not None
+        }
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _listed_backbone(run: dict[str, Any], folder: Path) -> Backbone:
+    if 'backbone' in run:
+        return Backbone(**run['backbone'])
+    return recorded_backbone(folder / run['name'])
+
+
+def _make_job(
+    config: Config, path: str, method: str | None, folder: Path, name: str, options: Options
+) -> Job:
+    task, _, method_of_table, seed = _identity(config)
     own_folder = Path(folder).absolute() / name
     arguments = [str(Path(config.filename).absolute()), '--work-dir', str(own_folder)]
     arguments += ['--resume', 'auto', '--seed', str(seed), *(['--amp'] if options.amp else [])]
@@ -140,7 +199,17 @@ def _make_job(path: str, method: str | None, seed: int, folder: Path, options: O
         arguments += ['--peft', str(Path(method).absolute()) if is_file else method]
     if options.cfg_options:
         arguments += ['--cfg-options', *options.cfg_options]
-    return Job(name, own_folder, path, method_name(config), task, seed, config, tuple(arguments))
+    return Job(
+        name=name,
+        folder=own_folder,
+        config=path,
+        method=method_of_table,
+        task=task,
+        seed=seed,
+        backbone=backbone_of(config),
+        resolved=config,
+        arguments=tuple(arguments),
+    )
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:

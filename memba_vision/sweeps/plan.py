@@ -82,8 +82,10 @@ def _name(slot: Slot) -> str:
 
 def _methods_table(jobs: Sequence[Job], costs: dict[str, Cost]) -> str:
     by_method = defaultdict(list)
+    several = len({job.backbone.arch for job in jobs}) > 1
     for job in jobs:
-        by_method[job.method].append(costs[job.name])
+        name = f'{job.method}, {job.backbone.arch}' if several else job.method
+        by_method[name].append(costs[job.name])
     rows = [
         (
             method,

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from memba_vision.apis.metrics import TOP1, Metric
 from memba_vision.sweeps.supervise import LOCK_FILE, RESULT_FILE, read_status
 
 STATES = ('waiting', 'running', 'finished', 'failed', 'stopped')
@@ -21,14 +22,14 @@ class Status:
         message: a line on what went wrong.
         tries: how often it was started.
         seconds: how long it ran, over all tries that ended.
-        top1: its test accuracy in percent, once it has finished.
+        score: its test result as text, as '61.50 %', once it has finished.
     """
 
     state: str = 'waiting'
     message: str = ''
     tries: int = 0
     seconds: float = 0.0
-    top1: float | None = None
+    score: str = ''
 
 
 def run_status(folder: Path) -> Status:
@@ -39,13 +40,13 @@ def run_status(folder: Path) -> Status:
     """
     noted = read_status(str(folder))
     state, message = noted.get('state', 'waiting'), noted.get('message', '')
-    top1 = _accuracy(folder / RESULT_FILE) if state == 'finished' else None
-    if top1 is None:
+    score = _score(folder / RESULT_FILE) if state == 'finished' else ''
+    if not score:
         if is_locked(folder):
             state, message = 'running', ''
         elif state in ('running', 'finished'):
             state, message = 'stopped', 'was killed, or its machine went down'
-    return Status(state, message, noted.get('tries', 0), noted.get('seconds', 0.0), top1)
+    return Status(state, message, noted.get('tries', 0), noted.get('seconds', 0.0), score)
 
 
 def is_locked(folder: Path) -> bool:
@@ -64,8 +65,10 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def _accuracy(path: Path) -> float | None:
+def _score(path: Path) -> str:
     try:
-        return float(json.loads(path.read_text(encoding='utf-8'))['top1'])
+        result = json.loads(path.read_text(encoding='utf-8'))
+        value = float(result['value'] if 'value' in result else result['top1'])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return ''
+    return Metric(result.get('metric', TOP1)).text(value)

@@ -15,6 +15,8 @@ from memba_vision.shipped import PRESETS
 
 #: The papers whose comparisons come first; other sources follow in alphabetical order.
 FIRST_SOURCES = ('MambaPEFT', 'Memba')
+#: Names of architectures in papers.
+TITLES = {'vim_tiny': 'Vim-Ti', 'vim_small': 'Vim-S', 'vim_base': 'Vim-B'}
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,11 @@ def all_methods() -> tuple[Method, ...]:
 def method_of(preset: str) -> Method | None:
     """Return the method of a shipped preset, None for a preset of the user's own."""
     return next((method for method in all_methods() if method.preset == preset), None)
+
+
+def architecture_title(arch: str) -> str:
+    """Return the name of an architecture in papers, where it has one there."""
+    return TITLES.get(arch, arch)
 
 
 def _place(method: Method) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 """The table of all methods, and what adapters do before any training."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 import memba_vision
 from memba_vision.apis import methods
+from memba_vision.apis.backbone import Backbone
 from memba_vision.apis.config import load_config
 from memba_vision.apis.results import Result
 from memba_vision.apis.step0 import Step0
@@ -27,7 +29,12 @@ def table(tmp_path_factory):
     folder = tmp_path_factory.mktemp('table')
     for task, seed, top1 in [('dtd', 0, 70.0), ('dtd', 1, 72.0), ('kitti', 0, 81.0)]:
         result = Result(task, 'd_tuning', top1, 10, 1, 1, seed, 'config.py', 'epoch.pth')
+        result = replace(result, backbone=Backbone('vim', 'vim_small'))
         result.save(folder / 'runs' / f'{task}{seed}' / 'result.json')
+    other = Result('dtd', 'd_tuning', 10.0, 10, 1, 1, 2, 'config.py', 'epoch.pth')
+    for number, arch in enumerate(('vim_tiny', None)):
+        other = replace(other, backbone=Backbone('vim', arch))
+        other.save(folder / 'runs' / f'other{number}' / 'result.json')
     Result('digits', 'd_tuning', 99.0, 10, 1, 1, 0, 'a.py', 'b.pth').save(folder / 'result.json')
     outcome = run_tool('methods', '--runs', folder, '--out', folder / 'table.csv')
     assert outcome.status == 0, outcome
@@ -78,6 +85,19 @@ def test_the_demo_is_another_backbone_with_its_own_settings(tmp_path, monkeypatc
     outcome = run_tool('methods', '--config', DEMO, '--out', tmp_path / 'table.md')
     assert outcome.out == (tmp_path / 'table.md').read_text()
     assert outcome.out.count('73,728') == 2, outcome.out
+    assert 'published' not in outcome.out, 'what is published is of another architecture'
+
+
+def test_runs_over_two_base_weights_are_not_averaged(tmp_path):
+    config = load_config(str(DEMO), {}, None)
+    for seed, base in enumerate('aab'):
+        backbone = Backbone('vim', 'vim_mini', base * 64)
+        result = Result('digits', 'lora', 70.0 + seed, 10, 1, 1, seed, 'a.py', 'b.pth')
+        replace(result, backbone=backbone).save(tmp_path / str(seed) / 'result.json')
+    assert methods.measured_accuracies(config, tmp_path) == {
+        'lora': '70.50 (1 of 3 tasks, vim_mini (aaaaaaaa)); '
+        '72.00 (1 of 3 tasks, vim_mini (bbbbbbbb))'
+    }
 
 
 @pytest.mark.parametrize('images', [True, False])

@@ -1,11 +1,13 @@
 """Runs of several methods, tasks and seeds in one table."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from helpers import run_tool
 
+from memba_vision.apis.backbone import Backbone
 from memba_vision.apis.report import accuracy_table, collect
 from memba_vision.apis.results import Result
 from memba_vision.apis.runs import RESULT_FILE
@@ -20,7 +22,7 @@ def make_result(method='memba', task='digits', seed=0, top1=90.0, **others) -> R
         config='digits_memba.py',
         checkpoint='epoch_20.pth',
     )
-    return Result(task=task, method=method, seed=seed, top1=top1, **(settings | others))
+    return Result(task=task, method=method, seed=seed, value=top1, **(settings | others))
 
 
 def rows(table: str) -> list[list[str]]:
@@ -89,3 +91,46 @@ def test_a_damaged_record_is_an_error(content, tmp_path):
     (tmp_path / RESULT_FILE).write_text(content)
     with pytest.raises(UserError, match='is not a result of this version'):
         collect(tmp_path)
+
+
+VERSION_0_1 = Path(__file__).parents[1] / 'regression' / 'version_0_1' / 'runs'
+
+
+def test_results_of_version_0_1_take_their_backbone_from_the_record_beside_them(tmp_path):
+    first, second = collect(VERSION_0_1)
+    assert (first.top1, first.metric, first.higher_is_better) == (20.0, 'accuracy/top1', True)
+    assert first.backbone == second.backbone
+    assert first.backbone.arch.startswith('vim_custom_')
+    (tmp_path / RESULT_FILE).write_text((VERSION_0_1 / 'memba' / RESULT_FILE).read_text())
+    assert collect(tmp_path)[0].backbone == Backbone('vim', None, None)
+
+
+def test_two_backbones_have_rows_of_their_own(tmp_path):
+    mini = Backbone('vim', 'vim_mini', '1' * 64)
+    results = [make_result(top1=60.0 + seed, seed=seed, backbone=mini) for seed in range(2)]
+    results += [replace(result, seed=result.seed + 2) for result in collect(VERSION_0_1)]
+    header, _, *table = rows(accuracy_table(results))
+    assert header == ['method (2 seeds)', 'backbone', 'adapter parameters', 'digits']
+    custom = results[-1].backbone.arch
+    assert [(row[0], row[1], row[3]) for row in table] == [
+        ('memba', 'vim_mini', '60.5 ± 0.7'),
+        ('lora_x_proj', custom, '20.0 (1 seed)'),
+        ('memba', custom, '20.0 (1 seed)'),
+    ]
+
+
+def test_the_lowest_is_best_where_lower_is_better():
+    errors = dict(metric='mae', higher_is_better=False)
+    results = [
+        make_result(method, top1=value, **errors)
+        for method, value in [('memba', 0.25), ('lora', 0.5), ('dora', 0.125)]
+    ]
+    header, _, *table = rows(accuracy_table(results))
+    assert header[0] == 'method (1 seed), mae (lower is better)'
+    assert [(row[0], row[2]) for row in table] == [
+        ('dora', '0.125'),
+        ('memba', '0.25'),
+        ('lora', '0.5'),
+    ]
+    both = accuracy_table([*results, make_result()])
+    assert both == accuracy_table(results) + '\n' + accuracy_table([make_result()])

@@ -1,9 +1,11 @@
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
-from memba_vision.apis.results import COLUMNS, Result, as_csv, as_markdown, table_rows, write_table
+from memba_vision.apis.backbone import Backbone
+from memba_vision.apis.results import Result, as_csv, as_markdown, table_rows, write_table
 from memba_vision.datasets.tasks import VTAB1K_TASKS
 from memba_vision.errors import UserError
 
@@ -11,6 +13,7 @@ from memba_vision.errors import UserError
 # and 60.84, and the printed average.
 GROUP_MEANS = {'Natural': 76.644, 'Specialized': 83.894, 'Structured': 60.844}
 PRINTED_AVERAGE = '71.52'
+COLUMNS = ('method', 'task', 'group', 'top-1 (%)', 'trained parameters')
 
 
 def result(task: str, top1: float, method: str = 'memba') -> Result:
@@ -73,7 +76,7 @@ def test_methods_are_apart():
 
 
 def test_markdown_is_aligned(published):
-    lines = as_markdown(table_rows(published)).splitlines()
+    lines = as_markdown(published).splitlines()
     assert len(lines) == 2 + 19 + 4
     assert len({len(line) for line in lines}) == 1
     assert [cell.strip() for cell in lines[0].strip('|').split('|')] == list(COLUMNS)
@@ -81,7 +84,7 @@ def test_markdown_is_aligned(published):
 
 
 def test_csv(published):
-    rows = list(csv.reader(as_csv(table_rows(published)).splitlines()))
+    rows = list(csv.reader(as_csv(published).splitlines()))
     assert tuple(rows[0]) == COLUMNS
     assert rows[-1] == ['memba', 'average', '19 tasks', PRINTED_AVERAGE, '']
     assert rows[1][4] == '4,757,092'
@@ -92,11 +95,10 @@ def test_files(published, tmp_path, name):
     write_table(str(tmp_path / name), published)
     text = (tmp_path / name).read_text()
     if name.endswith('.json'):
-        records = [Result(**record) for record in json.loads(text)]
+        records = [Result.from_record(record) for record in json.loads(text)]
         assert records == published
     else:
-        rows = table_rows(published)
-        assert text == (as_markdown(rows) if name.endswith('.md') else as_csv(rows))
+        assert text == (as_markdown(published) if name.endswith('.md') else as_csv(published))
 
 
 @pytest.mark.parametrize('name', ['table', 'table.txt', 'md', '.md'])
@@ -109,7 +111,46 @@ def test_wrong_ending(published, tmp_path, name):
 def test_record_is_saved_as_json(tmp_path):
     record = result('kitti', 81.25)
     record.save(tmp_path / 'result.json')
-    assert Result(**json.loads((tmp_path / 'result.json').read_text())) == record
+    assert Result.from_record(json.loads((tmp_path / 'result.json').read_text())) == record
     assert record.line() == (
         'kitti, memba: test top-1 81.25 % of 100 images, 4,757,092 trained parameters'
     )
+
+
+def test_a_record_of_version_0_1_reads_as_vim_and_top1():
+    old = {**result('kitti', 81.25).as_record()}
+    for key in ('backbone', 'metric', 'value', 'higher_is_better'):
+        del old[key]
+    assert old['top1'] == 81.25
+    assert Result.from_record(old) == result('kitti', 81.25)
+    assert Result.from_record(old).backbone == Backbone('vim', None, None)
+
+
+def test_two_backbones_are_never_averaged():
+    tiny, small = Backbone('vim', 'vim_tiny', '1' * 64), Backbone('vim', 'vim_small', '2' * 64)
+    results = [
+        replace(result(task, value), backbone=backbone)
+        for backbone, value in [(tiny, 40.0), (small, 60.0)]
+        for task in ('dtd', 'svhn')
+    ]
+    header, *rows = csv.reader(as_csv(results).splitlines())
+    assert header[:3] == ['method', 'backbone', 'task']
+    means = [(row[1], row[4]) for row in rows if row[2] == 'average']
+    assert means == [('vim_tiny', '40.00'), ('vim_small', '60.00')]
+    lines = as_markdown(results).splitlines()
+    assert [cell.strip()[-1] for cell in lines[1].strip('|').split('|')] == list('----::')
+
+
+def test_two_metrics_are_never_averaged():
+    error = replace(result('kitti', 0.31256), metric='mae', higher_is_better=False)
+    assert error.top1 is None
+    assert 'top1' not in error.as_record()
+    assert Result.from_record(error.as_record()) == error
+    assert 'test mae 0.3126 of 100 images' in error.line()
+    assert as_csv([error]).splitlines()[0].split(',')[3] == 'mae (lower is better)'
+    header, *rows = csv.reader(as_csv([result('dtd', 50.0), error]).splitlines())
+    assert header == ['method', 'task', 'group', 'metric', 'value', 'trained parameters']
+    assert [(row[1], row[3], row[4]) for row in rows] == [
+        ('dtd', 'top-1 (%)', '50.00'),
+        ('kitti', 'mae (lower is better)', '0.3126'),
+    ]

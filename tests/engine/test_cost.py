@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import DEMO, as_arguments, run_tool, tiny_options
 
+from memba_vision.apis.backbone import backbone_of
 from memba_vision.apis.results import Result
 from memba_vision.engine.hooks.cost import INFO, peak_memory_mib, recorded_cost
 from memba_vision.weights import read_checkpoint
@@ -33,7 +34,7 @@ def train(work_dir: Path, options: dict, *arguments: str) -> Result:
 
 
 def result_of(work_dir: Path) -> Result:
-    return Result(**json.loads((work_dir / 'result.json').read_text()))
+    return Result.from_record(json.loads((work_dir / 'result.json').read_text()))
 
 
 def test_time_and_memory_are_in_the_result(trained):
@@ -42,6 +43,13 @@ def test_time_and_memory_are_in_the_result(trained):
     assert 0 < first['seconds'] < second['seconds'] == result.training_seconds < 300
     assert 50 < first['peak_memory_mib'] <= result.peak_memory_mib
     assert result.peak_memory_mib <= peak_memory_mib()
+
+
+def test_the_backbone_is_in_the_result(trained):
+    result = result_of(trained)
+    record = json.loads((trained / 'run.json').read_text())[-1]
+    assert result.backbone == backbone_of(record['config'], record['base_fingerprint'])
+    assert len(result.backbone.base) == 64
 
 
 def test_a_resumed_run_adds_to_what_it_took(trained, options, tmp_path):

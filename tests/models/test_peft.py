@@ -338,6 +338,14 @@ def test_a_checkpoint_over_another_base_is_an_error(prefix):
         make(seed=1).load_state_dict(make(seed=0).state_dict())
 
 
+def test_all_methods_over_a_base_have_its_fingerprint():
+    tuning = dict(type='PartialTuning', patterns=['D', 'D_b'])
+    models = [make_memba(), make_peft(), make_peft(LORA), make_peft(tuning)]
+    assert len({model.base_fingerprint for model in models}) == 1
+    assert models[0].base_fingerprint == models[0].header['base'] != models[3].header['base']
+    assert make_memba(seed=1).base_fingerprint != models[0].base_fingerprint
+
+
 def test_one_bit_of_the_base_matters():
     trained, other = make_memba(), MODELS.build(VIM)
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ def make_result(method='memba', task='digits', seed=0, top1=90.0, **others) -> R
         config='digits_memba.py',
         checkpoint='epoch_20.pth',
     )
-    return Result(task=task, method=method, seed=seed, top1=top1, **(settings | others))
+    return Result(task=task, method=method, seed=seed, value=top1, **(settings | others))
 
 
 def save_runs(folder: Path, results: list[Result], epochs: int = 3) -> Path:

@@ -10,6 +10,7 @@ from helpers import run_tool
 from made_runs import make_result, plan, save_runs, set_status, with_group_means
 from selenium.webdriver.common.by import By
 
+from memba_vision.apis.backbone import Backbone
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import make_content
 from memba_vision.reports.latex import as_latex, escape
@@ -29,7 +30,13 @@ def vtab(tmp_path):
     """Two methods on VTAB-1k with two seeds; one run failed and one was never started."""
     plan(tmp_path, ['memba', 'lorap_x'], with_group_means(0, 0, 0), [0, 1])
     results = [
-        make_result(method, task, seed, top1 + seed + (seed == 1) * 0.5 * (method == 'memba'))
+        make_result(
+            method,
+            task,
+            seed,
+            top1 + seed + (seed == 1) * 0.5 * (method == 'memba'),
+            backbone=Backbone('vim', 'vim_small'),
+        )
         for method, means in [('memba', (77, 85, 61)), ('lorap_x', (76, 83, 60))]
         for task, top1 in with_group_means(*means).items()
         for seed in (0, 1)

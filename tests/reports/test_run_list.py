@@ -3,8 +3,10 @@
 import csv
 from dataclasses import replace
 
+from helpers import REPOSITORY
 from made_runs import make_result
 
+from memba_vision.apis.backbone import RANDOM, Backbone
 from memba_vision.reports.run_list import COLUMNS, read_run_list, write_run_list
 
 
@@ -26,3 +28,24 @@ def test_the_list_holds_no_path():
     assert list(row) == list(COLUMNS)
     assert row['top1'] == '90'
     assert row['training_seconds'] == ''
+
+
+def test_several_backbones_and_metrics_are_read_as_they_were_written():
+    paths = dict(config='', checkpoint='')
+    runs = [
+        make_result(backbone=Backbone('vim', 'vim_mini', '1' * 64), **paths),
+        make_result(backbone=Backbone('vim', 'vim_mini', RANDOM), seed=1, **paths),
+        make_result(backbone=Backbone('vmamba', 'vmamba_tiny'), seed=2, **paths),
+        make_result(top1=0.25, seed=3, metric='mae', higher_is_better=False, **paths),
+    ]
+    assert read_run_list(write_run_list(runs)) == runs
+    assert read_run_list(write_run_list(runs[2:3])) == runs[2:3], 'it would read as Vim otherwise'
+
+
+def test_the_committed_list_is_written_as_it_is():
+    path = REPOSITORY / 'docs' / 'results' / 'mini_vtab.csv'
+    if path.is_file():
+        runs = read_run_list(path.read_text())
+        assert {run.backbone for run in runs} == {Backbone()}
+        header, *lines = path.read_text().splitlines()
+        assert write_run_list(runs).splitlines() == [header, *sorted(lines)]

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from processes import CONTEXT
 from rich.console import Console as Terminal
 
+from memba_vision.apis.backbone import Backbone
 from memba_vision.sweeps.console import EventLines, Row
 from memba_vision.sweeps.executors import EXECUTORS, Executor
 from memba_vision.sweeps.jobs import Job
@@ -54,7 +55,8 @@ def script_job(folder: Path, name: str = 'digits_memba_seed0', code: str = FINIS
     own_folder = folder / name
     own_folder.mkdir(parents=True, exist_ok=True)
     config = Config({'train_cfg': {'max_epochs': 3}})
-    return ScriptJob(name, own_folder, 'none.py', method, task, int(seed[4:]), config, (), code)
+    run = (name, own_folder, 'none.py', method, task, int(seed[4:]), Backbone())
+    return ScriptJob(*run, config, (), code)
 
 
 def arguments(**given: object) -> argparse.Namespace:

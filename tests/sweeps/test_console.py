@@ -26,7 +26,7 @@ def rows(tmp_path):
         return Row(script_job(tmp_path, f'digits_memba_seed{seed}'), status, progress or Progress())
 
     return [
-        row(0, Status('finished', tries=1, seconds=80.0, top1=96.86), Progress(3, 0.21)),
+        row(0, Status('finished', tries=1, seconds=80.0, score='96.86 %'), Progress(3, 0.21)),
         row(1, Status('running', tries=2), Progress(1, 1.5, 41.0, 61.0)),
         row(2, Status('running', tries=1)),
         row(3, Status('failed', 'no such thing', 1)),

@@ -130,6 +130,7 @@ def test_the_folder_lists_its_runs(tmp_path):
         'method': 'lora',
         'task': 'digits',
         'seed': 0,
+        'backbone': {'family': 'vim', 'arch': 'vim_mini', 'base': None},
     }
     for job in jobs:
         status = json.loads((job.folder / 'status.json').read_text())
@@ -166,6 +167,57 @@ def test_a_run_of_another_config_is_refused(tmp_path):
     before['optim_wrapper']['optimizer']['lr'] = 0.003
     (jobs[0].folder / 'run.json').write_text(json.dumps([{'config': before}]))
     enter(tmp_path, jobs, Options())
+
+
+# Several backbones
+
+TINY = """_base_ = '{demo}'
+model = dict(
+    backbone=dict(module=dict(arch=dict(embed_dims=16, num_layers=2))),
+    neck=dict(input_features=16),
+    head=dict(in_channels=16),
+)
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path) -> str:
+    """The demo's config with a smaller backbone, in a file of the same name."""
+    path = tmp_path / 'digits_memba.py'
+    path.write_text(TINY.format(demo=DEMO))
+    return str(path)
+
+
+def test_names_of_runs_tell_two_backbones_apart(tmp_path, tiny):
+    jobs = make_jobs([str(DEMO), tiny], ['memba', 'scratch'], [0], tmp_path, Options())
+    custom = jobs[-1].backbone.arch
+    assert [job.name for job in jobs] == [
+        f'digits_{arch}_{method}_seed0'
+        for arch in ('vim_mini', custom)
+        for method in ('memba', 'scratch')
+    ]
+    assert jobs[0].folder.name == jobs[0].name in jobs[0].command()[4]
+
+
+def test_a_backbone_that_is_added_leaves_the_names_of_the_others(tmp_path, tiny):
+    before = demo_jobs(tmp_path)
+    enter(tmp_path, before, Options())
+    added = make_jobs([tiny], ['memba'], [0], tmp_path, Options())
+    assert [job.name for job in added] == [f'digits_{added[0].backbone.arch}_memba_seed0']
+    enter(tmp_path, added, Options())
+    assert [job.name for job in demo_jobs(tmp_path)] == [job.name for job in before]
+    more = make_jobs([str(DEMO)], ['memba'], [5], tmp_path, Options())
+    assert [job.name for job in more] == ['digits_vim_mini_memba_seed5']
+
+
+def test_other_weights_of_the_same_architecture_want_a_sweep_of_their_own(tmp_path):
+    path = tmp_path / 'digits_memba.py'
+    path.write_text(
+        f"_base_ = '{DEMO}'\n"
+        "model = dict(backbone=dict(module=dict(init_cfg=dict(checkpoint='other.pth'))))\n"
+    )
+    with pytest.raises(UserError, match='other weights of the same architecture in a sweep with'):
+        make_jobs([str(DEMO), str(path)], [], [0], tmp_path, Options())
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{"runs": [1]}', '{"runs": [{"name": 1}]}'])

@@ -39,7 +39,7 @@ def test_every_run_finishes_once(tmp_path):
     jobs = [script_job(tmp_path, name) for name in (A, B, C)]
     rows, said = sweep(jobs)
     assert states(rows) == ['finished'] * 3
-    assert [row.status.top1 for row in rows.values()] == [50.0] * 3
+    assert [row.status.score for row in rows.values()] == ['50.00 %'] * 3
     assert '3 runs: 3 waiting' in said
     assert f'{A} started' in said
     assert '(3 of 3)' in said

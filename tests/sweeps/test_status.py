@@ -37,14 +37,20 @@ def test_looking_keeps_nobody_from_looking(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('noted', 'state', 'top1'),
-    [('finished', 'finished', 61.5), ('stopped', 'stopped', None), ('running', 'stopped', None)],
+    ('noted', 'state', 'score'),
+    [('finished', 'finished', '61.50 %'), ('stopped', 'stopped', ''), ('running', 'stopped', '')],
 )
-def test_a_result_is_the_end_of_a_run_that_finished(tmp_path, noted, state, top1):
+def test_a_result_is_the_end_of_a_run_that_finished(tmp_path, noted, state, score):
     write_status(str(tmp_path), {'state': noted, 'tries': 1, 'seconds': 9.0})
     (tmp_path / 'result.json').write_text('{"top1": 61.5}')  # tools/test.py leaves one too
     found = run_status(tmp_path)
-    assert (found.state, found.top1, found.seconds) == (state, top1, 9.0)
+    assert (found.state, found.score, found.seconds) == (state, score, 9.0)
+
+
+def test_a_result_of_another_metric(tmp_path):
+    write_status(str(tmp_path), {'state': 'finished', 'tries': 1})
+    (tmp_path / 'result.json').write_text('{"value": 0.31256, "metric": "mae"}')
+    assert run_status(tmp_path).score == 'mae 0.3126'
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{"top1": null}', 'null'])

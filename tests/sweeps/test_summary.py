@@ -10,7 +10,7 @@ A, B, C = (f'digits_{method}_seed0' for method in 'abc')
 
 
 def test_nothing_is_missing(tmp_path):
-    rows = [Row(script_job(tmp_path, A), Status('finished', top1=50.0))]
+    rows = [Row(script_job(tmp_path, A), Status('finished', score='50.00 %'))]
     assert describe_unfinished(rows) == ''
 
 

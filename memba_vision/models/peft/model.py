@@ -48,15 +48,17 @@ class PEFTModel(BaseModule):
         if isinstance(module, dict):
             module = MODELS.build(module)
             module.init_weights()
-        weights = module.state_dict(keep_vars=True)
+        base = module.state_dict(keep_vars=True)
+        #: Of all weights before they are adapted; the header has that of those that stay frozen.
+        self.base_fingerprint = fingerprint(base)
         self.adapters = attach_adapters(module, adapters)
         rewritten = {id(weight) for adapter in self.adapters for weight in adapter.rewritten}
-        weights = {name: w for name, w in weights.items() if id(w) not in rewritten}
+        weights = {name: w for name, w in base.items() if id(w) not in rewritten}
         frozen = {name: weight for name, weight in weights.items() if not weight.requires_grad}
         self.header = {
             'method': type(self).__name__,
             'adapters': [_full_settings(config) for config in adapters],
-            'base': fingerprint(frozen),
+            'base': fingerprint(frozen) if len(frozen) < len(base) else self.base_fingerprint,
         }
         self.module = module
         self._owned = _owned(module, weights)
