@@ -168,7 +168,7 @@ class Vim(BaseModule):
         _check_out_type(out_type, with_cls_token)
         _check_frozen_stages(frozen_stages, self.num_layers)
         patch_size = to_pair(patch_size, 'patch_size')
-        stride = to_pair(stride, 'stride') if stride else patch_size
+        stride = patch_size if stride is None else to_pair(stride, 'stride')
         self.out_type = out_type
         self.out_indices = _block_numbers(out_indices, self.num_layers)
         self.frozen_stages = frozen_stages
