@@ -25,9 +25,13 @@ def describe_choice(tensor: torch.Tensor) -> str:
 
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """A context in which no tensor on ``device`` is cast."""
-    if device.type == 'meta':  # which torch.autocast does not know
+    kind = device.type
+    if kind == 'meta':  # which torch.autocast does not know
         return contextlib.nullcontext()
-    return torch.autocast(device.type, enabled=False)
+    # To enter it takes a tenth of a small scan; a graph may run inside autocast later.
+    if not torch.compiler.is_compiling() and not torch.is_autocast_enabled(kind):
+        return contextlib.nullcontext()
+    return torch.autocast(kind, enabled=False)
 
 
 def _is_exporting() -> bool:
@@ -37,8 +41,9 @@ def _is_exporting() -> bool:
 
 def _is_traced_to_be_run() -> bool:
     # mmengine traces as well, to count the operators, kernels among them: without this map.
-    kept = torch.jit._trace._trace_module_map is not None or torch.onnx.is_in_onnx_export()
-    return kept and torch.jit.is_tracing()
+    if not torch.jit.is_tracing():
+        return False
+    return torch.jit._trace._trace_module_map is not None or torch.onnx.is_in_onnx_export()
 
 
 def _is_transformed() -> bool:

@@ -5,7 +5,7 @@ import functools
 import torch
 import torch.nn.functional as F
 
-from memba_vision.ops.gated_merge.table import BACKENDS
+from memba_vision.ops.gated_merge import BACKENDS
 
 
 @BACKENDS.register('torch', priority=0, portable=True)
