@@ -47,7 +47,7 @@ def _is_traced_to_be_run() -> bool:
 
 
 def _is_transformed() -> bool:
-    """Whether torch.func or a forward-mode derivative follows the operators that run.
+    """Return True if torch.func or a forward-mode derivative follows the operators that run.
 
     Both pass by what is inside a kernel: a forward derivative through it would be zero.
     """
@@ -76,7 +76,7 @@ class Backend:
     dtypes: tuple[torch.dtype, ...] | None = None
 
     def objection(self, tensors: Sequence[torch.Tensor]) -> str | None:
-        """Why this backend cannot run on these tensors, or None where it can."""
+        """Return the reason that this backend cannot run on these tensors, None if it can."""
         obstacle = self.obstacle(tensors[0])
         if obstacle is not None or self.dtypes is None:
             return obstacle

@@ -279,7 +279,7 @@ def _short_names(names: Collection[str]) -> set[str]:
 
 
 def is_named(name: str, target: str) -> bool:
-    """Whether ``target`` is the dotted ``name`` or its last parts."""
+    """Return True if ``target`` is the dotted ``name`` or its last parts."""
     return f'.{name}'.endswith(f'.{target}')
 
 
