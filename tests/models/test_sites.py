@@ -131,6 +131,7 @@ def test_peft_loads_what_was_saved_by_role(adapter, tmp_path):
     peft = pytest.importorskip('peft')
     key = 'targets' if adapter is LORA else 'target_modules'
     model = make(adapter | {key: ['mix.in', 'out_proj']})
+    assert any('in_proj' in name for name in model.adapter_parameters())
     model.save_hf(tmp_path)
     torch.manual_seed(0)
     loaded = peft.PeftModel.from_pretrained(MODELS.build(VIM), str(tmp_path)).eval()
