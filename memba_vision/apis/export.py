@@ -15,7 +15,7 @@ from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
 from memba_vision.models.necks import FeatureNorm
 from memba_vision.registry import MODELS
-from memba_vision.weights import read_state_dict
+from memba_vision.weights import ADAPTER_HEADER, read_state_dict
 
 
 def export_backbone(checkpoint: str, out: str) -> str:
@@ -30,7 +30,7 @@ def export_backbone(checkpoint: str, out: str) -> str:
     tensors = read_state_dict(checkpoint)
     prefix = 'backbone.'
     weights = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-    if not any(name.startswith('layers.') for name in weights):
+    if not weights or ADAPTER_HEADER in weights:
         raise UserError(
             f'{checkpoint} holds no whole backbone (an adapter checkpoint does not): give one that '
             'was trained in full, or choose another --as'

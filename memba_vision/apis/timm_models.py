@@ -184,7 +184,7 @@ class TimmVim(Vim):
         intermediates_only: bool = False,
         output_dict: bool = False,
     ) -> list | tuple[torch.Tensor, list] | dict[str, Any]:
-        """What blocks put out, as timm's feature extraction asks for it.
+        """Return the outputs of blocks, as timm's feature extraction asks for them.
 
         Args:
             images: normalised.
@@ -224,7 +224,7 @@ class TimmVim(Vim):
         return_prefix_tokens: bool = False,
         norm: bool = False,
     ) -> list:
-        """What blocks put out, as DINO's users ask for it: the last ``n``, or those in ``n``."""
+        """Return the outputs of the last ``n`` blocks, or of those in ``n``, as in DINO."""
         return self.forward_intermediates(
             images,
             n,
@@ -269,7 +269,7 @@ class TimmVim(Vim):
         self.with_cp = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """How parameters belong to layers, for decaying the learning rate by depth."""
+        """Return patterns of each layer's parameters, for decaying the learning rate by depth."""
         stem = r'^cls_token|^pos_embed|^patch_embed'
         return dict(stem=stem, blocks=[(r'^layers\.(\d+)', None), (r'^norm_f', (99999,))])
 
@@ -384,7 +384,7 @@ def _enter(name: str, official: Official) -> None:
 
 
 def _feature_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """How features are taken, out of the settings of ``create_model``."""
+    """Take the settings of feature extraction out of those of ``create_model``."""
     given = {'out_indices': 3, 'feature_cls': 'getter', **settings.pop('feature_cfg', {})}
     given |= {key: settings.pop(key) for key in ('out_indices', 'feature_cls') if key in settings}
     if 'hook' in str(given['feature_cls']).lower():

@@ -11,7 +11,7 @@ from memba_vision.discovery import after_import
 
 
 def scan_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """What one selective scan counts: 9 a state, and 1 for the skip, of a channel and position.
+    """Count one selective scan: 9 a state, and 1 for the skip, of a channel and position.
 
     So vision Mambas are counted (VMamba, Liu et al. 2024, and what followed it). Of the nine, the
     decay ``exp(delta * A)`` has 2, the input ``delta * B * u`` 3, the recurrence and the read-out 2
@@ -26,12 +26,12 @@ def scan_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
 
 
 def two_scans_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """What the scans of both directions count, in one launch."""
+    """Count the scans of both directions, in one launch."""
     return 2 * scan_flops(inputs, outputs)
 
 
 def convolution_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """What a depthwise convolution counts: its filter's width an output."""
+    """Count a depthwise convolution: the width of its filter for each output."""
     batch, dim, length = _shape(inputs[0])
     return batch * dim * length * _shape(inputs[1])[-1]
 

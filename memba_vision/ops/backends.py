@@ -25,9 +25,13 @@ def describe_choice(tensor: torch.Tensor) -> str:
 
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """A context in which no tensor on ``device`` is cast."""
-    if device.type == 'meta':  # which torch.autocast does not know
+    kind = device.type
+    if kind == 'meta':  # which torch.autocast does not know
         return contextlib.nullcontext()
-    return torch.autocast(device.type, enabled=False)
+    # To enter it takes a tenth of a small scan; a graph may run inside autocast later.
+    if not torch.compiler.is_compiling() and not torch.is_autocast_enabled(kind):
+        return contextlib.nullcontext()
+    return torch.autocast(kind, enabled=False)
 
 
 def _is_exporting() -> bool:
@@ -37,12 +41,13 @@ def _is_exporting() -> bool:
 
 def _is_traced_to_be_run() -> bool:
     # mmengine traces as well, to count the operators, kernels among them: without this map.
-    kept = torch.jit._trace._trace_module_map is not None or torch.onnx.is_in_onnx_export()
-    return kept and torch.jit.is_tracing()
+    if not torch.jit.is_tracing():
+        return False
+    return torch.jit._trace._trace_module_map is not None or torch.onnx.is_in_onnx_export()
 
 
 def _is_transformed() -> bool:
-    """Whether torch.func or a forward-mode derivative follows the operators that run.
+    """Return True if torch.func or a forward-mode derivative follows the operators that run.
 
     Both pass by what is inside a kernel: a forward derivative through it would be zero.
     """
@@ -71,7 +76,7 @@ class Backend:
     dtypes: tuple[torch.dtype, ...] | None = None
 
     def objection(self, tensors: Sequence[torch.Tensor]) -> str | None:
-        """Why this backend cannot run on these tensors, or None where it can."""
+        """Return the reason that this backend cannot run on these tensors, None if it can."""
         obstacle = self.obstacle(tensors[0])
         if obstacle is not None or self.dtypes is None:
             return obstacle

@@ -52,17 +52,18 @@ class Signature:
                 the others ask for. The message says what was expected and what was found.
         """
         device = getattr(tensors[0], 'device', None)
-        known = sizes.get
+        fitting: dict[tuple[str, ...], torch.Size] = {}
         for (name, forms), tensor in zip(self._tensors, tensors, strict=True):
             if tensor is None and None in forms:
                 continue
             if not isinstance(tensor, torch.Tensor):
                 self._refuse(name, f'must be a tensor, got {type(tensor).__name__}')
             shape = tensor.shape
-            form = forms.get(len(shape), ())
-            # Most tensors have no size that is new: one comparison does for them.
-            if not form or shape != tuple([known(axis) for axis in form]):
+            form = forms.get(len(shape))
+            # Most tensors are of the shape of one before them: one comparison does for them.
+            if form is None or fitting.get(form) != shape:
                 self._bind(name, forms, shape, sizes)
+                fitting[form] = shape
             if tensor.dtype not in DTYPES:
                 self._refuse_dtype(name, tensor.dtype)
             if tensor.device != device:
@@ -101,14 +102,14 @@ class Signature:
         raise UserError(f'{self.op}: {name} {problem}')
 
 
-def _forms(shapes: str) -> dict[int | None, list[str] | None]:
+def _forms(shapes: str) -> dict[int | None, tuple[str, ...] | None]:
     """The forms of a tensor by their number of axes; None stands for no tensor."""
-    axes = [None if shape == 'None' else shape.split(', ') for shape in shapes.split(' or ')]
+    axes = [None if shape == 'None' else tuple(shape.split(', ')) for shape in shapes.split(' or ')]
     return {form and len(form): form for form in axes}
 
 
-def _describe(form: list[str], sizes: dict[str, int | str]) -> str:
-    found = [_size(axis, sizes) for axis in form]
+def _describe(form: tuple[str, ...], sizes: dict[str, int | str]) -> str:
+    found = tuple(_size(axis, sizes) for axis in form)
     return _tuple(form) if found == form else f'{_tuple(form)} = {_tuple(found)}'
 
 

@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
-from memba_vision.models.backbones.vim import Vim
+from memba_vision.errors import UserError
 from memba_vision.models.modules.patches import take_from_middle, to_pair
+from memba_vision.models.sites import sites_of
 
 FORWARD, BACKWARD = 0, 1
+#: Attributes of a backbone that say where its tokens are on the image.
+NEEDS = ('pos_embed', 'grid_size', 'patch_embed')
 
 
 @dataclass(frozen=True)
@@ -57,20 +61,32 @@ class TokenGrid:
         return rows.unflatten(1, (num_chunks, chunk))
 
 
-def token_grid(backbone: Vim) -> TokenGrid:
-    """The grid of a backbone: where its class token is, and its prompts, if it has any."""
-    inserted = backbone.prompt.insert(torch.zeros_like(backbone.pos_embed))
-    positions = torch.arange(inserted.shape[1])
-    tokens = backbone.prompt.remove(positions[None, :, None])
+def token_grid(backbone: nn.Module) -> TokenGrid:
+    """Return where the patches of a backbone are beside its class token and prompts, if any.
+
+    Raises:
+        UserError: the backbone does not say where they are on the image.
+    """
+    lacking = [name for name in NEEDS if not hasattr(backbone, name)]
+    if lacking:
+        raise UserError(
+            f'{type(backbone).__name__} has no {", ".join(lacking)}, so that its tokens cannot be '
+            'put on the image'
+        )
+    tokens = torch.arange(backbone.pos_embed.shape[1])[None, :, None]
+    slot = sites_of(backbone).tokens
+    length = tokens.shape[1]
+    if slot is not None:
+        prompts = backbone.get_submodule(slot)
+        length = prompts.insert(torch.zeros_like(backbone.pos_embed)).shape[1]
+        tokens = prompts.remove(torch.arange(length)[None, :, None])
     grid = to_pair(backbone.grid_size, 'grid_size')
     has_cls_token = tokens.shape[1] > grid[0] * grid[1]
     patches = take_from_middle(tokens)[0] if has_cls_token else tokens
     proj = backbone.patch_embed.proj
     top, left = ((s - t) / 2 for s, t in zip(proj.kernel_size, proj.stride, strict=True))
     bottom, right = top + proj.stride[0] * grid[0], left + proj.stride[1] * grid[1]
-    return TokenGrid(
-        len(positions), patches.flatten().unflatten(0, grid), (left, right, bottom, top)
-    )
+    return TokenGrid(length, patches.flatten().unflatten(0, grid), (left, right, bottom, top))
 
 
 def to_image_order(sequences: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from memba_vision.apis import bank as bank_module
 from memba_vision.apis.adapter_files import AdapterInfo, read_adapter, write_adapter
 from memba_vision.apis.bank import AdapterBank
+from memba_vision.apis.export import export_backbone
 from memba_vision.apis.presets import preset_names, read_preset
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
@@ -241,3 +242,12 @@ def test_what_a_bank_refuses(tmp_path):
         bank.add('a', path)
     with pytest.raises(UserError, match=r'adapter\.safetensors: .*trained over another base'):
         AdapterBank(make_base(seed=1)).add('a', path)
+
+
+def test_a_backbone_of_other_names_is_exported_whole(tmp_path):
+    given, out = str(tmp_path / 'run.safetensors'), str(tmp_path / 'out.safetensors')
+    weights = {'blocks.0.fc.weight': torch.ones(2, 2)}
+    whole = {f'backbone.{name}': tensor for name, tensor in weights.items()}
+    save_file(whole | {'head.fc.weight': torch.zeros(2, 2)}, given)
+    export_backbone(given, out)
+    assert load_file(out).keys() == weights.keys()

@@ -311,6 +311,7 @@ def test_images_of_another_size_are_an_error(shape):
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
+        (dict(stride=0), 'stride must be a positive whole number, or two: .*, got 0'),
         (dict(arch='huge'), "unknown arch 'huge'; known are tiny, small, base"),
         (dict(arch=dict(embed_dims=16)), 'the arch dict lacks num_layers'),
         (dict(out_type='patches'), "unknown out_type 'patches'; known are cls_token"),

@@ -24,7 +24,7 @@ from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
 from memba_vision.ops.selective_scan import mamba_ssm
 from memba_vision.ops.selective_scan.naive import selective_scan_naive
 
-BATCH, DIM, LENGTH, STATE = 2, 32, 5, 3
+BATCH, DIM, LENGTH, STATE = 2, 32, 3, 3
 SEQUENCE = (BATCH, DIM, LENGTH)
 ROWS = (BATCH, LENGTH, DIM)
 WAY = [SEQUENCE, SEQUENCE, (DIM, STATE), (BATCH, STATE, LENGTH), (BATCH, STATE, LENGTH)]
@@ -69,16 +69,16 @@ CASES = {
     'scan_both_with_all': ('bidirectional_scan', scan_both, [*WAY, (DIM,), (DIM,)] * 2),
     'shared_gate': ('gated_merge', gated_merge, [ROWS] * 3),
     'separate_gates': ('gated_merge', gated_merge, [ROWS] * 3 + [(2, *ROWS)]),
-    'leaky_integrate': ('leaky_integrate', membrane(leaky_integrate), [SEQUENCE, (BATCH, DIM, 3)]),
+    'leaky_integrate': ('leaky_integrate', membrane(leaky_integrate), [SEQUENCE, (BATCH, DIM, 2)]),
     'membranes': (
         'bidirectional_membrane',
         membrane(bidirectional_membrane),
-        [ROWS, (2 * BATCH, DIM, 3)],
+        [ROWS, (2 * BATCH, DIM, 2)],
     ),
     'membrane_gate': (
         'membrane_gate',
         membrane(membrane_gate),
-        [SEQUENCE] * 3 + [(2 * BATCH, DIM, 3)],
+        [SEQUENCE] * 3 + [(2 * BATCH, DIM, 2)],
     ),
 }
 

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from mmpretrain.registry import MODELS
+from torch import nn
 
+from memba_vision.errors import UserError
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.visualization.maps import token_grid
 
@@ -90,3 +92,8 @@ def test_the_grid_lies_on_the_pixels_of_its_patches(img_size, stride, shape, ext
     assert grid.patches.flatten().tolist() == [
         place for place in range(grid.length) if place != middle
     ]
+
+
+def test_a_backbone_without_a_grid_is_refused():
+    with pytest.raises(UserError, match='Linear has no pos_embed, grid_size, patch_embed, so that'):
+        token_grid(nn.Linear(2, 2))

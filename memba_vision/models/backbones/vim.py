@@ -92,7 +92,7 @@ class PatchMap(nn.Identity):
     """
 
     def is_watched(self) -> bool:
-        """Whether somebody has put a hook on it."""
+        """Return True if there is a hook on it."""
         hooks = (self._forward_hooks, self._forward_pre_hooks)
         return any((*hooks, self._backward_hooks, self._backward_pre_hooks))
 
@@ -168,7 +168,7 @@ class Vim(BaseModule):
         _check_out_type(out_type, with_cls_token)
         _check_frozen_stages(frozen_stages, self.num_layers)
         patch_size = to_pair(patch_size, 'patch_size')
-        stride = to_pair(stride, 'stride') if stride else patch_size
+        stride = patch_size if stride is None else to_pair(stride, 'stride')
         self.out_type = out_type
         self.out_indices = _block_numbers(out_indices, self.num_layers)
         self.frozen_stages = frozen_stages
@@ -269,7 +269,7 @@ class Vim(BaseModule):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """How deep a parameter lies, for learning rates that decay with depth.
+        """Return the depth of a parameter, for learning rates that decay with it.
 
         Args:
             param_name: its name in the whole model.

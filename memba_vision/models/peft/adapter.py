@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.sites import ROLES, ScanSite, Sites, check_sites
+from memba_vision.models.sites import ROLES, Rows, ScanSite, Sites, check_sites, sites_of
 
 
 class Adapter(ABC):
@@ -93,10 +93,12 @@ class AdaptedLayer(nn.Module):
         raise NotImplementedError
 
 
-def fold_layers(backbone: nn.Module, kind: type[AdaptedLayer]) -> None:
-    """Put the merged projection in the place of every layer of class ``kind`` on a plain one."""
-    for name, layer in list(backbone.named_modules()):
-        if isinstance(layer, kind) and isinstance(layer.base_layer, nn.Linear | nn.Conv2d):
+def fold_layers(backbone: nn.Module, *kinds: type[AdaptedLayer]) -> None:
+    """Put the merged projection in the place of every layer of ``kinds`` on a plain one."""
+    names = [name for name, module in backbone.named_modules() if isinstance(module, kinds)]
+    for name in reversed(names):  # inner ones first
+        layer = backbone.get_submodule(name)
+        if isinstance(layer.base_layer, nn.Linear | nn.Conv2d):
             replace_module(backbone, name, layer.merged())
 
 
@@ -156,7 +158,7 @@ def find_targets(
     stacks_on: Sequence[type[AdaptedLayer]] = (),
     part: str | None = None,
 ) -> dict[str, nn.Module]:
-    """The modules of the classes ``kinds`` that ``targets`` name, by full name.
+    """Return the modules of the classes ``kinds`` that ``targets`` name, by full name.
 
     Args:
         backbone: where to look.
@@ -169,10 +171,60 @@ def find_targets(
 
     Raises:
         UserError: a target matches nothing (the possible ones are listed), what another adapter
-            has wrapped (a module that holds a ``base_layer``), or a projection that trains in
-            full.
+            has wrapped (a module that holds a ``base_layer``), a projection that trains in full,
+            or some outputs of a projection alone.
     """
-    targets = _by_name(backbone, targets)
+    found = {}
+    for target in targets:
+        places = _projections(backbone, target)
+        if any(place.rows is not None for place in places):
+            raise UserError(
+                f'target {target!r} stands for some outputs of {places[0].module} alone, and this '
+                'adapter changes whole projections: name the whole one, or use LoRA'
+            )
+        found |= _claim(backbone, target, places, kinds, stacks_on, part)
+    return found
+
+
+def find_parts(
+    backbone: nn.Module, targets: Sequence[str], stacks_on: Sequence[type[AdaptedLayer]]
+) -> dict[str, list[Rows]]:
+    """Return the places of those ``targets`` that stand for some outputs of projections alone.
+
+    Args:
+        backbone: where to look.
+        targets: roles and names, as for :func:`find_targets`, which takes the others.
+        stacks_on: the adapted layers that the adapter can stand on, if they adapt another part.
+
+    Raises:
+        UserError: another adapter has wrapped a place, or a projection trains in full.
+    """
+    found = {}
+    for target in targets:
+        places = _projections(backbone, target)
+        if any(place.rows is not None for place in places):
+            _claim(backbone, target, places, [nn.Linear], stacks_on, target)
+            found[target] = places
+    return found
+
+
+def _projections(backbone: nn.Module, target: str) -> list[Rows]:
+    """Return the places of a role or, where the backbone has no such role, of a name."""
+    places = sites_of(backbone).projections(target) if target in ROLES else []
+    return places or [Rows(name) for name, _ in backbone.named_modules() if is_named(name, target)]
+
+
+def _claim(
+    backbone: nn.Module,
+    target: str,
+    places: Sequence[Rows],
+    kinds: Sequence[type[nn.Module]],
+    stacks_on: Sequence[type[AdaptedLayer]],
+    part: str | None,
+) -> dict[str, nn.Module]:
+    """Return the modules at ``places`` that an adapter can work on; see :func:`find_targets`."""
+    if target in ROLES and not places:
+        check_sites(backbone, f'target {target!r}', target)
     modules = dict(backbone.named_modules())
     taken = [name for name, module in modules.items() if hasattr(module, 'base_layer')]
     inside_taken = tuple(f'{name}.' for name in taken)
@@ -183,41 +235,27 @@ def find_targets(
         and isinstance(_bottom(module), tuple(kinds))
         and not name.startswith(inside_taken)
     }
-    found = {}
-    for target in targets:
-        for name in taken:
-            if is_named(name, target) and not _can_stand_on(modules[name], stacks_on, part):
-                raise UserError(
-                    f'target {target!r} has an adapter already: name each target in one adapter '
-                    'alone'
-                )
-        matches = {n: m for n, m in candidates.items() if is_named(n, target)}
-        if not matches:
-            possible = sorted(_short_names(candidates))
+    names = dict.fromkeys(place.module for place in places)
+    for name in names:
+        if name in taken and not _can_stand_on(modules[name], stacks_on, part):
+            called = name if target in ROLES else target
             raise UserError(
-                f'target {target!r} matches no {" or ".join(kind.__name__ for kind in kinds)} of '
-                f'{type(backbone).__name__}; possible targets are {", ".join(possible)}'
+                f'target {called!r} has an adapter already: name each target in one adapter alone'
             )
-        for name, module in matches.items():
-            if module.weight.requires_grad:
-                raise UserError(
-                    f'target {target!r}: {name}.weight trains in full, so an adapter on it adds '
-                    'nothing: leave one of the two out'
-                )
-        found.update(matches)
-    return found
-
-
-def _by_name(backbone: nn.Module, targets: Sequence[str]) -> list[str]:
-    """Return the targets with the paths of its modules in the place of each role."""
-    found: list[str] = []
-    for target in targets:
-        if target in ROLES:
-            sites = check_sites(backbone, f'target {target!r}', target)
-            found += dict.fromkeys(rows.module for rows in sites.projections(target))
-        else:
-            found.append(target)
-    return found
+    matches = {name: candidates[name] for name in names if name in candidates}
+    if not matches:
+        possible = sorted(_short_names(candidates))
+        raise UserError(
+            f'target {target!r} matches no {" or ".join(kind.__name__ for kind in kinds)} of '
+            f'{type(backbone).__name__}; possible targets are {", ".join(possible)}'
+        )
+    for name, module in matches.items():
+        if module.weight.requires_grad:
+            raise UserError(
+                f'target {target!r}: {name}.weight trains in full, so an adapter on it adds '
+                'nothing: leave one of the two out'
+            )
+    return matches
 
 
 def _bottom(module: nn.Module) -> nn.Module:
@@ -241,7 +279,7 @@ def _short_names(names: Collection[str]) -> set[str]:
 
 
 def is_named(name: str, target: str) -> bool:
-    """Whether ``target`` is the dotted ``name`` or its last parts."""
+    """Return True if ``target`` is the dotted ``name`` or its last parts."""
     return f'.{name}'.endswith(f'.{target}')
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from memba_vision.models.peft.adapter import AdaptedLayer
+from memba_vision.models.sites import ROLES
 
 #: What peft puts before a module's name in the backbone.
 PREFIX = 'base_model.model'
@@ -23,7 +24,7 @@ def save_low_rank(
         backbone: the adapted backbone.
         kinds: classes of the low-rank layers to be saved; all have one rank and scale. One with
             a ``magnitude`` is DoRA's.
-        targets: the names that the adapter was given.
+        targets: the names or roles that the adapter was given.
         folder: made where it is missing.
     """
     layers = {n: m for n, m in backbone.named_modules() if isinstance(m, tuple(kinds))}
@@ -34,7 +35,8 @@ def save_low_rank(
         'task_type': None,
         'base_model_name_or_path': None,
         'inference_mode': True,
-        'target_modules': list(targets),
+        # Of roles peft knows nothing.
+        'target_modules': list(layers) if ROLES.keys() & set(targets) else list(targets),
         'r': rank,
         'lora_alpha': first.scale * rank,  # peft's scale is lora_alpha / r
         'lora_dropout': first.dropout.p,

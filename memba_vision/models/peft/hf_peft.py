@@ -14,6 +14,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import Adapter, replace_module
 from memba_vision.models.peft.hf_targets import as_plain_linear, check_parameters, find_modules
 from memba_vision.models.peft.lora import check_targets
+from memba_vision.models.sites import ROLES
 from memba_vision.registry import ADAPTERS
 
 #: What peft raises where settings do not fit a method or a layer.
@@ -95,7 +96,7 @@ class HFPeft(Adapter):
         name = self.config.peft_type.name
         targets = find_modules(backbone, self.targets, name) if self.targets else {}
         check_parameters(backbone, self.parameters)
-        if isinstance(self.targets, str):
+        if isinstance(self.targets, str) or ROLES.keys() & set(self.targets):
             self.config.target_modules = set(targets)
         trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
         weights = [(w, w.detach().clone()) for m in targets.values() for w in m.parameters()]

@@ -9,7 +9,7 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.peft.adapter import Adapter, check_free, replace_module
-from memba_vision.models.sites import check_sites, sites_of
+from memba_vision.models.sites import Rows, check_sites, sites_of
 from memba_vision.ops import (
     bidirectional_membrane,
     check_membrane,
@@ -190,8 +190,8 @@ class LIM(Adapter):
 
 
 def _check_one_rank(backbone: nn.Module) -> None:
-    projections = sites_of(backbone).projections('mix.in')
-    ranks = sorted({len(backbone.get_submodule(rows.module).down.weight) for rows in projections})
+    loras = [backbone.get_submodule(rows.module) for _, rows in _gates_and_rows(backbone)]
+    ranks = sorted({len(lora.down.weight) for lora in loras})
     if len(ranks) > 1:
         raise UserError(
             f'LIM: the LoRAs of in_proj have the ranks {ranks}, but cross_layer hands potentials '
@@ -224,7 +224,8 @@ def check_taps(backbone: nn.Module, adapter: str, user: str, otherwise: str = ''
         otherwise: what the user can do beside adding a LoRA.
     """
     free_gates(backbone, adapter)
-    for rows in check_sites(backbone, adapter, 'mix.z').projections('mix.z'):
+    check_sites(backbone, adapter, 'mix.z')
+    for _, rows in _gates_and_rows(backbone):
         if not hasattr(backbone.get_submodule(rows.module), 'expose'):
             raise UserError(
                 f'{adapter}: {user} integrates the hidden activations of a LoRA on in_proj: put '
@@ -243,13 +244,17 @@ def tap_gates(
         owner: the adapter that takes the gates.
         make_membrane: makes the membrane of a block of its LoRA layer.
     """
-    for block in sites_of(backbone).blocks:
-        if block.gate:
-            (rows,) = block.projections['mix.z']
-            lora = backbone.get_submodule(rows.module)
-            membrane = make_membrane(lora)
-            exposed, up = lora.expose(rows.rows)
-            gate = LowRankMembraneGate(membrane, up, lora.scale, lora.dropout.p)
-            gate.owner = owner
-            replace_module(backbone, rows.module, exposed)
-            replace_module(backbone, block.gate, gate)
+    for path, rows in _gates_and_rows(backbone):
+        lora = backbone.get_submodule(rows.module)
+        membrane = make_membrane(lora)
+        exposed, up = lora.expose(rows.rows)
+        gate = LowRankMembraneGate(membrane, up, lora.scale, lora.dropout.p)
+        gate.owner = owner
+        replace_module(backbone, rows.module, exposed)
+        replace_module(backbone, path, gate)
+
+
+def _gates_and_rows(backbone: nn.Module) -> list[tuple[str, Rows]]:
+    """Return the paths of the gates, each with the rows of the projection that make its input."""
+    blocks = [block for block in sites_of(backbone).blocks if block.gate]
+    return [(block.gate, block.projections['mix.z'][0]) for block in blocks]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from memba_vision.errors import UserError
@@ -12,6 +13,7 @@ from memba_vision.models.modules.linear import Linear
 from memba_vision.models.peft.adapter import (
     AdaptedLayer,
     Adapter,
+    find_parts,
     find_targets,
     fold_layers,
     replace_module,
@@ -101,6 +103,45 @@ class LoRALinear(AdditiveLayer):
     def merged(self) -> nn.Module:
         """``W + scale * up down`` in the place of ``W``."""
         self.base_layer.weight += self.scale * self.up.weight @ self.down.weight
+        return self.base_layer
+
+
+class PartialLoRALinear(AdditiveLayer):
+    """``y = W h``, to whose outputs ``rows`` ``scale * up(dropout(down(h)))`` is added.
+
+    Args:
+        base_layer: the frozen projection, in_features to out_features.
+        part: the role of the rows, which tells whether two adapters collide.
+        rows: the outputs that are adapted.
+        rank: width of the bottleneck.
+        scale: factor of the update.
+        drop_rate: dropout on the bottleneck's activations.
+    """
+
+    def __init__(
+        self,
+        base_layer: nn.Module,
+        part: str,
+        rows: range,
+        rank: int,
+        scale: float = 1.0,
+        drop_rate: float = 0.0,
+    ) -> None:
+        down, up = make_bottleneck(base_layer, rank, len(rows))
+        super().__init__(base_layer, down, up, scale, drop_rate)
+        self.part = part
+        self.rows = rows
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(..., in_features) to (..., out_features)."""
+        around = (self.rows.start, self.out_features - self.rows.stop)
+        return self.base_layer(hidden) + F.pad(self.update(hidden), around)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Module:
+        """The update, added to the rows of the weight."""
+        update = self.scale * self.up.weight @ self.down.weight
+        self.base_layer.weight[self.rows.start : self.rows.stop] += update
         return self.base_layer
 
 
@@ -204,7 +245,8 @@ class LoRA(Adapter):
     Source: Hu et al. 2022, section 4; on Vim, Yoshimura et al. 2025 (MambaPEFT), section 3.
 
     Args:
-        targets: names of linear layers or 2D convolutions.
+        targets: names or roles (:data:`memba_vision.models.sites.ROLES`) of linear layers or 2D
+            convolutions. Of a role such as 'mix.x' the outputs that it stands for are adapted.
         rank: width of the bottleneck.
         scale: factor of the update.
         drop_rate: dropout on the bottleneck's activations.
@@ -217,23 +259,43 @@ class LoRA(Adapter):
         scale: float = 0.1,
         drop_rate: float = 0.1,
     ) -> None:
-        check_targets('LoRA', targets)
-        check_low_rank('LoRA', rank, drop_rate)
+        check_targets(type(self).__name__, targets)
+        check_low_rank(type(self).__name__, rank, drop_rate)
         self.targets = tuple(targets)
         self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)
 
     def attach(self, backbone: nn.Module) -> None:
-        """Wrap the targets, each in a :class:`LoRALinear` or a :class:`LoRAConv2d`."""
-        found = find_targets(backbone, self.targets, [nn.Linear, nn.Conv2d], [AdditiveLayer])
+        """Wrap the targets.
+
+        Those of a role that stands for some outputs get a :class:`PartialLoRALinear`, other linear
+        layers a :class:`LoRALinear`, convolutions a :class:`LoRAConv2d`.
+        """
+        parts = find_parts(backbone, self.targets, [AdditiveLayer])
+        whole = [target for target in self.targets if target not in parts]
+        found = find_targets(backbone, whole, [nn.Linear, nn.Conv2d], [AdditiveLayer])
         for name, layer in found.items():
             kind = LoRAConv2d if isinstance(layer, nn.Conv2d) else LoRALinear
             replace_module(backbone, name, kind(layer, **self.settings))
+        for role, places in parts.items():
+            for place in places:
+                layer = backbone.get_submodule(place.module)
+                rows = place.rows or range(layer.out_features)
+                adapted = PartialLoRALinear(layer, role, rows, **self.settings)
+                replace_module(backbone, place.module, adapted)
 
     def merge(self, backbone: nn.Module) -> None:
         """Add the updates to the weights."""
-        fold_layers(backbone, LoRALinear)
-        fold_layers(backbone, LoRAConv2d)
+        fold_layers(backbone, LoRALinear, LoRAConv2d, PartialLoRALinear)
 
     def save_hf(self, backbone: nn.Module, folder: Path) -> None:
-        """Save as peft saves its own."""
+        """Save as peft saves its own.
+
+        Raises:
+            UserError: an update is of some outputs of a projection alone, which peft has not.
+        """
+        if any(isinstance(module, PartialLoRALinear) for module in backbone.modules()):
+            raise UserError(
+                f'{type(self).__name__}: the files of peft hold updates of whole projections, and '
+                'this adapter changes some outputs of one alone: export it --as merged'
+            )
         save_low_rank(backbone, [LoRALinear, LoRAConv2d], self.targets, folder)

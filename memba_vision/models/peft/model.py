@@ -77,7 +77,7 @@ class PEFTModel(BaseModule):
         return getattr(module, name)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """How deep a parameter lies in the backbone; see the backbone's own."""
+        """Return the depth of a parameter in the backbone; see the backbone's own."""
         return self.module.get_layer_depth(param_name, f'{prefix}module.')
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -3,13 +3,14 @@
 import torch
 
 from memba_vision.discovery import import_submodules
-from memba_vision.ops.bidirectional_membrane.table import BACKENDS
+from memba_vision.ops.backends import BackendTable
 from memba_vision.ops.checks import Signature
 from memba_vision.ops.leaky_integrate import check_membrane
 
-import_submodules(__name__, __path__)
-
 __all__ = ['BACKENDS', 'bidirectional_membrane']
+
+BACKENDS = BackendTable('bidirectional_membrane')
+import_submodules(__name__, __path__)
 
 SIGNATURE = Signature(
     'bidirectional_membrane',

@@ -5,7 +5,7 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.membrane`.
 
 import torch
 
-from memba_vision.ops.bidirectional_membrane.table import BACKENDS
+from memba_vision.ops.bidirectional_membrane import BACKENDS
 from memba_vision.ops.bidirectional_membrane.torch_composed import bidirectional_membrane_torch
 from memba_vision.ops.numba_kernels.layout import empty_rows_like, row_obstacle, state_or_zeros
 from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients

@@ -2,7 +2,7 @@
 
 import torch
 
-from memba_vision.ops.bidirectional_membrane.table import BACKENDS
+from memba_vision.ops.bidirectional_membrane import BACKENDS
 from memba_vision.ops.leaky_integrate import leaky_integrate
 
 

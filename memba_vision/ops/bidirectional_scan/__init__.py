@@ -3,15 +3,15 @@
 import torch
 
 from memba_vision.discovery import import_submodules
-from memba_vision.ops.backends import without_autocast
+from memba_vision.ops.backends import BackendTable, without_autocast
 from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
-from memba_vision.ops.bidirectional_scan.table import BACKENDS
 from memba_vision.ops.checks import Signature
 from memba_vision.ops.selective_scan import SHAPES, check_groups
 
-import_submodules(__name__, __path__)
-
 __all__ = ['BACKENDS', 'ScanInputs', 'bidirectional_scan', 'goes_in_one_launch']
+
+BACKENDS = BackendTable('bidirectional_scan')
+import_submodules(__name__, __path__)
 
 SIGNATURE = Signature(
     'bidirectional_scan',

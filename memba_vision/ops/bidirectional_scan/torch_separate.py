@@ -2,8 +2,8 @@
 
 import torch
 
+from memba_vision.ops.bidirectional_scan import BACKENDS
 from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
-from memba_vision.ops.bidirectional_scan.table import BACKENDS
 from memba_vision.ops.selective_scan import selective_scan
 
 

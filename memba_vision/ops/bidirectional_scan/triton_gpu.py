@@ -5,8 +5,8 @@ Kernels: those of one direction, :mod:`memba_vision.ops.triton_kernels.selective
 
 import torch
 
+from memba_vision.ops.bidirectional_scan import BACKENDS
 from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
-from memba_vision.ops.bidirectional_scan.table import BACKENDS
 from memba_vision.ops.bidirectional_scan.torch_separate import bidirectional_scan_torch
 from memba_vision.ops.second_derivatives import differentiate_by_twin
 from memba_vision.ops.selective_scan import BACKENDS as ONE_WAY

@@ -4,12 +4,13 @@ import torch
 import torch.nn.functional as F
 
 from memba_vision.discovery import import_submodules
-from memba_vision.ops.causal_conv1d.table import BACKENDS
+from memba_vision.ops.backends import BackendTable
 from memba_vision.ops.checks import Signature
 
-import_submodules(__name__, __path__)
-
 __all__ = ['BACKENDS', 'causal_conv1d']
+
+BACKENDS = BackendTable('causal_conv1d')
+import_submodules(__name__, __path__)
 
 SIGNATURE = Signature(
     'causal_conv1d',

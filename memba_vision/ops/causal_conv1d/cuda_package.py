@@ -5,7 +5,7 @@ import importlib.util
 
 import torch
 
-from memba_vision.ops.causal_conv1d.table import BACKENDS
+from memba_vision.ops.causal_conv1d import BACKENDS
 from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
 from memba_vision.ops.second_derivatives import refuse_twice
 

@@ -5,7 +5,7 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.conv`.
 
 import torch
 
-from memba_vision.ops.causal_conv1d.table import BACKENDS
+from memba_vision.ops.causal_conv1d import BACKENDS
 from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
 from memba_vision.ops.numba_kernels.layout import as_rows, channel_obstacle
 from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients

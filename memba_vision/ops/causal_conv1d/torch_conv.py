@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from memba_vision.ops.causal_conv1d.table import BACKENDS
+from memba_vision.ops.causal_conv1d import BACKENDS
 
 
 @BACKENDS.register('torch', priority=0, portable=True)

@@ -3,12 +3,13 @@
 import torch
 
 from memba_vision.discovery import import_submodules
+from memba_vision.ops.backends import BackendTable
 from memba_vision.ops.checks import Signature
-from memba_vision.ops.gated_merge.table import BACKENDS
-
-import_submodules(__name__, __path__)
 
 __all__ = ['BACKENDS', 'gated_merge']
+
+BACKENDS = BackendTable('gated_merge')
+import_submodules(__name__, __path__)
 
 SIGNATURE = Signature(
     'gated_merge',

@@ -5,7 +5,7 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.gate`.
 
 import torch
 
-from memba_vision.ops.gated_merge.table import BACKENDS
+from memba_vision.ops.gated_merge import BACKENDS
 from memba_vision.ops.gated_merge.torch_gate import gated_merge_torch, merged_dtype
 from memba_vision.ops.numba_kernels.layout import as_rows, empty_rows_like, row_obstacle
 from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients

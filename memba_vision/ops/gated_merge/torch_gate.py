@@ -5,7 +5,7 @@ import functools
 import torch
 import torch.nn.functional as F
 
-from memba_vision.ops.gated_merge.table import BACKENDS
+from memba_vision.ops.gated_merge import BACKENDS
 
 
 @BACKENDS.register('torch', priority=0, portable=True)
@@ -24,5 +24,5 @@ def gated_merge_torch(
 
 
 def merged_dtype(*tensors: torch.Tensor) -> torch.dtype:
-    """What torch promotes the dtypes of the scans and the gate to."""
+    """Return the dtype that torch promotes those of the scans and the gate to."""
     return functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))

@@ -4,12 +4,13 @@ import torch
 
 from memba_vision.discovery import import_submodules
 from memba_vision.errors import UserError
+from memba_vision.ops.backends import BackendTable
 from memba_vision.ops.checks import Signature
-from memba_vision.ops.leaky_integrate.table import BACKENDS
-
-import_submodules(__name__, __path__)
 
 __all__ = ['BACKENDS', 'check_membrane', 'leaky_integrate']
+
+BACKENDS = BackendTable('leaky_integrate')
+import_submodules(__name__, __path__)
 
 SIGNATURE = Signature(
     'leaky_integrate', x='batch, dim, length', initial='batch, dim, chunk or None'

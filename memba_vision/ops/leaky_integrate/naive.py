@@ -2,7 +2,7 @@
 
 import torch
 
-from memba_vision.ops.leaky_integrate.table import BACKENDS
+from memba_vision.ops.leaky_integrate import BACKENDS
 
 
 @BACKENDS.register('naive', priority=-2, portable=True)

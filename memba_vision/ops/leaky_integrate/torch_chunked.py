@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from memba_vision.ops.leaky_integrate.table import BACKENDS
+from memba_vision.ops.leaky_integrate import BACKENDS
 
 
 @BACKENDS.register('torch', priority=0, portable=True)

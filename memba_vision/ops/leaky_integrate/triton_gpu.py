@@ -5,7 +5,7 @@ Kernels: :mod:`memba_vision.ops.triton_kernels.membrane`.
 
 import torch
 
-from memba_vision.ops.leaky_integrate.table import BACKENDS
+from memba_vision.ops.leaky_integrate import BACKENDS
 from memba_vision.ops.leaky_integrate.torch_chunked import leaky_integrate_torch
 from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients
 from memba_vision.ops.triton_kernels.layout import empty_mean

@@ -4,11 +4,12 @@ import torch
 
 from memba_vision.discovery import import_submodules
 from memba_vision.errors import UserError
-from memba_vision.ops.linear.table import BACKENDS
-
-import_submodules(__name__, __path__)
+from memba_vision.ops.backends import BackendTable
 
 __all__ = ['BACKENDS', 'linear']
+
+BACKENDS = BackendTable('linear')
+import_submodules(__name__, __path__)
 
 
 def linear(

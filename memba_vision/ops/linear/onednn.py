@@ -6,7 +6,7 @@ In float32 torch multiplies with MKL, which takes a slow path on CPUs of other m
 
 import torch
 
-from memba_vision.ops.linear.table import BACKENDS
+from memba_vision.ops.linear import BACKENDS
 from memba_vision.ops.linear.torch_linear import linear_torch
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')

@@ -3,13 +3,14 @@
 import torch
 
 from memba_vision.discovery import import_submodules
+from memba_vision.ops.backends import BackendTable
 from memba_vision.ops.checks import Signature
 from memba_vision.ops.leaky_integrate import check_membrane
-from memba_vision.ops.membrane_gate.table import BACKENDS
-
-import_submodules(__name__, __path__)
 
 __all__ = ['BACKENDS', 'membrane_gate']
+
+BACKENDS = BackendTable('membrane_gate')
+import_submodules(__name__, __path__)
 
 SIGNATURE = Signature(
     'membrane_gate',

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from memba_vision.ops.leaky_integrate.naive import leaky_integrate_naive
-from memba_vision.ops.membrane_gate.table import BACKENDS
+from memba_vision.ops.membrane_gate import BACKENDS
 
 
 @BACKENDS.register('naive', priority=-2, portable=True)

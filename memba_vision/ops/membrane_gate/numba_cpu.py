@@ -5,7 +5,7 @@ Kernels: :mod:`memba_vision.ops.numba_kernels.membrane`.
 
 import torch
 
-from memba_vision.ops.membrane_gate.table import BACKENDS
+from memba_vision.ops.membrane_gate import BACKENDS
 from memba_vision.ops.membrane_gate.torch_composed import membrane_gate_torch
 from memba_vision.ops.numba_kernels.layout import channel_obstacle, empty_rows_like, state_or_zeros
 from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from memba_vision.ops.leaky_integrate import leaky_integrate
-from memba_vision.ops.membrane_gate.table import BACKENDS
+from memba_vision.ops.membrane_gate import BACKENDS
 
 
 @BACKENDS.register('torch', priority=0, portable=True)

@@ -4,14 +4,14 @@ import torch
 
 from memba_vision.discovery import import_submodules
 from memba_vision.errors import UserError
-from memba_vision.ops.backends import without_autocast
+from memba_vision.ops.backends import BackendTable, without_autocast
 from memba_vision.ops.checks import Signature
 from memba_vision.ops.selective_scan.last_state import scan_with_last_state
-from memba_vision.ops.selective_scan.table import BACKENDS
-
-import_submodules(__name__, __path__)
 
 __all__ = ['BACKENDS', 'SHAPES', 'check_groups', 'selective_scan']
+
+BACKENDS = BackendTable('selective_scan')
+import_submodules(__name__, __path__)
 
 #: The tensors of a scan; :mod:`memba_vision.ops.checks` says how to read their shapes.
 #:

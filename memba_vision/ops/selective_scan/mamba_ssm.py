@@ -6,7 +6,7 @@ import importlib.util
 import torch
 
 from memba_vision.ops.second_derivatives import refuse_twice
-from memba_vision.ops.selective_scan.table import BACKENDS
+from memba_vision.ops.selective_scan import BACKENDS
 
 # What its kernel takes.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

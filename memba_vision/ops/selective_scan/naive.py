@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from memba_vision.ops.selective_scan.table import BACKENDS
+from memba_vision.ops.selective_scan import BACKENDS
 
 
 @BACKENDS.register('naive', priority=-2, portable=True)

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from memba_vision.ops.numba_kernels.layout import empty_like, empty_states, obstacle
 from memba_vision.ops.second_derivatives import differentiate_by_twin
+from memba_vision.ops.selective_scan import BACKENDS
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
-from memba_vision.ops.selective_scan.table import BACKENDS
 from memba_vision.ops.selective_scan.torch_portable import scan_gradients
 
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 
 from memba_vision.ops.second_derivatives import differentiate_by_twin
+from memba_vision.ops.selective_scan import BACKENDS
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.surroundings import scan_with
-from memba_vision.ops.selective_scan.table import BACKENDS
 from memba_vision.ops.selective_scan.torch_portable import scan_gradients
 
 # Positions of a block, and elements of a (block, group, state, dim) work tensor: a CPU wants it in

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 
 from memba_vision.ops.second_derivatives import gradients
+from memba_vision.ops.selective_scan import BACKENDS
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.surroundings import scan_with
-from memba_vision.ops.selective_scan.table import BACKENDS
 
 
 @BACKENDS.register('portable', priority=-1, portable=True)

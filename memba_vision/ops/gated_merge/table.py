@@ -1,5 +1,0 @@
-"""The table that the backends of the gate enter themselves into."""
-
-from memba_vision.ops.backends import BackendTable
-
-BACKENDS = BackendTable('gated_merge')
