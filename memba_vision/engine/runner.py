@@ -360,11 +360,16 @@ def load_training_checkpoint(model: nn.Module, checkpoint: dict, source: str) ->
 
 
 def _refuse_slow_compilation(compilation: bool | dict | None) -> None:
+    if compilation is None or compilation is False:
+        return
+    if not isinstance(compilation, bool | dict):
+        raise UserError(
+            f'config: compile is True, False or the arguments of torch.compile, got {compilation!r}'
+        )
+    settings = {} if compilation is True else compilation
     # Measured on the demo: two minutes of processor time until the third step, and steps as long as
     # without. The kernels are compiled already.
-    if not compilation or torch.cuda.is_available():
-        return
-    if compilation is True or compilation.get('backend', 'inductor') == 'inductor':
+    if settings.get('backend', 'inductor') == 'inductor' and not torch.cuda.is_available():
         raise UserError(
             'config: compile takes minutes on a CPU and makes no training faster: leave it out, or '
             "name another backend than torch's own, as in compile=dict(backend='aot_eager')"
