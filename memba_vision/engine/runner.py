@@ -4,7 +4,7 @@ import copy
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -150,6 +150,12 @@ class ReadableRunner(Runner):
         """As mmengine's."""
         with building('param_scheduler (do its parts begin before train_cfg ends?)'):
             return super().build_param_scheduler(scheduler)
+
+    def call_hook(self, fn_name: str, **arguments: Any) -> None:
+        """As mmengine's; what a hook refuses before it begins is told in one line."""
+        begins = fn_name in ('before_run', 'before_train')
+        with building('a hook') if begins else nullcontext():
+            super().call_hook(fn_name, **arguments)
 
     def train(self) -> nn.Module:
         """As mmengine's; what ends it early is told in one line.

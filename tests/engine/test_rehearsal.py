@@ -66,6 +66,10 @@ def make_config(base, data_root, tmp_path):
             'resize them .*or set img_size',
         ),
         (dict(task='sprites_location'), "task is 'sprites_location', but .* 'digits'"),
+        (
+            dict(custom_hooks=[dict(type='EMAHook', begin_epoch=9)]),
+            'a hook: AssertionError: self.begin_epoch should be smaller',
+        ),
     ],
     ids=str,
 )
