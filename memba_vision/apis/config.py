@@ -75,9 +75,9 @@ def method_name(config: Config) -> str:
     return method_of_file(config.filename, config.get('task', ''), config.get('peft'))
 
 
-def method_of_file(filename: str, task: str | None, peft: str | None) -> str:
+def method_of_file(filename: str | None, task: str | None, peft: str | None) -> str:
     """The method of a run, by its config's file, its task and what ``--peft`` said, if anything."""
-    return peft or Path(filename).stem.removeprefix(f'{task}_')
+    return peft or Path(filename or 'config').stem.removeprefix(f'{task}_')
 
 
 def run_name(config: Config) -> str:

@@ -160,7 +160,8 @@ def _parameters(reader: Callable) -> set[str] | None:
     Arguments that a class passes on to its base class are followed there.
     """
     if not inspect.isclass(reader):
-        return set(_own_parameters(reader)[0])
+        own, rest = _own_parameters(reader)
+        return None if rest else own
     names = {'priority'} if issubclass(reader, Hook) else set()
     names |= {'convert_to_iter_based'} if issubclass(reader, _ParamScheduler) else set()
     for base in reader.__mro__:

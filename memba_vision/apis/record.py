@@ -51,8 +51,8 @@ def write_record(runner: Runner, command: list[str]) -> None:
     path = Path(runner.work_dir, RECORD_FILE)
     starts = [*_earlier(path), describe(runner, command)]
     if _resumes(runner.cfg):
-        before = _earlier(Path(runner.cfg.load_from).parent / RECORD_FILE) or starts
-        for line in changes(before[0], starts[-1]):
+        origin = folder_of_run(Path(runner.cfg.load_from).parent)
+        for line in changes(_begun(_earlier(origin / RECORD_FILE) or starts), starts[-1]):
             print_log(f'Resumed, but {line}', 'current', logging.WARNING)
     text = json.dumps(starts, indent=1, default=str)
     write_atomically(path, f'{text}\n'.encode())
@@ -71,7 +71,7 @@ def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
     return {
         'time': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'command': command,
-        'config_file': os.path.abspath(config.filename),
+        'config_file': os.path.abspath(config.filename) if config.filename else None,
         'config': absolute_paths(config.to_dict()),
         'seed': runner.seed,
         'resumed_from': os.path.abspath(config.load_from) if _resumes(config) else None,
@@ -84,6 +84,11 @@ def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
 
 def _resumes(config: Config) -> bool:
     return bool(config.get('resume') and config.get('load_from'))
+
+
+def _begun(starts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The start that a run began with; a folder may hold the record of earlier runs too."""
+    return next((s for s in reversed(starts) if not s.get('resumed_from')), starts[0])
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

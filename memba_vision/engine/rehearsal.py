@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from memba_vision.engine.runner import CONFIG_ERRORS, deaths_told, no_batch, one_line
+from memba_vision.engine.wrapped_data import inner_datasets
 from memba_vision.errors import UserError
 
 IMAGES = 4  # of a batch that is tried: enough for what mixes images, and little work
@@ -59,15 +60,18 @@ class RehearsalHook(Hook):
             UserError: the training, the validation or the test could not be carried out.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        _check_task(runner.cfg.get('task'), runner.train_dataloader, 'train')
-        _check_head(model, runner.train_dataloader, 'train')
-        loops = {'val': runner.val_loop, 'test': runner.test_loop}
+        loops = {'train': runner.train_loop, 'val': runner.val_loop, 'test': runner.test_loop}
+        for part, loop in loops.items():
+            if loop is not None:
+                _check_data(runner, model, loop.dataloader, part)
         with _untouched(model):
             _try_training(runner, model)
             for part, loop in loops.items():
                 if hasattr(loop, 'evaluator'):
                     names = _try_metrics(loop, model, part)
                     _check_names(names, self.needed.get(part), part)
+                    if part == 'val':
+                        _check_watched(runner.hooks, names)
 
 
 def rehearse_test(runner: Runner, needed: str) -> None:
@@ -82,8 +86,7 @@ def rehearse_test(runner: Runner, needed: str) -> None:
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     loop = runner.test_loop
-    _check_task(runner.cfg.get('task'), loop.dataloader, 'test')
-    _check_head(model, loop.dataloader, 'test')
+    _check_data(runner, model, loop.dataloader, 'test')
     with _untouched(model):
         _check_names(_try_metrics(loop, model, 'test'), needed, 'test')
 
@@ -175,6 +178,17 @@ def _check_names(names: list[str], needed: str | None, part: str) -> None:
         )
 
 
+def _check_watched(hooks: list[Hook], names: list[str]) -> None:
+    """Compare what hooks go by (the best checkpoint, early stopping) with what is measured."""
+    for hook in hooks:
+        for name in (*getattr(hook, 'key_indicators', ()), getattr(hook, 'monitor', 'auto')):
+            if name not in ('auto', *names):
+                raise UserError(
+                    f'{type(hook).__name__} goes by {name}, but val_evaluator measures '
+                    f'{", ".join(names) or "nothing"}: name one of these'
+                )
+
+
 def _first_batch(loader: DataLoader, part: str) -> list[Any]:
     """What the dataset gives for the first images of the first batch."""
     dataset = loader.dataset
@@ -213,20 +227,12 @@ def _last_batch(loader: DataLoader) -> int:
     return rest or loader.batch_size
 
 
-def _check_task(name: str | None, loader: DataLoader, part: str) -> None:
-    """Compare the name that results go by with that of the data."""
-    found = getattr(getattr(loader.dataset, 'task', None), 'name', name)
-    if name is not None and found != name:
-        raise UserError(
-            f'task is {name!r}, but the data of {part}_dataloader are of {found!r}: results would '
-            'go by a wrong name; set both task and the task of the datasets'
-        )
-
-
-def _check_head(model: nn.Module, loader: DataLoader, part: str) -> None:
-    """Compare the numbers of classes, where head and data state them."""
+def _check_data(runner: Runner, model: nn.Module, loader: DataLoader, part: str) -> None:
+    """Compare the data's tasks and number of classes with the config's task and the head."""
+    datasets = inner_datasets(loader.dataset)
+    _check_task(runner.cfg.get('task'), datasets, part)
     outputs = getattr(getattr(model, 'head', None), 'num_classes', None)
-    classes = _num_classes(loader.dataset)
+    classes = max(map(_num_classes, datasets))
     if outputs and classes and outputs != classes:
         raise UserError(
             f'the head has {outputs} outputs, but the data of {part}_dataloader have {classes} '
@@ -234,9 +240,22 @@ def _check_head(model: nn.Module, loader: DataLoader, part: str) -> None:
         )
 
 
-def _num_classes(dataset: Any) -> int | None:
-    while hasattr(dataset, 'dataset'):  # one that repeats or balances another
-        dataset = dataset.dataset
+def _check_task(name: str | None, datasets: list[Any], part: str) -> None:
+    """Compare the name that results go by with that of the data; training data may have others."""
+    found = {getattr(getattr(dataset, 'task', None), 'name', name) for dataset in datasets}
+    if part == 'train' and name in found:
+        return
+    others = sorted(found - {name})
+    if name is not None and others:
+        raise UserError(
+            f'task is {name!r}, but the data of {part}_dataloader are of '
+            f'{", ".join(map(repr, others))}: results would go by a wrong name; set both task and '
+            'the task of the datasets'
+        )
+
+
+def _num_classes(dataset: Any) -> int:
+    """The number of classes that a dataset states; 0 where it states none."""
     task = getattr(dataset, 'task', None)
     names = getattr(dataset, 'metainfo', {}).get('classes') or ()
-    return getattr(task, 'num_classes', None) or len(names) or None
+    return getattr(task, 'num_classes', None) or len(names)

@@ -4,7 +4,7 @@ import copy
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -150,6 +150,12 @@ class ReadableRunner(Runner):
         """As mmengine's."""
         with building('param_scheduler (do its parts begin before train_cfg ends?)'):
             return super().build_param_scheduler(scheduler)
+
+    def call_hook(self, fn_name: str, **arguments: Any) -> None:
+        """As mmengine's; what a hook refuses before it begins is told in one line."""
+        begins = fn_name in ('before_run', 'before_train')
+        with building('a hook') if begins else nullcontext():
+            super().call_hook(fn_name, **arguments)
 
     def train(self) -> nn.Module:
         """As mmengine's; what ends it early is told in one line.
@@ -360,11 +366,16 @@ def load_training_checkpoint(model: nn.Module, checkpoint: dict, source: str) ->
 
 
 def _refuse_slow_compilation(compilation: bool | dict | None) -> None:
+    if compilation is None or compilation is False:
+        return
+    if not isinstance(compilation, bool | dict):
+        raise UserError(
+            f'config: compile is True, False or the arguments of torch.compile, got {compilation!r}'
+        )
+    settings = {} if compilation is True else compilation
     # Measured on the demo: two minutes of processor time until the third step, and steps as long as
     # without. The kernels are compiled already.
-    if not compilation or torch.cuda.is_available():
-        return
-    if compilation is True or compilation.get('backend', 'inductor') == 'inductor':
+    if settings.get('backend', 'inductor') == 'inductor' and not torch.cuda.is_available():
         raise UserError(
             'config: compile takes minutes on a CPU and makes no training faster: leave it out, or '
             "name another backend than torch's own, as in compile=dict(backend='aot_eager')"

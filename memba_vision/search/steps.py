@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from memba_vision.apis.image_size import following_image_size
 from memba_vision.apis.known_settings import MISSING, find_setting, why_unread
 from memba_vision.errors import UserError
 from memba_vision.search.space import Candidate, Choices, Parameter, Space
@@ -32,7 +33,7 @@ class SettingsStep:
 
     def apply(self, config: Config, values: Mapping[str, Any]) -> None:
         """Put values into a config."""
-        config.merge_from_dict(dict(values))
+        _put_settings(config, values)
 
     def describe(self, values: Mapping[str, Any]) -> str:
         """Values in one line."""
@@ -103,7 +104,7 @@ class SizesStep:
         for full, name, size, _ in self._sizes():
             adapters[name][size] = values.get(full, adapters[name][size])
         _put_adapters(config, list(adapters.values()))
-        config.merge_from_dict({key: values[key] for key in self.settings if key in values})
+        _put_settings(config, {key: values[key] for key in self.settings if key in values})
 
     def describe(self, values: Mapping[str, Any]) -> str:
         """Values in one line."""
@@ -163,6 +164,11 @@ def describe_settings(values: Mapping[str, Any]) -> str:
     names = {name: end if ends[end] == 1 else name for name, end in short.items()}
     texts = {n: f'{v:.3g}' if isinstance(v, float) else str(v) for n, v in values.items()}
     return ', '.join(f'{names[name]}={text}' for name, text in texts.items())
+
+
+def _put_settings(config: Config, values: Mapping[str, Any]) -> None:
+    with following_image_size(config):
+        config.merge_from_dict(dict(values))
 
 
 def _put_adapters(config: Config, adapters: list[dict]) -> None:

@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from memba_vision.apis.compared_settings import differences, flat_settings
 from memba_vision.errors import UserError
 from memba_vision.files import readable
 from memba_vision.search import bookkeeping
 from memba_vision.search.steps import Step
 
 SETTINGS = 'memba_vision_settings'
+SHOWN = 8  # differences that an error lists
 SQLITE_PATIENCE = 60.0  # seconds that a worker waits for another one
 PRUNERS = ('median', 'hyperband', 'none')
 
@@ -87,16 +89,15 @@ def check_settings(study: Any, settings: dict[str, Any]) -> None:
     Raises:
         UserError: it was started with others; the message says which.
     """
-    settings = json.loads(json.dumps(settings, default=str))
     earlier = study.user_attrs.get(SETTINGS)
     if earlier is None:
-        study.set_user_attr(SETTINGS, settings)
+        study.set_user_attr(SETTINGS, json.loads(json.dumps(settings, default=str)))
         return
-    differing = sorted(key for key in settings | earlier if settings.get(key) != earlier.get(key))
-    if differing:
+    lines = differences(*(flat_settings(each, passing=()) for each in (earlier, settings)))
+    if lines:
         raise UserError(
             f'the search {study.study_name} was started with other settings '
-            f'({", ".join(differing)}): repeat them, or give another --work-dir '
+            f'({"; ".join(lines[:SHOWN])}): repeat them, or give another --work-dir '
             '(and with --storage another database)'
         )
 

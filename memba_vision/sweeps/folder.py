@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from memba_vision.apis.compared_settings import differences, flat_settings
 from memba_vision.apis.record import RECORD_FILE
 from memba_vision.errors import UserError
 from memba_vision.files import alone, write_atomically
-from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options, differences, settings
+from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options
 from memba_vision.sweeps.supervise import STATUS_FILE
 
 SHOWN = 8  # differences that an error lists
@@ -62,7 +63,8 @@ def _as_json(options: Options) -> dict:
 
 
 def _check_options(path: Path, before: dict | None, options: Options) -> None:
-    lines = [] if before is None else differences(settings(before), settings(_as_json(options)))
+    now = flat_settings(_as_json(options))
+    lines = [] if before is None else differences(flat_settings(before), now)
     if lines:
         _refuse(f'the sweep in {path.parent}', lines)
 
@@ -71,10 +73,10 @@ def _check_job(job: Job) -> None:
     """Compare with the config of the run's first start, as it recorded it."""
     try:
         starts = json.loads((job.folder / RECORD_FILE).read_text(encoding='utf-8'))
-        before = settings(starts[0]['config'])
+        before = flat_settings(starts[0]['config'])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return  # never started: there is nothing that could be mixed up
-    lines = differences(before, settings(job.resolved.to_dict()))
+    lines = differences(before, flat_settings(job.resolved.to_dict()))
     if lines:
         _refuse(f'the run {job.name}', lines)
 

@@ -1,6 +1,5 @@
 """The runs of a sweep: configs x methods x seeds."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ from mmengine.config import Config
 
 from memba_vision.apis.backbone import Backbone, backbone_of
 from memba_vision.apis.config import load_config, method_name, set_seed_and_precision
-from memba_vision.apis.config_paths import absolute_paths
 from memba_vision.apis.options import parse_options
 from memba_vision.apis.presets import preset_names
 from memba_vision.apis.report import recorded_backbone
@@ -21,12 +19,6 @@ from memba_vision.errors import UserError
 from memba_vision.shipped import shipped_folder
 
 TRAIN = shipped_folder() / 'tools' / 'train.py'
-#: What differs from start to start of one run, or from machine to machine.
-PASSING = (
-    *('work_dir', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg'),
-    'renamed_classes',
-)
-WITHOUT_EFFECT = '.persistent_workers'  # on what comes out
 ALL_METHODS = 'all'
 SWEEP_FILE = 'sweep.json'
 
@@ -210,35 +202,3 @@ def _make_job(
         resolved=config,
         arguments=tuple(arguments),
     )
-
-
-def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """All settings of a run by dotted key, without those that differ from start to start."""
-    kept = {key: value for key, value in absolute_paths(config).items() if key not in PASSING}
-    if not (kept.get('auto_scale_lr') or {}).get('enable'):
-        kept.pop('auto_scale_lr', None)
-    flat: dict[str, Any] = {}
-    _flatten(json.loads(json.dumps(kept, default=str)), '', flat)
-    return {key: value for key, value in flat.items() if not key.endswith(WITHOUT_EFFECT)}
-
-
-def _flatten(value: Any, key: str, into: dict[str, Any]) -> None:
-    parts = value.items() if isinstance(value, dict) else enumerate(value)
-    for name, part in parts:
-        name = f'{key}.{name}' if key else str(name)
-        if isinstance(part, dict | list):
-            _flatten(part, name, into)
-        else:
-            into[name] = part
-
-
-def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """A line for each setting that is not what it was."""
-    missing = object()
-    lines = []
-    for key in sorted(before.keys() | now.keys()):
-        old, new = before.get(key, missing), now.get(key, missing)
-        if old != new:
-            old, new = ('not set' if value is missing else repr(value) for value in (old, new))
-            lines.append(f'{key} was {old}, is {new}')
-    return lines

@@ -69,6 +69,30 @@ def test_a_resumed_run_says_what_is_not_as_it_was(work_in):
     assert 'list_sha256' in changed.out + changed.err
 
 
+def test_what_an_earlier_run_in_the_folder_began_with_does_not_count(work_in):
+    assert train().status == 0
+    listed = next((work_in / 'data').rglob('train800val200.txt'))
+    lines = listed.read_text().splitlines(keepends=True)
+    listed.write_text(''.join([*lines[1:], lines[0]]))
+    assert train().status == 0
+    unchanged = train('--resume')
+    assert 'Resumed, but' not in unchanged.out + unchanged.err
+    listed.write_text(''.join(lines))
+    changed = train('--resume')
+    assert 'Resumed, but the train data in' in changed.out + changed.err
+
+
+def test_a_run_is_compared_with_the_one_whose_checkpoint_it_goes_on_from(work_in):
+    options = {'default_hooks.checkpoint.out_dir': 'files', 'default_hooks.checkpoint.interval': 1}
+    assert train(**options).status == 0
+    listed = next((work_in / 'data').rglob('train800val200.txt'))
+    lines = listed.read_text().splitlines(keepends=True)
+    listed.write_text(''.join([*lines[1:], lines[0]]))
+    elsewhere = train('--work-dir', 'other', '--resume', 'files/run/epoch_2.pth')
+    assert elsewhere.status == 0
+    assert 'Resumed, but the train data in' in elsewhere.out + elsewhere.err
+
+
 def test_another_base():
     before = {'data': {}, 'base_fingerprint': 'a'}
     assert changes(before, {'data': {}, 'base_fingerprint': 'a'}) == []

@@ -1,3 +1,5 @@
+import json
+import shutil
 import time
 from pathlib import Path
 
@@ -64,6 +66,10 @@ def make_config(base, data_root, tmp_path):
             'resize them .*or set img_size',
         ),
         (dict(task='sprites_location'), "task is 'sprites_location', but .* 'digits'"),
+        (
+            dict(custom_hooks=[dict(type='EMAHook', begin_epoch=9)]),
+            'a hook: AssertionError: self.begin_epoch should be smaller',
+        ),
     ],
     ids=str,
 )
@@ -74,13 +80,44 @@ def test_what_would_end_a_run_is_said_before_its_first_step(make_config, options
     assert not list(Path(config.work_dir).glob('*.pth'))
 
 
-def test_the_metrics_of_a_validation(make_config):
-    config = make_config(test_evaluator__topk=(1, 11))
+def test_the_test_data_of_another_task(make_config, data_root, tmp_path):
+    for name in ('one', 'two'):
+        folder = shutil.copytree(data_root / 'digits', tmp_path / 'own' / name)
+        (folder / 'classes.txt').write_text(''.join(f'digit {label}\n' for label in range(10)))
+    own = dict(type='OwnData', data_root=str(tmp_path / 'own'))
+    loaders = {'train_dataloader.dataset': {**own, 'task': 'one'}}
+    config = make_config(task='one', **loaders, test_dataloader__dataset={**own, 'task': 'two'})
+    message = "task is 'one', but the data of test_dataloader are of 'two'"
+    with pytest.raises(UserError, match=message):
+        train(config)
+
+
+def validated(config: Config) -> Config:
+    """The config, its test in the place of a validation."""
     for part in ('dataloader', 'evaluator', 'cfg'):
         config[f'val_{part}'] = config[f'test_{part}']
         config[f'test_{part}'] = None
+    return config
+
+
+def test_the_metrics_of_a_validation(make_config):
+    config = validated(make_config(test_evaluator__topk=(1, 11)))
     with pytest.raises(UserError, match=r'val_evaluator\.topk=\(1,\)'):
         train(config)
+
+
+@pytest.mark.parametrize(
+    'make_options',
+    [
+        lambda name: {'default_hooks.checkpoint.save_best': name},
+        lambda name: {'custom_hooks': [dict(type='EarlyStoppingHook', monitor=name)]},
+    ],
+    ids=['save_best', 'early stopping'],
+)
+def test_a_metric_that_a_hook_goes_by(make_config, make_options):
+    with pytest.raises(UserError, match='goes by accuracy/top5, but val_evaluator measures accur'):
+        train(validated(make_config(**make_options('accuracy/top5'))))
+    assert train(validated(make_config(**make_options('accuracy/top1')))) is None
 
 
 @pytest.mark.parametrize(
@@ -122,6 +159,13 @@ def test_a_config_without_a_test(make_config):
         run_test(config)
 
 
+def test_a_config_that_is_no_file(make_config):
+    config = Config(make_config().to_dict())
+    assert train(config).method == 'config'
+    (start,) = json.loads(Path(config.work_dir, 'run.json').read_text())
+    assert start['config_file'] is None
+
+
 def test_a_sweep_needs_a_test(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text("_base_ = 'memba_vision::demo/digits_memba.py'\ntest_dataloader = None\n")
@@ -129,10 +173,18 @@ def test_a_sweep_needs_a_test(tmp_path):
         make_jobs([str(path)], [], [0], tmp_path, Options())
 
 
-def test_compilation_that_takes_minutes(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ('compilation', 'message'),
+    [
+        ('True', 'compile takes minutes on a CPU'),
+        ('{}', 'compile takes minutes on a CPU'),
+        ('inductor', "compile is True, False or the arguments of torch.compile, got 'inductor'"),
+    ],
+)
+def test_compilation_that_takes_minutes(tmp_path, monkeypatch, compilation, message):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    options = ['--work-dir', tmp_path, '--cfg-options', 'compile=True']
-    assert 'compile takes minutes on a CPU' in run_tool('train', DEMO, *options).error()
+    options = ['--work-dir', tmp_path, '--cfg-options', f'compile={compilation}']
+    assert message in run_tool('train', DEMO, *options).error()
 
 
 def test_the_training_is_the_same_to_the_last_bit(make_config):

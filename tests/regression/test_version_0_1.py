@@ -18,6 +18,8 @@ from memba_vision import AdapterBank
 from memba_vision.apis.presets import preset_names
 from memba_vision.engine.runner import read_training_checkpoint
 from memba_vision.registry import MODELS
+from memba_vision.sweeps.folder import enter
+from memba_vision.sweeps.jobs import Options, make_jobs
 
 RECORD = Path(__file__).parent / 'version_0_1'
 STATES = load_file(RECORD / 'states.safetensors')
@@ -89,6 +91,16 @@ def test_a_run_resumes_and_ends_as_it_did(project, method):
     assert before.keys() == after.keys()
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize('method', RUNS)
+def test_a_sweep_goes_on(project, method):
+    command = json.loads(Path('runs', method, 'run.json').read_text())[-1]['command']
+    options = Options(tuple(part for part in command if '=' in part))
+    methods = [method] if '--peft' in command else []
+    jobs = make_jobs(['configs/demo/digits_memba.py'], methods, [0], Path('runs'), options)
+    Path('runs', method).rename(jobs[0].folder)
+    enter(Path('runs'), jobs, options)  # an error, if its settings were others
 
 
 def test_an_adapter_file_loads_into_a_bank(project):

@@ -23,6 +23,7 @@ from memba_vision.search import trial as trial_module
 from memba_vision.search.outcome import write_outcome
 from memba_vision.search.search import Search, search
 from memba_vision.search.space import read_space
+from memba_vision.search.study import SETTINGS
 from memba_vision.search.trial import Died, Failed, NoRoom, Pruned, run_trial
 
 MEMBA, HYBRID = (CONFIGS / 'search' / f'{name}.py' for name in ('memba_small', 'hybrid'))
@@ -134,12 +135,24 @@ def test_a_search_goes_on_and_does_not_repeat_itself(make, trainings):
 def test_other_settings_are_refused(make, trainings):
     trainings(by_rank)
     search(make(trials=2))
-    with pytest.raises(UserError, match=r'other settings \(epochs\)'):
+    with pytest.raises(UserError, match=r'other settings \(epochs was 4, is 9\)'):
         search(make(trials=2, epochs=9))
-    with pytest.raises(UserError, match=r'other settings \(optim_wrapper\)'):
+    with pytest.raises(UserError, match=r'other settings \(optim_wrapper\.optimizer\.lr was'):
         search(make(trials=2, options={'optim_wrapper.optimizer.lr': 1e-2}))
     with pytest.raises(UserError, match='cannot be opened'):
         search(make(storage='mysql://nobody@nowhere.invalid/x'))
+
+
+def test_a_search_of_an_older_version_goes_on(make, trainings):
+    configs = trainings(by_rank)
+    search(make(trials=2))
+    begun = study(make())
+    settings = begun.user_attrs[SETTINGS]
+    del settings['default_hooks']['visualization']
+    del settings['test_dataloader']['persistent_workers']
+    begun.set_user_attr(SETTINGS, settings)
+    search(make(trials=3))
+    assert len(configs) == 3
 
 
 def test_bad_trials_are_pruned_and_the_default_never(make, trainings):

@@ -105,6 +105,15 @@ def test_settings(config):
     assert config.model.backbone.leak == 0.5
 
 
+def test_the_pipelines_follow_a_size_that_is_searched(tmp_path, config):
+    text = "settings = {'model.backbone.module.img_size': [48, 64]}"
+    space = read_space(write(tmp_path / 's.py', text))
+    check_fits(space, config)
+    first_step(space).apply(config, {'model.backbone.module.img_size': 64})
+    assert config.model.backbone.module.img_size == 64
+    assert tuple(config.test_dataloader.dataset.pipeline[1].scale) == (64, 64)
+
+
 def test_the_two_steps_of_a_hybrid(config):
     space = read_space(CONFIGS / 'search' / 'hybrid.py')
     step = first_step(space)

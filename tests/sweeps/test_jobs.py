@@ -10,7 +10,7 @@ from memba_vision.apis.presets import preset_names
 from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import UserError
 from memba_vision.sweeps.folder import enter
-from memba_vision.sweeps.jobs import Options, differences, make_jobs, settings
+from memba_vision.sweeps.jobs import Options, make_jobs
 from memba_vision.sweeps.suites import suite_configs
 
 LR = 'optim_wrapper.optimizer.lr=0.01'
@@ -102,16 +102,6 @@ def test_a_config_without_a_task(tmp_path):
     path = str(CONFIGS / 'pretrain' / 'vim-mini_shapes.py')
     with pytest.raises(UserError, match='names no task'):
         make_jobs([path], [], [0], tmp_path, Options())
-
-
-def test_differences_are_named_by_their_key():
-    before = settings({'lr': 0.1, 'model': {'adapters': [{'rank': 4}]}, 'work_dir': 'a'})
-    now = settings({'model': {'adapters': [{'rank': 8}, {'rank': 4}]}, 'work_dir': 'b'})
-    assert differences(before, now) == [
-        'lr was 0.1, is not set',
-        'model.adapters.0.rank was 4, is 8',
-        'model.adapters.1.rank was not set, is 4',
-    ]
 
 
 # The folder
