@@ -18,8 +18,8 @@ from mmengine.runner.amp import autocast
 from torch import nn
 from torch.utils.data import DataLoader
 
+from memba_vision.datasets.wrapped_data import inner_datasets
 from memba_vision.engine.runner import CONFIG_ERRORS, deaths_told, no_batch, one_line
-from memba_vision.engine.wrapped_data import inner_datasets
 from memba_vision.errors import UserError
 
 IMAGES = 4  # of a batch that is tried: enough for what mixes images, and little work

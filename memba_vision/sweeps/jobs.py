@@ -1,5 +1,6 @@
 """The runs of a sweep: configs x methods x seeds."""
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
