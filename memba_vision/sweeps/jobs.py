@@ -12,8 +12,8 @@ from mmengine.config import Config
 
 from memba_vision.apis.config import load_config, method_name, set_seed_and_precision
 from memba_vision.apis.config_paths import absolute_paths
-from memba_vision.apis.options import parse_options
 from memba_vision.apis.presets import preset_names
+from memba_vision.apis.tool_options import parse_options
 from memba_vision.errors import UserError
 from memba_vision.shipped import shipped_folder
 
