@@ -8,12 +8,12 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
 import re
 from pathlib import Path
 
-from memba_vision.apis.official_weights import OFFICIAL
 from memba_vision.apis.report import accuracy_table
 from memba_vision.apis.tables import markdown_table
 from memba_vision.datasets.tasks import VTAB1K_TASKS
 from memba_vision.reports.run_list import read_run_list
 from memba_vision.zoo.methods import all_methods
+from memba_vision.zoo.official import OFFICIAL
 
 DOCS = Path(__file__).parent
 PAGES = (DOCS / 'vtab1k.md', DOCS / 'methods.md', DOCS.parent / 'README.md')

@@ -1,21 +1,14 @@
 """Adapt vision Mamba models with few trained parameters, as a plugin for mmpretrain.
 
-Importing the package enters its classes into mmpretrain's registries, its models into mmpretrain's
-index, and, once timm is imported, into timm's. Configs anywhere can inherit from those that come
-with it.
+Importing the package enters its classes into mmpretrain's registries and its models into
+mmpretrain's index (``import memba_vision.timm``: into timm's). Configs anywhere can inherit from
+those that come with it.
 """
 
-from importlib import import_module
-from typing import Any
-
-from memba_vision.discovery import after_import, as_if_missing
+from memba_vision.discovery import late_names
 from memba_vision.errors import UserError
-
-# mmengine loads it where it is installed, for one optimizer: seconds of every process.
-with as_if_missing('transformers'):
-    from memba_vision import datasets, engine, models
-    from memba_vision.apis.external_bases import register_bases
-    from memba_vision.apis.model_index import register_models
+from memba_vision.registration import register_everything
+from memba_vision.shipped import starts_a_tool
 
 __version__ = '0.1.0'
 
@@ -31,12 +24,8 @@ _FUNCTIONS = {
 }
 __all__ = ['UserError', 'datasets', 'engine', 'models', *_FUNCTIONS]
 
-register_bases()
-register_models()
-after_import('timm', lambda: import_module('memba_vision.apis.timm_models'))
+__getattr__ = late_names(__name__, _FUNCTIONS)
 
-
-def __getattr__(name: str) -> Any:
-    if name in _FUNCTIONS:
-        return getattr(import_module(_FUNCTIONS[name]), name)
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+# A tool reads its arguments first, without torch; memba_vision.apis.cli.run_tool does this then.
+if not starts_a_tool():
+    register_everything()

@@ -12,11 +12,14 @@ from mmpretrain.registry import (
     TRANSFORMS,
 )
 
-# mmpretrain looks for a compiled operator that mmcv-lite leaves out and nothing here uses.
-warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
-
 #: The ways to adapt a backbone, the ``adapters`` of a :class:`memba_vision.PEFTModel`.
 ADAPTERS = Registry('adapter', scope='mmpretrain')
+
+
+def ignore_missing_operator() -> None:
+    """Say nothing of a compiled operator that mmcv-lite leaves out and nothing here uses."""
+    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+
 
 __all__ = [
     'ADAPTERS',
@@ -26,4 +29,5 @@ __all__ = [
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',
     'TRANSFORMS',
+    'ignore_missing_operator',
 ]

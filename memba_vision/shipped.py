@@ -1,5 +1,6 @@
 """Where the files lie that come with the package beside its code: configs and tools."""
 
+import sys
 from pathlib import Path
 
 from memba_vision.errors import UserError
@@ -15,6 +16,31 @@ def shipped_folder() -> Path:
     In an installed copy it is inside the package, in a checkout it is the repository's root.
     """
     return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+
+
+#: The tools by the names of their files; a script of the user's own beside them is none.
+TOOLS = (
+    *('app', 'benchmark', 'export', 'methods', 'predict', 'prepare_vtab1k', 'report', 'search'),
+    *('sweep', 'test', 'train', 'visualize', 'weights'),
+)
+COMMAND = 'memba-vision'
+
+
+def starts_a_tool() -> bool:
+    """Return True in a process that was started as one of the tools, by any of their commands.
+
+    ``python -m memba_vision`` imports the package before it puts the file into ``sys.argv``. A
+    process that multiprocessing started for a tool has the tool's ``sys.argv``, and reads no
+    arguments: such processes begin with ``python -c``.
+    """
+    if '-c' in sys.orig_argv:
+        return False
+    script = Path(sys.argv[0] if sys.argv else '')
+    if script.name == '-m':
+        return sys.orig_argv[-len(sys.argv)].removeprefix('-m') == _PACKAGE.name
+    if script.stem in TOOLS and script.suffix == '.py':
+        return script.resolve().parent == (shipped_folder() / 'tools').resolve()
+    return script.stem == COMMAND
 
 
 #: The folder of the presets, a file per method.

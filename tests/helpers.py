@@ -109,7 +109,7 @@ def run_tool(name: str, *arguments: object) -> Outcome:
         contextlib.redirect_stderr(err),
     ):
         try:
-            run_main(tool.main)
+            run_main(tool.parse_arguments, tool.main)
         except SystemExit as end:
             status = end.code
     return Outcome(status, out.getvalue(), err.getvalue())

@@ -2,13 +2,18 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+from helpers import IMPORT_ROOT, TOOLS
 
 import memba_vision
+from memba_vision import shipped
 
 ROOT = Path(memba_vision.__file__).parent
 FILES = {
@@ -55,14 +60,16 @@ ALLOWED = {
     },
     'apis': {
         *('errors', 'shipped', 'discovery', 'registry', 'weights', 'files', 'download'),
-        *('datasets', 'engine', 'models', 'visualization', 'zoo'),
+        *('datasets', 'engine', 'models', 'visualization', 'zoo', 'registration'),
     },
+    'registration': {'errors', 'engine', 'apis'},
+    'timm': {'errors', 'apis'},
     'zoo': {'errors', 'shipped'},
     'sweeps': {'errors', 'shipped', 'discovery', 'registry', 'files', 'datasets', 'apis'},
     'reports': {'errors', 'files', 'datasets', 'models', 'apis', 'zoo', '__init__'},
     'search': {'errors', 'shipped', 'files', 'engine', 'apis'},
     '__main__': {'shipped'},
-    '__init__': {'errors', 'discovery', 'registry', 'datasets', 'engine', 'models', 'apis'},
+    '__init__': {'errors', 'shipped', 'discovery', 'registration'},
 }
 
 
@@ -102,28 +109,188 @@ def test_modules_and_backbones_know_no_adapter():
             assert not any('.peft' in name for name in imported_modules(path)), file
 
 
-CODE = """
-import json, pathlib, sys
+REGISTERED = """
 import memba_vision
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 heavy = 'mmpretrain.models mmpretrain.datasets numba triton timm sklearn scipy transformers'.split()
 found = {
     'heavy': [name for name in heavy if name in sys.modules],
-    'models': sorted({'Vim', 'PEFTModel', 'MembaModel'} & MODELS.module_dict.keys()),
-    'datasets': sorted({'VTAB1k', 'MiniVTAB'} & DATASETS.module_dict.keys()),
+    'models': sorted({'Vim', 'PEFTModel', 'MembaModel', 'FeatureNorm'} & MODELS.module_dict.keys()),
+    'datasets': sorted({'VTAB1k', 'MiniVTAB', 'OwnData'} & DATASETS.module_dict.keys()),
+    'others': sorted({'LoadRGB', 'EpochSeedHook'} & {*TRANSFORMS.module_dict, *HOOKS.module_dict}),
 }
-pathlib.Path(sys.argv[1]).write_text(json.dumps(found))
+"""
+
+#: What other libraries are before and after the package is imported.
+LEFT_ALONE = """
+import warnings
+import mmpretrain
+from mmengine.config import Config
+from mmengine.registry import OPTIMIZERS
+from mmengine.runner.checkpoint import CheckpointLoader
+
+def state():
+    schemes = dict(CheckpointLoader._schemes)
+    return {
+        'filters': [repr(entry) for entry in warnings.filters],
+        'finders': [repr(finder) for finder in sys.meta_path],
+        'hooks': [repr(hook) for hook in sys.path_hooks],
+        'environment': dict(os.environ),
+        'config': repr({k: v for k, v in vars(Config).items() if k != '_get_cfg_path'}),
+        'schemes': {name: schemes[name].__name__ for name in schemes if 'memba' not in name},
+        'optimizers': {name: repr(entry) for name, entry in OPTIMIZERS.module_dict.items()},
+        'seed': torch.initial_seed(),
+        'threads': torch.get_num_threads(),
+        'dtype': str(torch.get_default_dtype()),
+    }
+
+before = state()
+import memba_vision
+after = state()
+found = [name for name in before if before[name] != after[name]]
+"""
+
+#: mmengine as it is by itself, beside what it is once the package was imported first.
+OPTIMIZERS = """
+IMPORTS
+from mmengine.optim.optimizer import builder
+from mmengine.registry import OPTIMIZERS
+import mmpretrain.registry
+mmpretrain.registry.OPTIMIZERS.get('AdamW')
+one = repr(mmpretrain.registry.OPTIMIZERS.get('Adafactor')) if HAS_ONE else None
+found = {
+    'one': one,
+    'known': 'Adafactor' in OPTIMIZERS.module_dict,
+    'all': {name: repr(entry) for name, entry in OPTIMIZERS.module_dict.items()},
+    'number': len(OPTIMIZERS),
+    'listed': builder.TRANSFORMERS_OPTIMIZERS,
+    'type': type(OPTIMIZERS.module_dict).__name__,
+}
 """
 
 
-def test_importing_the_package_is_quiet_and_light_and_registers_everything(tmp_path):
-    file = tmp_path / 'found.json'
-    result = subprocess.run(
-        [sys.executable, '-c', CODE, file], cwd=ROOT.parent, capture_output=True, check=True
-    )
-    assert (result.stdout, result.stderr) == (b'', b'')
-    assert json.loads(file.read_text()) == {
+def run(code: str, *arguments: str, is_quiet: bool = False) -> Any:
+    """Run code in a new process, and return what it found, all that it may print."""
+    code = f'import json, os, sys, torch\n{code}\nprint(json.dumps(found))'
+    command = [sys.executable, '-c', code, *arguments]
+    result = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert not (is_quiet and result.stderr), result.stderr
+    return json.loads(result.stdout)
+
+
+def test_importing_the_package_is_quiet_and_light_and_registers_everything():
+    assert run(REGISTERED, is_quiet=True) == {
         'heavy': [],
-        'models': ['MembaModel', 'PEFTModel', 'Vim'],
-        'datasets': ['MiniVTAB', 'VTAB1k'],
+        'models': ['FeatureNorm', 'MembaModel', 'PEFTModel', 'Vim'],
+        'datasets': ['MiniVTAB', 'OwnData', 'VTAB1k'],
+        'others': ['EpochSeedHook', 'LoadRGB'],
     }
+
+
+def test_importing_the_package_leaves_other_libraries_alone():
+    assert run(LEFT_ALONE) == []
+
+
+def test_mmengine_has_the_optimizers_that_it_has_by_itself():
+    has_one = f'HAS_ONE = {find_spec("transformers") is not None}\n'
+    alone, beside = (
+        run(has_one + OPTIMIZERS.replace('IMPORTS', imports))
+        for imports in ('import mmengine.optim', 'import memba_vision')
+    )
+    assert beside == alone
+    assert 'SGD' in alone['all']
+
+
+HELP = """
+import contextlib, io, json, os, runpy, sys
+heavy = {'torch', 'mmengine', 'mmpretrain', 'numpy', 'PIL', 'matplotlib', 'rich'}
+found = {}
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = arguments
+    sys.path.insert(0, os.path.dirname(arguments[0]))
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            runpy.run_path(arguments[0], run_name='__main__')
+        except SystemExit as end:
+            status = end.code
+    loaded = sorted(heavy & sys.modules.keys())
+    found[os.path.basename(arguments[0])] = [status, 'usage: ' in out.getvalue(), loaded]
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize(('option', 'status'), [('--help', 0), ('--no-such-option', 2)])
+def test_tools_print_help_and_mistakes_without_torch(tmp_path, option, status):
+    tools = sorted(TOOLS.glob('*.py'))
+    (tmp_path / 'calls.py').write_text(HELP)
+    calls = json.dumps([[str(path), option] for path in tools])
+    result = subprocess.run(
+        [sys.executable, tmp_path / 'calls.py', calls],
+        env={**os.environ, 'PYTHONPATH': str(IMPORT_ROOT)},
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(result.stdout) == {path.name: [status, True, []] for path in tools}
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'original', 'expected'),
+    [
+        (['tools/train.py', 'x'], [], True),
+        (['memba-vision', 'train'], [], True),
+        (['/somewhere/bin/memba-vision'], [], True),
+        (['-m', 'train'], ['python', '-X', 'dev', '-m', 'memba_vision', 'train'], True),
+        (['-m', 'train'], ['python', '-mmemba_vision', 'train'], True),
+        (['-m', 'memba_vision'], ['python', '-m', 'pytest', 'memba_vision'], False),
+        (['tools/mine.py'], [], False),
+        (['elsewhere/train.py'], [], False),
+        (['-c'], ['python', '-c', 'pass'], False),
+        (['tools/train.py'], ['python', '-c', 'spawn', '--multiprocessing-fork'], False),
+        ([''], [], False),
+        ([], [], False),
+    ],
+    ids=str,
+)
+def test_a_tool_is_known_by_its_command(monkeypatch, arguments, original, expected):
+    monkeypatch.chdir(shipped.shipped_folder())
+    monkeypatch.setattr(sys, 'argv', arguments)
+    monkeypatch.setattr(sys, 'orig_argv', original)
+    assert shipped.starts_a_tool() is expected
+
+
+def test_all_tools_are_listed():
+    assert {path.stem for path in TOOLS.glob('*.py')} <= set(shipped.TOOLS)
+
+
+TIMM = """
+import memba_vision
+import timm
+before = timm.list_models('vim_*')
+import memba_vision.timm
+found = before, timm.list_models('vim_*'), timm.is_model('vim_small_patch16_224')
+"""
+OLD_TIMM = """
+sys.path.insert(0, sys.argv[1])
+import timm
+import memba_vision
+memba_vision.get_model('vim_mini')
+try:
+    import memba_vision.timm
+except memba_vision.UserError as error:
+    found = str(error)
+"""
+
+
+def test_timm_has_the_models_when_they_are_asked_for():
+    before, names, is_model = run(TIMM)
+    assert (before, len(names), is_model) == ([], 5, True)
+    assert run('import timm, memba_vision; found = timm.list_models("vim_*")') == names
+
+
+def test_an_older_timm_does_not_fail(tmp_path):
+    (tmp_path / 'timm').mkdir()
+    for name in ('__init__', 'data', 'layers', 'models'):
+        (tmp_path / 'timm' / f'{name}.py').write_text('')
+    assert 'need a newer timm (found timm ' in run(OLD_TIMM, str(tmp_path))

@@ -151,7 +151,7 @@ def test_names_that_are_no_utf_8_come_out_as_they_are(world, odd_folder, tmp_pat
 def test_a_terminal_gets_names_that_are_no_utf_8(monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(written, 'utf-8', write_through=True))
-    run_main(lambda: sys.stdout.write(os.fsdecode(b'caf\xe9\n')))
+    run_main(lambda: None, lambda _: sys.stdout.write(os.fsdecode(b'caf\xe9\n')))
     assert written.getvalue() == b'caf\xe9\n'
 
 

@@ -8,9 +8,7 @@ python tools/app.py digits.safetensors --config configs/demo/digits_memba.py
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.app import build_app, config_of, load_subjects, serve
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.config import default_environment, load_config
 
 DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
 
@@ -33,10 +31,11 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
-    args = parse_arguments()
-    default_environment()
+    from memba_vision.apis.app import build_app, config_of, load_subjects, serve
+    from memba_vision.apis.config import load_config
+
     config = None if args.config else config_of(args.sources)
     config = config or load_config(args.config or str(DEMO), {}, None)
     app = build_app(load_subjects(args.sources, config, args.device))
@@ -45,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

@@ -12,15 +12,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-import torch
-from benchmarking.machine import as_markdown, describe_machine
 from benchmarking.parts import PARTS
-from benchmarking.report import check_request, report, run_parts
-from benchmarking.setting import choose_setting
 
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
+from memba_vision.files import write_atomically
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -64,10 +60,14 @@ def empty_kernel_caches() -> Iterator[None]:
         yield
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Measure as the command line says."""
+    import torch
+    from benchmarking.machine import as_markdown, describe_machine
+    from benchmarking.report import check_request, report, run_parts
+    from benchmarking.setting import choose_setting
+
     started = time.perf_counter()
-    args = parse_arguments()
     check_request(args.parts, args.out)
     setting = choose_setting(args.device, args.quick, args.seconds, args.depth)
     if args.threads is not None:
@@ -88,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

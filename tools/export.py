@@ -10,15 +10,8 @@ python tools/export.py work_dirs/digits_memba/epoch_20.pth digits.onnx --as onnx
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config
-
-from memba_vision.apis.adapter_files import write_adapter
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.config import default_environment, load_config
-from memba_vision.apis.deploy import SUFFIXES, deploy
-from memba_vision.apis.export import export_backbone, export_hf, export_merged
-from memba_vision.apis.options import add_options_argument
-from memba_vision.apis.predict import load_trained
+from memba_vision.apis.tool_options import add_options_argument
 from memba_vision.errors import UserError
 
 FORMATS = {
@@ -55,32 +48,32 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_options(args: argparse.Namespace) -> Config:
-    """The config of the training, as the command line gives it."""
-    return load_config(args.config, args.cfg_options, None, peft=args.peft)
-
-
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Export as the command line says."""
-    args = parse_arguments()
-    default_environment()
+    from memba_vision.apis.adapter_files import write_adapter
+    from memba_vision.apis.config import load_config
+    from memba_vision.apis.deploy import SUFFIXES, deploy
+    from memba_vision.apis.export import export_backbone, export_hf, export_merged
+    from memba_vision.apis.predict import load_trained
+
     suffix = SUFFIXES.get(args.format, '.safetensors')
     if args.format != 'hf' and Path(args.out).suffix != suffix:
         raise UserError(f'{args.out}: the name must end in {suffix}')
+    config = None
+    if args.config and args.format not in ('backbone', 'adapter'):
+        config = load_config(args.config, args.cfg_options, None, peft=args.peft)
     if args.format == 'backbone':
         print(export_backbone(args.checkpoint, args.out))
     elif args.format == 'adapter':
         print(f'{args.out}: {write_adapter(args.checkpoint, args.out)}')
     elif args.format in SUFFIXES:
-        config = read_options(args) if args.config else None
         print(deploy(load_trained(args.checkpoint, config), args.out, args.format))
+    elif config is None:
+        raise UserError(f'--as {args.format} needs the base weights: add --config CONFIG')
     else:
-        if not args.config:
-            raise UserError(f'--as {args.format} needs the base weights: add --config CONFIG')
-        config = read_options(args)
         export = export_merged if args.format == 'merged' else export_hf
         print(export(config, args.checkpoint, args.out))
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

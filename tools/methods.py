@@ -9,12 +9,8 @@ import argparse
 from pathlib import Path
 
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.config import default_environment, load_config
-from memba_vision.apis.methods import FIRST_NUMBER, method_notes, method_table
-from memba_vision.apis.step0 import load_step0
-from memba_vision.apis.tables import csv_table, markdown_table
-from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
+from memba_vision.files import write_atomically
 
 VIM_SMALL = Path(__file__).parents[1] / 'configs' / 'vtab1k' / 'cifar100_memba.py'
 
@@ -38,10 +34,13 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Print the table that the command line asks for."""
-    args = parse_arguments()
-    default_environment()
+    from memba_vision.apis.config import load_config
+    from memba_vision.apis.methods import FIRST_NUMBER, method_notes, method_table
+    from memba_vision.apis.step0 import load_step0
+    from memba_vision.apis.tables import csv_table, markdown_table
+
     if args.out and Path(args.out).suffix not in ('.md', '.csv'):
         raise UserError(f'--out {args.out}: the name must end in .md or .csv')
     if args.images and not args.step0:
@@ -57,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

@@ -5,27 +5,21 @@ python tools/predict.py photos/ --checkpoint work_dirs/flowers_memba/epoch_20.pt
 python tools/predict.py --list data/own/flowers/test.txt --checkpoint … --confusion matrix.csv
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.config import default_environment, load_config
-from memba_vision.apis.images import with_folders_open
-from memba_vision.apis.predict import (
-    Prediction,
-    Predictor,
-    confusion_csv,
-    csv_pieces,
-    json_pieces,
-)
-from memba_vision.datasets.vtab1k import read_list_file
 from memba_vision.engine.class_names import HELP, OPTION
 from memba_vision.errors import UserError
 from memba_vision.files import check_file_place, encoded, write_atomically
 
-PIECES = {'csv': csv_pieces, 'json': json_pieces}
+if TYPE_CHECKING:
+    from memba_vision.apis.predict import Prediction
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -66,10 +60,13 @@ def check_arguments(args: argparse.Namespace) -> None:
         check_file_place(path)
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Predict as the command line says."""
-    args = parse_arguments()
-    default_environment()
+    from memba_vision.apis.config import load_config
+    from memba_vision.apis.images import with_folders_open
+    from memba_vision.apis.predict import Predictor, confusion_csv, csv_pieces, json_pieces
+    from memba_vision.datasets.vtab1k import read_list_file
+
     check_arguments(args)
     config = load_config(args.config, {}, None) if args.config else None
     predictor = Predictor(args.checkpoint, config, args.device)
@@ -81,7 +78,7 @@ def main() -> None:
         images, labels = with_folders_open(args.images, tell), ()
     predictions: list[Prediction] = []
     found = noted(predictor(images, args.top, args.batch_size), predictions)
-    write(PIECES[args.format](found), args.out)
+    write((csv_pieces if args.format == 'csv' else json_pieces)(found), args.out)
     if labels:
         right = sum(p.label == label for p, label in zip(predictions, labels, strict=True))
         tell(f'{right:,} of {len(labels):,} right ({right / len(labels):.2%})')
@@ -112,4 +109,4 @@ def write(pieces: Iterable[str], out: Path | None) -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

@@ -5,25 +5,21 @@ python tools/prepare_vtab1k.py check data/vtab-1k
 python tools/prepare_vtab1k.py build --from photos/ --task flowers --out data/own
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.tables import markdown_table
-from memba_vision.datasets.own_data import CLASSES, own_task
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.datasets.vtab1k_tools import archive
-from memba_vision.datasets.vtab1k_tools.build import Sizes, build_task, count_images
-from memba_vision.datasets.vtab1k_tools.check import Settings, check_tree
-from memba_vision.datasets.vtab1k_tools.fetch import fetch_archive
-from memba_vision.datasets.vtab1k_tools.findings import as_text
-from memba_vision.datasets.vtab1k_tools.images import examine_all, summary
-from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut
-from memba_vision.datasets.vtab1k_tools.left_out import as_text as left_out_text
-from memba_vision.datasets.vtab1k_tools.sources import labelled_images
 from memba_vision.errors import UserError
 from memba_vision.sweeps.devices import usable_cores
+
+if TYPE_CHECKING:
+    from memba_vision.datasets.vtab1k_tools.build import Sizes
 
 NOT_RIGHT_STATUS = 1
 
@@ -93,6 +89,8 @@ def _add_jobs(parser: argparse.ArgumentParser) -> None:
 
 def run_download(args: argparse.Namespace) -> None:
     """Download the archive."""
+    from memba_vision.datasets.vtab1k_tools.fetch import fetch_archive
+
     fetch_archive(args.out, args.url)
     print(f'{args.out}: {args.out.stat().st_size:,} bytes; next: "extract {args.out}"')
 
@@ -105,6 +103,9 @@ def run_extract(args: argparse.Namespace) -> None:
 
 def run_check(args: argparse.Namespace) -> None:
     """Check the data; exit status 1 unless all of it is right."""
+    from memba_vision.datasets.vtab1k_tools.check import Settings, check_tree
+    from memba_vision.datasets.vtab1k_tools.findings import as_text
+
     tasks = [_task(args.root, name) for name in args.tasks or VTAB1K_TASKS]
     settings = Settings(not args.quick, max(1, args.jobs), args.renew_manifest)
     reports = check_tree(args.root, tasks, settings)
@@ -114,6 +115,8 @@ def run_check(args: argparse.Namespace) -> None:
 
 
 def _task(root: Path, name: str) -> Task:
+    from memba_vision.datasets.own_data import CLASSES, own_task
+
     if name not in VTAB1K_TASKS and (root / name / CLASSES).is_file():
         return own_task(root, name)
     return find_task(name, VTAB1K_TASKS | MINI_TASKS)
@@ -121,6 +124,13 @@ def _task(root: Path, name: str) -> Task:
 
 def run_build(args: argparse.Namespace) -> None:
     """Build one task."""
+    from memba_vision.apis.tables import markdown_table
+    from memba_vision.datasets.vtab1k_tools.build import build_task, count_images
+    from memba_vision.datasets.vtab1k_tools.images import examine_all, summary
+    from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut
+    from memba_vision.datasets.vtab1k_tools.left_out import as_text as left_out_text
+    from memba_vision.datasets.vtab1k_tools.sources import labelled_images
+
     folder = _place(args)
     left_out: list[LeftOut] = []
     try:
@@ -149,6 +159,8 @@ def run_build(args: argparse.Namespace) -> None:
 
 def _sizes(args: argparse.Namespace) -> Sizes:
     """The numbers that the command line asks for, or that VTAB-1k prescribes."""
+    from memba_vision.datasets.vtab1k_tools.build import Sizes
+
     asked = {'train800': args.train, 'val200': args.val, 'test': args.test}
     asked = {split: size for split, size in asked.items() if size is not None}
     if args.task not in VTAB1K_TASKS:
@@ -177,11 +189,10 @@ def _place(args: argparse.Namespace) -> Path:
     return args.out / args.task
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Do as the command line says."""
-    args = parse_arguments()
     args.run(args)
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

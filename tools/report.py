@@ -7,9 +7,6 @@ python tools/report.py work_dirs/sweep --out paper --baseline lora_out_proj
 import argparse
 
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.report import accuracy_table
-from memba_vision.reports.content import describe_run
-from memba_vision.reports.write import WRITERS, write_report
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -26,9 +23,12 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Report as the command line says."""
-    args = parse_arguments()
+    from memba_vision.apis.report import accuracy_table
+    from memba_vision.reports.content import describe_run
+    from memba_vision.reports.write import WRITERS, write_report
+
     out = args.out or args.folder
     content = write_report(args.folder, out, args.baseline)
     print(accuracy_table(content.results), end='')
@@ -38,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

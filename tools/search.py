@@ -8,17 +8,9 @@ import argparse
 from pathlib import Path
 
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.config import (
-    add_config_arguments,
-    default_environment,
-    load_config,
-    run_name,
-)
+from memba_vision.apis.tool_options import add_config_arguments
 from memba_vision.errors import UserError
-from memba_vision.search.outcome import BEST, write_outcome
-from memba_vision.search.search import Search, search
-from memba_vision.search.space import read_space
-from memba_vision.search.study import PRUNERS
+from memba_vision.search import PRUNERS
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -48,10 +40,13 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError('--trials and --epochs must be at least 1')
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Search as the command line says."""
-    args = parse_arguments()
-    default_environment()
+    from memba_vision.apis.config import load_config, run_name
+    from memba_vision.search.outcome import BEST, write_outcome
+    from memba_vision.search.search import Search, search
+    from memba_vision.search.space import read_space
+
     check_arguments(args)
     config = load_config(args.config, args.cfg_options, None, peft=args.peft)
     name = f'{run_name(config)}_{Path(args.space).stem}'
@@ -74,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

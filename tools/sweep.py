@@ -4,23 +4,21 @@ python tools/sweep.py --suite demo --methods memba lora --seeds 0 1 --work-dir w
 python tools/sweep.py configs/demo/*.py --seeds 0 1 2 --work-dir work_dirs/demo
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.config import default_environment
 from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import UserError
-from memba_vision.sweeps.console import open_console
 from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.executors.local import local_slots
-from memba_vision.sweeps.folder import enter
-from memba_vision.sweeps.jobs import Job, Options, make_jobs
-from memba_vision.sweeps.loop import Policy, Sweep
-from memba_vision.sweeps.plan import make_plan
-from memba_vision.sweeps.suites import suite_configs
-from memba_vision.sweeps.summary import describe_unfinished, results_table
+
+if TYPE_CHECKING:
+    from memba_vision.sweeps.jobs import Job, Options
 
 UNFINISHED_STATUS = 1
 
@@ -97,16 +95,24 @@ def positive(text: str) -> int:
 
 def jobs_of(args: argparse.Namespace, options: Options) -> list[Job]:
     """The runs that the command line asks for."""
+    from memba_vision.sweeps.jobs import make_jobs
+    from memba_vision.sweeps.suites import suite_configs
+
     if bool(args.configs) == bool(args.suite):
         raise UserError('give either --suite or configs')
     configs = args.configs or suite_configs(args.suite)
     return make_jobs(configs, args.methods, args.seeds, Path(args.work_dir), options)
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Sweep as the command line says."""
-    args = parse_arguments()
-    default_environment()
+    from memba_vision.sweeps.console import open_console
+    from memba_vision.sweeps.folder import enter
+    from memba_vision.sweeps.jobs import Options
+    from memba_vision.sweeps.loop import Policy, Sweep
+    from memba_vision.sweeps.plan import make_plan
+    from memba_vision.sweeps.summary import describe_unfinished, results_table
+
     options = Options(tuple(args.cfg_options), args.amp)
     jobs = jobs_of(args, options)
     if args.plan:
@@ -133,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

@@ -7,12 +7,8 @@ python tools/test.py configs/vtab1k/*_memba.py --out table.md
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config
-
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.config import add_config_arguments, default_environment, load_config
-from memba_vision.apis.results import as_markdown, check_table_path, write_table
-from memba_vision.apis.runs import test
+from memba_vision.apis.tool_options import add_config_arguments
 from memba_vision.engine.class_names import HELP, OPTION, RENAMED
 from memba_vision.errors import UserError
 
@@ -44,28 +40,27 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], str | None]:
     return configs, others[0] if others else None
 
 
-def read_options(path: str, args: argparse.Namespace) -> Config:
-    """One of the configs, as the command line changes it."""
-    config = load_config(path, args.cfg_options, args.work_dir, args.launcher, args.peft)
-    if args.renamed_classes:
-        config[RENAMED] = True
-    return config
-
-
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Test as the command line says."""
-    args = parse_arguments()
-    default_environment()
+    from memba_vision.apis.config import load_config
+    from memba_vision.apis.results import as_markdown, check_table_path, write_table
+    from memba_vision.apis.runs import test
+
     configs, checkpoint = split_arguments(args.configs)
     if args.out:
         check_table_path(args.out)
     if args.work_dir and len(configs) > 1:
         raise UserError('--work-dir goes with a single config')
-    results = [test(read_options(path, args), checkpoint) for path in configs]
+    results = []
+    for path in configs:
+        config = load_config(path, args.cfg_options, args.work_dir, args.launcher, args.peft)
+        if args.renamed_classes:
+            config[RENAMED] = True
+        results.append(test(config, checkpoint))
     print(as_markdown(results), end='')
     if args.out:
         write_table(args.out, results)
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

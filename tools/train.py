@@ -7,13 +7,7 @@ python tools/train.py configs/demo/digits_memba.py --peft conv1d_tuning
 import argparse
 
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.config import (
-    add_config_arguments,
-    default_environment,
-    load_config,
-    set_seed_and_precision,
-)
-from memba_vision.apis.runs import resume_from, train
+from memba_vision.apis.tool_options import add_config_arguments
 from memba_vision.engine.class_names import HELP, OPTION, RENAMED
 
 
@@ -35,10 +29,11 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Train as the command line says."""
-    args = parse_arguments()
-    default_environment()
+    from memba_vision.apis.config import load_config, set_seed_and_precision
+    from memba_vision.apis.runs import resume_from, train
+
     config = load_config(args.config, args.cfg_options, args.work_dir, args.launcher, args.peft)
     set_seed_and_precision(config, args.seed, args.amp)
     if args.renamed_classes:
@@ -49,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

@@ -6,21 +6,17 @@ python tools/visualize.py photo.jpg --compare work_dirs/digits_memba         # b
 python tools/visualize.py photo.jpg --run work_dirs/a --compare work_dirs/b --layers 0 -1
 """
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.config import default_environment, load_config
-from memba_vision.apis.images import with_folders_open
-from memba_vision.apis.record import has_record
-from memba_vision.apis.visualize import (
-    Subject,
-    checkpoint_of,
-    trained_subject,
-    untrained_subject,
-    write_page,
-)
 from memba_vision.errors import UserError
+
+if TYPE_CHECKING:
+    from memba_vision.apis.visualize import Subject
 
 DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
 
@@ -56,6 +52,9 @@ def find_subjects(args: argparse.Namespace) -> list[Subject]:
     Raises:
         UserError: options do not go together, or a model cannot be loaded.
     """
+    from memba_vision.apis.config import load_config
+    from memba_vision.apis.visualize import untrained_subject
+
     if args.run and args.checkpoint:
         raise UserError('give --run FOLDER or --checkpoint FILE, one of the two')
     place = args.run or args.checkpoint
@@ -71,6 +70,10 @@ def find_subjects(args: argparse.Namespace) -> list[Subject]:
 
 def load_subject(place: str, args: argparse.Namespace) -> Subject:
     """The model of a checkpoint or a run's folder, by its own config where that is known."""
+    from memba_vision.apis.config import load_config
+    from memba_vision.apis.record import has_record
+    from memba_vision.apis.visualize import checkpoint_of, trained_subject
+
     checkpoint = checkpoint_of(place)
     recorded = has_record(Path(checkpoint).parent)
     given = args.config if place != args.compare or not recorded else None
@@ -78,10 +81,11 @@ def load_subject(place: str, args: argparse.Namespace) -> Subject:
     return trained_subject(checkpoint, config, args.device)
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Draw as the command line says."""
-    args = parse_arguments()
-    default_environment()
+    from memba_vision.apis.images import with_folders_open
+    from memba_vision.apis.visualize import write_page
+
     subjects = find_subjects(args)
     images = with_folders_open(args.images, print)
     page = write_page(subjects, images, args.layers, args.out)
@@ -91,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

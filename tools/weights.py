@@ -11,8 +11,7 @@ import argparse
 from pathlib import Path
 
 from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.config import default_environment
-from memba_vision.apis.official_weights import OFFICIAL, convert, default_folder, fetch, verify
+from memba_vision.zoo.official import OFFICIAL
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -53,6 +52,8 @@ def add_choice(command: argparse.ArgumentParser) -> None:
 
 def run_fetch(args: argparse.Namespace) -> None:
     """Download, record and verify."""
+    from memba_vision.apis.official_weights import default_folder, fetch
+
     path, compared = fetch(OFFICIAL[args.name], args.out or default_folder(), args.url)
     how = 'the same as it was first recorded' if compared else 'size and SHA-256 recorded'
     print(f'{path}: every key fits Vim {args.name}; {how}')
@@ -60,6 +61,8 @@ def run_fetch(args: argparse.Namespace) -> None:
 
 def run_convert(args: argparse.Namespace) -> None:
     """Convert."""
+    from memba_vision.apis.official_weights import convert
+
     weights = convert(args.checkpoint, args.out, args.prefix, args.key, args.any_variant)
     values = sum(tensor.numel() for tensor in weights.values())
     print(f'{args.out}: {len(weights)} tensors, {values:,} values')
@@ -67,18 +70,18 @@ def run_convert(args: argparse.Namespace) -> None:
 
 def run_verify(args: argparse.Namespace) -> None:
     """Verify."""
+    from memba_vision.apis.official_weights import verify
+
     official = OFFICIAL[args.name]
     choice = dict(img_size=args.img_size, prefix=args.prefix, key=args.key)
     values = verify(args.checkpoint, official.arch, official.stride, **choice)
     print(f'{args.checkpoint}: every key fits Vim {args.name}, {values:,} values without the head')
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Do as the command line says."""
-    args = parse_arguments()
-    default_environment()
     args.run(args)
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(parse_arguments, main)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from memba_vision.engine.allocator import keep_freed_memory
 from memba_vision.errors import Terminated, UserError
 from memba_vision.files import DISK_FULL, cannot_write
+from memba_vision.registration import register_everything
 
 USER_ERROR_STATUS = 2
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -31,17 +32,27 @@ def tool_parser(doc: str) -> argparse.ArgumentParser:
     )
 
 
-def run_tool(main: Callable[[], None]) -> None:
-    """Run ``main``; a user's mistake ends in one line on stderr and exit status 2.
+def run_tool(
+    parse_arguments: Callable[[], argparse.Namespace], main: Callable[[argparse.Namespace], None]
+) -> None:
+    """Run a tool; a user's mistake ends in one line on stderr and exit status 2.
 
-    A run that SIGTERM ended exits with status 143, one that the keyboard ended with 130.
+    The package is imported as a whole, torch and mmpretrain with it, when the arguments have been
+    read: help and mistakes in them are told at once. A run that SIGTERM ended exits with status
+    143, one that the keyboard ended with 130.
+
+    Args:
+        parse_arguments: reads the command line; it imports nothing that takes time.
+        main: does what they say; it imports what that takes.
     """
     keep_freed_memory()
     # A file's name need not be UTF-8; it is written byte by byte.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
         sys.stdout.reconfigure(errors='surrogateescape')
     try:
-        main()
+        args = parse_arguments()
+        prepare_process()
+        main(args)
         sys.stdout.flush()
     except UserError as error:
         sys.stderr.write(f'error: {user_message(error)}\n')
@@ -67,6 +78,16 @@ def _nobody_reads() -> bool:
     ends = select.poll()
     ends.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in ends.poll(0))
+
+
+def prepare_process() -> None:
+    """Make the settings that every tool wants in its process, and import the package."""
+    # Any torch.load in this process, also of a third party, refuses pickled code.
+    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    register_everything()
+    from memba_vision.registry import ignore_missing_operator
+
+    ignore_missing_operator()
 
 
 def _system_message(error: OSError) -> str:

@@ -1,33 +1,13 @@
 """From a config file and the command line to the config of a run."""
 
-import argparse
-import os
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
-from memba_vision.apis.options import add_options_argument, apply_options
+from memba_vision.apis.options import apply_options
 from memba_vision.apis.presets import read_config, use_preset
 from memba_vision.shipped import find_config
-
-
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that training and testing share."""
-    parser.add_argument('--work-dir', help='where logs, checkpoints and results go')
-    add_options_argument(parser)
-    parser.add_argument(
-        '--peft',
-        metavar='METHOD',
-        help="a method of configs/_base_/peft, or a file like those, in place of the config's own",
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='how the processes of a distributed run are started',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def load_config(
@@ -84,9 +64,3 @@ def run_name(config: Config) -> str:
     """The name of a run's folder: the config's, or task and method where that was replaced."""
     stem = Path(config.filename).stem
     return f'{config.get("task", stem)}_{config.peft}' if config.get('peft') else stem
-
-
-def default_environment() -> None:
-    """Settings of the process that every tool wants and that the user may override."""
-    # Any torch.load in this process, also of a third party, refuses pickled code.
-    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')

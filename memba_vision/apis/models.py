@@ -1,5 +1,6 @@
 """Models by name: an architecture, and a method behind it or none."""
 
+import warnings
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -18,7 +19,7 @@ from memba_vision.apis.pretrained import NUM_CLASSES, pretrained_weights, take_h
 from memba_vision.engine.runner import building
 from memba_vision.errors import UserError
 from memba_vision.models.backbones.vim import ARCHS
-from memba_vision.registry import MODELS
+from memba_vision.registry import MODELS, ignore_missing_operator
 from memba_vision.shipped import shipped_folder
 
 BASES = shipped_folder() / 'configs' / '_base_'
@@ -103,7 +104,9 @@ def build_classifier(config: Config) -> nn.Module:
         settings = config.model
         if 'data_preprocessor' in config:
             settings.setdefault('data_preprocessor', config.data_preprocessor)
-        model = MODELS.build(settings)
+        with warnings.catch_warnings():
+            ignore_missing_operator()
+            model = MODELS.build(settings)
     model.register_load_state_dict_pre_hook(take_head)
     model._config, model._metainfo, model._dataset_meta = config, None, {}
     return model

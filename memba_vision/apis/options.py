@@ -1,65 +1,18 @@
 """Settings of the command line: ``KEY=VALUE``, and ``KEY+=VALUE`` for what is added on purpose."""
 
-import argparse
 import ast
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
 
 from memba_vision.apis.image_size import following_image_size
 from memba_vision.apis.known_settings import find_setting, missing, why_unread
+from memba_vision.apis.tool_options import Typed
 from memba_vision.errors import UserError
 
-HELP = (
-    'settings that replace those of the config, such as optim_wrapper.optimizer.lr=5e-4; '
-    'KEY+=VALUE adds what the config does not have, or an entry to a list'
-)
 LISTS = ('custom_hooks',)  # what is one where a config has none yet
 _PAIRS = {'(': ')', '[': ']', '{': '}'}
-
-
-class Typed(str):
-    """A value as it was typed; what it stands for depends on the setting that it replaces."""
-
-
-class OptionsAction(argparse.Action):
-    """Collects ``KEY=VALUE`` in a dict of :class:`Typed` values."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
-        """Add what one occurrence of the option has."""
-        setattr(namespace, self.dest, {**getattr(namespace, self.dest), **parse_options(values)})
-
-
-def add_options_argument(parser: Any, help: str = HELP) -> None:
-    """Add ``--cfg-options`` to a parser or a group of it."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionsAction,
-        default={},
-        metavar='KEY=VALUE',
-        help=help,
-    )
-
-
-def parse_options(options: Sequence[str]) -> dict[str, Typed]:
-    """Settings by key, as they were typed; a key that is to be added ends in ``+``.
-
-    Raises:
-        UserError: one of them is not ``KEY=VALUE``.
-    """
-    found = {}
-    for option in options:
-        key, equals, value = option.partition('=')
-        if not equals or not re.fullmatch(r'[^\s=+]+\+?', key):
-            raise UserError(
-                f'--cfg-options: expected KEY=VALUE, found {option!r} (no blanks around =; other '
-                'arguments go before --cfg-options)'
-            )
-        found[key] = Typed(value)
-    return found
 
 
 def apply_options(config: Config, options: dict[str, Any]) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 from memba_vision.apis.backbone import UNKNOWN, Backbone, backbone_labels
 from memba_vision.apis.metrics import TOP1, Metric
 from memba_vision.apis.tables import csv_table, markdown_table
-from memba_vision.datasets.own_data import GROUP as OWN_DATA
-from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
+from memba_vision.datasets.tasks import MINI_TASKS, OWN_DATA, VTAB1K_TASKS, Task, find_task
 from memba_vision.errors import UserError
 from memba_vision.files import encoded, sha256_of, write_atomically
 

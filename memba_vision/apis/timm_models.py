@@ -1,7 +1,6 @@
 """Vim under timm's names: ``timm.create_model('vim_small_patch16_224')``.
 
-Importing this module enters the models into timm's registry; memba_vision does so itself, as soon
-as both packages are imported.
+Importing this module enters the models into timm's registry; see :mod:`memba_vision.timm`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +17,12 @@ from timm.models import (
 )
 from torch import nn
 
-from memba_vision.apis.official_weights import OFFICIAL, Official
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
 from memba_vision.models.backbones.vim_weights import read_vim
 from memba_vision.models.modules.patches import Size, resize_pos_embed, to_pair
 from memba_vision.weights import load_strictly
+from memba_vision.zoo.official import OFFICIAL, PATCH_SIZE, Official
 
 try:
     from timm.models._input import update_model_input_size
@@ -35,7 +34,6 @@ except ImportError:  # an older timm, which keeps no record of the size
 
 HEAD = 'head.'
 IMAGE_SIZE = 224
-PATCH_SIZE = 16
 POOLS = ('', 'token', 'avg', 'max', 'avgmax')
 
 

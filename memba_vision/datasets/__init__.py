@@ -1,8 +1,14 @@
 """Datasets in VTAB-1k's folder format, and the small ones that are made on first use."""
 
-from memba_vision.datasets.mini_vtab.dataset import MiniVTAB
-from memba_vision.datasets.mini_vtab.source import SourceShapes
-from memba_vision.datasets.own_data import OwnData
-from memba_vision.datasets.vtab1k import VTAB1k
+from memba_vision.discovery import late_names
 
-__all__ = ['MiniVTAB', 'OwnData', 'SourceShapes', 'VTAB1k']
+# Imported when they are asked for: the tables of tasks beside them are needed without torch.
+_CLASSES = {
+    'MiniVTAB': 'memba_vision.datasets.mini_vtab.dataset',
+    'OwnData': 'memba_vision.datasets.own_data',
+    'SourceShapes': 'memba_vision.datasets.mini_vtab.source',
+    'VTAB1k': 'memba_vision.datasets.vtab1k',
+}
+__all__ = [*_CLASSES]
+
+__getattr__ = late_names(__name__, _CLASSES)

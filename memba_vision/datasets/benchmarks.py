@@ -6,8 +6,7 @@ One table that configs, sweeps, searches, reports and published results read.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from memba_vision.datasets.own_data import GROUP as OWN_DATA
-from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task
+from memba_vision.datasets.tasks import MINI_TASKS, OWN_DATA, VTAB1K_TASKS, Task
 from memba_vision.errors import UserError
 
 

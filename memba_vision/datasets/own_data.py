@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from memba_vision.datasets.tasks import Task
+from memba_vision.datasets.tasks import OWN_DATA, Task
 from memba_vision.datasets.vtab1k import VTAB1k
 from memba_vision.errors import UserError
 from memba_vision.registry import DATASETS
 
 CLASSES = 'classes.txt'
-GROUP = 'Own data'
 HOW_TO_BUILD = (
     'build it with "python tools/prepare_vtab1k.py build --from FOLDER --task NAME --out ROOT"'
 )
@@ -41,7 +40,7 @@ def read_classes(folder: str | Path) -> list[str]:
 def own_task(data_root: str | Path, name: str) -> Task:
     """The task in the folder ``data_root/name``; its number of test images is not prescribed."""
     classes = read_classes(Path(data_root, name))
-    return Task(name, name, len(classes), num_test=0, group=GROUP)
+    return Task(name, name, len(classes), num_test=0, group=OWN_DATA)
 
 
 @DATASETS.register_module()

@@ -25,6 +25,10 @@ class Task:
     group: str
 
 
+#: The group of tasks that are in no benchmark.
+OWN_DATA = 'Own data'
+
+
 def _by_name(*tasks: Task) -> dict[str, Task]:
     return {task.name: task for task in tasks}
 

@@ -1,17 +1,30 @@
-"""mmengine's own way to weights, ``init_cfg=dict(type='Pretrained')``, led to the safe loader."""
+"""mmengine's own way to weights, led to the safe and strict loader for this package's models.
 
+mmengine opens a file without telling its loader for which model. The schemes registered here look
+who asks: where a model of this package is to be loaded, or a run of its tools goes on, a file is
+read by :func:`memba_vision.weights.read_checkpoint`. All other files of other projects go to the
+loaders that were registered before, unchanged.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
 from typing import Any
 
-from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
+from torch import nn
 
 from memba_vision.weights import find_weights, marked, read_checkpoint
+from memba_vision.weights.reading import PACKAGE_SCHEME
+
+_PACKAGE = __name__.split('.')[0]
+_in_a_run: ContextVar[bool] = ContextVar('in_a_run', default=False)
 
 
-@CheckpointLoader.register_scheme(prefixes=('', 'http://', 'https://'), force=True)
-def load_from_location(
-    filename: str, map_location: Any = None, progress: bool = True, logger: Any = None
-) -> dict:
-    """As :func:`memba_vision.weights.read_checkpoint`; the last two arguments are not read.
+def load_from_location(filename: str, map_location: Any = None, *_: Any, **__: Any) -> dict:
+    """As :func:`memba_vision.weights.read_checkpoint`; other arguments are not read.
 
     Returns:
         What the file holds, its weights under ``state_dict``, as mmengine looks for them.
@@ -20,3 +33,43 @@ def load_from_location(
     weights = find_weights(content, filename)
     metadata = getattr(content.get('state_dict'), '_metadata', {})
     return {**content, 'state_dict': marked(weights, metadata, filename)}
+
+
+@contextmanager
+def safe_loading() -> Iterator[None]:
+    """Read whatever mmengine opens here with the safe loader, for a head of another package too."""
+    token = _in_a_run.set(True)
+    try:
+        yield
+    finally:
+        _in_a_run.reset(token)
+
+
+def _is_for_us() -> bool:
+    if _in_a_run.get():
+        return True
+    # The model is an argument of the function that asks, and goes no further.
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code is load_checkpoint.__code__:
+            return _has_part_of_ours(frame.f_locals['model'])
+        frame = frame.f_back
+    return False
+
+
+def _has_part_of_ours(model: nn.Module) -> bool:
+    return any(type(module).__module__.split('.')[0] == _PACKAGE for module in model.modules())
+
+
+def _lead(of_others: Callable[..., dict]) -> Callable[..., dict]:
+    @wraps(of_others)
+    def load(*args: Any, **kwargs: Any) -> dict:
+        return (load_from_location if _is_for_us() else of_others)(*args, **kwargs)
+
+    return load
+
+
+for _prefix in ('', 'http://', 'https://'):
+    _loader = _lead(CheckpointLoader._schemes[_prefix])
+    CheckpointLoader.register_scheme(_prefix, _loader, force=True)
+CheckpointLoader.register_scheme(PACKAGE_SCHEME, load_from_location, force=True)

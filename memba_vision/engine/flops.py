@@ -7,7 +7,7 @@ the names in a table and passes over all others.
 from collections.abc import Sequence
 from typing import Any
 
-from memba_vision.discovery import after_import
+from mmengine.analysis import complexity_analysis, jit_handles
 
 
 def scan_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
@@ -50,13 +50,8 @@ def _shape(value: Any) -> list[int]:
     return value.type().sizes()
 
 
-def _register() -> None:
-    from mmengine.analysis import complexity_analysis, jit_handles
-
-    # It has no function to add to what get_model_complexity_info counts.
-    complexity_analysis._DEFAULT_SUPPORTED_FLOP_OPS.update(FLOPS)
-    size_of_output = jit_handles.generic_activation_jit()
-    complexity_analysis._DEFAULT_SUPPORTED_ACT_OPS.update(dict.fromkeys(ONE_OUTPUT, size_of_output))
-
-
-after_import('mmengine.analysis', _register)
+# It has no function to add to what get_model_complexity_info counts.
+complexity_analysis._DEFAULT_SUPPORTED_FLOP_OPS.update(FLOPS)
+complexity_analysis._DEFAULT_SUPPORTED_ACT_OPS.update(
+    dict.fromkeys(ONE_OUTPUT, jit_handles.generic_activation_jit())
+)

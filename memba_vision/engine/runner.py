@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from memba_vision.datasets.loading import read_alike
 from memba_vision.datasets.wrapped_data import images_in_work
+from memba_vision.engine.checkpoint_loader import safe_loading
 from memba_vision.engine.class_names import (
     OPTION,
     RENAMED,
@@ -164,7 +165,7 @@ class ReadableRunner(Runner):
             Terminated: SIGTERM arrived, and a checkpoint was written.
             UserError: a process that loads data died, or a checkpoint found the disk full.
         """
-        with self.termination.watched(), deaths_told(self.train_dataset):
+        with self.termination.watched(), deaths_told(self.train_dataset), safe_loading():
             try:
                 model = super().train()
             except Terminated:
@@ -180,7 +181,7 @@ class ReadableRunner(Runner):
 
     def test(self) -> dict[str, float]:
         """As mmengine's; failures are told as those of :meth:`train`."""
-        with deaths_told(self.test_dataset):
+        with deaths_told(self.test_dataset), safe_loading():
             return super().test()
 
     def train_dataset(self) -> Any:
@@ -399,9 +400,13 @@ def deaths_told(dataset: Callable[[], Any]) -> Iterator[None]:
 
 @contextmanager
 def building(part: str) -> Iterator[None]:
-    """Turn what a faulty config raises while ``part`` of it is built into a ``UserError``."""
+    """Turn what a faulty config raises while ``part`` of it is built into a ``UserError``.
+
+    Files of weights that the config names are read by the safe loader.
+    """
     try:
-        yield
+        with safe_loading():
+            yield
     except UserError:
         raise
     except CONFIG_ERRORS as error:

@@ -33,7 +33,7 @@ class Search:
         storage: an Optuna storage URL, or the file of an SQLite database.
         trials: of each step, the default among them.
         epochs: of a trial; None: as many as the config has.
-        pruner: one of ``memba_vision.search.study.PRUNERS``.
+        pruner: one of ``memba_vision.search.PRUNERS``.
         seed: of what is drawn; several workers want different ones.
         tell: takes a line on what happens.
     """

@@ -18,7 +18,6 @@ from memba_vision.search.steps import Step
 SETTINGS = 'memba_vision_settings'
 SHOWN = 8  # differences that an error lists
 SQLITE_PATIENCE = 60.0  # seconds that a worker waits for another one
-PRUNERS = ('median', 'hyperband', 'none')
 
 
 def import_optuna() -> Any:
@@ -56,7 +55,7 @@ def open_study(storage: str | Path, name: str, pruner: str, epochs: int) -> Any:
     Args:
         storage: an Optuna storage URL, or the file of an SQLite database.
         name: of the study.
-        pruner: one of ``PRUNERS``.
+        pruner: one of ``memba_vision.search.PRUNERS``.
         epochs: of a trial.
 
     Raises:

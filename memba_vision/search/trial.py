@@ -16,8 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-from memba_vision.apis.cli import user_message
-from memba_vision.apis.config import default_environment
+from memba_vision.apis.cli import prepare_process, user_message
 from memba_vision.apis.runs import resume_from
 from memba_vision.engine.rehearsal import TOP1, RehearsalHook
 from memba_vision.engine.runner import ReadableRunner
@@ -135,7 +134,7 @@ def _train(config: Config, connection: Connection) -> None:
     """What the process of a trial does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _write_output_to(Path(config.work_dir, LOG))
-    default_environment()
+    prepare_process()
     try:
         # Reading a config file imports what it names; here it came from another process.
         import_modules_from_strings(**config.get('custom_imports', {'imports': []}))

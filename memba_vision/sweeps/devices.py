@@ -4,8 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from memba_vision.errors import UserError
 
 CORES_PER_JOB = 2  # where nobody says how many runs a CPU is to do at a time
@@ -42,6 +40,8 @@ def usable_cores() -> int:
 
 def visible_gpus() -> list[str]:
     """The GPUs that torch may use, by the names that ``CUDA_VISIBLE_DEVICES`` knows."""
+    import torch  # here alone: the help of tools asks for the number of cores
+
     if not torch.cuda.is_available():
         return []
     named = os.environ.get('CUDA_VISIBLE_DEVICES', '')

@@ -13,9 +13,9 @@ from mmengine.config import Config
 
 from memba_vision.apis.backbone import Backbone, backbone_of
 from memba_vision.apis.config import load_config, method_name, set_seed_and_precision
-from memba_vision.apis.options import parse_options
 from memba_vision.apis.presets import preset_names
 from memba_vision.apis.report import recorded_backbone
+from memba_vision.apis.tool_options import parse_options
 from memba_vision.errors import UserError
 from memba_vision.shipped import shipped_folder
 

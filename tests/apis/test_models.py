@@ -13,11 +13,11 @@ from memba_vision.apis.adapter_files import write_adapter
 from memba_vision.apis.deploy import describe
 from memba_vision.apis.model_index import metafile
 from memba_vision.apis.models import architectures
-from memba_vision.apis.official_weights import OFFICIAL
 from memba_vision.apis.presets import preset_names, read_config
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
 from memba_vision.weights import resolve
+from memba_vision.zoo.official import OFFICIAL
 
 TINY = dict(arch=dict(embed_dims=8, num_layers=2))
 MINI = 'memba_vision://vim-mini.safetensors'

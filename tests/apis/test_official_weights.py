@@ -8,10 +8,10 @@ from helpers import run_tool
 from safetensors.torch import load_file, save_file
 
 from memba_vision.apis import official_weights
-from memba_vision.apis.official_weights import OFFICIAL
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
 from memba_vision.weights import read_checkpoint
+from memba_vision.zoo.official import OFFICIAL
 
 ARCH = dict(embed_dims=16, num_layers=2)
 

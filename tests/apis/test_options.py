@@ -3,7 +3,8 @@ from helpers import CONFIGS, DEMO, run_tool
 
 from memba_vision.apis.config import load_config
 from memba_vision.apis.known_settings import find_setting
-from memba_vision.apis.options import parse_options, read_value
+from memba_vision.apis.options import read_value
+from memba_vision.apis.tool_options import parse_options
 from memba_vision.errors import UserError
 
 RATE = 'optim_wrapper.optimizer.lr'

@@ -1,13 +1,10 @@
 """Vim under timm's names."""
 
 import argparse
-import subprocess
-import sys
 
 import pytest
 import timm
 import torch
-from helpers import IMPORT_ROOT
 from timm.models import adapt_input_conv
 
 from memba_vision.apis.timm_models import MODELS, TimmVim
@@ -379,10 +376,3 @@ def test_a_file_that_does_not_fit_is_not_loaded_in_part(saved, way, settings):
     torch.save({'model': {**weights, 'more': torch.ones(1)}}, path)
     with pytest.raises(UserError, match=r'missing layers\.2\.norm\.weight; unexpected more'):
         create(**{**LOADS[way](path), **settings})
-
-
-@pytest.mark.slow
-def test_timm_may_be_imported_first():
-    """Everywhere else in these tests it comes second."""
-    code = "import timm, memba_vision; assert timm.is_model('vim_small_patch16_224')"
-    subprocess.run([sys.executable, '-c', code], check=True, cwd=IMPORT_ROOT, capture_output=True)

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from torch.hub import tqdm
-
 from memba_vision.errors import UserError
 from memba_vision.files import DISK_FULL, PIECE, cannot_write
 
@@ -73,6 +71,8 @@ def extract(
         UserError: the archive is damaged; it holds a link, a device, or a path that leaves
             ``out``; it is larger than the limits; or the disk is full.
     """
+    from torch.hub import tqdm  # here alone: the help of tools asks for the limits
+
     if not archive.is_file():
         raise UserError(f'no archive at {archive}: give the path of a zip or tar file')
     with _damage_told(archive), _members_of(archive) as found:

@@ -1,5 +1,7 @@
 """What an executor is: something that runs commands elsewhere, and tells how they ended."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
@@ -7,10 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from memba_vision.sweeps import supervise
-from memba_vision.sweeps.jobs import Job
+
+if TYPE_CHECKING:  # the help of the sweep needs the options of executors, and no torch
+    from memba_vision.sweeps.jobs import Job
 
 LOST = -1  # the status of a try whose end nobody saw: its node went down, say
 PASSED_ON = ('PYTHONPATH', 'TORCH_HOME')  # what a run on another node must have as here

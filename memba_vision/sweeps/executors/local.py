@@ -1,15 +1,20 @@
 """This machine: a process for each run, on its share of GPUs or cores."""
 
+from __future__ import annotations
+
 import argparse
 import signal
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memba_vision.errors import UserError
 from memba_vision.sweeps.devices import Slot, cpu_slots, gpu_slots, usable_cores, visible_gpus
 from memba_vision.sweeps.executors import register
 from memba_vision.sweeps.executors.base import Attempt, Ended, Executor, supervised
-from memba_vision.sweeps.jobs import Job
+
+if TYPE_CHECKING:
+    from memba_vision.sweeps.jobs import Job
 
 
 @register('local')

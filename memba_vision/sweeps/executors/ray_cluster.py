@@ -1,9 +1,12 @@
 """A Ray cluster: every run is a task with its cores and GPUs."""
 
+from __future__ import annotations
+
 import argparse
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memba_vision.errors import UserError
 from memba_vision.sweeps.executors import register
@@ -15,7 +18,9 @@ from memba_vision.sweeps.executors.base import (
     caller,
     supervised,
 )
-from memba_vision.sweeps.jobs import Job
+
+if TYPE_CHECKING:
+    from memba_vision.sweeps.jobs import Job
 
 
 @register('ray')

@@ -1,5 +1,7 @@
 """Slurm, through submitit: every run is a job."""
 
+from __future__ import annotations
+
 import argparse
 import signal
 import subprocess
@@ -7,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
@@ -19,7 +22,9 @@ from memba_vision.sweeps.executors.base import (
     caller,
     supervised,
 )
-from memba_vision.sweeps.jobs import Job
+
+if TYPE_CHECKING:
+    from memba_vision.sweeps.jobs import Job
 
 JOB_FILE = 'slurm_job'  # in a run's folder: the id of its job
 #: submitit's names that are the same for all its clusters; the others are Slurm's own.

@@ -1,0 +1,73 @@
+"""Options that several tools share, read without torch and mmengine."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from memba_vision.errors import UserError
+
+HELP = (
+    'settings that replace those of the config, such as optim_wrapper.optimizer.lr=5e-4; '
+    'KEY+=VALUE adds what the config does not have, or an entry to a list'
+)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share."""
+    parser.add_argument('--work-dir', help='where logs, checkpoints and results go')
+    add_options_argument(parser)
+    parser.add_argument(
+        '--peft',
+        metavar='METHOD',
+        help="a method of configs/_base_/peft, or a file like those, in place of the config's own",
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes of a distributed run are started',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+class Typed(str):
+    """A value as it was typed; what it stands for depends on the setting that it replaces."""
+
+
+class OptionsAction(argparse.Action):
+    """Collects ``KEY=VALUE`` in a dict of :class:`Typed` values."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Add what one occurrence of the option has."""
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), **parse_options(values)})
+
+
+def add_options_argument(parser: Any, help: str = HELP) -> None:
+    """Add ``--cfg-options`` to a parser or a group of it."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionsAction,
+        default={},
+        metavar='KEY=VALUE',
+        help=help,
+    )
+
+
+def parse_options(options: Sequence[str]) -> dict[str, Typed]:
+    """Settings by key, as they were typed; a key that is to be added ends in ``+``.
+
+    Raises:
+        UserError: one of them is not ``KEY=VALUE``.
+    """
+    found = {}
+    for option in options:
+        key, equals, value = option.partition('=')
+        if not equals or not re.fullmatch(r'[^\s=+]+\+?', key):
+            raise UserError(
+                f'--cfg-options: expected KEY=VALUE, found {option!r} (no blanks around =; other '
+                'arguments go before --cfg-options)'
+            )
+        found[key] = Typed(value)
+    return found
