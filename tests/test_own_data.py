@@ -258,17 +258,17 @@ def test_nobody_reads_on(monkeypatch, buffering):
     os.close(reading)
     monkeypatch.setattr(sys, 'stdout', os.fdopen(writing, 'w', buffering))
     with pytest.raises(SystemExit, match='141'):
-        run_main(lambda: sys.stdout.write('x\n'))
+        run_main(lambda: None, lambda _: sys.stdout.write('x\n'))
     sys.stdout.close()
 
 
 def test_a_pipe_that_breaks_elsewhere_is_a_fault_of_ours(monkeypatch):
-    def main() -> None:
+    def main(_) -> None:
         raise BrokenPipeError
 
     with open(os.devnull, 'w') as out, pytest.raises(BrokenPipeError):
         monkeypatch.setattr(sys, 'stdout', out)
-        run_main(main)
+        run_main(lambda: None, main)
 
 
 def test_a_checkpoint_of_another_model(world, tmp_path):
