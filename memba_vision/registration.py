@@ -1,4 +1,4 @@
-"""What the package has, entered where mmengine, mmpretrain and timm look for it.
+"""Registration of the package with mmengine, mmpretrain and timm.
 
 Only additions are made, under names of this package's own: what these libraries do for other
 projects stays as it is.

@@ -33,7 +33,7 @@ def checkpoints_newest_first(config: Config, before: str = '') -> list[Path]:
 
 
 def folders(config: Config) -> list[Path]:
-    """Where the checkpoints of a run may lie."""
+    """Folders in which the checkpoints of a run may lie."""
     return list(dict.fromkeys(place.folder for place in places(config)))
 
 

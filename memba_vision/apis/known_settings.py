@@ -112,7 +112,7 @@ def _is_new_hook(config: Config, place: str, name: str) -> bool:
 
 
 def _is_taken(name: str, beside: Any, names: set[str] | None) -> bool:
-    """Whether a name is one of ``names``; where these are not known, is no slip of the pen."""
+    """Return True for one of ``names`` or, where these are not known, for no slip of the pen."""
     if names is not None:
         return name in names
     present = list(beside) if isinstance(beside, Mapping) else []

@@ -74,7 +74,7 @@ def _checked(key: str, value: Any, present: Any) -> Any:
 
 
 def read_value(text: str, present: Any) -> Any:
-    """What a typed value stands for.
+    """Return the value that a typed text stands for.
 
     Brackets make a list or a tuple, braces a dict, quotes a text; numbers, True, False and None
     are read as such. A comma separates entries of a list, as in mmengine, except where a text
@@ -130,7 +130,7 @@ def _unquoted(text: str) -> str | None:
 
 
 def _entries(text: str) -> list[str]:
-    """What commas separate that are inside neither brackets nor quotes."""
+    """Return the parts between commas that are inside neither brackets nor quotes."""
     entries, start, closing = [], 0, []
     for place, sign in enumerate(text):
         if closing and closing[-1] in '\'"':

@@ -141,7 +141,7 @@ def folder_of_run(folder: Path) -> Path:
 
 
 def has_record(folder: Path) -> bool:
-    """Whether there is a record of the run whose folder, or folder of checkpoints, this is."""
+    """Return True for the folder, or folder of checkpoints, of a run that has a record."""
     return (folder_of_run(folder) / RECORD_FILE).is_file()
 
 

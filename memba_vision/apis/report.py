@@ -99,7 +99,7 @@ def _metric_table(results: Sequence[Result], metric: Metric, names: dict[Backbon
 
 
 class _Row(NamedTuple):
-    """What was measured of a method on a backbone."""
+    """Measurements of a method on a backbone."""
 
     method: str
     backbone: str

@@ -90,7 +90,7 @@ class Result:
         write_atomically(path, (json.dumps(self.as_record(), indent=2) + '\n').encode())
 
     def is_of(self, checkpoint: Path) -> bool:
-        """Whether ``checkpoint`` is the file that was tested, in whatever folder it lies now."""
+        """Return True if ``checkpoint`` is the file that was tested, wherever it lies now."""
         tested = Path(self.checkpoint)
         if tested.name != checkpoint.name:
             return False

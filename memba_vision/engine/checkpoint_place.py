@@ -1,4 +1,4 @@
-"""Where mmengine's hook puts checkpoints, and under which names."""
+"""Folders and names of the checkpoints that mmengine's hook writes."""
 
 import os
 import re
@@ -47,7 +47,7 @@ class Place:
 
 
 def places(config: Config) -> list[Place]:
-    """Where a run's checkpoints are: where its config has them put, and where they usually lie.
+    """Return the folders of a run's checkpoints: the one of its config, and the usual one.
 
     Args:
         config: with a ``work_dir``.
@@ -100,7 +100,7 @@ def _settings_of_hooks(config: Config) -> Iterator[Mapping[str, Any]]:
 
 
 def is_remote(folder: str | Path | None) -> bool:
-    """Whether a hook's ``out_dir`` is a store of another kind than files, as in 's3://bucket'."""
+    """Return True if a hook's ``out_dir`` is no folder of files, as 's3://bucket'."""
     return '://' in str(folder)
 
 

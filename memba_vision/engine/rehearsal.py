@@ -190,7 +190,7 @@ def _check_watched(hooks: list[Hook], names: list[str]) -> None:
 
 
 def _first_batch(loader: DataLoader, part: str) -> list[Any]:
-    """What the dataset gives for the first images of the first batch."""
+    """Return the samples of the first images of the first batch."""
     dataset = loader.dataset
     try:
         # A sampler may go on where it was; the dataset in it need not be copied.

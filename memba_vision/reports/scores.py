@@ -26,7 +26,7 @@ BASELINES = ('lora', 'lora_in_proj', 'linear_probing')
 
 @dataclass(frozen=True)
 class SuiteScores:
-    """What was measured on a suite with one backbone and one metric.
+    """Measurements on a suite with one backbone and one metric.
 
     Attributes:
         suite: its tasks.
@@ -68,7 +68,7 @@ class SuiteScores:
         return mean_over_tasks(self.scores(method), tasks, self.seeds)
 
     def difference(self, method: str, baseline: str, tasks: Sequence[str]) -> Difference | None:
-        """How much better a method is than a baseline; None where no run has a partner."""
+        """Return the advantage of a method over a baseline; None where no run has a partner."""
         pair = self.scores(method), self.scores(baseline)
         return paired_difference(*(pair if self.metric.higher_is_better else pair[::-1]), tasks)
 

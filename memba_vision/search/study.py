@@ -37,7 +37,7 @@ def import_optuna() -> Any:
 
 
 def _as_storage(storage: str | Path) -> Any:
-    """What Optuna opens: an address as it is, a file of SQLite whatever signs are in its name."""
+    """Return the storage that Optuna opens: an address, or a file of SQLite of any name."""
     if isinstance(storage, str):
         return storage
     connect = partial(

@@ -29,7 +29,7 @@ class ParameterReportHook(Hook):
 
 
 def has_random_base(model: nn.Module) -> bool:
-    """Whether adapters train over a backbone, frozen for the most part, without loaded weights."""
+    """Return True if adapters train over a mostly frozen backbone without loaded weights."""
     base = getattr(getattr(model, 'backbone', None), 'module', None)
     if not hasattr(base, 'init_cfg'):
         return False

@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept, and what happens where that cannot be used.
+"""The cache of compiled kernels, and the way on where it cannot be used.
 
 numba would end the program over a file that it cannot read, and would run code that was compiled
 from older versions of the parts that a kernel calls: it looks at the time stamp of a kernel's own
