@@ -25,8 +25,8 @@ class Backbone:
 
     Attributes:
         family: the name of the class in lower case, as 'vim'.
-        arch: family and architecture, as 'vim_small'; 'vim_custom_' and a digest for settings that
-            no shipped model has. None: unknown.
+        arch: family and architecture, as 'vim_small'; ``vim_custom_…`` with a digest for settings
+            that no shipped model has. None: unknown.
         base: :func:`~memba_vision.weights.fingerprint` of the weights before they were adapted,
             'random' where none were loaded. None: unknown.
     """
