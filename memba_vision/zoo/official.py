@@ -23,7 +23,7 @@ class Official:
 
     @property
     def url(self) -> str:
-        """Where the file is."""
+        """The address of the file."""
         return f'https://huggingface.co/hustvl/{self.repository}/resolve/main/{self.file}'
 
 
