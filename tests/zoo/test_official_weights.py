@@ -152,13 +152,3 @@ def test_mistakes(tmp_path):
     torch.save({'epoch': 1}, tmp_path / 'a.pth')
     out = tmp_path / 'b.safetensors'
     assert 'no tensors' in run_tool('weights', 'convert', tmp_path / 'a.pth', out).error()
-
-
-def test_published_addresses():
-    assert OFFICIAL['small'].url == (
-        'https://huggingface.co/hustvl/Vim-small-midclstok/resolve/main/vim_s_midclstok_80p5acc.pth'
-    )
-    for official in OFFICIAL.values():
-        with torch.device('meta'):
-            model = Vim(official.arch, stride=official.stride)
-        assert model.grid_size == ((27, 27) if official.stride == 8 else (14, 14))
