@@ -5,14 +5,14 @@ mmpretrain's index (``import memba_vision.timm``: into timm's). Configs anywhere
 those that come with it.
 """
 
-from memba_vision.discovery import late_names
+from memba_vision.discovery import lazy_attributes
 from memba_vision.errors import UserError
+from memba_vision.package_data import is_tool_process
 from memba_vision.registration import register_everything
-from memba_vision.shipped import starts_a_tool
 
 __version__ = '0.1.0'
 
-# What is imported when it is asked for.
+# Attributes that are imported on first use.
 _FUNCTIONS = {
     'AdapterBank': 'memba_vision.serving.bank',
     'Inferencer': 'memba_vision.serving.inference',
@@ -24,8 +24,8 @@ _FUNCTIONS = {
 }
 __all__ = ['UserError', 'datasets', 'engine', 'models', *_FUNCTIONS]
 
-__getattr__ = late_names(__name__, _FUNCTIONS)
+__getattr__ = lazy_attributes(__name__, _FUNCTIONS)
 
 # A tool reads its arguments first, without torch; command_line.run_tool does this then.
-if not starts_a_tool():
+if not is_tool_process():
     register_everything()

@@ -1,11 +1,11 @@
-"""``memba-vision TOOL …``, also ``python -m memba_vision TOOL …``: the tools without a checkout."""
+"""Command line ``memba-vision TOOL …`` or ``python -m memba_vision TOOL …``, without a checkout."""
 
 import ast
 import runpy
 import sys
 from pathlib import Path
 
-from memba_vision.shipped import shipped_folder
+from memba_vision.package_data import package_data_folder
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
 
     Without a tool's name, list the tools and exit with status 2, or 0 where help was asked for.
     """
-    tools = {path.stem: path for path in sorted((shipped_folder() / 'tools').glob('*.py'))}
+    tools = {path.stem: path for path in sorted((package_data_folder() / 'tools').glob('*.py'))}
     name = sys.argv[1] if len(sys.argv) > 1 else ''
     if name not in tools:
         asked_for = name in ('-h', '--help')

@@ -1,6 +1,4 @@
-"""How a command-line tool begins, with its help, and ends: with a result, or with one line on what
-the user can do.
-"""
+"""Frame of the command-line tools: help, exit status, and errors in one line."""
 
 import argparse
 import errno
@@ -23,7 +21,7 @@ TERMINATED_STATUS = 143  # 128 + SIGTERM: the work is saved, start again with --
 
 
 def tool_parser(doc: str) -> argparse.ArgumentParser:
-    """A parser whose help is made of a tool's docstring: a line on what it does, and examples."""
+    """Make a parser with help from a tool's docstring: a line on its purpose, and examples."""
     what, _, examples = doc.partition('\n\n')
     return argparse.ArgumentParser(
         description=what,
@@ -58,7 +56,7 @@ def run_tool(
         sys.stderr.write(f'error: {user_message(error)}\n')
         sys.exit(USER_ERROR_STATUS)
     except BrokenPipeError:
-        if not _nobody_reads():
+        if not _reader_has_ended():
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE_STATUS)
@@ -73,8 +71,8 @@ def run_tool(
         sys.exit(130)
 
 
-def _nobody_reads() -> bool:
-    """True where the terminal was a program that ended, as in "| head"."""
+def _reader_has_ended() -> bool:
+    """Return True where the terminal was a program that ended, as in "| head"."""
     ends = select.poll()
     ends.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in ends.poll(0))
@@ -101,7 +99,7 @@ def _system_message(error: OSError) -> str:
 
 
 def user_message(error: UserError) -> str:
-    """The text of ``error``, in one line.
+    """Return the text of ``error``, in one line.
 
     A data loader's worker sends its exception as text with a traceback in it.
     """

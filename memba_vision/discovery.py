@@ -1,4 +1,4 @@
-"""Import all modules of a package, so that a new file registers itself, or names when asked for."""
+"""Import of all modules of a package, so that new files register themselves, and lazy imports."""
 
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def import_submodules(package: str, path: list[str]) -> None:
-    """Import the modules that lie in ``path``, the ``__path__`` of ``package``.
+    """Import all modules in ``path``, the ``__path__`` of ``package``.
 
     Adding a kernel or an adapter is adding a file: nothing else lists them.
     """
@@ -15,12 +15,12 @@ def import_submodules(package: str, path: list[str]) -> None:
         import_module(f'{package}.{module.name}')
 
 
-def late_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for ``package`` that imports what has a name when it is asked for.
+def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a module's ``__getattr__`` that imports attributes on first use (PEP 562).
 
     Args:
         package: the ``__name__`` of the package.
-        modules: the modules that define the names, by name.
+        modules: the module that defines each attribute.
     """
 
     def get(name: str) -> Any:

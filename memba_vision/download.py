@@ -1,4 +1,4 @@
-"""Downloads that go on where they were broken off."""
+"""Resumable downloads."""
 
 import http.client
 import os
@@ -9,27 +9,27 @@ from pathlib import Path
 from torch.hub import tqdm
 
 from memba_vision.errors import UserError
-from memba_vision.files import DISK_FULL, alone, cannot_write
+from memba_vision.files import DISK_FULL, cannot_write, exclusive_lock
 
 PIECE = 1 << 17  # bytes
 TIMEOUT = 60  # seconds without a byte
 
 
 def download(url: str, path: Path) -> None:
-    """Put what ``url`` holds at ``path``, whole or not at all; a file that is there is kept.
+    """Download ``url`` to ``path``, atomically, unless there is a file already.
 
-    What has arrived waits in ``<path>.part`` and a later call asks for the rest alone (HTTP range
-    requests, RFC 9110 section 14), provided the server still has the same file: its ETag or
+    An interrupted download stays in ``<path>.part``, and a later call requests the rest alone (HTTP
+    range requests, RFC 9110 section 14), provided the server still has the same file: its ETag or
     date of change is kept in ``<path>.part.version``. Of several processes that want the same
-    file, one fetches it and the others wait.
+    file, one downloads it and the others wait.
 
     Raises:
-        UserError: it cannot be fetched or not be written, or less arrived than was announced.
+        UserError: it cannot be fetched or written, or less arrived than was announced.
     """
     if path.is_file():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with alone(path):
+    with exclusive_lock(path):
         if path.is_file():  # another process was quicker
             return
         try:

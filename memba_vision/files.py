@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and their hashes."""
+"""Atomic writes, locks and hashes of files."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from memba_vision.errors import DiskFull, UserError
 
-#: What the system says of a full disk, a used-up quota and a limit on the size of files.
+#: Error numbers of a full disk, a used-up quota and a limit on the size of files.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNFINISHED = re.compile(r'\..+\.(\d+)\.\d+')  # the temporary names of write_atomically
 PIECE = 1 << 20  # bytes
@@ -29,7 +29,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             there.
     """
     path = Path(path)
-    check_file_place(path)
+    check_output_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.{threading.get_ident()}')
     try:
@@ -48,39 +48,43 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         raise
 
 
-def check_place(path: str | Path) -> None:
-    """See to it that a file or folder can come to be at ``path``, with the folders above it.
+def check_output_path(path: str | Path) -> None:
+    """Check that a file or folder can be made at ``path``, with its parent folders.
 
     Raises:
-        UserError: there is a file in the place of one of them.
+        UserError: there is a file in the place of a parent folder.
     """
     above = next(parent for parent in Path(path).absolute().parents if os.path.lexists(parent))
     if not above.is_dir():
         raise UserError(f'{above} is no folder, so {path} cannot be in it: name another place')
 
 
-def check_file_place(path: str | Path) -> None:
-    """The same for a file, which does not take the place of a folder."""
-    check_place(path)
+def check_output_file(path: str | Path) -> None:
+    """Check that a file can be made at ``path``, where there may be a file but no folder.
+
+    Raises:
+        UserError: see :func:`check_output_path`, or there is a folder.
+    """
+    check_output_path(path)
     if Path(path).is_dir():
         raise UserError(f'{path} is a folder: name a file')
 
 
-def encoded(text: str) -> bytes:
-    """``text`` in UTF-8; what it has of names of files that are no UTF-8, byte by byte as it was.
+def encode_surrogates(text: str) -> bytes:
+    """Encode ``text`` in UTF-8; bytes of file names that are no UTF-8 come out unchanged.
 
     Python holds such bytes as surrogates (PEP 383).
     """
     return text.encode(errors='surrogateescape')
 
 
-def readable(text: str) -> str:
-    """The same for texts that have to be UTF-8: what in a file's name is none becomes \\udce9."""
+def escape_surrogates(text: str) -> str:
+    """Escape bytes of file names that are no UTF-8 as ``\\udce9``, for texts that must be UTF-8."""
     return text.encode(errors='backslashreplace').decode()
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Remove what processes that were killed in :func:`write_atomically` left in ``folder``."""
+    """Remove the temporary files in ``folder`` of processes killed in :func:`write_atomically`."""
     for path in Path(folder).glob('.*'):
         match = UNFINISHED.fullmatch(path.name)
         if match and not Path('/proc', match[1]).exists():
@@ -88,17 +92,17 @@ def remove_unfinished(folder: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Let one process at a time make what is to be at ``path``, in a folder that exists.
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock for creating ``path``, in a folder that exists.
 
-    Those who waited must look whether it is there now. The lock goes with its process.
+    Check again after acquiring it that ``path`` does not exist. The lock ends with its process.
     """
     name = path.with_name(f'.{path.name}.lock')
     while True:
         with name.open('wb') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not _is_at(name, lock.fileno()):
-                continue  # who had it removed it: somebody else may hold a new one
+                continue  # its holder has removed it: there may be a new one
             try:
                 yield
             finally:
@@ -114,7 +118,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def cannot_write(path: str | Path, error: OSError) -> DiskFull:
-    """The error that a user reads where ``path`` could not be written."""
+    """Return the error for a ``path`` that could not be written."""
     return DiskFull(
         f'cannot write {path} ({error.strerror}): what was written before is intact; free '
         'some space, and run the same command again (training: with --resume)'
@@ -122,7 +126,7 @@ def cannot_write(path: str | Path, error: OSError) -> DiskFull:
 
 
 def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while piece := file.read(PIECE):
@@ -130,26 +134,26 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def write_record(path: Path, **facts: str) -> dict[str, object]:
-    """Note the size and the SHA-256 of ``path`` beside it, for :func:`check_record`.
+def write_checksum(path: Path, **facts: str) -> dict[str, object]:
+    """Record the size and the SHA-256 of ``path`` beside it, for :func:`verify_checksum`.
 
     Args:
         path: a file.
-        facts: what else to note, such as where the file comes from.
+        facts: further entries, such as the origin of the file.
 
     Returns:
-        What was noted.
+        The record.
     """
     record = {**facts, 'size': path.stat().st_size, 'sha256': sha256_of(path)}
     write_atomically(_record_of(path), (json.dumps(record, indent=2) + '\n').encode())
     return record
 
 
-def check_record(path: Path) -> bool:
+def verify_checksum(path: Path) -> bool:
     """Compare a file with the record of it; False if there is none.
 
     Raises:
-        UserError: the file's size or hash is another than was noted.
+        UserError: the file's size or hash differs from the record.
     """
     record_path = _record_of(path)
     if not record_path.is_file():

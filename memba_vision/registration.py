@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 
-from memba_vision.engine.late_adafactor import import_optimizers
+from memba_vision.engine.lazy_adafactor import import_optimizers
 from memba_vision.errors import UserError
 
 #: Importing them enters their classes into mmpretrain's registries.
@@ -29,7 +29,7 @@ MODULES = (
 
 @cache
 def register_everything() -> None:
-    """Import the package, and enter its classes, models and configs; once in a process."""
+    """Import the package and register its classes, models and configs, once in a process."""
     import_optimizers()  # before anything else imports mmengine
     from memba_vision.runs.external_bases import register_bases
     from memba_vision.zoo.model_index import register_models

@@ -1,4 +1,4 @@
-"""The registries that this package enters its classes into: mmpretrain's, and one of its own."""
+"""Registries of this package's classes: mmpretrain's, and one of its own."""
 
 import warnings
 
@@ -17,7 +17,7 @@ ADAPTERS = Registry('adapter', scope='mmpretrain')
 
 
 def ignore_missing_operator() -> None:
-    """Say nothing of a compiled operator that mmcv-lite leaves out and nothing here uses."""
+    """Silence the warning about a compiled operator that mmcv-lite lacks and nothing here uses."""
     warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 
 

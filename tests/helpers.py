@@ -16,14 +16,14 @@ from PIL import Image
 import memba_vision
 from memba_vision.command_line import run_tool as run_main
 from memba_vision.datasets.tasks import find_task
-from memba_vision.shipped import shipped_folder
+from memba_vision.package_data import package_data_folder
 
 TESTS = Path(__file__).parent
 REPOSITORY = TESTS.parent
 #: What other processes find the package by: a checkout, or the folder it is installed in.
 IMPORT_ROOT = Path(memba_vision.__file__).parents[1]
-CONFIGS = shipped_folder() / 'configs'
-TOOLS = shipped_folder() / 'tools'
+CONFIGS = package_data_folder() / 'configs'
+TOOLS = package_data_folder() / 'tools'
 DEMO = CONFIGS / 'demo' / 'digits_memba.py'
 
 needs_checkout = pytest.mark.skipif(

@@ -13,7 +13,7 @@ import pytest
 from helpers import IMPORT_ROOT, TOOLS
 
 import memba_vision
-from memba_vision import shipped
+from memba_vision import package_data
 
 ROOT = Path(memba_vision.__file__).parent
 FILES = {
@@ -44,7 +44,7 @@ def parts_imported(path: Path) -> set[str]:
 #: Which parts of the package each part may import, beside itself.
 ALLOWED = {
     'errors': set(),
-    'shipped': {'errors'},
+    'package_data': {'errors'},
     'discovery': set(),
     'registry': set(),
     'files': {'errors'},
@@ -59,9 +59,18 @@ ALLOWED = {
         'visualization',
     },
     'apis': {'serving'},
-    'runs': {'errors', 'shipped', 'registry', 'weights', 'files', 'datasets', 'engine', 'models'},
+    'runs': {
+        'errors',
+        'package_data',
+        'registry',
+        'weights',
+        'files',
+        'datasets',
+        'engine',
+        'models',
+    },
     'zoo': {
-        *('errors', 'shipped', 'registry', 'weights', 'files', 'download', 'engine', 'models'),
+        *('errors', 'package_data', 'registry', 'weights', 'files', 'download', 'engine', 'models'),
         'runs',
     },
     'serving': {
@@ -73,16 +82,16 @@ ALLOWED = {
         'serving',
         '__init__',
     },
-    'search': {'errors', 'shipped', 'files', 'engine', 'runs', 'reports', 'command_line'},
+    'search': {'errors', 'package_data', 'files', 'engine', 'runs', 'reports', 'command_line'},
     'sweeps': {
-        *('errors', 'shipped', 'discovery', 'registry', 'files', 'datasets', 'engine', 'runs'),
+        *('errors', 'package_data', 'discovery', 'registry', 'files', 'datasets', 'engine', 'runs'),
         *('reports', 'command_line'),
     },
     'registration': {'errors', 'engine', 'runs', 'zoo'},
     'command_line': {'errors', 'engine', 'files', 'registration', 'registry'},
     'timm': {'errors', 'zoo'},
-    '__main__': {'shipped'},
-    '__init__': {'errors', 'shipped', 'discovery', 'registration'},
+    '__main__': {'package_data'},
+    '__init__': {'errors', 'package_data', 'discovery', 'registration'},
 }
 
 
@@ -267,14 +276,14 @@ def test_tools_print_help_and_mistakes_without_torch(tmp_path, option, status):
     ids=str,
 )
 def test_a_tool_is_known_by_its_command(monkeypatch, arguments, original, expected):
-    monkeypatch.chdir(shipped.shipped_folder())
+    monkeypatch.chdir(package_data.package_data_folder())
     monkeypatch.setattr(sys, 'argv', arguments)
     monkeypatch.setattr(sys, 'orig_argv', original)
-    assert shipped.starts_a_tool() is expected
+    assert package_data.is_tool_process() is expected
 
 
 def test_all_tools_are_listed():
-    assert {path.stem for path in TOOLS.glob('*.py')} <= set(shipped.TOOLS)
+    assert {path.stem for path in TOOLS.glob('*.py')} <= set(package_data.TOOLS)
 
 
 TIMM = """

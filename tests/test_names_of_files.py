@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import run_tool, tiny_options
 
-from memba_vision.files import encoded, readable
+from memba_vision.files import encode_surrogates, escape_surrogates
 from memba_vision.search.study import open_study
 
 ODD = os.fsdecode(b'a\xff ?%20#{b}')
@@ -73,5 +73,5 @@ def test_a_search_finds_its_database_again(folder):
 
 
 def test_text_for_files_and_for_pictures():
-    assert encoded('ä' + ODD) == 'ä'.encode() + os.fsencode(ODD)
-    assert readable(ODD) == r'a\udcff ?%20#{b}'
+    assert encode_surrogates('ä' + ODD) == 'ä'.encode() + os.fsencode(ODD)
+    assert escape_surrogates(ODD) == r'a\udcff ?%20#{b}'

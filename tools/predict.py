@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.engine.class_names import HELP, OPTION
 from memba_vision.errors import UserError
-from memba_vision.files import check_file_place, encoded, write_atomically
+from memba_vision.files import check_output_file, encode_surrogates, write_atomically
 
 if TYPE_CHECKING:
     from memba_vision.serving.predict import Prediction
@@ -57,14 +57,14 @@ def check_arguments(args: argparse.Namespace) -> None:
     if args.list and not args.list.is_file():
         raise UserError(f'no list file at {args.list}')
     for path in filter(None, (args.out, args.confusion)):
-        check_file_place(path)
+        check_output_file(path)
 
 
 def main(args: argparse.Namespace) -> None:
     """Predict as the command line says."""
     from memba_vision.datasets.vtab1k import read_list_file
     from memba_vision.runs.config import load_config
-    from memba_vision.serving.images import with_folders_open
+    from memba_vision.serving.images import expand_folders
     from memba_vision.serving.predict import Predictor, confusion_csv, csv_pieces, json_pieces
 
     check_arguments(args)
@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> None:
         entries = read_list_file(args.list, len(predictor.classes))
         images, labels = zip(*entries, strict=True)
     else:
-        images, labels = with_folders_open(args.images, tell), ()
+        images, labels = expand_folders(args.images, tell), ()
     predictions: list[Prediction] = []
     found = noted(predictor(images, args.top, args.batch_size), predictions)
     write((csv_pieces if args.format == 'csv' else json_pieces)(found), args.out)
@@ -84,7 +84,7 @@ def main(args: argparse.Namespace) -> None:
         tell(f'{right:,} of {len(labels):,} right ({right / len(labels):.2%})')
     if args.confusion:
         matrix = confusion_csv(predictions, labels, predictor.classes)
-        write_atomically(args.confusion, encoded(matrix))
+        write_atomically(args.confusion, encode_surrogates(matrix))
 
 
 def tell(line: str) -> None:
@@ -102,7 +102,7 @@ def noted(found: Iterable[Prediction], kept: list[Prediction]) -> Iterator[Predi
 def write(pieces: Iterable[str], out: Path | None) -> None:
     """Write a file that is there whole or not at all, or the terminal as the pieces come."""
     if out:
-        write_atomically(out, encoded(''.join(pieces)))
+        write_atomically(out, encode_surrogates(''.join(pieces)))
         return
     for piece in pieces:
         print(piece, end='', flush=True)

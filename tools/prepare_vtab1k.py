@@ -126,28 +126,28 @@ def run_build(args: argparse.Namespace) -> None:
     """Build one task."""
     from memba_vision.datasets.vtab1k_tools.build import build_task, count_images
     from memba_vision.datasets.vtab1k_tools.images import examine_all, summary
-    from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut
-    from memba_vision.datasets.vtab1k_tools.left_out import as_text as left_out_text
+    from memba_vision.datasets.vtab1k_tools.skipped_entries import LEFT_OUT, SkippedEntry
+    from memba_vision.datasets.vtab1k_tools.skipped_entries import as_text as skipped_text
     from memba_vision.datasets.vtab1k_tools.sources import labelled_images
     from memba_vision.reports.text_tables import markdown_table
 
     folder = _place(args)
-    left_out: list[LeftOut] = []
+    skipped: list[SkippedEntry] = []
     try:
-        images = labelled_images(args.source, left_out)
-        test = labelled_images(args.test_from, left_out) if args.test_from else None
+        images = labelled_images(args.source, skipped)
+        test = labelled_images(args.test_from, skipped) if args.test_from else None
     finally:  # what was left out may be why the rest will not do
-        say(left_out_text(left_out))
+        say(skipped_text(skipped))
     task = VTAB1K_TASKS.get(args.task)
     found = len({label for _, label in [*images, *(test or [])]})
     if task and found != task.num_classes:
         raise UserError(f'{task.name} has {task.num_classes} classes, {args.source} {found}')
-    sizes, known = _sizes(args), len(left_out)
+    sizes, known = _sizes(args), len(skipped)
     try:
-        counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs), left_out)
+        counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs), skipped)
     finally:
-        say(left_out_text(left_out[known:]))
-    if left_out:
+        say(skipped_text(skipped[known:]))
+    if skipped:
         say(f'all that was left out: {folder / LEFT_OUT}\n')
     say(markdown_table(count_images(folder), 1))
     made = ', '.join(f'{count:,} images in {name}' for name, count in counts.items())

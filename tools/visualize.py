@@ -83,11 +83,11 @@ def load_subject(place: str, args: argparse.Namespace) -> Subject:
 
 def main(args: argparse.Namespace) -> None:
     """Draw as the command line says."""
-    from memba_vision.serving.images import with_folders_open
+    from memba_vision.serving.images import expand_folders
     from memba_vision.serving.visualize import write_page
 
     subjects = find_subjects(args)
-    images = with_folders_open(args.images, print)
+    images = expand_folders(args.images, print)
     page = write_page(subjects, images, args.layers, args.out)
     if not any(subject.classes for subject in subjects):
         print('Nothing is trained here; for a trained model: --run work_dirs/digits_memba')

@@ -1,6 +1,6 @@
 """Datasets in VTAB-1k's folder format, and the small ones that are made on first use."""
 
-from memba_vision.discovery import late_names
+from memba_vision.discovery import lazy_attributes
 
 # Imported when they are asked for: the tables of tasks beside them are needed without torch.
 _CLASSES = {
@@ -11,4 +11,4 @@ _CLASSES = {
 }
 __all__ = [*_CLASSES]
 
-__getattr__ = late_names(__name__, _CLASSES)
+__getattr__ = lazy_attributes(__name__, _CLASSES)

@@ -1,4 +1,4 @@
-"""The habits of mmpretrain's datasets, without the seconds that importing them all takes."""
+"""Base class with the interface of mmpretrain's datasets, which take seconds to import."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

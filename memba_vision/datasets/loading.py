@@ -1,4 +1,4 @@
-"""mmcv's loader in a pipeline, with the pixels that all of this package reads."""
+"""Image loader for pipelines that takes the place of mmcv's."""
 
 import mmcv.transforms
 import numpy as np
@@ -30,7 +30,7 @@ class LoadRGB(mmcv.transforms.LoadImageFromFile):
             raise
 
     def loaded(self, rgb: np.ndarray) -> dict:
-        """The results of pixels in memory, (height, width, 3) uint8 in the order of their names.
+        """Return ``img``, ``img_shape`` and ``ori_shape`` for RGB pixels, (height, width, 3) uint8.
 
         The image is blue, green, red, as mmcv has it.
         """
@@ -40,8 +40,8 @@ class LoadRGB(mmcv.transforms.LoadImageFromFile):
         return {'img': image, 'img_shape': image.shape[:2], 'ori_shape': image.shape[:2]}
 
 
-def with_one_reader(pipeline: Compose) -> Compose:
-    """The same pipeline, with :class:`LoadRGB` wherever it loads colours of files by mmcv.
+def with_load_rgb(pipeline: Compose) -> Compose:
+    """Return the pipeline with :class:`LoadRGB` in the place of mmcv's loader of colour images.
 
     A loader that is asked for something else stays: ``color_type`` other than 'color', the
     decoder 'tifffile', or a file client of mmengine 0.
@@ -49,11 +49,11 @@ def with_one_reader(pipeline: Compose) -> Compose:
     return Compose([_reader_of(transform) for transform in pipeline.transforms])
 
 
-def read_alike(dataset: object) -> None:
-    """Have a dataset, or those that it wraps, load by :func:`with_one_reader`."""
+def use_load_rgb(dataset: object) -> None:
+    """Apply :func:`with_load_rgb` to a dataset, or to those that it wraps."""
     for inner in inner_datasets(dataset):
         if isinstance(getattr(inner, 'pipeline', None), Compose):
-            inner.pipeline = with_one_reader(inner.pipeline)
+            inner.pipeline = with_load_rgb(inner.pipeline)
 
 
 def _reader_of(transform: object) -> object:

@@ -16,7 +16,7 @@ HOW_TO_BUILD = (
 
 
 def read_classes(folder: str | Path) -> list[str]:
-    """The names of a task's classes, one a line of ``classes.txt``, in the order of the labels.
+    """Return the names of a task's classes, the lines of ``classes.txt``, in the order of labels.
 
     Raises:
         UserError: there is no such file, or it names fewer than two classes or one twice.
@@ -38,7 +38,7 @@ def read_classes(folder: str | Path) -> list[str]:
 
 
 def own_task(data_root: str | Path, name: str) -> Task:
-    """The task in the folder ``data_root/name``; its number of test images is not prescribed."""
+    """Return the task in the folder ``data_root/name``, whose number of test images is free."""
     classes = read_classes(Path(data_root, name))
     return Task(name, name, len(classes), num_test=0, group=OWN_DATA)
 
@@ -76,4 +76,4 @@ class OwnData(VTAB1k):
         )
 
     def expected_size(self) -> None:
-        """None: a task of one's own has as many images as it has."""
+        """Return None: a task of one's own has as many images as it has."""

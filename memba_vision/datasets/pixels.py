@@ -1,4 +1,4 @@
-"""The one way from an image, whatever holds it, to the pixels that a model is shown."""
+"""Reader of images: from a file, bytes, a Pillow image or an array to RGB pixels."""
 
 from io import BytesIO
 from pathlib import Path
@@ -15,10 +15,10 @@ EpsImagePlugin.gs_binary = False
 #: A path or address, a file's bytes, a Pillow image, or an array as :func:`read_rgb` takes it.
 ImageLike = str | Path | bytes | Image.Image | np.ndarray
 
-#: Lies behind every transparent pixel: black, which most files hold there anyway. So a white shape
+#: The colour behind transparent pixels: black, which most files hold there anyway. So a white shape
 #: in an alpha channel is the same picture as that channel by itself.
 BEHIND_TRANSPARENCY = (0, 0, 0)
-#: The names of image files end so; of every format that ``prepare_vtab1k.py`` knows.
+#: Endings of the names of image files, of every format that ``prepare_vtab1k.py`` knows.
 IMAGE_ENDINGS = (
     *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.gif', '.webp'),
     *('.ppm', '.pgm', '.pbm', '.pnm', '.tif', '.tiff'),
@@ -30,7 +30,7 @@ MODES_OF_CHANNELS = {1: 'L', 2: 'LA', 3: 'RGB', 4: 'RGBA'}
 
 
 def read_rgb(image: ImageLike) -> np.ndarray:
-    """The pixels of an image, upright and opaque.
+    """Return the pixels of an image, upright and opaque.
 
     Training, prediction, pictures and checks all read by this function. Grey values of 16 bits are
     scaled to 8. Transparent pixels lie on ``BEHIND_TRANSPARENCY``. Of several frames the first is
@@ -63,7 +63,7 @@ def read_rgb(image: ImageLike) -> np.ndarray:
 
 
 def cannot_read(image: object, error: Exception) -> UserError:
-    """The error that a user reads where ``image``, by its path, could not be read."""
+    """Return the error for an image, named by its path, that could not be read."""
     if isinstance(error, UserError):
         return UserError(f'cannot read image {image}: {error}')
     if isinstance(error, OSError) and error.strerror:  # of the system, not of Pillow
@@ -85,15 +85,15 @@ def check_range(image: Image.Image) -> None:
         )
 
 
-def is_wide(image: Image.Image) -> bool:
-    """True for an image with grey values of more than 8 bits, which :func:`read_rgb` scales."""
+def exceeds_8_bits(image: Image.Image) -> bool:
+    """Return True for grey values of more than 8 bits, which :func:`read_rgb` scales."""
     return image.mode in (*SIXTEEN_BITS, 'I')
 
 
 def _of_pillow(image: Image.Image) -> np.ndarray:
     check_range(image)
     upright = ImageOps.exif_transpose(image)
-    if is_wide(image):
+    if exceeds_8_bits(image):
         upright = _eight_bits(upright, *_black_and_white(image))
     if not upright.has_transparency_data:
         return np.array(upright.convert('RGB'))
@@ -120,7 +120,7 @@ def _scale_transparent_colour(image: Image.Image) -> None:
 
 
 def _black_and_white(image: Image.Image) -> tuple[int, int]:
-    """The grey values that mean black and white; a TIFF may say."""
+    """Return the grey values of black and of white; a TIFF may define them."""
     tags = getattr(image, 'tag_v2', {})
     bits = tags.get(258, (16,))[0]  # BitsPerSample
     highest = (1 << bits) - 1
@@ -129,7 +129,7 @@ def _black_and_white(image: Image.Image) -> tuple[int, int]:
 
 
 def _eight_bits(image: Image.Image, black: int, white: int) -> Image.Image:
-    """Grey values scaled to 8 bits; one that stands for transparent becomes alpha."""
+    """Scale grey values to 8 bits; one that stands for transparent becomes alpha."""
     values = np.asarray(image).astype(np.int32)
     scaled = (values - black) * 255 // (white - black)
     grey = Image.fromarray(scaled.astype(np.uint8))

@@ -13,8 +13,8 @@ class Task:
     Args:
         name: The name in configs and on the command line.
         folder: The task's folder under the data root.
-        num_classes: How many classes; labels are ``0 .. num_classes - 1``.
-        num_test: How many images ``test.txt`` lists.
+        num_classes: Number of classes; labels are ``0 .. num_classes - 1``.
+        num_test: Number of images that ``test.txt`` lists.
         group: The group whose mean accuracy a report gives.
     """
 
@@ -67,7 +67,7 @@ def find_task(name: str, tasks: dict[str, Task] | None = None) -> Task:
 
     Args:
         name: A name of ``tasks``.
-        tasks: Where to look; ``None``: in VTAB-1k and in mini-VTAB.
+        tasks: The tasks to search; ``None`` stands for those of VTAB-1k and of mini-VTAB.
 
     Raises:
         UserError: For an unknown name; the message suggests the closest and lists the known.
@@ -81,5 +81,5 @@ def find_task(name: str, tasks: dict[str, Task] | None = None) -> Task:
 
 
 def num_classes(name: str) -> int:
-    """Return how many classes the task ``name`` has, for a config's head."""
+    """Return the number of classes of the task ``name``, for a config's head."""
     return find_task(name).num_classes

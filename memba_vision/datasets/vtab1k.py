@@ -12,10 +12,10 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from memba_vision.datasets.classification import ClassificationDataset
-from memba_vision.datasets.in_work import InWork
-from memba_vision.datasets.loading import with_one_reader
+from memba_vision.datasets.loading import with_load_rgb
 from memba_vision.datasets.pixels import cannot_read
 from memba_vision.datasets.tasks import Task, find_task
+from memba_vision.datasets.worker_images import WorkerImages
 from memba_vision.errors import UserError
 from memba_vision.registry import DATASETS
 
@@ -45,7 +45,7 @@ class VTAB1k(ClassificationDataset):
             'test'.
         pipeline: transforms of mmpretrain. Its ``LoadImageFromFile`` reads by
             :func:`memba_vision.datasets.pixels.read_rgb`, as prediction does.
-        test_mode, metainfo, options: as in mmengine's ``BaseDataset``; for instance ``indices=100``
+        test_mode, metainfo, options: see mmengine's ``BaseDataset``; for instance ``indices=100``
             takes the first 100 images alone.
 
     Raises:
@@ -67,7 +67,7 @@ class VTAB1k(ClassificationDataset):
             raise UserError(f'unknown split {split!r}; known are {", ".join(SPLITS)}')
         self.task = task if isinstance(task, Task) else find_task(task)
         self.split = split
-        self._in_work = InWork()
+        self._worker_images = WorkerImages()
         super().__init__(
             ann_file=f'{split}.txt',
             data_root=str(data_root),
@@ -89,12 +89,12 @@ class VTAB1k(ClassificationDataset):
 
     @property
     def pipeline(self) -> Compose:
-        """The transforms, with the one reader of images among them, whoever sets them."""
+        """Transforms; images are loaded by ``LoadRGB``, whoever sets the pipeline."""
         return self._pipeline
 
     @pipeline.setter
     def pipeline(self, pipeline: Compose) -> None:
-        self._pipeline = with_one_reader(pipeline)
+        self._pipeline = with_load_rgb(pipeline)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the split's list file."""
@@ -118,12 +118,12 @@ class VTAB1k(ClassificationDataset):
         return [{'img_path': path, 'gt_label': label} for path, label in entries]
 
     def expected_size(self) -> int | None:
-        """The number of images that the published split has; None where nothing is prescribed."""
+        """Return the number of images of the published split; None where none is prescribed."""
         return SPLIT_SIZES.get(self.split, self.task.num_test)
 
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on one image; an image that cannot be read is named."""
-        self._in_work.note(idx)
+        self._worker_images.record(idx)
         try:
             with warnings.catch_warnings():
                 # Pillow only warns of an image that will fill the memory.
@@ -132,23 +132,27 @@ class VTAB1k(ClassificationDataset):
         except Exception as error:
             raise cannot_read(self.get_data_info(idx)['img_path'], error) from error
 
-    def images_in_work(self, message: str) -> dict[int, tuple[int, str]]:
-        """The images that data processes are at, or were when they died.
+    def images_of_workers(self, message: str) -> dict[int, tuple[int, str]]:
+        """Return the images that data workers are reading, or were reading when they died.
 
         Args:
-            message: torch's, which names processes.
+            message: torch's error message, which names the processes.
 
         Returns:
             By process id: the time of the start in nanoseconds, and the path.
         """
         return {
             process: (at, self.get_data_info(image)['img_path'])
-            for process, (at, image) in self._in_work.of_processes(message).items()
+            for process, (at, image) in self._worker_images.of_processes(message).items()
         }
 
 
 def find_folder(data_root: Path, task: Task, how_to_get: str) -> Path:
-    """The folder of ``task``, or a UserError that says how to get the data."""
+    """Return the folder of ``task``.
+
+    Raises:
+        UserError: there is no such folder; the message says how to get the data.
+    """
     if not data_root.is_dir():
         raise UserError(f'no data at {data_root}: {how_to_get}')
     folder = data_root / task.folder
@@ -162,7 +166,7 @@ def find_folder(data_root: Path, task: Task, how_to_get: str) -> Path:
 
 
 def read_list_file(list_file: Path, num_classes: int) -> list[tuple[str, int]]:
-    """Image paths, below the list file's folder, and labels.
+    """Return the paths of the images, below the list file's folder, and their labels.
 
     Raises:
         UserError: the file is empty or not text, a line is not ``path label``, or a label is

@@ -1,3 +1,3 @@
-"""What a training run needs beside model and data: hooks, optimizer set-up, file backends."""
+"""Parts of a training run beside model and data: runner, hooks, optimizer set-up, file backends."""
 
 __all__ = ['checkpoint_loader', 'file_backend', 'flops', 'hooks', 'optim', 'runner']

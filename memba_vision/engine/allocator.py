@@ -1,4 +1,4 @@
-"""How the C library treats memory that torch frees on a CPU."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 
@@ -13,7 +13,10 @@ def keep_freed_memory() -> bool:
 
     By default it hands them back to the system and asks for them anew at every step, page by
     page, each filled with zeros: 19 % of a training step of Memba on Vim-S. The peak stays what
-    it is. Returns whether it could be set; other C libraries have no such switch.
+    it is.
+
+    Returns:
+        True if it was set; other C libraries have no such switch.
     """
     try:
         mallopt = ctypes.CDLL('libc.so.6').mallopt

@@ -1,4 +1,4 @@
-"""mmengine's own way to weights, led to the safe and strict loader for this package's models.
+"""Schemes of mmengine's ``CheckpointLoader`` that read files for this package's models safely.
 
 mmengine opens a file without telling its loader for which model. The schemes registered here look
 who asks: where a model of this package is to be loaded, or a run of its tools goes on, a file is
@@ -24,10 +24,10 @@ _in_a_run: ContextVar[bool] = ContextVar('in_a_run', default=False)
 
 
 def load_from_location(filename: str, map_location: Any = None, *_: Any, **__: Any) -> dict:
-    """As :func:`memba_vision.weights.read_checkpoint`; other arguments are not read.
+    """Read a file by :func:`memba_vision.weights.read_checkpoint`, ignoring other arguments.
 
     Returns:
-        What the file holds, its weights under ``state_dict``, as mmengine looks for them.
+        The content of the file, with its weights under ``state_dict``, where mmengine looks.
     """
     content = read_checkpoint(filename, map_location or 'cpu')
     weights = find_weights(content, filename)
@@ -37,7 +37,7 @@ def load_from_location(filename: str, map_location: Any = None, *_: Any, **__: A
 
 @contextmanager
 def safe_loading() -> Iterator[None]:
-    """Read whatever mmengine opens here with the safe loader, for a head of another package too."""
+    """Read every file that mmengine opens in the context safely, for models of others too."""
     token = _in_a_run.set(True)
     try:
         yield
@@ -45,31 +45,31 @@ def safe_loading() -> Iterator[None]:
         _in_a_run.reset(token)
 
 
-def _is_for_us() -> bool:
+def _loads_our_model() -> bool:
     if _in_a_run.get():
         return True
     # The model is an argument of the function that asks, and goes no further.
     frame = sys._getframe()
     while frame is not None:
         if frame.f_code is load_checkpoint.__code__:
-            return _has_part_of_ours(frame.f_locals['model'])
+            return _has_our_modules(frame.f_locals['model'])
         frame = frame.f_back
     return False
 
 
-def _has_part_of_ours(model: nn.Module) -> bool:
+def _has_our_modules(model: nn.Module) -> bool:
     return any(type(module).__module__.split('.')[0] == _PACKAGE for module in model.modules())
 
 
-def _lead(of_others: Callable[..., dict]) -> Callable[..., dict]:
-    @wraps(of_others)
+def _redirect(other_loader: Callable[..., dict]) -> Callable[..., dict]:
+    @wraps(other_loader)
     def load(*args: Any, **kwargs: Any) -> dict:
-        return (load_from_location if _is_for_us() else of_others)(*args, **kwargs)
+        return (load_from_location if _loads_our_model() else other_loader)(*args, **kwargs)
 
     return load
 
 
 for _prefix in ('', 'http://', 'https://'):
-    _loader = _lead(CheckpointLoader._schemes[_prefix])
+    _loader = _redirect(CheckpointLoader._schemes[_prefix])
     CheckpointLoader.register_scheme(_prefix, _loader, force=True)
 CheckpointLoader.register_scheme(PACKAGE_SCHEME, load_from_location, force=True)

@@ -1,4 +1,4 @@
-"""Names of classes: those of a checkpoint, those of the data and the outputs of a head."""
+"""Comparison of class names in checkpoints and data, and of their number with a head's outputs."""
 
 import unicodedata
 from collections import defaultdict
@@ -14,18 +14,18 @@ HELP = 'take classes for the same though their names differ from those in the ch
 
 
 def names_in(meta: Any) -> list[str] | None:
-    """The names of the classes in a dataset's ``metainfo``; None where it has none."""
+    """Return the names of the classes in a dataset's ``metainfo``; None where it has none."""
     names = meta.get('classes') if isinstance(meta, Mapping) else None
     return [str(name) for name in names] if isinstance(names, list | tuple) else None
 
 
 def names_of_checkpoint(meta: Mapping) -> list[str] | None:
-    """The names of the classes in a checkpoint's ``meta``; None where it has none."""
+    """Return the names of the classes in a checkpoint's ``meta``; None where it has none."""
     return names_in(meta.get('dataset_meta'))
 
 
 def class_names(meta: Mapping, number: int, checkpoint: str) -> list[str]:
-    """The names of the classes out of a checkpoint's ``meta``; numbers where it has no names.
+    """Return the names of the classes from a checkpoint's ``meta``; numbers where it has none.
 
     Raises:
         UserError: there are more or fewer names than the ``number`` of the head's outputs.
@@ -41,9 +41,9 @@ def check_number(names: Sequence[str], outputs: int, source: str) -> None:
     """Raise a UserError where a head has more or fewer outputs than there are names.
 
     Args:
-        names: of the classes.
-        outputs: of the head.
-        source: where the names are from, for the error's text.
+        names: the names of the classes.
+        outputs: the number of the head's outputs.
+        source: the origin of the names, for the error's text.
     """
     if isinstance(names, str):
         raise UserError(f'{source} is one text, {names!r}: give a list of names')
@@ -61,10 +61,10 @@ def check_names(
 
     Args:
         held: names in the checkpoint, in the order of the labels.
-        wanted: names that the data has.
-        source: of which they are, for the error's text.
-        renamed: other names are taken for the same classes, unless one stands for another label
-            than it did.
+        wanted: names in the data.
+        source: the origin of both, for the error's text.
+        renamed: accept other names for the same classes, unless a name has moved to another
+            label.
 
     Returns:
         The differences in a line; empty where there are none.
@@ -84,14 +84,14 @@ def check_names(
 
 
 def describe_difference(held: Sequence[str], wanted: Sequence[str], source: str) -> str:
-    """The labels that have other classes, in a line; empty where there are none."""
+    """Return a line with the labels that have other classes; '' where there are none."""
     lines = _differences(held, wanted)
     rest = f' and {len(lines) - SHOWN} more' if len(lines) > SHOWN else ''
     return f'{source} are not the same: {"; ".join(lines[:SHOWN])}{rest}' if lines else ''
 
 
 def _differences(held: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """A line for each label whose class is another one."""
+    """Return a line for each label whose class differs."""
     missing = 'no class'
     lines = []
     for label in range(max(len(held), len(wanted))):
@@ -102,7 +102,7 @@ def _differences(held: Sequence[str], wanted: Sequence[str]) -> list[str]:
 
 
 def _moved(held: Sequence[str], wanted: Sequence[str]) -> bool:
-    """True where a name stands for another label than it did; ImageNet has two of the same name."""
+    """Return True if a name moved to another label; ImageNet has two classes of one name."""
     labels = defaultdict(set)
     for label, name in enumerate(held):
         labels[_plain(name)].add(label)

@@ -1,4 +1,4 @@
-"""Several processes without a GPU."""
+"""Distributed runs on machines without a GPU."""
 
 import os
 
@@ -6,7 +6,7 @@ import torch.distributed
 
 from memba_vision.errors import UserError
 
-#: Where each launcher leaves a process's rank and the number of processes.
+#: Environment variables with a process's rank and the number of processes, by launcher.
 VARIABLES = {
     'pytorch': ('RANK', 'WORLD_SIZE'),
     'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'),
@@ -20,7 +20,7 @@ def connect_on_cpu(launcher: str) -> None:
     mmengine's own way gives each process a GPU before it connects them.
 
     Args:
-        launcher: who started the processes; a key of ``VARIABLES``.
+        launcher: the launcher of the processes; a key of ``VARIABLES``.
 
     Raises:
         UserError: the launcher's environment variables are missing.

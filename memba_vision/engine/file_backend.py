@@ -1,4 +1,4 @@
-"""mmengine's file backend, with files that are there whole or not at all."""
+"""File backends for mmengine: atomic writes, and files kept in memory."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from memba_vision.files import write_atomically
 
 
 class AtomicLocalBackend(LocalBackend):
-    """mmengine's backend for local files, with atomic writes: ``backend_args``'s 'atomic'."""
+    """Backend for local files that writes atomically, ``backend_args=dict(backend='atomic')``."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes; see :func:`write_atomically`."""
@@ -22,8 +22,8 @@ class AtomicLocalBackend(LocalBackend):
 register_backend('atomic', AtomicLocalBackend, force=True)
 
 
-class HeldBackend(LocalBackend):
-    """Keeps files in a dict of paths and contents: ``backend_args``'s 'held'."""
+class InMemoryBackend(LocalBackend):
+    """Backend that keeps files in a dict by path, ``backend_args=dict(backend='held', held=…)``."""
 
     def __init__(self, held: dict[str, bytes]) -> None:
         self.held = held
@@ -33,4 +33,4 @@ class HeldBackend(LocalBackend):
         self.held[str(filepath)] = obj
 
 
-register_backend('held', HeldBackend, force=True)
+register_backend('held', InMemoryBackend, force=True)

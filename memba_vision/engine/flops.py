@@ -1,4 +1,4 @@
-"""The package's own kernels in mmengine's count of floating-point operations.
+"""Counts of floating-point operations of the package's kernels, for mmengine's analysis.
 
 mmengine's ``get_model_complexity_info``, and with it mmpretrain's ``get_flops``, knows operators by
 the names in a table and passes over all others.
@@ -11,11 +11,10 @@ from mmengine.analysis import complexity_analysis, jit_handles
 
 
 def scan_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """Count one selective scan: 9 a state, and 1 for the skip, of a channel and position.
+    """Count one selective scan: per channel and position, 9 for each state and 1 for the skip.
 
-    So vision Mambas are counted (VMamba, Liu et al. 2024, and what followed it). Of the nine, the
-    decay ``exp(delta * A)`` has 2, the input ``delta * B * u`` 3, the recurrence and the read-out 2
-    each.
+    This is the convention for vision Mambas (VMamba, Liu et al. 2024). Of the nine, the decay
+    ``exp(delta * A)`` has 2, the input ``delta * B * u`` 3, the recurrence and the read-out 2 each.
 
     Args:
         inputs: of the operator, as the graph has them: ``u``, ``delta``, ``A``, …

@@ -1,4 +1,4 @@
-"""Which parameters the optimizer gets, and mixed precision that also runs on a CPU."""
+"""Constructor of optimizers for partly frozen models, and mixed precision on a CPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +15,11 @@ from memba_vision.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TrainableOptimWrapperConstructor:
-    """Gives the optimizer the parameters that train, in two groups: with and without decay.
+    """Build the optimizer over the trained parameters, in two groups: with and without decay.
 
-    mmengine's own makes a group of each parameter, frozen ones too, which costs a launch each.
-    Vectors (biases, norms) and what a module lists in ``no_weight_decay`` are not decayed.
+    mmengine's own constructor makes a group of each parameter, frozen ones too, which costs a
+    launch each. Vectors (biases, norms) and the parameters that a module lists in
+    ``no_weight_decay`` are not decayed.
 
     Args:
         optim_wrapper_cfg: config of the optim wrapper, its ``optimizer`` included.
@@ -48,7 +49,7 @@ class TrainableOptimWrapperConstructor:
         optimizer['params'] = [group for group in groups if group['params']]
         config.setdefault('type', 'OptimWrapper')
         if config['type'] == 'AmpOptimWrapper' and not _has_accelerator(model):
-            # What mmpretrain's --amp asks for needs a GPU; its loss scale is for float16.
+            # The wrapper that mmpretrain's --amp sets needs a GPU; its loss scale is for float16.
             config = {k: v for k, v in config.items() if k not in ('loss_scale', 'dtype')}
             config['type'] = 'BFloat16OptimWrapper'
             print_log('Without a GPU, mixed precision is bfloat16 autocast', 'current')
@@ -59,15 +60,15 @@ def _has_accelerator(model: nn.Module) -> bool:
     return next(model.parameters()).device.type != 'cpu'
 
 
-def _spared_from_decay(module: nn.Module) -> set[str]:
-    """Names of parameters; ``no_weight_decay`` is a list here, and a method of timm's models."""
+def _exempt_from_decay(module: nn.Module) -> set[str]:
+    """Return the names in ``no_weight_decay``, a list here and a method of timm's models."""
     names = getattr(module, 'no_weight_decay', ())
     return {name.rpartition('.')[2] for name in (names() if callable(names) else names)}
 
 
 def split_by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The trainable parameters of ``model``: those to decay, and those not to."""
-    exempt = {name for module in model.modules() for name in _spared_from_decay(module)}
+    """Return the trainable parameters of ``model``: those with weight decay, and those without."""
+    exempt = {name for module in model.modules() for name in _exempt_from_decay(module)}
     groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -77,7 +78,7 @@ def split_by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parame
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Runs the forward pass under bfloat16 autocast, on a CPU as on a GPU.
+    """Run the forward pass under bfloat16 autocast, on a CPU as on a GPU.
 
     bfloat16 has the range of float32: it needs no loss scaling, and vision Mambas are known for
     NaN losses under float16.
@@ -85,7 +86,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast around the forward pass."""
+        """Enable autocast around the forward pass."""
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
             yield

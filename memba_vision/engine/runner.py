@@ -1,4 +1,4 @@
-"""mmengine's runner with a console that can be read, and safe, strict loading of checkpoints."""
+"""Runner with a readable console, and safe, strict loading of checkpoints."""
 
 import copy
 import logging
@@ -18,8 +18,8 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from memba_vision.datasets.loading import read_alike
-from memba_vision.datasets.wrapped_data import images_in_work
+from memba_vision.datasets.loading import use_load_rgb
+from memba_vision.datasets.wrapped_data import images_of_workers
 from memba_vision.engine.checkpoint_loader import safe_loading
 from memba_vision.engine.class_names import (
     OPTION,
@@ -38,7 +38,7 @@ from memba_vision.errors import Terminated, UserError
 from memba_vision.files import DISK_FULL
 from memba_vision.weights import read_checkpoint
 
-# What mmengine says of its own deprecated names, and again and again.
+# Messages of mmengine on its own deprecated names, and repeated ones.
 NOISE = (
     '"HardDiskBackend" is the alias',
     '"FileClient" will be deprecated',
@@ -49,7 +49,7 @@ NOISE = (
 # Settings of the processes that load data: torch refuses them where there are none.
 OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'multiprocessing_context')
 
-# What Python, mmengine and torch raise where a setting is misspelt, missing or out of range.
+# The errors of Python, mmengine and torch for settings that are misspelt, missing or out of range.
 CONFIG_ERRORS = (
     *(KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError),
     NotImplementedError,
@@ -57,18 +57,18 @@ CONFIG_ERRORS = (
 
 
 class ConsoleFilter(logging.Filter):
-    """Keeps pages of text (environment, config, order of hooks) off the console."""
+    """Filter that keeps pages of text (environment, config, order of hooks) off the console."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the console shows ``record``: one line, or more than information."""
+        """Return True for records of one line, and for errors."""
         message = record.getMessage()
         if message.startswith(NOISE):
             return False
         return record.levelno >= logging.ERROR or '\n' not in message.strip()
 
 
-def _tell_errors_but_a_full_disk(handler: logging.Handler, record: logging.LogRecord) -> None:
-    # Where the log cannot be written, soon a checkpoint cannot: that is told once, as an error.
+def _report_errors_except_full_disk(handler: logging.Handler, record: logging.LogRecord) -> None:
+    # Where the log cannot be written, soon a checkpoint cannot: that is reported once, as an error.
     error = sys.exc_info()[1]
     if not (isinstance(error, OSError) and error.errno in DISK_FULL):
         logging.Handler.handleError(handler, record)
@@ -86,30 +86,30 @@ class ReadableRunner(Runner):
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'ReadableRunner':
-        """As mmengine's."""
+        """Build a runner from a config."""
         _refuse_slow_compilation(cfg.get('compile'))
-        with building('the model, a hook or the runtime'):
+        with reporting_config_errors('the model, a hook or the runtime'):
             return super().from_cfg(cfg)
 
     def setup_env(self, env_cfg: dict) -> None:
-        """As mmengine's, for processes without a GPU too."""
+        """Set up the environment, for distributed processes without a GPU too."""
         if self.distributed and not torch.cuda.is_available() and not is_distributed():
             connect_on_cpu(self._launcher)
         super().setup_env(env_cfg)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """As mmengine's, with a :class:`ConsoleFilter` on what goes to the terminal."""
+        """Build the logger, with a :class:`ConsoleFilter` on its console."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if isinstance(handler, logging.FileHandler):
-                handler.handleError = partial(_tell_errors_but_a_full_disk, handler)
+                handler.handleError = partial(_report_errors_except_full_disk, handler)
                 handler.stream.reconfigure(errors='surrogateescape')  # names of files
             else:
                 handler.addFilter(ConsoleFilter())
         return logger
 
     def build_model(self, model: Any) -> nn.Module:
-        """As mmengine's; what mixes images and their labels is told the number of classes."""
+        """Build the model, and give the number of classes to augmentations that mix labels."""
         built = super().build_model(model)
         preprocessor, head = getattr(built, 'data_preprocessor', None), getattr(built, 'head', None)
         if getattr(preprocessor, 'num_classes', 0) is None:
@@ -118,54 +118,54 @@ class ReadableRunner(Runner):
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
-        """As mmengine's, with the one reader of images in the pipeline of any dataset.
+        """Build a data loader, with ``LoadRGB`` in the pipeline of any dataset.
 
-        Without processes that load data, what is set for them does not count.
+        Settings of data workers are ignored where there are none.
         """
         if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
             dataloader = {k: v for k, v in dataloader.items() if k not in OF_WORKERS}
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
-        read_alike(loader.dataset)
+        use_load_rgb(loader.dataset)
         return loader
 
     def build_train_loop(self, loop: Any) -> Any:
-        """As mmengine's; builds the training data too."""
-        with building('train_cfg or train_dataloader'):
+        """Build the training loop with its data."""
+        with reporting_config_errors('train_cfg or train_dataloader'):
             built = super().build_train_loop(loop)
         loader = built.dataloader
         if not len(loader) and not isinstance(loader.sampler, InfiniteSampler):
-            raise UserError(no_batch(loader, 'train'))
+            raise UserError(describe_empty_loader(loader, 'train'))
         return built
 
     def build_test_loop(self, loop: Any) -> Any:
-        """As mmengine's; builds the test data and the metrics too."""
-        with building('test_cfg, test_dataloader or test_evaluator'):
+        """Build the test loop with its data and metrics."""
+        with reporting_config_errors('test_cfg, test_dataloader or test_evaluator'):
             return super().build_test_loop(loop)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """As mmengine's."""
-        with building('optim_wrapper'):
+        """Build the optimizer and its wrapper."""
+        with reporting_config_errors('optim_wrapper'):
             return super().build_optim_wrapper(optim_wrapper)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
-        """As mmengine's."""
-        with building('param_scheduler (do its parts begin before train_cfg ends?)'):
+        """Build the schedulers of learning rates."""
+        with reporting_config_errors('param_scheduler (do its parts begin before train_cfg ends?)'):
             return super().build_param_scheduler(scheduler)
 
     def call_hook(self, fn_name: str, **arguments: Any) -> None:
-        """As mmengine's; what a hook refuses before it begins is told in one line."""
+        """Call all hooks; an error before the training begins is reported in one line."""
         begins = fn_name in ('before_run', 'before_train')
-        with building('a hook') if begins else nullcontext():
+        with reporting_config_errors('a hook') if begins else nullcontext():
             super().call_hook(fn_name, **arguments)
 
     def train(self) -> nn.Module:
-        """As mmengine's; what ends it early is told in one line.
+        """Train; an early end is reported in one line.
 
         Raises:
             Terminated: SIGTERM arrived, and a checkpoint was written.
             UserError: a process that loads data died, or a checkpoint found the disk full.
         """
-        with self.termination.watched(), deaths_told(self.train_dataset), safe_loading():
+        with self.termination.watched(), reporting_dead_workers(self.train_dataset), safe_loading():
             try:
                 model = super().train()
             except Terminated:
@@ -180,16 +180,16 @@ class ReadableRunner(Runner):
             return model
 
     def test(self) -> dict[str, float]:
-        """As mmengine's; failures are told as those of :meth:`train`."""
-        with deaths_told(self.test_dataset), safe_loading():
+        """Test; failures are reported like those of :meth:`train`."""
+        with reporting_dead_workers(self.test_dataset), safe_loading():
             return super().test()
 
     def train_dataset(self) -> Any:
-        """The dataset of the training, once it is built."""
+        """Return the dataset of the training, None before it is built."""
         return getattr(self.train_dataloader, 'dataset', None)
 
     def test_dataset(self) -> Any:
-        """The dataset of the test, once it is built."""
+        """Return the dataset of the test, None before it is built."""
         return getattr(self.test_dataloader, 'dataset', None)
 
     def _end(self) -> None:
@@ -204,7 +204,7 @@ class ReadableRunner(Runner):
 
         Args:
             filename: see :func:`memba_vision.weights.resolve`.
-            map_location: where the tensors go.
+            map_location: the device of the tensors.
             strict: not read; loading is always strict.
             revise_keys: not read.
 
@@ -212,7 +212,7 @@ class ReadableRunner(Runner):
             UserError: the checkpoint is damaged, holds pickled code, is of other classes than the
                 data or does not fit the model.
         """
-        checkpoint = _read_by_one(filename, map_location)
+        checkpoint = _read_in_main_process(filename, map_location)
         held = names_of_checkpoint(checkpoint['meta'])
         self._compare_names(held, filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
@@ -237,7 +237,7 @@ class ReadableRunner(Runner):
             UserError: the checkpoint cannot be read, or they are not the same.
         """
         if self._load_from:
-            meta = _read_by_one(self._load_from)['meta']
+            meta = _read_in_main_process(self._load_from)['meta']
             self._compare_names(names_of_checkpoint(meta), self._load_from)
         first, *others = self._names_of_data() or [None]
         source = 'the classes of the training data and of the test data'
@@ -273,7 +273,7 @@ class ReadableRunner(Runner):
             filename: a checkpoint on the machine of the first process.
 
         Raises:
-            UserError: as :meth:`load_checkpoint`.
+            UserError: see :meth:`load_checkpoint`.
         """
         self._hooks = []
         hooks = [copy.deepcopy(self.cfg.get(key)) for key in ('default_hooks', 'custom_hooks')]
@@ -282,7 +282,7 @@ class ReadableRunner(Runner):
         return self.test()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """As mmengine's, but with the config's learning rate and the checkpoint's seed throughout.
+        """Resume training with the config's learning rate and the checkpoint's seed.
 
         Raises:
             UserError: the checkpoint has no state of the training, or is of another schedule.
@@ -295,15 +295,15 @@ class ReadableRunner(Runner):
                 f'{filename} holds no {error.args[0]!r}, so training cannot go on from it: resume '
                 'from a checkpoint of tools/train.py'
             ) from error
-        schedule.count_epochs(self, filename)
-        schedule.take_up(self, filename)
+        schedule.set_epoch(self, filename)
+        schedule.set_learning_rates(self, filename)
         sampler = self.train_dataloader.sampler
         if hasattr(sampler, 'seed'):
             sampler.seed = self.seed  # it was built with the config's
 
 
-def _read_by_one(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
-    """As :func:`read_training_checkpoint`, of a file on the machine of the first process."""
+def _read_in_main_process(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a training checkpoint in the main process, and broadcast it to the others."""
     if not is_distributed():
         return read_training_checkpoint(filename, map_location)
     found: list = [None]
@@ -318,8 +318,8 @@ def _read_by_one(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
     return found[0]
 
 
-def no_batch(loader: DataLoader, part: str) -> str:
-    """A line on a loader that has images, but no batch of them."""
+def describe_empty_loader(loader: DataLoader, part: str) -> str:
+    """Return the error's text for a loader that has images, but no batch of them."""
     return (
         f'{part}_dataloader: batch_size={loader.batch_size} with drop_last={loader.drop_last} '
         f'leaves no batch of {len(loader.sampler):,} images: set {part}_dataloader.batch_size to '
@@ -351,7 +351,7 @@ def load_training_checkpoint(model: nn.Module, checkpoint: dict, source: str) ->
     Args:
         model: a classifier.
         checkpoint: from :func:`read_training_checkpoint`.
-        source: where it comes from, for the error's text.
+        source: its origin, for the error's text.
 
     Raises:
         UserError: it is of another model.
@@ -384,23 +384,24 @@ def _refuse_slow_compilation(compilation: bool | dict | None) -> None:
 
 
 @contextmanager
-def deaths_told(dataset: Callable[[], Any]) -> Iterator[None]:
+def reporting_dead_workers(dataset: Callable[[], Any]) -> Iterator[None]:
     """Turn the death of a process that loads data into a ``UserError``."""
     try:
         yield
     except RuntimeError as error:
         if 'DataLoader worker (pid' not in str(error):
             raise
+        images = images_of_workers(dataset(), str(error))
         raise UserError(
-            f'a process that loads data died while it read {images_in_work(dataset(), str(error))} '
+            f'a process that loads data died while it read {images} '
             f'({one_line(error)}): look at that file, give the machine more memory, or set '
             'num_workers=0 in the dataloader to see the error itself'
         ) from error
 
 
 @contextmanager
-def building(part: str) -> Iterator[None]:
-    """Turn what a faulty config raises while ``part`` of it is built into a ``UserError``.
+def reporting_config_errors(part: str) -> Iterator[None]:
+    """Turn the errors of building ``part`` of a faulty config into a ``UserError``.
 
     Files of weights that the config names are read by the safe loader.
     """
@@ -416,6 +417,6 @@ def building(part: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an error without line breaks, and without mmengine's long advice."""
+    """Return the text of an error without line breaks and without mmengine's long advice."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return ' '.join(text.split('More details can be found at')[0].split())

@@ -1,4 +1,4 @@
-"""The learning rates of a config, in a run that goes on from a checkpoint."""
+"""Learning rates of a config in a run that resumes from a checkpoint."""
 
 import logging
 
@@ -9,9 +9,9 @@ from memba_vision.errors import UserError
 
 
 class Schedule:
-    """What a config says of learning rates and of when they change.
+    """Learning rates of a config, and the steps at which their schedules end.
 
-    A checkpoint brings its own of both along, and mmengine would go on with these without a word.
+    A checkpoint has its own of both, and mmengine would silently continue with these.
 
     Args:
         runner: before it resumes.
@@ -21,8 +21,8 @@ class Schedule:
         self.rates = _rates(runner)
         self.ends = _ends(runner)
 
-    def count_epochs(self, runner: Runner, source: str) -> None:
-        """Let a runner that has resumed from a step's checkpoint begin with the right epoch.
+    def set_epoch(self, runner: Runner, source: str) -> None:
+        """Set the epoch of a runner that has resumed from a step's checkpoint.
 
         mmengine repeats the epoch of that step, though the step may have been its last.
         """
@@ -41,8 +41,8 @@ class Schedule:
                 level=logging.WARNING,
             )
 
-    def take_up(self, runner: Runner, source: str) -> None:
-        """Let a runner that has resumed go on with the rates of the config.
+    def set_learning_rates(self, runner: Runner, source: str) -> None:
+        """Set the learning rates of a runner that has resumed to those of the config.
 
         Raises:
             UserError: the checkpoint's schedule ends at another step.
@@ -77,7 +77,7 @@ def _has_finished(runner: Runner) -> bool:
 
 
 def _rates(runner: Runner) -> list[float]:
-    """The rate of each group of parameters, before any schedule."""
+    """Return the learning rate of each group of parameters, before any schedule."""
     return [group.get('initial_lr', group['lr']) for group in runner.optim_wrapper.param_groups]
 
 

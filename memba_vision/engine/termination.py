@@ -1,4 +1,4 @@
-"""Noticing that a run is to end: SIGTERM, as a cluster sends it before it takes a node away."""
+"""Handler of SIGTERM, which a cluster sends before it takes a node away."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ ECHO = 5.0
 
 
 class Termination:
-    """Whether SIGTERM arrived.
+    """State of a run's termination by SIGTERM.
 
     Attributes:
         requested: set by the signal; the run looks at it between two steps.
@@ -25,7 +25,7 @@ class Termination:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Note the signal instead of dying of it; one that comes seconds later kills as usual."""
+        """Record the signal in the context instead of dying; a later one kills as usual."""
         if threading.current_thread() is not threading.main_thread():
             yield  # Python allows handlers in the main thread alone
             return

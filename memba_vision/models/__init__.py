@@ -1,4 +1,4 @@
-"""Backbones and the ways to adapt them, entered into mmpretrain's registries."""
+"""Backbones and adapters, registered with mmpretrain."""
 
 from memba_vision.models.backbones import Vim
 from memba_vision.models.necks import FeatureNorm

@@ -43,7 +43,7 @@ SLOTS = MappingProxyType(
 
 @dataclass(frozen=True)
 class Rows:
-    """A projection, or some of its outputs.
+    """Projection, or some of its outputs.
 
     Attributes:
         module: the path of the projection.
@@ -145,7 +145,7 @@ def sites_of(backbone: nn.Module) -> Sites:
 
 
 def lacking(backbone: nn.Module, needs: Iterable[str]) -> str | None:
-    """Return a line on the first place that a backbone lacks, None where it has all of them."""
+    """Return a line on the first place that a backbone lacks, None if it has all of them."""
     offered = sites_of(backbone).offered()
     for need in needs:
         if need not in offered:
@@ -155,7 +155,7 @@ def lacking(backbone: nn.Module, needs: Iterable[str]) -> str | None:
 
 
 def check_sites(backbone: nn.Module, adapter: str, *needs: str) -> Sites:
-    """Return the sites of a backbone that has all that an adapter needs.
+    """Return the sites of a backbone, after a check that it has those that an adapter needs.
 
     Raises:
         UserError: a place is lacking.

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from memba_vision.files import readable
+from memba_vision.files import escape_surrogates
 from memba_vision.reports.colours import Style, styles
 from memba_vision.reports.curves import Curve, loss_curve, mean_curve
 from memba_vision.reports.scores import SuiteScores
@@ -115,7 +115,7 @@ def _label(points: Sequence[tuple[float, float, str, str]], axes: Axes) -> None:
         placed.append((x, height))
         line = dict(arrowstyle='-', color=colour, linewidth=0.7) if height > y else None
         style = dict(color=colour, va='center', size=9, arrowprops=line)
-        axes.annotate(readable(name), (x, y), (x * 1.15, height), **style)
+        axes.annotate(escape_surrogates(name), (x, y), (x * 1.15, height), **style)
 
 
 def draw_differences(scores: SuiteScores, baseline: str) -> FigureOfReport | None:
@@ -124,14 +124,14 @@ def draw_differences(scores: SuiteScores, baseline: str) -> FigureOfReport | Non
     if not others:
         return None
     rows = [*scores.tasks, 'average'][::-1]
-    names = [readable(row) for row in rows]
+    names = [escape_surrogates(row) for row in rows]
     figure, axes = panels(len(others), 3, WIDTH, 0.8 + 0.27 * len(rows))
     chosen = styles(scores.methods)
     for place, (panel, method) in enumerate(zip(axes, others, strict=True)):
         differences = _differences(scores, method, baseline)
         shown = [differences.get(row) for row in rows]
         _draw_differences(panel, shown, chosen[method][0], scores.metric)
-        panel.set_title(readable(method), color=chosen[method][0], weight='bold')
+        panel.set_title(escape_surrogates(method), color=chosen[method][0], weight='bold')
         panel.set_yticks(range(len(rows)), names if place % 3 == 0 else [''] * len(rows))
         panel.set_ylim(-0.6, len(rows) - 0.4)
     limit = max(abs(end) for panel in axes for end in panel.get_xlim())
@@ -197,7 +197,7 @@ def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
     for panel, (task, curves) in zip(axes, by_task.items(), strict=True):
         for method, curve in curves.items():
             lines[method] = _draw_curve(panel, curve, chosen[method][0])
-        panel.set_title(readable(task))
+        panel.set_title(escape_surrogates(task))
         _set_log_scale(panel)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for panel in axes[::3]:
@@ -207,7 +207,7 @@ def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
     names = [method for method in scores.methods if method in lines]
     figure.legend(
         [lines[name] for name in names],
-        [readable(name) for name in names],
+        [escape_surrogates(name) for name in names],
         loc='outside lower center',
         ncols=min(5, len(names)),
     )

@@ -7,7 +7,7 @@ from statistics import mean
 
 from memba_vision.datasets.tasks import MINI_TASKS, OWN_DATA, VTAB1K_TASKS, Task, find_task
 from memba_vision.errors import UserError
-from memba_vision.files import encoded, write_atomically
+from memba_vision.files import encode_surrogates, write_atomically
 from memba_vision.reports.text_tables import csv_table, markdown_table
 from memba_vision.runs.backbone import Backbone, backbone_labels
 from memba_vision.runs.metrics import Metric
@@ -120,7 +120,7 @@ def write_table(path: str, results: Sequence[Result]) -> None:
         '.csv': lambda: as_csv(results),
         '.json': lambda: json.dumps([r.as_record() for r in results], indent=2) + '\n',
     }
-    write_atomically(path, encoded(writers[Path(path).suffix]()))
+    write_atomically(path, encode_surrogates(writers[Path(path).suffix]()))
 
 
 def check_table_path(path: str) -> None:

@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import nn
 
-from memba_vision.datasets.vtab1k_tools.folders import images_below
+from memba_vision.datasets.vtab1k_tools.folders import walk_images
 from memba_vision.datasets.vtab1k_tools.images import FORMATS
 from memba_vision.errors import UserError
 from memba_vision.models.modules.patches import Size, to_pair
@@ -87,7 +87,7 @@ def load_step0(config: Config, checkpoint: str, images: str | None, count: int =
 
 
 def _read_images(config: Config, folder: str, size: Size, count: int) -> torch.Tensor:
-    paths = sorted(images_below(Path(folder), [])) if Path(folder).is_dir() else []
+    paths = sorted(walk_images(Path(folder), [])) if Path(folder).is_dir() else []
     if not paths:
         raise UserError(f'--images {folder}: there is no image ({", ".join(FORMATS)})')
     chosen = paths[:: max(1, len(paths) // count)][:count]

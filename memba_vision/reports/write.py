@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from memba_vision.files import encoded, write_atomically
+from memba_vision.files import encode_surrogates, write_atomically
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import Content, make_content
 from memba_vision.reports.html import as_html
@@ -41,5 +41,5 @@ def write_report(folder: str | Path, out: str | Path, baseline: str | None = Non
     title = Path(folder).resolve().name
     content = make_content(f'{title}: results', runs, remarks, baseline)
     for name, writer in WRITERS.items():
-        write_atomically(Path(out, name), encoded(writer(content)))
+        write_atomically(Path(out, name), encode_surrogates(writer(content)))
     return content

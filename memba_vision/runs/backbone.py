@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from memba_vision.package_data import package_data_folder
 from memba_vision.registry import MODELS
 from memba_vision.runs.presets import read_config
-from memba_vision.shipped import shipped_folder
 
 RANDOM = 'random'
 #: Settings of a backbone without an ``arch`` that do not belong to its architecture.
@@ -109,7 +109,7 @@ def _default_arch(kind: Any) -> Any:
 @cache
 def _named_architectures() -> dict[tuple[str, str], str]:
     """Return the names of the shipped models that spell their architecture out."""
-    folder = shipped_folder() / 'configs' / '_base_' / 'models'
+    folder = package_data_folder() / 'configs' / '_base_' / 'models'
     found = {}
     for path in sorted(folder.glob('*.py')):
         if '_' not in path.stem:

@@ -1,4 +1,4 @@
-"""Finding the checkpoint to go on from."""
+"""Search for the checkpoint to resume from."""
 
 import logging
 import time
@@ -8,33 +8,33 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from memba_vision.engine.checkpoint_place import BEST, places
+from memba_vision.engine.checkpoint_folders import BEST, checkpoint_folders
 from memba_vision.errors import UserError
 from memba_vision.runs.record import folder_of_run, has_record, point_to_run, read_config
 from memba_vision.weights import read_checkpoint
 
-LEFT = ('result.json', 'last_checkpoint')  # what a run leaves beside its checkpoints
+LEFT = ('result.json', 'last_checkpoint')  # files of a run beside its checkpoints
 
 
 def checkpoints_newest_first(config: Config, before: str = '') -> list[Path]:
-    """The checkpoints of a run that training can go on from.
+    """Return the checkpoints of a run that training can go on from.
 
     Args:
         config: of the run, with its ``work_dir``.
-        before: see :meth:`memba_vision.engine.checkpoint_place.Place.checkpoints`.
+        before: see :meth:`memba_vision.engine.checkpoint_folders.CheckpointFolder.checkpoints`.
 
     Raises:
         UserError: the hook's ``out_dir`` leads into the folder of another run.
     """
-    for folder in folders(config):
+    for folder in run_folders(config):
         _check_owner(folder, Path(config.work_dir))
-    found = {entry for place in places(config) for entry in place.checkpoints(before)}
+    found = {entry for place in checkpoint_folders(config) for entry in place.checkpoints(before)}
     return [path for _, _, path in sorted(found, reverse=True)]
 
 
-def folders(config: Config) -> list[Path]:
-    """Folders in which the checkpoints of a run may lie."""
-    return list(dict.fromkeys(place.folder for place in places(config)))
+def run_folders(config: Config) -> list[Path]:
+    """Return the folders in which the checkpoints of a run may lie."""
+    return list(dict.fromkeys(place.folder for place in checkpoint_folders(config)))
 
 
 def claim_folders(config: Config) -> None:
@@ -44,7 +44,7 @@ def claim_folders(config: Config) -> None:
         UserError: one is of another run.
     """
     work_dir = Path(config.work_dir).absolute()
-    for folder in folders(config):
+    for folder in run_folders(config):
         _check_owner(folder, work_dir)
         if folder != work_dir:
             point_to_run(folder, work_dir)
@@ -59,7 +59,7 @@ def _check_owner(folder: Path, work_dir: Path) -> None:
         )
 
 
-def set_aside(config: Config, needed: str | None = None) -> None:
+def archive_run(config: Config, needed: str | None = None) -> None:
     """Move what an earlier run left in a folder, so that nothing goes on from it by mistake.
 
     Args:
@@ -81,7 +81,7 @@ def set_aside(config: Config, needed: str | None = None) -> None:
 
 
 def newest_readable(work_dir: str | Path, config: Config | None = None) -> Path | None:
-    """The newest checkpoint that can be read, or a best one where there is no other.
+    """Return the newest checkpoint that can be read, or a best one where there is no other.
 
     Args:
         work_dir: the run's folder.
@@ -92,7 +92,7 @@ def newest_readable(work_dir: str | Path, config: Config | None = None) -> Path 
 
 
 def _recorded(work_dir: Path) -> Config:
-    """The config of a folder; where there is no record, one that says where the folder is."""
+    """Return the config of a folder's record; without a record, one with its ``work_dir`` alone."""
     try:
         config = read_config(work_dir)
     except UserError:
@@ -102,7 +102,7 @@ def _recorded(work_dir: Path) -> Config:
 
 
 def first_readable(paths: Sequence[Path]) -> Path | None:
-    """The first checkpoint that can be read; a damaged one is passed over with a warning."""
+    """Return the first checkpoint that can be read; a damaged one is passed over with a warning."""
     for path in paths:
         try:
             read_checkpoint(str(path))

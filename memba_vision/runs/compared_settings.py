@@ -6,7 +6,7 @@ from typing import Any
 
 from memba_vision.runs.config_paths import absolute_paths
 
-#: What differs from start to start of one run, or from machine to machine.
+#: Settings that differ from start to start of one run, or from machine to machine.
 PASSING = (
     *('work_dir', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg'),
     'renamed_classes',
@@ -15,7 +15,7 @@ WITHOUT_EFFECT = '.persistent_workers'  # on what comes out
 
 
 def flat_settings(config: Mapping[str, Any], passing: Sequence[str] = PASSING) -> dict[str, Any]:
-    """All settings by dotted key, without ``passing`` ones and what is switched off.
+    """Return all settings by dotted key, without ``passing`` ones and what is switched off.
 
     Args:
         config: as a dict.
@@ -40,7 +40,7 @@ def _flatten(value: Any, key: str, into: dict[str, Any]) -> None:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A line for each setting that is not what it was.
+    """Return a line for each setting that is not what it was.
 
     Args:
         before: settings by dotted key.

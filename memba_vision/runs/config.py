@@ -1,13 +1,13 @@
-"""From a config file and the command line to the config of a run."""
+"""Loading of a run's config from a config file and the command line."""
 
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
+from memba_vision.package_data import find_config
 from memba_vision.runs.options import apply_options
 from memba_vision.runs.presets import read_config, use_preset
-from memba_vision.shipped import find_config
 
 
 def load_config(
@@ -20,7 +20,7 @@ def load_config(
     """Read a config file and apply what the command line says.
 
     Args:
-        path: the config file, or its name; see :func:`memba_vision.shipped.find_config`.
+        path: the config file, or its name; see :func:`memba_vision.package_data.find_config`.
         options: settings by dotted key; see :func:`memba_vision.runs.options.apply_options`.
         work_dir: the run's folder; None stands for ``work_dirs/<config's name>``.
         launcher: 'none', or who starts the processes of a distributed run.
@@ -51,16 +51,16 @@ def set_seed_and_precision(config: Config, seed: int | None, amp: bool) -> None:
 
 
 def method_name(config: Config) -> str:
-    """The method: that of ``--peft``, or what the file's name has beside the task's."""
+    """Return the method: that of ``--peft``, or what the file's name has beside the task's."""
     return method_of_file(config.filename, config.get('task', ''), config.get('peft'))
 
 
 def method_of_file(filename: str | None, task: str | None, peft: str | None) -> str:
-    """The method of a run, by its config's file, its task and what ``--peft`` said, if anything."""
+    """Return the method of a run, from ``--peft`` or, without it, from its config's file name."""
     return peft or Path(filename or 'config').stem.removeprefix(f'{task}_')
 
 
 def run_name(config: Config) -> str:
-    """The name of a run's folder: the config's, or task and method where that was replaced."""
+    """Return the name of a run's folder: the config's, or task and method if it was replaced."""
     stem = Path(config.filename).stem
     return f'{config.get("task", stem)}_{config.peft}' if config.get('peft') else stem

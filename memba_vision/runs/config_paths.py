@@ -10,11 +10,11 @@ FILES = ('checkpoint', 'load_from', 'pretrained')  # or a name or an address, wh
 
 
 def absolute_paths(value: Any, key: str = '') -> Any:
-    """A config as plain dicts and lists, its relative paths replaced by absolute ones.
+    """Return a config as plain dicts and lists, its relative paths replaced by absolute ones.
 
     Args:
         value: the config, or a part of it.
-        key: what the part is called.
+        key: the name of the part.
     """
     if isinstance(value, Mapping):
         return {name: absolute_paths(part, name) for name, part in value.items()}

@@ -1,4 +1,4 @@
-"""``_base_ = 'memba_vision::demo/digits_memba.py'`` in configs that lie elsewhere."""
+"""Bases from this package in other configs, ``_base_ = 'memba_vision::demo/digits_memba.py'``."""
 
 import difflib
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from memba_vision.errors import UserError
-from memba_vision.shipped import shipped_folder
+from memba_vision.package_data import package_data_folder
 
 PREFIX = 'memba_vision::'
 
@@ -28,12 +28,12 @@ def register_bases() -> None:
 
 
 def find_base(name: str) -> Path:
-    """The file of a config that comes with the package, such as ``_base_/models/vim-mini.py``.
+    """Return the file of a config of the package, such as ``_base_/models/vim-mini.py``.
 
     Raises:
         UserError: there is none of that name.
     """
-    folder = shipped_folder() / 'configs'
+    folder = package_data_folder() / 'configs'
     path = folder / f'{name.removeprefix("configs/").removesuffix(".py")}.py'
     if path.is_file():
         return path

@@ -55,7 +55,7 @@ def image_size(config: Config) -> Size | None:
 
 
 def pipelines_below(part: object) -> Iterator[list[dict]]:
-    """The pipelines of datasets, which may be wrapped, and lie in lists."""
+    """Yield the pipelines of datasets, which may be wrapped, and lie in lists."""
     children = part.items() if isinstance(part, dict) else ()
     for key, child in enumerate(part) if isinstance(part, list) else children:
         if key == 'pipeline' and isinstance(child, list):

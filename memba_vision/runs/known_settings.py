@@ -1,4 +1,4 @@
-"""Which settings a config can take: those that it has, and those that its classes would read."""
+"""Check that settings are known: that the config has them, or that its classes would read them."""
 
 import difflib
 import inspect
@@ -27,9 +27,9 @@ from memba_vision.registry import ADAPTERS
 MISSING = object()
 _ALWAYS = ('type', '_delete_', '_scope_')
 SHOWN = 3  # keys that an error proposes
-_SLIP = 0.8  # how alike a slip of the pen and what was meant are, by difflib
+_SLIP = 0.8  # similarity of a misspelling to the intended name, by difflib
 
-# What a runner reads of a config besides its arguments, and what the package reads.
+# Keys that a runner reads besides its arguments, and keys that the package reads.
 _TOP = (
     *('activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval'),
     *('find_unused_parameters', 'model_wrapper_cfg', 'sync_bn'),
@@ -40,7 +40,7 @@ _LOADER = ('batch_sampler', 'collate_fn', 'num_batch_per_epoch', 'disable_subpro
 
 #: The types of places that need not state one.
 _TYPES = dict.fromkeys(('data_preprocessor', 'model.data_preprocessor'), 'ClsDataPreprocessor')
-#: What reads the settings of a place that states no type: functions or classes, and more names.
+#: Readers of the settings of places without a type: functions or classes, and more names.
 _READERS: tuple[tuple[str, tuple[Callable, ...], tuple[str, ...]], ...] = (
     ('', (Runner,), _TOP),
     ('(train|val|test)_dataloader', (DataLoader,), _LOADER),
@@ -66,7 +66,7 @@ _READERS: tuple[tuple[str, tuple[Callable, ...], tuple[str, ...]], ...] = (
 
 
 def find_setting(config: Config, key: str, default: Any = MISSING) -> Any:
-    """The setting with a dotted key, or ``default`` where there is none (None is a value)."""
+    """Return the setting with a dotted key, or ``default`` if there is none (None is a value)."""
     value = config
     for part in key.split('.'):
         try:
@@ -76,8 +76,8 @@ def find_setting(config: Config, key: str, default: Any = MISSING) -> Any:
     return value
 
 
-def why_unread(key: str, before: Config, config: Config) -> str | None:
-    """Why nothing would read a setting, and which keys are near; None where something does.
+def reason_ignored(key: str, before: Config, config: Config) -> str | None:
+    """Return the reason why a setting would be ignored, with similar keys; None if it is read.
 
     Args:
         key: the dotted key.
@@ -102,7 +102,7 @@ def why_unread(key: str, before: Config, config: Config) -> str | None:
 
 
 def missing(key: str, before: Config, config: Config | None = None) -> str:
-    """A line on a key that a config does not have; see :func:`why_unread`."""
+    """Return a line on a key that a config does not have; see :func:`reason_ignored`."""
     return f'the config has no {key}{_proposal(key, before, config or before)}'
 
 
@@ -120,7 +120,7 @@ def _is_taken(name: str, beside: Any, names: set[str] | None) -> bool:
 
 
 def _names(config: Config, place: str) -> set[str] | None:
-    """The names of the settings that are read at a place; None where that is not known."""
+    """Return the names of the settings that are read at a place; None where that is not known."""
     holder = find_setting(config, place) if place else config.to_dict()
     if not isinstance(holder, Mapping):
         return set()
@@ -146,7 +146,7 @@ def _readers_of(place: str, holder: Mapping) -> tuple[list[Callable], tuple[str,
 
 
 def _classes(kind: Any) -> list[Callable]:
-    """The registered classes that a ``type`` may mean."""
+    """Return the registered classes that a ``type`` may mean."""
     if not isinstance(kind, str):
         return [kind] if callable(kind) else []
     registries = [r for r in vars(mmpretrain.registry).values() if isinstance(r, Registry)]
@@ -155,7 +155,7 @@ def _classes(kind: Any) -> list[Callable]:
 
 
 def _parameters(reader: Callable) -> set[str] | None:
-    """The names of the arguments of a class or a function; None if it takes any.
+    """Return the names of the arguments of a class or a function; None if it takes any.
 
     Arguments that a class passes on to its base class are followed there.
     """
@@ -177,7 +177,7 @@ def _parameters(reader: Callable) -> set[str] | None:
 
 
 def _own_parameters(function: Callable) -> tuple[set[str], str | None]:
-    """The names of a function's arguments, and the name of those that it collects."""
+    """Return the names of a function's arguments, and the name of those that it collects."""
     parameters = inspect.signature(function).parameters.values()
     rest = [p.name for p in parameters if p.kind is p.VAR_KEYWORD]
     names = {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}

@@ -8,10 +8,10 @@ from mmengine.config import Config, DictAction
 
 from memba_vision.errors import UserError
 from memba_vision.runs.image_size import following_image_size
-from memba_vision.runs.known_settings import find_setting, missing, why_unread
+from memba_vision.runs.known_settings import find_setting, missing, reason_ignored
 from memba_vision.runs.tool_options import Typed
 
-LISTS = ('custom_hooks',)  # what is one where a config has none yet
+LISTS = ('custom_hooks',)  # keys that become lists if a config lacks them
 _PAIRS = {'(': ')', '[': ']', '{': '}'}
 
 
@@ -36,11 +36,11 @@ def apply_options(config: Config, options: dict[str, Any]) -> None:
     with following_image_size(config):
         for key in sizes:
             _put(config, key.removesuffix('+'), options[key], key.endswith('+'))
-    for key in options:  # what they say of a pipeline stands
+    for key in options:  # settings of pipelines stay
         if key not in sizes:
             _put(config, key.removesuffix('+'), options[key], key.endswith('+'))
     for key, is_added in given.items():
-        problem = None if is_added else why_unread(key, before, config)
+        problem = None if is_added else reason_ignored(key, before, config)
         if problem:
             raise UserError(f'--cfg-options: {problem} (to set it on purpose: {key}+=…)')
 
@@ -62,7 +62,7 @@ def _put(config: Config, key: str, value: Any, is_added: bool) -> None:
 
 
 def _checked(key: str, value: Any, present: Any) -> Any:
-    """A value, unless it is text where there was a switch or a number."""
+    """Return a value, unless it is text where there was a switch or a number."""
     if isinstance(value, str) and isinstance(present, bool):
         raise UserError(f'--cfg-options: {key} is True or False, found {str(value)!r}')
     if isinstance(value, str) and isinstance(present, int | float) and re.search(r'\s', value):
@@ -82,7 +82,7 @@ def read_value(text: str, present: Any) -> Any:
 
     Args:
         text: as it was typed.
-        present: what the config has there, or None.
+        present: the config's value there, or None.
 
     Raises:
         UserError: brackets or braces that do not close.
@@ -124,7 +124,7 @@ def _read_brackets(text: str) -> Any:
 
 
 def _unquoted(text: str) -> str | None:
-    """The text inside quotes that enclose all of it; None where there are none."""
+    """Return the text inside quotes that enclose all of it; None where there are none."""
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in '\'"'
     return str(text[1:-1]) if is_quoted and text[0] not in text[1:-1] else None
 

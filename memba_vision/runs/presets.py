@@ -1,4 +1,4 @@
-"""Presets: a method's adapters and their settings, to be put into any config."""
+"""Presets: a method's adapters and their settings, for any config."""
 
 import difflib
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from memba_vision.errors import UserError
-from memba_vision.shipped import PRESETS
+from memba_vision.package_data import PRESETS
 
 
 def read_config(path: str | Path) -> Config:
@@ -27,7 +27,7 @@ def read_config(path: str | Path) -> Config:
 
 
 def preset_names() -> list[str]:
-    """The methods that have a preset."""
+    """Return the methods that have a preset."""
     return sorted(path.stem for path in PRESETS.glob('*.py'))
 
 

@@ -1,4 +1,4 @@
-"""What a run was: enough to repeat it, in one file of its folder."""
+"""Record of a run: a file in its folder with all that is needed to repeat it."""
 
 import importlib.metadata
 import json
@@ -87,12 +87,12 @@ def _resumes(config: Config) -> bool:
 
 
 def _begun(starts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The start that a run began with; a folder may hold the record of earlier runs too."""
+    """Return the start that a run began with; a folder may hold the record of earlier runs too."""
     return next((s for s in reversed(starts) if not s.get('resumed_from')), starts[0])
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """A line for each part of the data, and for the base weights, that is not what it was.
+    """Return a line for each part of the data, and for the base weights, that is not what it was.
 
     Args:
         before: an earlier start of the run, from :func:`describe`.
@@ -115,7 +115,7 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def read_config(folder: Path) -> Config:
-    """The config of a run's last start, from its record.
+    """Return the config of a run's last start, from its record.
 
     Args:
         folder: of the run, or the one where its checkpoints lie.
@@ -133,7 +133,7 @@ def read_config(folder: Path) -> Config:
 
 
 def folder_of_run(folder: Path) -> Path:
-    """The folder of the run whose checkpoints lie in ``folder``; mostly it is the same."""
+    """Return the folder of the run whose checkpoints lie in ``folder``; mostly it is the same."""
     pointer = folder / POINTER_FILE
     if (folder / RECORD_FILE).is_file() or not pointer.is_file():
         return folder
@@ -146,12 +146,12 @@ def has_record(folder: Path) -> bool:
 
 
 def point_to_run(folder: Path, work_dir: Path) -> None:
-    """Note in a folder of checkpoints where their run is."""
+    """Record in a folder of checkpoints the folder of their run."""
     write_atomically(folder / POINTER_FILE, os.fsencode(work_dir) + b'\n')
 
 
 def git_state(file: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that ``file`` belongs to, and whether its files differ from it.
+    """Return the commit of the checkout of ``file``, and True if its files differ from it.
 
     None where git does not know the file, as in an installed package.
     """
@@ -212,5 +212,5 @@ def _earlier(path: Path) -> list[dict[str, Any]]:
 
 
 def command_line() -> list[str]:
-    """This process's command line."""
+    """Return this process's command line."""
     return [sys.executable, *sys.argv]

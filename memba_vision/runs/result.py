@@ -1,4 +1,4 @@
-"""Result of a run: the metric of its test, with all that belongs to it."""
+"""Result of a run: the metric of its test, with method, task, backbone and seed."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -97,7 +97,7 @@ class Result:
         return sha256_of(checkpoint) == self.checkpoint_sha256
 
     def line(self) -> str:
-        """The record in one line, for a log."""
+        """Return the record in one line, for a log."""
         metric = 'top-1 ' if self.metric == TOP1 else ''
         return (
             f'{self.task}, {self.method}: test {metric}{self.measure.text(self.value)} of '

@@ -11,7 +11,7 @@ from memba_vision.runs.result import RESULT_FILE, Result
 
 
 def collect(folder: str | Path) -> list[Result]:
-    """The results of all runs below ``folder``.
+    """Return the results of all runs below ``folder``.
 
     Raises:
         UserError: there is none, or a record cannot be read.

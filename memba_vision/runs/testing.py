@@ -8,8 +8,8 @@ from mmengine.model import is_model_wrapper
 
 from memba_vision.engine.hooks.cost import recorded_cost
 from memba_vision.engine.hooks.parameter_report import count_parameters
-from memba_vision.engine.rehearsal import TOP1, rehearse_test
 from memba_vision.engine.runner import ReadableRunner
+from memba_vision.engine.sanity_check import TOP1, check_test
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of
 from memba_vision.runs.backbone import backbone_of
@@ -41,7 +41,7 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
         )
     config.load_from, config.resume = str(path), False
     runner = ReadableRunner.from_cfg(config)
-    rehearse_test(runner, TOP1)
+    check_test(runner, TOP1)
     return record_result(runner, runner.test(), path)
 
 
@@ -51,7 +51,7 @@ def record_result(
     """Write the result of a test into the run's folder, and return it.
 
     Args:
-        runner: that of the test.
+        runner: the runner of the test.
         metrics: measured by it.
         checkpoint: the tested file; None where the weights in memory were tested.
     """
@@ -67,7 +67,7 @@ def record_result(
         test_images=len(runner.test_dataloader.dataset),
         trained_parameters=count_parameters(model)[0],
         adapter_parameters=count_parameters(model.backbone)[0],
-        seed=content.get('meta', {}).get('seed', runner.seed),  # that of the training
+        seed=content.get('meta', {}).get('seed', runner.seed),  # the seed of the training
         config=str(runner.cfg.filename),
         checkpoint=str(checkpoint or ''),
         checkpoint_sha256=sha256_of(resolve(str(checkpoint))) if is_there else None,

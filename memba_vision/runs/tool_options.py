@@ -32,7 +32,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class Typed(str):
-    """A value as it was typed; what it stands for depends on the setting that it replaces."""
+    """Value as it was typed; its type depends on the setting that it replaces."""
 
 
 class OptionsAction(argparse.Action):

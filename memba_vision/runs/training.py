@@ -7,17 +7,17 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
-from memba_vision.engine.checkpoint_place import last_saved
+from memba_vision.engine.checkpoint_folders import last_checkpoint
 from memba_vision.engine.hooks.cost import CostHook
-from memba_vision.engine.rehearsal import TOP1, RehearsalHook
 from memba_vision.engine.runner import ReadableRunner
+from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
 from memba_vision.files import remove_unfinished
 from memba_vision.runs.checkpoints import (
+    archive_run,
     checkpoints_newest_first,
     claim_folders,
     first_readable,
-    folders,
-    set_aside,
+    run_folders,
 )
 from memba_vision.runs.record import command_line, write_record
 from memba_vision.runs.result import Result
@@ -25,7 +25,7 @@ from memba_vision.runs.testing import record_result
 
 
 def train(config: Config) -> Result | None:
-    """Train, test what came out, and write the result into the run's folder.
+    """Train, test the saved checkpoint, and write the result into the run's folder.
 
     Returns:
         The result; None for a config that has no test, or that names no task, as one for
@@ -37,23 +37,23 @@ def train(config: Config) -> Result | None:
     if config.get('resume') and not config.get('load_from'):
         resume_from(config, 'auto')  # mmengine's way of asking for it
     runner = ReadableRunner.from_cfg(config)
-    runner.register_hook(RehearsalHook({'test': TOP1} if config.get('task') else {}))
+    runner.register_hook(SanityCheckHook({'test': TOP1} if config.get('task') else {}))
     runner.register_hook(CostHook())
     # Builds both datasets: what is wrong with the test data shows before the first step too.
     _, has_test = runner.train_loop, runner.test_loop is not None
     runner.check_classes()  # before anything in the folder is touched
     if is_main_process():
-        for folder in folders(config):
+        for folder in run_folders(config):
             remove_unfinished(folder)
         if not config.get('resume'):
-            set_aside(config, config.get('load_from'))
+            archive_run(config, config.get('load_from'))
         claim_folders(config)
         write_record(runner, command_line())
     runner.train()
     if not has_test:
         runner.logger.warning('There is no result: the config has no test_dataloader')
         return None
-    found = [last_saved(runner) if is_main_process() else None]
+    found = [last_checkpoint(runner) if is_main_process() else None]
     broadcast_object_list(found)  # the others may write elsewhere, or not at all
     (checkpoint,) = found
     metrics = _test_saved(runner, checkpoint)
@@ -71,8 +71,9 @@ def resume_from(config: Config, checkpoint: str) -> None:
     if path is not None:
         config.load_from = str(path)
     else:
+        searched = ' or '.join(map(str, run_folders(config)))
         print_log(
-            f'--resume: no checkpoint to go on from in {" or ".join(map(str, folders(config)))}, '
+            f'--resume: no checkpoint to go on from in {searched}, '
             'so the training starts at its beginning',
             logger='current',
             level=logging.WARNING,
@@ -81,7 +82,7 @@ def resume_from(config: Config, checkpoint: str) -> None:
 
 
 def _test_saved(runner: ReadableRunner, checkpoint: Path | None) -> dict[str, float]:
-    """Test what a training has saved, which need not be what is in memory at its end."""
+    """Test the checkpoint of a training, which may differ from the weights in memory at its end."""
     if checkpoint is not None:
         return runner.test_file(str(checkpoint))
     runner.logger.warning('No checkpoint to read back: what is tested are the weights in memory')

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from memba_vision.files import encoded, readable, write_atomically
+from memba_vision.files import encode_surrogates, escape_surrogates, write_atomically
 from memba_vision.reports.text_tables import markdown_table
 from memba_vision.search.search import Search, Trial
 
@@ -25,8 +25,8 @@ def write_outcome(task: Search, trials: Sequence[Trial]) -> str:
         The table.
     """
     table = trial_table(trials)
-    write_atomically(task.folder / TABLE, encoded(table))
-    write_atomically(task.folder / BEST, encoded(_best_file(task, trials[0])))
+    write_atomically(task.folder / TABLE, encode_surrogates(table))
+    write_atomically(task.folder / BEST, encode_surrogates(_best_file(task, trials[0])))
     return table
 
 
@@ -57,4 +57,4 @@ def _best_file(task: Search, best: Trial) -> str:
         f'# {best.accuracy:.2f} % on the validation images.',
         '# It trains on these too, beside the training images.',
     ]
-    return readable('\n'.join(lines)) + '\n' + best_config(task, best).pretty_text
+    return escape_surrogates('\n'.join(lines)) + '\n' + best_config(task, best).pretty_text

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from memba_vision.errors import UserError
+from memba_vision.package_data import find_config
 from memba_vision.runs.presets import read_config
-from memba_vision.shipped import find_config
 
 GRAMMAR = 'a list of values, or dict(low=…, high=…) with log=True or step=… if wanted'
 

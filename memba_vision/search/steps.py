@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from memba_vision.errors import UserError
 from memba_vision.runs.image_size import following_image_size
-from memba_vision.runs.known_settings import MISSING, find_setting, why_unread
+from memba_vision.runs.known_settings import MISSING, find_setting, reason_ignored
 from memba_vision.search.space import Candidate, Choices, Parameter, Space
 
 
@@ -144,7 +144,7 @@ def check_fits(space: Space, config: Config) -> None:
                 f'the search space varies {name}, but with --peft the settings of adapters are at '
                 'model.backbone.adapters.N, as in model.backbone.adapters.0.rank'
             )
-        if problem := why_unread(name, config, config):
+        if problem := reason_ignored(name, config, config):
             raise UserError(f'the search space varies {name}, but {problem}')
     if space.adapters and find_setting(config, 'model.backbone.module') is MISSING:
         raise UserError(f'{config.filename} adapts no backbone (it has no model.backbone.module)')

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from memba_vision.errors import UserError
-from memba_vision.files import readable
+from memba_vision.files import escape_surrogates
 from memba_vision.runs.compared_settings import differences, flat_settings
 from memba_vision.search import bookkeeping
 from memba_vision.search.steps import Step
@@ -72,7 +72,7 @@ def open_study(storage: str | Path, name: str, pruner: str, epochs: int) -> Any:
     try:
         return optuna.create_study(
             storage=_as_storage(storage),
-            study_name=readable(name),
+            study_name=escape_surrogates(name),
             direction='maximize',
             pruner=pruners[pruner](),
             load_if_exists=True,

@@ -17,8 +17,8 @@ from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
 from memba_vision.command_line import prepare_process, user_message
-from memba_vision.engine.rehearsal import TOP1, RehearsalHook
 from memba_vision.engine.runner import ReadableRunner
+from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
 from memba_vision.errors import DiskFull, Terminated, UserError
 from memba_vision.runs.training import resume_from
 
@@ -142,7 +142,7 @@ def _train(config: Config, connection: Connection) -> None:
         runner = ReadableRunner.from_cfg(config)
         hook = ReportHook(connection)
         runner.register_hook(hook)
-        runner.register_hook(RehearsalHook({'val': TOP1}))
+        runner.register_hook(SanityCheckHook({'val': TOP1}))
         runner.train()
         if hook.told < runner.max_epochs:  # killed between its last checkpoint and its validation
             runner.val_loop.run()  # not val(), which would begin a new average of weights (EMAHook)

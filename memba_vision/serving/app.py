@@ -12,9 +12,9 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from memba_vision.engine.class_names import class_names
-from memba_vision.engine.runner import building, read_training_checkpoint
+from memba_vision.engine.runner import read_training_checkpoint, reporting_config_errors
 from memba_vision.errors import UserError
-from memba_vision.files import readable
+from memba_vision.files import escape_surrogates
 from memba_vision.registry import MODELS
 from memba_vision.runs.record import has_record, read_config
 from memba_vision.serving.bank import AdapterBank
@@ -25,12 +25,12 @@ from memba_vision.serving.visualize import (
     checkpoint_of,
     choose_layers,
     draw,
-    look_at,
+    trace_image,
     untrained_subject,
 )
-from memba_vision.visualization.page import CAPTIONS, explained
+from memba_vision.visualization.page import CAPTIONS, figure_html
 from memba_vision.zoo.adapter_files import write_adapter
-from memba_vision.zoo.arguments import placed, usual_device
+from memba_vision.zoo.arguments import default_device, move_to_device
 
 UNTRAINED = 'untrained Memba'
 ABOUT = """# The membrane of Memba
@@ -54,12 +54,12 @@ figcaption h3 { font-weight: 600 } figcaption p { max-width: 75ch; opacity: .8 }
 def load_subjects(
     sources: Sequence[str], config: Config, device: str | None = None
 ) -> dict[str, Subject]:
-    """The models to choose from, by name: adapters that share one backbone.
+    """Return the models to choose from, by name: adapters that share one backbone.
 
     Args:
         sources: folders of runs, and adapter files; none stands for an untrained Memba.
         config: says which backbone it is, and how images are read.
-        device: where to run; None takes a GPU where there is one.
+        device: the device; None takes a GPU if there is one.
 
     Raises:
         UserError: a source is missing, damaged, or of another backbone.
@@ -69,7 +69,7 @@ def load_subjects(
         check_membranes(subject)
         return {UNTRAINED: subject}
     bank = AdapterBank(_build_backbone(config, device))
-    with building('the data preprocessor'):
+    with reporting_config_errors('the data preprocessor'):
         settings = config.get('data_preprocessor') or config.model.get('data_preprocessor') or {}
         preprocessor = MODELS.build({'type': 'ClsDataPreprocessor', **settings})
     preprocessor.to(next(bank.backbone.parameters()).device)
@@ -82,7 +82,7 @@ def load_subjects(
 
 
 def config_of(sources: Sequence[str]) -> Config | None:
-    """The config of the first run that a source is or lies in; None where there is none."""
+    """Return the config of the first run that a source is or lies in; None where there is none."""
     paths = (Path(source) for source in sources)
     folders = (path if path.is_dir() else path.parent for path in paths)
     found = next((folder for folder in folders if has_record(folder)), None)
@@ -94,11 +94,11 @@ def _build_backbone(config: Config, device: str | None) -> nn.Module:
     module = config.get('model', {}).get('backbone', {}).get('module')
     if module is None:
         raise UserError(f'{config.filename} adapts no backbone: name the config of a training')
-    with building('the backbone'):
+    with reporting_config_errors('the backbone'):
         backbone = MODELS.build(module)
     backbone.init_weights()
     backbone.eval()
-    return placed(backbone, device or usual_device())
+    return move_to_device(backbone, device or default_device())
 
 
 def _add(bank: AdapterBank, name: str, source: str) -> list[str]:
@@ -114,14 +114,14 @@ def _add(bank: AdapterBank, name: str, source: str) -> list[str]:
 
 
 def _names(sources: Sequence[str]) -> list[str]:
-    """Names of the sources: their last part, or all of it where two have the same."""
+    """Return the names of the sources: their last part, or all of it where two have the same."""
     names = [Path(source).resolve().name.removesuffix('.safetensors') for source in sources]
     differ = len(set(names)) == len(names)
-    return [readable(name) for name in (names if differ else sources)]
+    return [escape_surrogates(name) for name in (names if differ else sources)]
 
 
 def build_app(subjects: dict[str, Subject]) -> Any:
-    """The app as a ``gradio.Blocks``, not yet started.
+    """Return the app as a ``gradio.Blocks``, not yet started.
 
     Raises:
         UserError: gradio is not installed.
@@ -163,18 +163,18 @@ def build_app(subjects: dict[str, Subject]) -> Any:
 
 
 def describe(subject: Subject, image: str, figure: str) -> tuple[dict[str, float] | None, str]:
-    """The classes of an image with their probabilities, None if untrained, and a figure in HTML.
+    """Return the probabilities of an image's classes, None if untrained, and a figure in HTML.
 
     Raises:
         UserError: the image cannot be read.
     """
-    trace = look_at(subject, image)
+    trace = trace_image(subject, image)
     classes = dict(trace.classes) or None
     if not trace.layers:
         return classes, NO_MEMBRANE
     title = f'<p>Adapter: <b>{html.escape(subject.title)}</b></p>'
     picture = draw(figure, [trace], choose_layers(len(trace.layers), ()))
-    return classes, title + explained(figure, picture)
+    return classes, title + figure_html(figure, picture)
 
 
 def serve(app: Any, host: str = '127.0.0.1', port: int | None = None) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.peft.model import PEFTModel
-from memba_vision.models.peft.sharing import copy_sharing_weights, own_what_trains
+from memba_vision.models.peft.sharing import copy_sharing_weights, copy_trainable_parameters
 from memba_vision.registry import MODELS
 from memba_vision.zoo.adapter_files import AdapterInfo, read_adapter
 
@@ -50,18 +50,18 @@ class AdapterBank:
         apart = any(adapter['type'] in CHANGE_THE_BASE for adapter in info.adapters)
         copied = copy.deepcopy(self.backbone) if apart else copy_sharing_weights(self.backbone)
         model = _build_classifier(PEFTModel(copied, info.adapters), state_dict)
-        own_what_trains(model.backbone.module, self.backbone)
+        copy_trainable_parameters(model.backbone.module, self.backbone)
         _load(model, state_dict, path)
         self._models[name] = model.eval()
         self._infos[name] = info
         return info
 
     def infos(self) -> dict[str, AdapterInfo]:
-        """The headers of the adapters, by name."""
+        """Return the headers of the adapters, by name."""
         return dict(self._infos)
 
     def model(self, name: str) -> nn.Module:
-        """The classifier with the adapter ``name``, in evaluation mode; not to be changed.
+        """Return the classifier with the adapter ``name``, in evaluation mode; not to be changed.
 
         Raises:
             UserError: there is no such adapter.
@@ -73,7 +73,7 @@ class AdapterBank:
 
     @torch.no_grad()
     def __call__(self, name: str, images: torch.Tensor) -> torch.Tensor:
-        """The logits (batch, classes) of normalised ``images`` by the adapter ``name``.
+        """Return the logits (batch, classes) of normalised ``images`` by the adapter ``name``.
 
         Raises:
             UserError: there is no such adapter.
@@ -82,7 +82,7 @@ class AdapterBank:
 
 
 def _build_classifier(backbone: PEFTModel, state_dict: dict[str, torch.Tensor]) -> nn.Module:
-    """An untrained classifier with a linear head, and the neck of the state dict if it has one."""
+    """Build a classifier with a linear head, and with a neck if the state dict has one."""
     init_default_scope('mmpretrain')
     classes, width = state_dict['head.fc.weight'].shape
     head = dict(type='LinearClsHead', num_classes=classes, in_channels=width)

@@ -19,13 +19,13 @@ from memba_vision.models.modules.patches import to_pair
 
 #: The formats, and how their files' names end.
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
-#: How far logits may be from the model's.
+#: Tolerated difference of the graph's logits from the model's.
 TOLERANCE = 1e-4
 METADATA = 'memba_vision.json'
 
 
 class LogitsOfImages(nn.Module):
-    """What of a classifier is exported: from normalised images to logits.
+    """Exported part of a classifier: from normalised images to logits.
 
     Args:
         classifier: mmpretrain's. It is copied; adapters are folded into the weights of the copy as
@@ -47,7 +47,7 @@ class LogitsOfImages(nn.Module):
         self.cpu().eval().requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, 3, height, width) to (batch, classes)."""
+        """Classify (batch, 3, height, width) as (batch, classes)."""
         return self.head(self.neck(self.backbone(images)))
 
 
@@ -60,7 +60,7 @@ def deploy(classifier: nn.Module, out: str | Path, file_format: str) -> str:
         file_format: 'onnx' or 'torch-export'.
 
     Returns:
-        What was written, in a line, and what of the method was not folded, in a line each.
+        A line on the file, and a line on each part of the method that was not merged.
 
     Raises:
         UserError: the format or the file's ending is not known, a package is missing, the method
@@ -90,7 +90,7 @@ def deploy(classifier: nn.Module, out: str | Path, file_format: str) -> str:
 
 
 def describe(classifier: nn.Module) -> dict[str, Any]:
-    """What a user of the graph has to know: how an image becomes its input, and the classes."""
+    """Describe the graph's use: the preprocessing of an image, and the classes."""
     config, scaling = classifier._config, classifier.data_preprocessor
     resize = _resize_of(config)
     number = classifier.head.num_classes
@@ -119,7 +119,7 @@ def _resize_of(config: Config) -> dict:
 
 
 def trace(model: LogitsOfImages) -> torch.export.ExportedProgram:
-    """The graph of a model, for any number of images.
+    """Return the graph of a model, for any number of images.
 
     Raises:
         UserError: torch is too old, or the method cannot be traced.
@@ -164,7 +164,7 @@ def _as_onnx(program: torch.export.ExportedProgram, metadata: dict) -> bytes:
     )
     proto = exported.model_proto
     for part in (*proto.graph.node, *proto.graph.value_info):
-        part.ClearField('metadata_props')  # which line of which file on this machine made it
+        part.ClearField('metadata_props')  # source lines of this machine
     for key, value in metadata.items():
         text = value if isinstance(value, str) else json.dumps(value)
         proto.metadata_props.add(key=key, value=text)

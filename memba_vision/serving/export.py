@@ -22,7 +22,7 @@ def export_backbone(checkpoint: str, out: str) -> str:
     """Write the backbone of a checkpoint that was trained in full, under the official key names.
 
     Returns:
-        What was written, in a line.
+        A line on the file.
 
     Raises:
         UserError: the checkpoint holds no whole backbone.
@@ -42,7 +42,7 @@ def export_merged(config: Config, checkpoint: str, out: str) -> str:
     """Fold the adapters of a checkpoint into plain weights, the head beside them.
 
     Returns:
-        What was written, and what of the method is not in it, in a line each.
+        A line on the file, and a line on each part of the method that is not in it.
 
     Raises:
         UserError: the adapters or the neck cannot be folded whole.
@@ -69,7 +69,7 @@ def export_hf(config: Config, checkpoint: str, out: str) -> str:
     """Write the adapter of a checkpoint in the format of Hugging Face's peft, without the head.
 
     Returns:
-        What was written, in a line.
+        A line on the file.
 
     Raises:
         UserError: peft has no such method.

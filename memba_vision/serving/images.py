@@ -1,4 +1,4 @@
-"""From what a user has, a path or an image in memory, to what a model's data loader would make."""
+"""Preprocessing of images, from paths or memory, as a model's data loader does it."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -12,15 +12,15 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 
-from memba_vision.datasets.loading import LoadRGB, with_one_reader
+from memba_vision.datasets.loading import LoadRGB, with_load_rgb
 from memba_vision.datasets.pixels import ImageLike, cannot_read, read_rgb
-from memba_vision.datasets.vtab1k_tools.folders import reason_to_leave
+from memba_vision.datasets.vtab1k_tools.folders import reason_to_skip
 from memba_vision.datasets.vtab1k_tools.images import FORMATS
-from memba_vision.datasets.vtab1k_tools.left_out import shown
-from memba_vision.engine.runner import building
+from memba_vision.datasets.vtab1k_tools.skipped_entries import shown
+from memba_vision.engine.runner import reporting_config_errors
 from memba_vision.errors import UserError
 from memba_vision.runs.image_size import pipelines_below
-from memba_vision.zoo.arguments import is_count
+from memba_vision.zoo.arguments import is_positive_integer
 
 NAMED = 5  # of the entries of a folder that are left out
 
@@ -40,8 +40,8 @@ class ImagePipeline:
 
     def __init__(self, config: Config) -> None:
         init_default_scope('mmpretrain')
-        with building('test_dataloader.dataset.pipeline'):
-            steps = with_one_reader(Compose(_settings_of(config)))
+        with reporting_config_errors('test_dataloader.dataset.pipeline'):
+            steps = with_load_rgb(Compose(_settings_of(config)))
         loaders = [s for s in steps.transforms if isinstance(s, LoadImageFromFile)]
         self._reader = next((s for s in loaders if isinstance(s, LoadRGB)), LoadRGB())
         self._of_files = steps
@@ -78,7 +78,7 @@ class ImagePipeline:
 
 
 def read_pixels(image: ImageLike) -> np.ndarray:
-    """:func:`memba_vision.datasets.pixels.read_rgb` with errors for users."""
+    """Read an image by :func:`memba_vision.datasets.pixels.read_rgb`, with errors for users."""
     try:
         return read_rgb(image)
     except Exception as error:
@@ -88,14 +88,14 @@ def read_pixels(image: ImageLike) -> np.ndarray:
 
 
 def _name_of(image: ImageLike) -> str:
-    """A name of an image for messages."""
+    """Return a name of an image for messages."""
     if isinstance(image, str | Path):
         return str(image)
     return f'of {len(image):,} bytes' if isinstance(image, bytes) else 'in memory'
 
 
-def images_in(folder: str | Path) -> tuple[list[str], str]:
-    """The image files of a folder in the order of their names, and in a line what is left out.
+def images_in_folder(folder: str | Path) -> tuple[list[str], str]:
+    """Return the image files of a folder in the order of their names, and a line on skipped ones.
 
     An image is known as ``prepare_vtab1k.py build`` knows it: by its ending or, with any other
     ending or none, by its content. Hidden files and folders are left out. The line is empty where
@@ -106,7 +106,7 @@ def images_in(folder: str | Path) -> tuple[list[str], str]:
     """
     images, others = [], []
     for path in sorted(Path(folder).iterdir()):
-        is_image = path.is_file() and not reason_to_leave(path)
+        is_image = path.is_file() and not reason_to_skip(path)
         (images if is_image else others).append(path)
     if not images:
         raise UserError(
@@ -121,10 +121,8 @@ def images_in(folder: str | Path) -> tuple[list[str], str]:
     return [str(path) for path in images], line if others else ''
 
 
-def with_folders_open(
-    images: Sequence[ImageLike], tell: Callable[[str], object]
-) -> list[ImageLike]:
-    """The same images with :func:`images_in` of it in the place of each folder.
+def expand_folders(images: Sequence[ImageLike], tell: Callable[[str], object]) -> list[ImageLike]:
+    """Return the same images with :func:`images_in_folder` of it in the place of each folder.
 
     Args:
         images: paths of files and folders, and images in memory.
@@ -134,17 +132,17 @@ def with_folders_open(
     for image in images:
         # Not Path's, for which the empty name is a folder.
         if isinstance(image, str | Path) and os.path.isdir(image):
-            inside, left_out = images_in(image)
+            inside, skipped = images_in_folder(image)
             found += inside
-            if left_out:
-                tell(left_out)
+            if skipped:
+                tell(skipped)
         else:
             found.append(image)
     return found
 
 
-def listed(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
-    """A list of one image, of an array of several, or of the images in another list."""
+def as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
+    """Return a list of one image, of an array of several, or of the images in another list."""
     several = (
         images.ndim == 4 if isinstance(images, np.ndarray) else isinstance(images, list | tuple)
     )
@@ -154,12 +152,12 @@ def listed(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
 def batches(
     pipeline: ImagePipeline, images: Sequence[ImageLike], batch_size: int
 ) -> Iterator[dict]:
-    """Images as a model's ``test_step`` takes them, ``batch_size`` at a time.
+    """Yield images as a model's ``test_step`` takes them, ``batch_size`` at a time.
 
     Raises:
         UserError: an image cannot be read, or ``batch_size`` is not positive.
     """
-    if not is_count(batch_size):
+    if not is_positive_integer(batch_size):
         raise UserError(f'batch_size must be at least 1, and whole, got {batch_size!r}')
     rest = iter(images)
     while batch := [pipeline(image) for image in islice(rest, batch_size)]:
@@ -167,7 +165,7 @@ def batches(
 
 
 def file_names(images: Sequence[Any]) -> list[str]:
-    """A name for each image, numbered where two have the same one.
+    """Return a name for each image, numbered where two have the same one.
 
     An image is called by its file's name without the ending, one in memory by its place.
     """
@@ -181,7 +179,7 @@ def file_names(images: Sequence[Any]) -> list[str]:
 
 
 def _settings_of(config: Config) -> list[dict]:
-    """The one pipeline of the test data, which may be wrapped."""
+    """Return the one pipeline of the test data, which may be wrapped."""
     pipelines = list(pipelines_below(config.get('test_dataloader')))
     if not pipelines:
         raise UserError(
@@ -197,6 +195,6 @@ def _settings_of(config: Config) -> list[dict]:
 
 
 def _channels_of(config: Config) -> int | None:
-    """The channels that a model's settings ask for; None where they do not say."""
+    """Return the channels that a model's settings ask for; None where they do not say."""
     backbone = config.get('model', {}).get('backbone', {})
     return backbone.get('module', backbone).get('in_channels')

@@ -17,17 +17,17 @@ from torch import nn
 from memba_vision.datasets.pixels import ImageLike
 from memba_vision.engine.class_names import check_names, check_number
 from memba_vision.errors import UserError
-from memba_vision.files import check_place
+from memba_vision.files import check_output_path
 from memba_vision.serving.images import (
     ImagePipeline,
+    as_list,
     batches,
+    expand_folders,
     file_names,
-    listed,
     read_pixels,
-    with_folders_open,
 )
 from memba_vision.serving.predict import load_trained
-from memba_vision.zoo.arguments import placed
+from memba_vision.zoo.arguments import move_to_device
 from memba_vision.zoo.models import get_model
 
 
@@ -38,7 +38,7 @@ class Inferencer(ImageClassificationInferencer):
         model: of :func:`memba_vision.get_model` or :func:`memba_vision.load_trained`, or for short
             the path of a checkpoint that ``tools/train.py`` wrote, or a model's name with its
             official weights.
-        device: where the model goes.
+        device: the device of the model.
         classes: names in place of those that the model brings along, one for each output of the
             head.
 
@@ -66,7 +66,7 @@ class Inferencer(ImageClassificationInferencer):
             check_number(classes, model.head.num_classes, 'classes=…')
             own = getattr(model, '_dataset_meta', {}).get('classes', classes)
             check_names(own, classes, 'the classes of the model and those given', renamed=True)
-        super().__init__(placed(model, device), pretrained=False, classes=classes)
+        super().__init__(move_to_device(model, device), pretrained=False, classes=classes)
         if self.classes is None:
             self.classes = [str(label) for label in range(model.head.num_classes)]
 
@@ -104,7 +104,7 @@ class Inferencer(ImageClassificationInferencer):
         return self.postprocess(samples, pictures, return_datasamples, **postprocess_kwargs)
 
     def preprocess(self, inputs: Sequence[ImageLike], batch_size: int = 1) -> Iterator[dict]:
-        """Batches, as the model's ``test_step`` takes them."""
+        """Yield batches as the model's ``test_step`` takes them."""
         yield from batches(self.pipeline, inputs, batch_size)
 
     def visualize(
@@ -121,7 +121,7 @@ class Inferencer(ImageClassificationInferencer):
         if self.visualizer is None:
             self.visualizer = UniversalVisualizer()
         if show_dir is not None:
-            check_place(Path(show_dir, 'image.png'))
+            check_output_path(Path(show_dir, 'image.png'))
         pictures = []
         for name, image, sample in zip(file_names(images), images, samples, strict=True):
             out = None if show_dir is None else str(Path(show_dir, f'{name}.png'))
@@ -138,14 +138,14 @@ class Inferencer(ImageClassificationInferencer):
         return ImagePipeline(cfg)
 
     def _inputs_to_list(self, inputs: Any) -> list:
-        return with_folders_open(listed(inputs), partial(warnings.warn, stacklevel=4))
+        return expand_folders(as_list(inputs), partial(warnings.warn, stacklevel=4))
 
 
 @torch.no_grad()
 def extract_features(
     model: nn.Module, images: ImageLike | Sequence[ImageLike], batch_size: int = 32
 ) -> torch.Tensor | tuple[torch.Tensor, ...]:
-    """The input of the classifier's head: the backbone's output, behind the neck if any.
+    """Return the input of the classifier's head: the backbone's output, behind the neck if any.
 
     Args:
         model: of :func:`memba_vision.get_model` or :func:`memba_vision.load_trained`. Its
@@ -161,7 +161,7 @@ def extract_features(
         UserError: there is no image, one cannot be read, or ``batch_size`` is not positive.
     """
     found = []
-    for batch in batches(ImagePipeline(model._config), listed(images), batch_size):
+    for batch in batches(ImagePipeline(model._config), as_list(images), batch_size):
         inputs = model.data_preprocessor(batch, False)['inputs']
         found.append([feature.cpu() for feature in model.extract_feat(inputs)])
     if not found:
@@ -171,5 +171,5 @@ def extract_features(
 
 
 def _may_be_name(text: str) -> bool:
-    """False for a text that means a file: it has an ending, or folders in it."""
+    """Return False for a text that is a path: it has an ending, or folders in it."""
     return not Path(text).suffix and Path(text).name == text

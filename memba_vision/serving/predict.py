@@ -15,10 +15,10 @@ from memba_vision.datasets.own_data import CLASSES, read_classes
 from memba_vision.engine.class_names import check_names, check_number, names_of_checkpoint
 from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
 from memba_vision.errors import UserError
-from memba_vision.files import readable
+from memba_vision.files import escape_surrogates
 from memba_vision.runs.record import read_config
 from memba_vision.serving.images import ImagePipeline, batches
-from memba_vision.zoo.arguments import is_count, placed, usual_device
+from memba_vision.zoo.arguments import default_device, is_positive_integer, move_to_device
 from memba_vision.zoo.models import build_classifier
 
 
@@ -40,12 +40,12 @@ class Prediction:
 def load_trained(
     checkpoint: str | Path, config: Config | None = None, device: str | None = None
 ) -> nn.Module:
-    """The classifier of a run, in evaluation mode, with the names of its classes.
+    """Return the classifier of a run, in evaluation mode, with the names of its classes.
 
     Args:
         checkpoint: a file that ``tools/train.py`` wrote.
         config: of its run; None takes it from the record beside the checkpoint. Configs are code.
-        device: where the model goes.
+        device: the device of the model.
 
     Raises:
         UserError: something is missing, damaged or does not fit, or there is no such device.
@@ -57,7 +57,7 @@ def load_trained(
     if names is not None:
         check_number(names, model.head.num_classes, str(checkpoint))
         model._dataset_meta = {'classes': names}
-    return placed(model, device).eval()
+    return move_to_device(model, device).eval()
 
 
 class Predictor:
@@ -66,7 +66,7 @@ class Predictor:
     Args:
         checkpoint: a file that ``tools/train.py`` wrote.
         config: of its run; None takes it from the record beside the checkpoint. Configs are code.
-        device: where to run; None takes a GPU where there is one.
+        device: the device; None takes a GPU if there is one.
 
     Attributes:
         named: the names of the classes, out of the checkpoint; None where it has none.
@@ -79,7 +79,7 @@ class Predictor:
     def __init__(
         self, checkpoint: str, config: Config | None = None, device: str | None = None
     ) -> None:
-        self.model = load_trained(checkpoint, config, device or usual_device())
+        self.model = load_trained(checkpoint, config, device or default_device())
         self.pipeline = ImagePipeline(self.model._config)
         self.named = self.model._dataset_meta.get('classes')
         self.classes = self.named or [str(n) for n in range(self.model.head.num_classes)]
@@ -111,13 +111,13 @@ class Predictor:
 
         Args:
             images: paths.
-            top: how many classes to name, the most probable first.
+            top: number of classes to name, the most probable first.
             batch_size: images at a time.
 
         Raises:
             UserError: an image cannot be read, or ``top`` or ``batch_size`` is not positive.
         """
-        if not is_count(top):
+        if not is_positive_integer(top):
             raise UserError(f'top must be at least 1, and whole, got {top!r}')
         paths = iter(images)
         for batch in batches(self.pipeline, images, batch_size):
@@ -133,14 +133,14 @@ class Predictor:
 
 
 def csv_pieces(predictions: Iterable[Prediction]) -> Iterator[str]:
-    """Lines ``image,class,probability``, a piece per image with as many as it has classes named."""
+    """Yield lines ``image,class,probability``, a piece per image with a line per named class."""
     yield _csv([('image', 'class', 'probability')])
     for p in predictions:
         yield _csv([(p.image, name, f'{value:.6f}') for name, value in p.classes])
 
 
 def json_pieces(predictions: Iterable[Prediction]) -> Iterator[str]:
-    """A list with, for each image, its path and its classes with their probabilities; a piece each.
+    """Yield the pieces of a JSON list with the path and the probabilities of each image.
 
     What is no UTF-8 in a path is escaped, as JSON has it: reading the file gives the path again.
     """
@@ -149,7 +149,7 @@ def json_pieces(predictions: Iterable[Prediction]) -> Iterator[str]:
         classes = [{'class': name, 'probability': value} for name, value in p.classes]
         entry = {'image': p.image, 'classes': classes}
         text = json.dumps(entry, indent=1, ensure_ascii=False).replace('\n', '\n ')
-        yield f'{separator} {readable(text)}'
+        yield f'{separator} {escape_surrogates(text)}'
         separator = ',\n'
     yield '[]\n' if separator == '[\n' else '\n]\n'
 
@@ -157,7 +157,7 @@ def json_pieces(predictions: Iterable[Prediction]) -> Iterator[str]:
 def confusion_csv(
     predictions: Sequence[Prediction], labels: Sequence[int], classes: Sequence[str]
 ) -> str:
-    """The confusion matrix: a row per true class, a column per predicted one, numbers of images."""
+    """Return the confusion matrix as csv: a row per true class, a column per predicted one."""
     counts = [[0] * len(classes) for _ in classes]
     for prediction, label in zip(predictions, labels, strict=True):
         counts[label][prediction.label] += 1

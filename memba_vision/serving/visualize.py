@@ -1,4 +1,4 @@
-"""Models whose membranes are looked at, and what they do with an image."""
+"""Figures of a trained model's membranes on images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.files import encoded, readable, write_atomically
+from memba_vision.files import encode_surrogates, escape_surrogates, write_atomically
 from memba_vision.runs.checkpoints import newest_readable
 from memba_vision.serving.images import ImagePipeline, file_names
 from memba_vision.serving.predict import Predictor
@@ -19,7 +19,7 @@ from memba_vision.visualization import figures
 from memba_vision.visualization.maps import token_grid
 from memba_vision.visualization.page import Picture, Section, make_page
 from memba_vision.visualization.trace import ImageTrace, find_membranes, trace_layer, watching
-from memba_vision.zoo.arguments import placed, usual_device
+from memba_vision.zoo.arguments import default_device, move_to_device
 from memba_vision.zoo.models import build_classifier
 
 LAYERS_SHOWN = {1: 4, 2: 3}  # by the number of models side by side
@@ -31,7 +31,7 @@ class Subject:
     """A model to look into.
 
     Attributes:
-        title: how pages call it.
+        title: its name on pages.
         model: a classifier of an adapted Vim, in evaluation mode.
         preprocessor: normalises what the pipeline yields.
         pipeline: reads an image file.
@@ -55,19 +55,19 @@ def trained_subject(checkpoint: str, config: Config | None, device: str | None) 
     found = Predictor(checkpoint, config, device)
     path = Path(checkpoint)
     title = f'{path.parent.name}/{path.name}' if path.parent.name else path.name
-    title = readable(title)
+    title = escape_surrogates(title)
     return Subject(title, found.model, found.model.data_preprocessor, found.pipeline, found.classes)
 
 
 def untrained_subject(config: Config, device: str | None) -> Subject:
-    """The model of a config with its pre-trained backbone, before any training."""
+    """Return the model of a config with its pre-trained backbone, before any training."""
     torch.manual_seed(0)
-    model = placed(build_classifier(config), device or usual_device()).eval()
+    model = move_to_device(build_classifier(config), device or default_device()).eval()
     return Subject('untrained', model, model.data_preprocessor, ImagePipeline(config))
 
 
 def checkpoint_of(place: str) -> str:
-    """The checkpoint at ``place``: a file, or the newest one of a run's folder.
+    """Return the checkpoint at ``place``: a file, or the newest one of a run's folder.
 
     Raises:
         UserError: there is none.
@@ -96,7 +96,7 @@ def check_membranes(subject: Subject) -> None:
 
 
 @torch.no_grad()
-def look_at(subject: Subject, image: str) -> ImageTrace:
+def trace_image(subject: Subject, image: str) -> ImageTrace:
     """Show a model an image, and note what its membranes do.
 
     Raises:
@@ -119,7 +119,7 @@ def look_at(subject: Subject, image: str) -> ImageTrace:
 
 
 def _pixels(inputs: torch.Tensor, preprocessor: nn.Module) -> torch.Tensor:
-    """The first image of a normalised batch, (height, width, 3) from 0 to 1."""
+    """Return the first image of a normalised batch, (height, width, 3) from 0 to 1."""
     image = inputs[0].float()
     if hasattr(preprocessor, 'mean'):
         image = image * preprocessor.std + preprocessor.mean
@@ -132,13 +132,13 @@ def _most_probable(scores: torch.Tensor, classes: Sequence[str]) -> tuple[tuple[
 
 
 def choose_layers(count: int, wanted: Sequence[int], models: int = 1) -> list[int]:
-    """The blocks to show, each once and from first to last.
+    """Return the blocks to show, each once and from first to last.
 
     Args:
         count: blocks that there are.
         wanted: their numbers, from 0, or from the end where negative; none stands for a few,
             evenly from the first to the last.
-        models: how many are shown side by side.
+        models: number of models side by side.
 
     Raises:
         UserError: there is no such block.
@@ -176,13 +176,13 @@ def write_page(
     layers = choose_layers(count, wanted, len(subjects))
     sections = []
     for name, image in zip(file_names(images), images, strict=True):
-        traces = [look_at(subject, image) for subject in subjects]
+        traces = [trace_image(subject, image) for subject in subjects]
         pictures = {key: draw(key, traces, layers) for key in figures.FIGURES}
         for key, picture in pictures.items():
             write_atomically(Path(out, f'{name}_{key}.png'), picture.light)
-        sections.append(Section(readable(Path(image).name), tuple(traces), pictures))
+        sections.append(Section(escape_surrogates(Path(image).name), tuple(traces), pictures))
     path = Path(out, 'index.html')
-    write_atomically(path, encoded(make_page(sections, [_describe(s) for s in subjects])))
+    write_atomically(path, encode_surrogates(make_page(sections, [_describe(s) for s in subjects])))
     return path
 
 
@@ -193,7 +193,7 @@ def draw(name: str, traces: Sequence[ImageTrace], layers: Sequence[int]) -> Pict
 
 
 def _describe(subject: Subject) -> dict[str, str]:
-    """The settings of a model that a reader has to know, by name."""
+    """Return the settings of a model that a reader has to know, by name."""
     membrane = next(iter(find_membranes(subject.backbone).values()))
     settings = membrane.membrane
     on_lora = hasattr(membrane, 'up')

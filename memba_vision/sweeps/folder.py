@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memba_vision.errors import UserError
-from memba_vision.files import alone, write_atomically
+from memba_vision.files import exclusive_lock, write_atomically
 from memba_vision.runs.compared_settings import differences, flat_settings
 from memba_vision.runs.record import RECORD_FILE
 from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options
@@ -27,7 +27,7 @@ def enter(folder: Path, jobs: Sequence[Job], options: Options) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SWEEP_FILE
-    with alone(path):
+    with exclusive_lock(path):
         known = _read(path)
         _check_options(path, known.get('options'), options)
         for job in jobs:

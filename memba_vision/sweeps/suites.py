@@ -4,9 +4,9 @@ from pathlib import Path
 
 from memba_vision.datasets.benchmarks import find_suite
 from memba_vision.errors import UserError
-from memba_vision.shipped import shipped_folder
+from memba_vision.package_data import package_data_folder
 
-CONFIGS = shipped_folder() / 'configs'
+CONFIGS = package_data_folder() / 'configs'
 
 
 def suite_configs(suite: str) -> list[str]:

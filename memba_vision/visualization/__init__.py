@@ -1,1 +1,1 @@
-"""What the membranes of a model do with an image, as maps, figures and a page."""
+"""Maps, figures and a page of a model's membranes on an image."""

@@ -1,4 +1,4 @@
-"""What the figures are drawn with: themes, scales, maps on an image, frames."""
+"""Drawing helpers of the figures: themes, scales, maps on an image, frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from memba_vision.visualization.trace import ImageTrace
 
 COLOURBAR = 0.9  # inches
 TITLE = 0.3
-HEAT = 0.75  # how much of a map covers the image
-# Of lines that must show on anything.
+HEAT = 0.75  # opacity of a map over the image
+# Looks of lines that must show on anything.
 OUTLINED = (dict(colors='white', linewidths=2.4), dict(colors='black', linewidths=1.0))
 
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a page: what it lies on, its text, lines, and where nothing is."""
+    """Colours of a page: background, text, lines, and cells without a value."""
 
     surface: str
     ink: str
@@ -37,7 +37,7 @@ DARK = Theme('#171b21', '#e6e9ed', '#4a515c', '#262c35', ('#56b4e9', '#e69f00'))
 
 @dataclass(frozen=True)
 class Scale:
-    """From a number to a colour."""
+    """Colour scale of numbers."""
 
     label: str
     colours: str
@@ -45,14 +45,14 @@ class Scale:
     high: float
 
     def mappable(self) -> ScalarMappable:
-        """What matplotlib colours by."""
+        """Return matplotlib's map from numbers to colours."""
         return ScalarMappable(Normalize(self.low, self.high), colormaps[self.colours])
 
 
-def make_parts(
+def make_subfigures(
     traces: Sequence[ImageTrace], width: float, height: float, theme: Theme
 ) -> tuple[Figure, list[SubFigure]]:
-    """A figure with a part per model, side by side."""
+    """Make a figure with a part per model, side by side."""
     title = TITLE if len(traces) > 1 else 0
     size = (width * len(traces) + COLOURBAR, height + title)
     figure = Figure(size, layout='constrained', facecolor=theme.surface)
@@ -65,17 +65,17 @@ def make_parts(
 
 
 def draw_map(axis: Axes, trace: ImageTrace, values: np.ndarray, scale: Scale) -> None:
-    """A map, a value per patch, over the image in pale grey."""
+    """Draw a map, a value per patch, over the image in pale grey."""
     grey = trace.pixels.mean(-1).numpy()
-    # Pale, so that it shows what is where without changing the colours above it much.
+    # Pale, so that the image is visible without changing the colours above it much.
     look = dict(cmap='gray', vmin=-1.2, vmax=2.2, interpolation='bilinear')
     axis.imshow(grey, extent=image_edges(trace), **look)
-    look = dict(alpha=HEAT, interpolation='nearest', **look_of(scale))
+    look = dict(alpha=HEAT, interpolation='nearest', **imshow_arguments(scale))
     axis.imshow(values, extent=trace.grid.extent, **look)
 
 
 def draw_borders(axis: Axes, trace: ImageTrace, direction: int) -> None:
-    """Lines between patches of different chunks."""
+    """Draw lines between patches of different chunks."""
     chunks = trace.grid.chunk_maps(trace.num_chunks)[direction].numpy()
     left, right, bottom, top = trace.grid.extent
     rows, columns = chunks.shape
@@ -92,7 +92,7 @@ def draw_borders(axis: Axes, trace: ImageTrace, direction: int) -> None:
 
 
 def number_chunks(axis: Axes, trace: ImageTrace, direction: int) -> None:
-    """The borders of the chunks, and in the middle of each its number."""
+    """Draw the borders of the chunks, and in the middle of each its number."""
     draw_borders(axis, trace, direction)
     chunks = trace.grid.chunk_maps(trace.num_chunks)[direction].numpy()
     left, right, bottom, top = trace.grid.extent
@@ -111,13 +111,13 @@ def number_chunks(axis: Axes, trace: ImageTrace, direction: int) -> None:
         )
 
 
-def look_of(scale: Scale) -> dict:
-    """How matplotlib is to colour an image by ``scale``."""
+def imshow_arguments(scale: Scale) -> dict:
+    """Return the arguments of matplotlib's ``imshow`` for a scale."""
     return dict(cmap=scale.colours, vmin=scale.low, vmax=scale.high)
 
 
 def add_colourbar(figure: Figure, scale: Scale, theme: Theme) -> None:
-    """The scale of all maps, at the right end."""
+    """Add the scale of all maps at the right end."""
     part = figure.subfigs[-1]
     bar = part.colorbar(scale.mappable(), ax=part.axes, fraction=0.04, pad=0.02, aspect=25)
     bar.set_label(scale.label, color=theme.ink, fontsize=8)
@@ -125,7 +125,7 @@ def add_colourbar(figure: Figure, scale: Scale, theme: Theme) -> None:
     bar.outline.set_edgecolor(theme.line)
 
 
-def frame(axis: Axes, trace: ImageTrace, theme: Theme) -> None:
+def crop_axes(axis: Axes, trace: ImageTrace, theme: Theme) -> None:
     """Cut the axes to the image, without ticks."""
     left, right, bottom, top = image_edges(trace)
     axis.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
@@ -134,13 +134,13 @@ def frame(axis: Axes, trace: ImageTrace, theme: Theme) -> None:
 
 
 def image_edges(trace: ImageTrace) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of the image in pixels."""
+    """Return left, right, bottom and top of the image in pixels."""
     height, width = trace.pixels.shape[:2]
     return 0, width, height, 0
 
 
 def style(axis: Axes, theme: Theme) -> None:
-    """The colours of a chart."""
+    """Set the colours of a chart."""
     axis.tick_params(colors=theme.ink, labelsize=7)
     for spine in axis.spines.values():
         spine.set_color(theme.line)

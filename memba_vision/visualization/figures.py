@@ -1,4 +1,4 @@
-"""The figures of what membranes do with an image, one function each.
+"""Figures of a model's membranes on an image, one function each.
 
 Each takes the traces of one model, or of two to compare, which share all scales, the numbers of
 the layers to show, and the theme of the page. Colours can be told apart by the colour-blind.
@@ -21,12 +21,12 @@ from memba_vision.visualization.drawing import (
     Scale,
     Theme,
     add_colourbar,
+    crop_axes,
     draw_borders,
     draw_map,
-    frame,
     image_edges,
-    look_of,
-    make_parts,
+    imshow_arguments,
+    make_subfigures,
     number_chunks,
     style,
 )
@@ -42,12 +42,12 @@ THEMES = (LIGHT, DARK)
 
 @dataclass(frozen=True)
 class Row:
-    """A row of maps, a layer each.
+    """Row of maps, a layer each.
 
     Attributes:
-        label: what stands beside it.
-        values: picks what is shown of a layer, (2, length) in scan order.
-        direction: which of its two rows.
+        label: the text beside it.
+        values: returns the values of a layer, (2, length) in scan order.
+        direction: FORWARD or BACKWARD, the row of the values to show.
     """
 
     label: str
@@ -56,14 +56,14 @@ class Row:
 
 
 def potential_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: Theme) -> Figure:
-    """The potentials on the image, both directions, with the borders of the chunks."""
+    """Draw the potentials on the image, both directions, with the borders of the chunks."""
     rows = [Row(label, lambda layer: layer.potential, k) for k, label in enumerate(ARROWS)]
     scale = _potential_scale(_gather(traces, layers, 'potential'))
     return _maps(traces, layers, rows, scale, theme)
 
 
 def reset_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: Theme) -> Figure:
-    """The share of channels that were reset, on the image."""
+    """Draw the share of channels that were reset, on the image."""
     rows = [Row(label, lambda layer: 100 * layer.reset, k) for k, label in enumerate(ARROWS)]
     highest = 100 * _gather(traces, layers, 'reset').max()
     scale = Scale('neurons reset (%)', 'inferno', 0, max(highest, 1e-3))
@@ -71,7 +71,7 @@ def reset_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: The
 
 
 def gate_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: Theme) -> Figure:
-    """The gate on the image as it would be without the membrane, and as it is."""
+    """Draw the gate on the image without the membrane and with it."""
     rows = [
         Row('before', lambda layer: layer.gate_before, FORWARD),
         Row('after,\nforward →', lambda layer: layer.gate_after, FORWARD),
@@ -84,13 +84,13 @@ def gate_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: Them
 
 
 def chunk_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: Theme) -> Figure:
-    """The steps of the recurrence: the start, u[1] to u[T], and the mean that is handed on."""
+    """Draw the steps of the recurrence: the start, u[1] to u[T], and the mean passed on."""
     scale = _potential_scale(
         *(_gather(traces, layers, name) for name in ('potential', 'initial', 'mean')),
     )
     steps = max(trace.num_chunks for trace in traces) + 2
     height = max(1.1, 0.22 * steps)
-    figure, parts = make_parts(traces, 2 * 2.6 + LABEL, len(layers) * (height + 0.25), theme)
+    figure, parts = make_subfigures(traces, 2 * 2.6 + LABEL, len(layers) * (height + 0.25), theme)
     for part, trace in zip(parts, traces, strict=True):
         axes = part.subplots(len(layers), 2, squeeze=False)
         for row, number in zip(axes, layers, strict=True):
@@ -107,16 +107,18 @@ def chunk_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: The
 
 
 def depth_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: Theme) -> Figure:
-    """The potentials of all layers, a row each; patches from left to right as one reads them."""
+    """Draw the potentials of all layers, a row each, with the patches in reading order."""
     strips = [np.stack([_strip(trace, layer) for layer in trace.layers], 1) for trace in traces]
     scale = _potential_scale(*(strip.ravel() for strip in strips))
     depth = max(len(trace.layers) for trace in traces)
-    figure, parts = make_parts(traces, 6.2, 2 * (max(0.9, 0.13 * depth) + 0.45), theme)
+    figure, parts = make_subfigures(traces, 6.2, 2 * (max(0.9, 0.13 * depth) + 0.45), theme)
     for part, trace, strip in zip(parts, traces, strips, strict=True):
         axes = part.subplots(2, 1)
         chunks = trace.grid.chunk_maps(trace.num_chunks).flatten(1).numpy()
         for direction, axis in enumerate(axes):
-            axis.imshow(strip[direction], **look_of(scale), aspect='auto', interpolation='nearest')
+            axis.imshow(
+                strip[direction], **imshow_arguments(scale), aspect='auto', interpolation='nearest'
+            )
             edges = axis.get_ylim()
             for look in OUTLINED:
                 axis.vlines(np.flatnonzero(np.diff(chunks[direction])) + 0.5, *edges, **look)
@@ -131,8 +133,8 @@ def depth_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: The
 
 
 def reset_depth_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: Theme) -> Figure:
-    """The share of neurons that were reset, layer by layer."""
-    figure, parts = make_parts(traces, 5, 2.2, theme)
+    """Draw the share of neurons that were reset, layer by layer."""
+    figure, parts = make_subfigures(traces, 5, 2.2, theme)
     highest = max(100 * layer.reset.mean(1).max().item() for t in traces for layer in t.layers)
     for part, trace in zip(parts, traces, strict=True):
         axis = part.subplots()
@@ -157,7 +159,7 @@ def reset_depth_figure(traces: Sequence[ImageTrace], layers: Sequence[int], them
     return figure
 
 
-#: What a page shows, in this order.
+#: The figures of a page, in this order.
 FIGURES: dict[str, Callable[[Sequence[ImageTrace], Sequence[int], Theme], Figure]] = {
     'potential': potential_figure,
     'chunks': chunk_figure,
@@ -169,7 +171,7 @@ FIGURES: dict[str, Callable[[Sequence[ImageTrace], Sequence[int], Theme], Figure
 
 
 def as_png(figure: Figure, theme: Theme) -> bytes:
-    """The figure as a PNG file's content."""
+    """Return the figure as the bytes of a PNG file."""
     file = io.BytesIO()
     figure.savefig(file, format='png', dpi=DOTS_PER_INCH, facecolor=theme.surface)
     return file.getvalue()
@@ -183,9 +185,9 @@ def _maps(
     theme: Theme,
     borders: bool = True,
 ) -> Figure:
-    """A grid of maps over the image, a column per layer; the image itself in front."""
+    """Draw a grid of maps over the image, a column per layer, after the image itself."""
     width = LABEL + CELL * (1 + len(layers))
-    figure, parts = make_parts(traces, width, CELL * len(rows) + TITLE, theme)
+    figure, parts = make_subfigures(traces, width, CELL * len(rows) + TITLE, theme)
     for part, trace in zip(parts, traces, strict=True):
         axes = part.subplots(len(rows), 1 + len(layers), squeeze=False)
         for row, line in zip(rows, axes, strict=True):
@@ -199,7 +201,7 @@ def _maps(
                 if borders:
                     draw_borders(axis, trace, row.direction)
             for axis in line:
-                frame(axis, trace, theme)
+                crop_axes(axis, trace, theme)
         axes[0, 0].set_title('chunks' if borders else 'image', color=theme.ink, fontsize=9)
         for number, axis in zip(layers, axes[0, 1:], strict=True):
             axis.set_title(f'layer {number}', color=theme.ink, fontsize=9)
@@ -215,7 +217,7 @@ def _draw_chunks(
     start, mean = layer.initial[direction], layer.mean[direction]
     rows = np.vstack([start[None], steps, mean[None]])
     axis.set_facecolor(theme.nothing)
-    axis.imshow(rows, **look_of(scale), aspect='auto', interpolation='nearest')
+    axis.imshow(rows, **imshow_arguments(scale), aspect='auto', interpolation='nearest')
     for border in (0.5, len(rows) - 1.5):
         axis.axhline(border, color=theme.surface, linewidth=3)
     labels = ['start', *(f'u[{i + 1}]' for i in range(trace.num_chunks)), 'mean']
@@ -224,20 +226,20 @@ def _draw_chunks(
 
 
 def _strip(trace: ImageTrace, layer: LayerTrace) -> np.ndarray:
-    """(2, patches), in image order."""
+    """Return the potentials of a layer, (2, patches) in image order."""
     return trace.grid.to_maps(layer.potential).flatten(1).numpy()
 
 
 def _gather(traces: Sequence[ImageTrace], layers: Sequence[int], name: str) -> np.ndarray:
-    """All values of one kind that are shown, in a row."""
+    """Concatenate all shown values of one kind."""
     values = [getattr(trace.layers[number], name) for trace in traces for number in layers]
     return np.concatenate([value.flatten().numpy() for value in values])
 
 
 def _potential_scale(*values: np.ndarray) -> Scale:
-    """From the lowest to the highest potential that is shown.
+    """Return a scale from the lowest to the highest potential that is shown.
 
-    It is not centred at zero: resets cut off what is high, so that means are low.
+    It is not centred at zero: resets cut off high potentials, so that means are low.
     """
     low, high = (f(np.concatenate([v.ravel() for v in values])) for f in (np.min, np.max))
     return Scale('mean potential', 'viridis', low, high)

@@ -1,4 +1,4 @@
-"""From a sequence of tokens in scan order to its place on the image."""
+"""Places on the image of a sequence of tokens in scan order."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from memba_vision.models.modules.patches import take_from_middle, to_pair
 from memba_vision.models.sites import sites_of
 
 FORWARD, BACKWARD = 0, 1
-#: Attributes of a backbone that say where its tokens are on the image.
+#: Attributes of a backbone that define the places of its tokens on the image.
 NEEDS = ('pos_embed', 'grid_size', 'patch_embed')
 
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """The places of a sequence's tokens on the image.
+    """Places of a sequence's tokens on the image.
 
     Attributes:
         length: tokens of the sequence, all kinds.
@@ -41,13 +41,13 @@ class TokenGrid:
         return to_image_order(sequences)[:, self.patches]
 
     def chunk_maps(self, num_chunks: int) -> torch.Tensor:
-        """The number of the chunk, from 1, that each patch is in, (2, rows, columns)."""
+        """Return the number of each patch's chunk, from 1, (2, rows, columns)."""
         chunk = chunk_size(self.length, num_chunks)
         numbers = torch.arange(self.length) // chunk + 1
         return self.to_maps(numbers.expand(2, -1))
 
     def chunk_rows(self, sequences: torch.Tensor, num_chunks: int) -> torch.Tensor:
-        """The sequences cut into chunks, a row each: u[1] to u[T].
+        """Cut the sequences into chunks, a row each: u[1] to u[T].
 
         Returns:
             (2, num_chunks, chunk) in scan order; NaN at the end where the sequence stops before
@@ -65,7 +65,7 @@ def token_grid(backbone: nn.Module) -> TokenGrid:
     """Return where the patches of a backbone are beside its class token and prompts, if any.
 
     Raises:
-        UserError: the backbone does not say where they are on the image.
+        UserError: the backbone does not define their places on the image.
     """
     lacking = [name for name in NEEDS if not hasattr(backbone, name)]
     if lacking:
@@ -90,10 +90,10 @@ def token_grid(backbone: nn.Module) -> TokenGrid:
 
 
 def to_image_order(sequences: torch.Tensor) -> torch.Tensor:
-    """Turn the backward direction, the second of (2, length), around; it is its own inverse."""
+    """Reverse the backward direction, the second of (2, length); it is its own inverse."""
     return torch.stack([sequences[FORWARD], sequences[BACKWARD].flip(-1)])
 
 
 def chunk_size(length: int, num_chunks: int) -> int:
-    """Positions of a chunk; the last chunk may have fewer, and chunks beyond it none."""
+    """Return the length of a chunk; the last chunk may be shorter, and chunks beyond it empty."""
     return -(-length // num_chunks)

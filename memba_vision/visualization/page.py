@@ -1,4 +1,4 @@
-"""One HTML page with all figures in it: it needs no other file and no network."""
+"""Self-contained HTML page with all figures in it."""
 
 import base64
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from html import escape
 
 from memba_vision.visualization.trace import ImageTrace
 
-#: What one sees in each figure: a heading, and what it says to somebody who has never seen one.
+#: Heading and explanation of each figure, for readers who have never seen one.
 CAPTIONS = {
     'potential': (
         'The membrane on the image',
@@ -83,7 +83,7 @@ th { color: var(--soft); }
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as PNG, for light and for dark pages."""
+    """Figure as PNG, for light and for dark pages."""
 
     light: bytes
     dark: bytes
@@ -91,11 +91,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of one image.
+    """Section of the page on one image.
 
     Attributes:
         title: the name of the image.
-        traces: what each model made of it.
+        traces: the trace of each model.
         pictures: its figures, by the keys of ``CAPTIONS``.
     """
 
@@ -105,11 +105,11 @@ class Section:
 
 
 def make_page(sections: Sequence[Section], models: Sequence[dict[str, str]]) -> str:
-    """The page's HTML.
+    """Return the page's HTML.
 
     Args:
         sections: the images.
-        models: what is to be known of each model, by name.
+        models: facts on each model, by name.
     """
     body = ''.join(_section(section) for section in sections)
     return f"""<!doctype html>
@@ -142,13 +142,13 @@ def _models(models: Sequence[dict[str, str]]) -> str:
 
 
 def _section(section: Section) -> str:
-    figures = ''.join(explained(key, picture) for key, picture in section.pictures.items())
+    figures = ''.join(figure_html(key, picture) for key, picture in section.pictures.items())
     classes = ''.join(_classes(trace, len(section.traces) > 1) for trace in section.traces)
     return f'<section><h2>{escape(section.title)}</h2>{classes}{figures}</section>'
 
 
 def _classes(trace: ImageTrace, with_title: bool) -> str:
-    """What the model takes the image for."""
+    """Return a paragraph on the model's prediction."""
     name = f'{escape(trace.title)} ' if with_title else 'The model '
     if not trace.classes:
         return (
@@ -159,8 +159,8 @@ def _classes(trace: ImageTrace, with_title: bool) -> str:
     return f'<p>{name}takes it for class {guesses}.</p>'
 
 
-def explained(key: str, picture: Picture) -> str:
-    """The HTML of a figure with its caption, by a key of ``CAPTIONS``."""
+def figure_html(key: str, picture: Picture) -> str:
+    """Return the HTML of a figure with its caption, by a key of ``CAPTIONS``."""
     heading, text = CAPTIONS[key]
     light, dark = (_inline(content) for content in (picture.light, picture.dark))
     return f"""

@@ -1,7 +1,7 @@
-"""What a model's membranes do, out of what forward hooks see at its gates.
+"""Traces of a model's membranes, recorded by forward hooks on its gates.
 
-No module stores anything: a hook gets what a gate is called with, and potentials and gates are
-computed from that once more.
+No module stores anything: a hook gets the arguments of a gate, and potentials and gates are
+computed from them once more.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,16 +24,16 @@ CLOSED = 0.05
 
 @dataclass(frozen=True)
 class GateCall:
-    """The arguments that the gate of one block was called with.
+    """Arguments of a call of one block's gate.
 
     Attributes:
         layer: number of the block, from 0.
         gate: the gate.
-        current: what its membrane integrates, (batch, length, dim) in image order.
+        current: the input of its membrane, (batch, length, dim) in image order.
         base: the gate's pre-activation from the projection's own weights, (batch, length,
             d_inner), where the membrane integrates LoRA's hidden activations; otherwise None.
-        initial: the potentials that the membrane starts from, (2 * batch, dim, chunk) in scan
-            order; None stands for zeros.
+        initial: the initial potentials of the membrane, (2 * batch, dim, chunk) in scan order; None
+            stands for zeros.
     """
 
     layer: int
@@ -45,15 +45,14 @@ class GateCall:
 
 @dataclass(frozen=True)
 class Potentials:
-    """The membranes of one block; of each pair the first is the forward direction's.
+    """Membrane potentials of one block; of each pair the first is the forward direction's.
 
-    All are in scan order: what the backward direction meets first, the end of the sequence, comes
-    first.
+    All are in scan order: for the backward direction the end of the sequence comes first.
 
     Attributes:
         values: after the reset, (2, batch, dim, length).
-        initial: what they start from, (2, batch, dim, chunk).
-        mean: what the next block gets, (2, batch, dim, chunk).
+        initial: the initial potentials, (2, batch, dim, chunk).
+        mean: the state for the next block, (2, batch, dim, chunk).
     """
 
     values: torch.Tensor
@@ -61,13 +60,13 @@ class Potentials:
     mean: torch.Tensor
 
     def was_reset(self) -> torch.Tensor:
-        """Where ``values`` were reset: they are zero there, and by chance almost nowhere else."""
+        """Return a mask of resets: ``values`` are zero there, and by chance almost nowhere else."""
         return self.values == 0
 
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """What the membranes of one block did with one image, averaged over channels.
+    """Trace of one block's membranes on one image, averaged over channels.
 
     The first row of each is the forward direction's, the second the backward's, both in scan
     order.
@@ -76,10 +75,10 @@ class LayerTrace:
         layer: number of the block, from 0.
         potential: (2, length), after the reset.
         reset: share of the channels that were reset, (2, length).
-        initial: the potential that the first chunk starts from, (2, chunk).
-        mean: the potential that the next block gets, (2, chunk).
-        gate_before: the gate as it would be without the membrane, (2, length).
-        gate_after: the gate as it is, (2, length).
+        initial: the initial potential, (2, chunk).
+        mean: the mean potential, which the next block starts from, (2, chunk).
+        gate_before: the gate without the membrane, (2, length).
+        gate_after: the gate with the membrane, (2, length).
     """
 
     layer: int
@@ -93,14 +92,14 @@ class LayerTrace:
 
 @dataclass(frozen=True)
 class ImageTrace:
-    """The answer of a model to an image.
+    """Trace of a model on an image.
 
     Attributes:
-        title: how pages call the model.
+        title: the name of the model on pages.
         pixels: the image as the model sees it, (height, width, 3), from 0 to 1, red first.
         classes: the most probable classes with their probabilities, the highest first; empty
             where the head is not trained.
-        grid: where the tokens lie on the image.
+        grid: the places of the tokens on the image.
         num_chunks: chunks that the sequence is cut into.
         layers: the membranes, block by block; empty where the model has none.
     """
@@ -114,7 +113,7 @@ class ImageTrace:
 
 
 def find_membranes(backbone: nn.Module) -> dict[int, nn.Module]:
-    """The gates that have a membrane, by the number of their block; empty where there is none."""
+    """Return the gates that have a membrane, by the number of their block."""
     return {
         layer: gate
         for layer, block in enumerate(sites_of(backbone).blocks)
@@ -125,10 +124,10 @@ def find_membranes(backbone: nn.Module) -> dict[int, nn.Module]:
 
 
 def watch_gates(backbone: nn.Module, note: Callable[[GateCall], None]) -> list[RemovableHandle]:
-    """Let every forward pass hand what the gates with a membrane are called with to ``note``.
+    """Register forward hooks that call ``note`` with every call of a gate with a membrane.
 
     Returns:
-        The hooks, a gate each, to be removed when enough has been seen.
+        The handles, one for each gate, to remove the hooks.
     """
 
     def hook_of(layer: int) -> Callable:
@@ -145,7 +144,7 @@ def watch_gates(backbone: nn.Module, note: Callable[[GateCall], None]) -> list[R
 
 @contextmanager
 def watching(backbone: nn.Module, note: Callable[[GateCall], None]) -> Iterator[None]:
-    """:func:`watch_gates` for the forward passes inside a ``with`` block."""
+    """Apply :func:`watch_gates` to the forward passes inside a ``with`` block."""
     handles = watch_gates(backbone, note)
     try:
         yield
@@ -164,10 +163,12 @@ def integrate(call: GateCall) -> Potentials:
     return Potentials(*pairs)
 
 
-def gates_around(call: GateCall, potentials: Potentials) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gates without and with the membrane, each (2, batch, d_inner, length) in scan order.
+def gates_without_and_with(
+    call: GateCall, potentials: Potentials
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gates without and with the membrane, (2, batch, d_inner, length) in scan order.
 
-    Without it, what it integrates goes to the gate as it is. Dropout is left out of both.
+    Without it, its input goes to the gate unchanged. Dropout is left out of both.
     """
     current = call.current.transpose(1, 2)
     before = torch.stack([current, current.flip(-1)])
@@ -185,10 +186,10 @@ def gates_around(call: GateCall, potentials: Potentials) -> tuple[torch.Tensor, 
 
 
 def trace_layer(call: GateCall) -> LayerTrace:
-    """What the membranes of a block did with the first image of a batch, on the CPU."""
-    with _aside(call):
+    """Return the trace of a block's membranes on the first image of a batch, on the CPU."""
+    with _without_side_effects(call):
         potentials = integrate(call)
-        before, after = gates_around(call, potentials)
+        before, after = gates_without_and_with(call, potentials)
 
     def mean(values: torch.Tensor) -> torch.Tensor:
         return values[:, 0].float().mean(dim=1).cpu()
@@ -205,27 +206,27 @@ def trace_layer(call: GateCall) -> LayerTrace:
 
 
 @contextmanager
-def _aside(call: GateCall) -> Iterator[None]:
-    """Compute without leaving a trace in the forward pass that called.
+def _without_side_effects(call: GateCall) -> Iterator[None]:
+    """Compute without side effects on the forward pass that called.
 
-    Autocast is off: older versions of torch would keep what it casts here, without a gradient, for
-    the forward pass to find.
+    Autocast is off: older versions of torch would cache the tensors that it casts here, without a
+    gradient, and the forward pass would use them.
     """
     with torch.no_grad(), torch.autocast(call.current.device.type, enabled=False):
         yield
 
 
 def summarise(call: GateCall) -> dict[str, torch.Tensor]:
-    """Three numbers on a block, over a batch, both directions and all channels.
+    """Compute three statistics of a block over a batch, both directions and all channels.
 
     Returns:
         ``membrane_potential``, the mean after the reset; ``membrane_reset_share``, the share of
         potentials that were reset; ``gate_sparsity``, the share of gates that are nearly closed
         (below :data:`CLOSED`, in absolute value).
     """
-    with _aside(call):
+    with _without_side_effects(call):
         potentials = integrate(call)
-        _, gates = gates_around(call, potentials)
+        _, gates = gates_without_and_with(call, potentials)
     return {
         'membrane_potential': potentials.values.float().mean(),
         'membrane_reset_share': potentials.was_reset().float().mean(),

@@ -1,4 +1,4 @@
-"""Files of weights: read safely, found among what a file holds, and loaded strictly.
+"""Safe reading of files of weights, and strict loading.
 
 Every file of weights that this project opens goes through :func:`read_checkpoint`.
 """

@@ -1,4 +1,4 @@
-"""Loading weights strictly, and telling one set of them from another."""
+"""Strict loading of weights, and fingerprints of them."""
 
 import hashlib
 import logging
@@ -13,7 +13,7 @@ from memba_vision.errors import UserError
 from memba_vision.weights.names import (
     ADAPTER_HEADER,
     BESIDE_THE_BACKBONE,
-    prefixes_that_fit,
+    matching_prefixes,
     under_names,
 )
 
@@ -35,7 +35,7 @@ def load_strictly(
     Args:
         module: receives the tensors.
         state_dict: tensors by name.
-        source: where they come from, for the error's text.
+        source: their origin, for the error's text.
         ignore_prefixes: names that start with one of these may be left over.
 
     Raises:
@@ -55,13 +55,13 @@ def check_fit(
     """Compare tensors with those of ``module``, whose own may be on the meta device.
 
     Args:
-        module: what they are for.
+        module: the module to load them into.
         given: tensors by name.
-        source: where they come from, for the error's text.
+        source: their origin, for the error's text.
         ignore_prefixes: names that start with one of these may be left over.
 
     Returns:
-        Those of ``given`` that belong to ``module``.
+        The tensors of ``given`` that belong to ``module``.
 
     Raises:
         UserError: names are missing or left over, or tensors are misshapen, of another kind of
@@ -71,8 +71,8 @@ def check_fit(
     own = module.state_dict()
     ignored = ignore_prefixes or ('\0',)
     given = {k: v for k, v in given.items() if k in own or not k.startswith(ignored)}
-    problems = _named('missing', [name for name in own if name not in given])
-    problems += _named('unexpected', [name for name in given if name not in own])
+    problems = _group_names('missing', [name for name in own if name not in given])
+    problems += _group_names('unexpected', [name for name in given if name not in own])
     both = {name: (given[name], own[name]) for name in own if name in given}
     misshapen = [
         f'{name} is {tuple(found.shape)}, expected {tuple(expected.shape)}'
@@ -111,15 +111,15 @@ def _check_numbers(both: Mapping[str, tuple[torch.Tensor, torch.Tensor]], source
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:
-    """Look for values that are infinite or not a number.
+    """Check that all values are finite.
 
     Raises:
-        UserError: there are some; the tensors are named.
+        UserError: some are infinite or NaN; the tensors are named.
     """
     # Types of 8 bits have no isfinite of their own.
     wrong = [n for n, t in tensors.items() if not bool(torch.isfinite(_at_least_half(t)).all())]
     if wrong:
-        named = '; '.join(_named('', wrong))
+        named = '; '.join(_group_names('', wrong))
         raise UserError(f'{source}: not finite: {named}: get the file again, or an earlier one')
 
 
@@ -132,8 +132,8 @@ def _dtype_names(dtypes: Iterable[torch.dtype]) -> str:
     return ' and '.join(sorted(str(dtype).removeprefix('torch.') for dtype in dtypes))
 
 
-def _named(problem: str, names: list[str]) -> list[str]:
-    """All ``names``, those that differ in a number as one: 'missing layers.{0-23}.mixer.D'."""
+def _group_names(problem: str, names: list[str]) -> list[str]:
+    """Group names that differ in a number alone, as in 'missing layers.{0-23}.mixer.D'."""
     groups: dict[str, list[int]] = {}
     for name in names:
         numbers = _NUMBER.findall(name)
@@ -169,7 +169,7 @@ def _reason(given: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) 
             'memba_vision.load_trained, or fold them into weights with tools/export.py --as '
             'merged); '
         )
-    prefixes = [repr(prefix) for prefix in prefixes_that_fit(given.keys(), own.keys())]
+    prefixes = [repr(prefix) for prefix in matching_prefixes(given.keys(), own.keys())]
     if prefixes:
         found = ' or '.join(prefixes)
         return f'its names fit behind {found} (choose with prefix=… beside the checkpoint); '
@@ -177,7 +177,7 @@ def _reason(given: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) 
 
 
 def fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of all ``weights``, in hex."""
+    """Return the SHA-256 over names, dtypes, shapes and bytes of all ``weights``, in hex."""
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         tensor = tensor.detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""Names of tensors: what training scripts and wrappers put before them, and how to take it off."""
+"""Removal of the prefixes that training scripts and wrappers put before names of tensors."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -8,17 +8,17 @@ from memba_vision.errors import UserError
 
 #: The entry of a state dict in which an adapted backbone describes its adapters.
 ADAPTER_HEADER = 'peft_header'
-#: How the names of heads begin.
+#: Prefixes of the names of heads.
 HEADS = ('head.', 'heads.', 'head_dist.', 'fc.', 'classifier.')
-#: How the names begin that a model has beside its backbone.
+#: Prefixes of the names of a model's parts beside its backbone.
 BESIDE_THE_BACKBONE = (*HEADS, 'neck.')
-# What torch's compiler and wrappers put anywhere into a name.
+# Parts that torch's compiler and wrappers put anywhere into a name.
 _TRANSPARENT = ('_orig_mod.', '_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
 _COUNTERS = ('n_averaged', 'steps')  # of averaged models, beside their "module."
 
 
-def plain_names(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
-    """The tensors without what torch's compiler and wrappers put into their names.
+def without_wrappers(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
+    """Remove the parts that torch's compiler and wrappers put into names of tensors.
 
     Raises:
         UserError: two names become one.
@@ -32,14 +32,14 @@ def plain_names(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, t
 def under_names(
     tensors: Mapping[str, torch.Tensor], wanted: Collection[str], source: str
 ) -> dict[str, torch.Tensor]:
-    """The tensors without a prefix that all of them share, if some of ``wanted`` come out then.
+    """Remove the prefix that all names share, if some of ``wanted`` are found then.
 
     Heads may stand beside the prefix, as in the checkpoint of a classifier.
 
     Args:
         tensors: by name.
-        wanted: names of a model. Where one is there already, or none comes out, names stay.
-        source: where they come from, for the error's text.
+        wanted: names of a model. Names stay if one is present already, or none is found.
+        source: their origin, for the error's text.
 
     Raises:
         UserError: two names become one.
@@ -54,11 +54,13 @@ def under_names(
     return found
 
 
-def below(tensors: Mapping[str, torch.Tensor], prefix: str, source: str) -> dict[str, torch.Tensor]:
-    """The tensors whose names start with ``prefix``, which may end without its dot, without it.
+def with_prefix(
+    tensors: Mapping[str, torch.Tensor], prefix: str, source: str
+) -> dict[str, torch.Tensor]:
+    """Return the tensors whose names start with ``prefix`` (its last dot is optional), without it.
 
     Raises:
-        UserError: there are none; the beginnings that there are are named.
+        UserError: there are none; the message lists the prefixes that there are.
     """
     prefix = f'{prefix.rstrip(".")}.'
     found = dict(tensors)
@@ -70,17 +72,17 @@ def below(tensors: Mapping[str, torch.Tensor], prefix: str, source: str) -> dict
         found = {k.removeprefix(shared): v for k, v in found.items()} if shared else {}
     raise UserError(
         f'{source} has no weights whose names start with {prefix!r}; they start with '
-        f'{_listed(beginnings(tensors))}: choose another prefix, or leave it out'
+        f'{_listed(first_parts(tensors))}: choose another prefix, or leave it out'
     )
 
 
-def beginnings(names: Iterable[str]) -> list[str]:
-    """The first parts of names, each once, with the dot behind them if there is one."""
+def first_parts(names: Iterable[str]) -> list[str]:
+    """Return the first parts of names, each once, with the dot behind them if there is one."""
     return list(dict.fromkeys(name.split('.')[0] + '.' * ('.' in name) for name in names))
 
 
-def prefixes_that_fit(given: Collection[str], own: Collection[str]) -> list[str]:
-    """The prefixes behind which ``given`` holds nearly all names ``own``, the empty one aside."""
+def matching_prefixes(given: Collection[str], own: Collection[str]) -> list[str]:
+    """Return the prefixes (not '') behind which ``given`` holds nearly all names ``own``."""
     anchor = max(own, key=len, default='')
     prefixes = [name.removesuffix(anchor) for name in given if name.endswith(f'.{anchor}')]
     return [p for p in prefixes if sum(p + name in given for name in own) > 0.9 * len(own)]
@@ -88,7 +90,7 @@ def prefixes_that_fit(given: Collection[str], own: Collection[str]) -> list[str]
 
 def _shared_prefix(names: Iterable[str]) -> str:
     inner = [n for n in names if not n.startswith(BESIDE_THE_BACKBONE) and n not in _COUNTERS]
-    found = beginnings(inner)
+    found = first_parts(inner)
     return found[0] if len(found) == 1 and found[0].endswith('.') else ''
 
 

@@ -1,4 +1,4 @@
-"""State dicts that say which file they were read from.
+"""State dicts whose metadata name the file that they were read from.
 
 mmengine's ``load_checkpoint`` hands a state dict to modules piece by piece, and only logs what does
 not fit. The metadata of a state dict reaches every module: with the file's name in it, a module can
@@ -15,7 +15,7 @@ _SOURCE = 'read_from'
 
 
 class _Metadata(OrderedDict):
-    """Versions of modules by their names, as torch keeps them, and for each the file."""
+    """Metadata of a state dict: torch's versions of modules, and the file."""
 
     def __init__(self, metadata: Mapping[str, dict], source: str) -> None:
         super().__init__(metadata)
@@ -28,12 +28,12 @@ class _Metadata(OrderedDict):
 def marked(
     tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, dict], source: str
 ) -> OrderedDict[str, torch.Tensor]:
-    """The tensors as a state dict whose metadata names ``source``."""
+    """Return the tensors as a state dict whose metadata name ``source``."""
     state_dict = OrderedDict(tensors)
     state_dict._metadata = _Metadata(metadata, source)
     return state_dict
 
 
 def source_of(local_metadata: Mapping[str, Any]) -> str | None:
-    """The file, out of what a hook for loading a state dict gets; None if it is not from one."""
+    """Return the file that the metadata in a load hook name; None if there is none."""
     return local_metadata.get(_SOURCE)

@@ -1,4 +1,4 @@
-"""Opening files of weights without running what is in them."""
+"""Reading of files of weights without running code in them."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from memba_vision.download import download
 from memba_vision.errors import UserError
-from memba_vision.files import check_record, write_atomically
+from memba_vision.files import verify_checksum, write_atomically
 
 PACKAGE_SCHEME = 'memba_vision://'
 # Published checkpoints of the DeiT family keep their command line beside the weights.
@@ -22,7 +22,7 @@ _HARMLESS_TYPES = [argparse.Namespace]
 
 
 def resolve(location: str) -> Path:
-    """The local file that ``location`` stands for; a web address is downloaded once and kept.
+    """Return the local file that ``location`` stands for; a web address is downloaded once.
 
     Args:
         location: a path, ``memba_vision://NAME`` for weights that come with the package, or an
@@ -64,20 +64,20 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
 
     The content says which of them it is, whatever the file is called. Damage is found too: torch's
     files hold checksums, and a file with a record beside it (see
-    :func:`memba_vision.files.check_record`) must match it.
+    :func:`memba_vision.files.verify_checksum`) must match it.
 
     Args:
         location: see :func:`resolve`.
-        map_location: where the tensors go, as for :func:`torch.load`.
+        map_location: the device of the tensors; see :func:`torch.load`.
 
     Returns:
-        What the file holds: tensors by name, or a training checkpoint's dict.
+        The content of the file: tensors by name, or a training checkpoint's dict.
 
     Raises:
         UserError: the file is missing, truncated, no checkpoint, or holds code.
     """
     path = resolve(location)
-    check_record(path)
+    verify_checksum(path)
     try:
         if _is_safetensors(path):
             return load_file(path)

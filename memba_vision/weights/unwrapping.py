@@ -1,4 +1,4 @@
-"""Finding the weights among what a training script saved."""
+"""Search for the weights in the files of training scripts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import print_log
 
 from memba_vision.errors import UserError
-from memba_vision.weights.names import below, plain_names
+from memba_vision.weights.names import with_prefix, without_wrappers
 from memba_vision.weights.reading import read_checkpoint
 
 # The keys under which weights are kept, the first in a file being taken; averaged ones come last,
@@ -22,14 +22,14 @@ _CONTAINERS = (
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """The weights of a file.
+    """Weights of a file.
 
     Args:
         tensors: by name, in the dtypes of the file.
         source: the location that they were read from.
         model_name: the name that the training script had for the model; None where the file has
             none.
-        classes: the names of the classes that it was trained on, where mmengine noted them.
+        classes: the names of the classes that it was trained on, where mmengine recorded them.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -52,27 +52,27 @@ def read_weights(location: str, prefix: str | None = None, key: str | None = Non
         UserError: the file cannot be read or holds no such weights.
     """
     content = read_checkpoint(location)
-    tensors = plain_names(find_weights(content, location, key), location)
+    tensors = without_wrappers(find_weights(content, location, key), location)
     if prefix:
-        tensors = below(tensors, prefix, location)
+        tensors = with_prefix(tensors, prefix, location)
     return StoredWeights(tensors, location, _model_name(content), _classes(content))
 
 
 def read_state_dict(
     location: str, prefix: str | None = None, key: str | None = None
 ) -> dict[str, torch.Tensor]:
-    """The tensors of :func:`read_weights` by name."""
+    """Return the tensors of :func:`read_weights` by name."""
     return read_weights(location, prefix, key).tensors
 
 
 def find_weights(
     content: Mapping[str, Any], source: str, key: str | None = None
 ) -> dict[str, torch.Tensor]:
-    """The tensors among what a file holds; where there are several sets, the log names them.
+    """Return the tensors in a file's content; the log names further sets if there are several.
 
     Args:
         content: see :func:`memba_vision.weights.read_checkpoint`.
-        source: where it comes from, for messages.
+        source: its origin, for messages.
         key: see :func:`read_weights`.
 
     Raises:
@@ -100,7 +100,7 @@ def find_weights(
 def _candidates(
     content: Mapping[str, Any], names: tuple[str, ...] | None, path: str = ''
 ) -> dict[str, Mapping[str, Any]]:
-    """The dicts of tensors below ``names`` (None: all), innermost, by the keys to them."""
+    """Return the innermost dicts of tensors below ``names`` (None: all), by dotted path."""
     found: dict[str, Mapping[str, Any]] = {}
     for name in content if names is None else names:
         inner = content.get(name)

@@ -1,4 +1,4 @@
-"""Trained adapters as files that say what they are, and models made of them."""
+"""Self-describing files of trained adapters, and models made of them."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -40,13 +40,13 @@ class AdapterInfo:
     accuracy: float | None = None
 
     def as_metadata(self) -> dict[str, str]:
-        """As safetensors keeps it: text by name, each value in JSON but for plain text."""
+        """Return the metadata for safetensors: text by name, in JSON unless the value is text."""
         values = {key: value for key, value in asdict(self).items() if value is not None}
         return {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> 'AdapterInfo':
-        """The inverse of :meth:`as_metadata`; a missing or damaged entry raises."""
+        """Return the inverse of :meth:`as_metadata`; a missing or damaged entry raises."""
         accuracy = metadata.get('accuracy')
         return cls(
             method=metadata['method'],
@@ -79,7 +79,7 @@ def write_adapter(checkpoint: str, out: str | Path) -> AdapterInfo:
 
 
 def read_adapter_state(checkpoint: str) -> dict[str, torch.Tensor]:
-    """What a training checkpoint holds of the model: adapters, their header and the head.
+    """Return the model of a training checkpoint: adapters, their header and the head.
 
     Raises:
         UserError: the checkpoint holds no adapters.

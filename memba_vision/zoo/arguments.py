@@ -12,7 +12,7 @@ from memba_vision.models.modules.patches import to_pair
 
 
 def check_arguments(num_classes: int | None, settings: Mapping[str, Any]) -> None:
-    """See to it that numbers of things are whole and positive.
+    """Check that counts are whole and positive.
 
     Args:
         num_classes: outputs of a head; None is allowed.
@@ -21,31 +21,31 @@ def check_arguments(num_classes: int | None, settings: Mapping[str, Any]) -> Non
     Raises:
         UserError: one is not.
     """
-    if num_classes is not None and not is_count(num_classes):
+    if num_classes is not None and not is_positive_integer(num_classes):
         raise UserError(
             f'num_classes is a whole number from 1 on, or None, got {num_classes!r}; features '
             'without a head come from memba_vision.extract_features'
         )
     channels = settings.get('in_channels')
-    if channels is not None and not is_count(channels):
+    if channels is not None and not is_positive_integer(channels):
         raise UserError(f'in_channels is a whole number from 1 on, got {channels!r}')
     for name in ('img_size', 'patch_size', 'stride'):
         if settings.get(name) is not None:
             to_pair(settings[name], name)
 
 
-def is_count(value: Any) -> bool:
-    """True for a whole number from 1 on."""
+def is_positive_integer(value: Any) -> bool:
+    """Return True for a whole number from 1 on."""
     return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
 
 
-def usual_device() -> str:
-    """The GPU where there is one, else the CPU."""
+def default_device() -> str:
+    """Return the GPU where there is one, else the CPU."""
     return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
-def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
-    """The model on ``device``; None leaves it where it is.
+def move_to_device(model: nn.Module, device: str | torch.device | None) -> nn.Module:
+    """Return the model on ``device``; None leaves it where it is.
 
     Raises:
         UserError: there is no such device.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from memba_vision.errors import UserError
-from memba_vision.shipped import PRESETS
+from memba_vision.package_data import PRESETS
 
 #: The papers whose comparisons come first; other sources follow in alphabetical order.
 FIRST_SOURCES = ('MambaPEFT', 'Memba')

@@ -68,7 +68,7 @@ def _register(name: str, published: Published | None) -> None:
 
 
 def metafile() -> str:
-    """The published models, as OpenMMLab's tools read them: the text of configs/metafile.yml."""
+    """Return the text of configs/metafile.yml, the published models for OpenMMLab's tools."""
     bases = [
         {
             'Name': name,

@@ -17,7 +17,7 @@ from memba_vision.registry import MODELS
 
 @dataclass(frozen=True)
 class Size:
-    """What a method's adapters are on a backbone.
+    """Names and sizes of a method's adapters on a backbone.
 
     Attributes:
         adapters: their names, in the order they are attached.
@@ -41,7 +41,7 @@ def measure_size(backbone: nn.Module, adapters: Sequence[dict]) -> Size:
 
 
 def build_without_weights(config: Config) -> nn.Module:
-    """The backbone of a config on the meta device: shapes, but no memory.
+    """Return the backbone of a config on the meta device: shapes, but no memory.
 
     Raises:
         UserError: the config adapts no backbone.

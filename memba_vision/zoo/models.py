@@ -12,27 +12,27 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
-from memba_vision.engine.runner import building
+from memba_vision.engine.runner import reporting_config_errors
 from memba_vision.errors import UserError
 from memba_vision.models.backbones.vim import ARCHS
+from memba_vision.package_data import package_data_folder
 from memba_vision.registry import MODELS, ignore_missing_operator
 from memba_vision.runs.image_size import following_image_size
 from memba_vision.runs.presets import preset_names, read_config, use_preset
-from memba_vision.shipped import shipped_folder
-from memba_vision.zoo.arguments import check_arguments, placed
+from memba_vision.zoo.arguments import check_arguments, move_to_device
 from memba_vision.zoo.pretrained import NUM_CLASSES, pretrained_weights, take_head
 
-BASES = shipped_folder() / 'configs' / '_base_'
+BASES = package_data_folder() / 'configs' / '_base_'
 
 
 def architectures() -> list[str]:
-    """The backbones that have a file of their own in ``configs/_base_/models``: 'vim-mini', …"""
+    """Return the names of the files in ``configs/_base_/models``: 'vim-mini', …"""
     stems = sorted(path.stem for path in (BASES / 'models').glob('vim-*.py'))
     return [stem for stem in stems if '_' not in stem]
 
 
 def list_models(pattern: str | None = None) -> list[str]:
-    """The names that :func:`get_model` knows.
+    """Return the names that :func:`get_model` knows.
 
     Args:
         pattern: show names that begin like this; ``*`` stands for anything, as in '*lora*'.
@@ -66,7 +66,7 @@ def get_model(
             file holds several models. Loading is strict. False leaves the weights random.
         num_classes: outputs of the head. None stands for those of the weights where they have a
             head for this model, else for 1000; only then is the head not a fresh one.
-        device: where the model goes.
+        device: the device of the model.
         **settings: of :class:`memba_vision.models.Vim`, such as ``img_size``, ``out_type``,
             ``out_indices`` and ``drop_path_rate``.
 
@@ -89,17 +89,17 @@ def get_model(
     if not adapted:
         model.backbone.init_weights()
     weights.load_beside(model)
-    return placed(model, device).eval()
+    return move_to_device(model, device).eval()
 
 
 def build_classifier(config: Config) -> nn.Module:
-    """The model of a config, with what mmpretrain's inferencers look for on it.
+    """Return the model of a config, with what mmpretrain's inferencers look for on it.
 
     Raises:
         UserError: a setting does not fit.
     """
     init_default_scope('mmpretrain')
-    with building('the model'):
+    with reporting_config_errors('the model'):
         import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
         settings = config.model
         if 'data_preprocessor' in config:
@@ -149,4 +149,4 @@ def _split(name: str) -> tuple[str, str | None]:
 
 def _width(arch: str | dict) -> int:
     known = ARCHS.get(arch, {}) if isinstance(arch, str) else arch
-    return known.get('embed_dims', 1)  # what is unknown or missing, Vim reports
+    return known.get('embed_dims', 1)  # an unknown or missing one is reported by Vim

@@ -8,7 +8,7 @@ from safetensors.torch import save
 
 from memba_vision.download import download
 from memba_vision.errors import UserError
-from memba_vision.files import check_record, write_atomically, write_record
+from memba_vision.files import verify_checksum, write_atomically, write_checksum
 from memba_vision.models import Vim
 from memba_vision.models.backbones.vim_weights import ANCHORS, check_variant, read_vim
 from memba_vision.weights import (
@@ -24,16 +24,16 @@ from memba_vision.zoo.official import PATCH_SIZE, Official
 
 
 def default_folder() -> Path:
-    """Torch's hub folder, where the configs look for what they name by a web address."""
+    """Return torch's hub folder, where the configs look for files that they name by address."""
     return Path(torch.hub.get_dir(), 'checkpoints')
 
 
 def fetch(official: Official, folder: Path, url: str | None = None) -> tuple[Path, bool]:
-    """Download a checkpoint unless it is there, verify it, and note or compare its hash.
+    """Download a checkpoint unless it is there, verify it, and record or compare its hash.
 
     Args:
-        official: which.
-        folder: where to.
+        official: the checkpoint.
+        folder: the folder to write to.
         url: another address of the same file.
 
     Returns:
@@ -46,13 +46,13 @@ def fetch(official: Official, folder: Path, url: str | None = None) -> tuple[Pat
     path = folder / Path(official.url).name  # where training looks, whatever a mirror calls it
     url = url or official.url
     download(url, path)
-    compared = check_record(path)
+    compared = verify_checksum(path)
     try:
         verify(str(path), official.arch, official.stride)
     except UserError as error:
         raise UserError(f'{error}; remove {path} to fetch it again') from error
     if not compared:
-        write_record(path, url=url)
+        write_checksum(path, url=url)
     return path, compared
 
 
@@ -83,7 +83,7 @@ def convert(
         check_variant(stored)
     weights = under_names(stored.tensors, ANCHORS, source)
     write_atomically(out, save({name: t.clone().contiguous() for name, t in weights.items()}))
-    write_record(out, source=source)
+    write_checksum(out, source=source)
     return weights
 
 

@@ -1,4 +1,4 @@
-"""Files of weights for the models that have names: what of a file is for which part of a model."""
+"""Files of weights for named models, divided into the parts of a model."""
 
 import copy
 from collections.abc import Mapping
@@ -28,11 +28,11 @@ class Pretrained:
 
     Args:
         init_cfg: of the backbone; None leaves it random.
-        beside: those of a neck and of the head, ``head.weight`` and ``head.bias``, as far as they
-            are taken.
+        beside: weights of a neck and of the head, ``head.weight`` and ``head.bias``, if they are
+            taken.
         classes: the names of the head's classes, if known.
         trained: state dict of adapters and head, loaded over the backbone's weights.
-        source: where they all come from, for the text of errors.
+        source: the origin of all of them, for the text of errors.
     """
 
     init_cfg: dict[str, Any] | None = None
@@ -68,7 +68,7 @@ def pretrained_weights(
     wanted: bool | str | Path | Mapping[str, Any],
     num_classes: int | None,
 ) -> Pretrained:
-    """Find out what the argument ``pretrained`` of :func:`memba_vision.get_model` stands for.
+    """Resolve the argument ``pretrained`` of :func:`memba_vision.get_model`.
 
     Args:
         name: of the model.
@@ -147,7 +147,7 @@ def _imagenet(number: int) -> tuple[str, ...]:
     return tuple(IMAGENET_CATEGORIES)
 
 
-# What mmengine's load_checkpoint does with a classifier
+# Support for mmengine's load_checkpoint on a classifier
 
 
 @MODELS.register_module(name='IndexedClassifier')

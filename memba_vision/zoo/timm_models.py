@@ -47,7 +47,7 @@ class TimmVim(Vim):
             both), or '' for all tokens.
         drop_rate: dropout before the head.
         img_size: height and width of the images, in pixels; one number stands for both.
-        device: where the parameters are.
+        device: the device of the parameters.
         dtype: of the parameters.
         **settings: of :class:`memba_vision.models.Vim`, ``dynamic_img_size`` among them.
 
@@ -82,7 +82,7 @@ class TimmVim(Vim):
         ]
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh head of so many classes; 0 leaves it out."""
+        """Replace the head by a fresh one of ``num_classes`` outputs; 0 leaves it out."""
         if global_pool not in (None, *POOLS):
             known = ', '.join(map(repr, POOLS))
             raise UserError(f'global_pool must be one of {known}, got {global_pool!r}')
@@ -99,7 +99,7 @@ class TimmVim(Vim):
         self.head = (head or nn.Identity()).train(self.training)
 
     def get_classifier(self) -> nn.Module:
-        """The head."""
+        """Return the head."""
         return self.head
 
     def set_input_size(
@@ -146,11 +146,11 @@ class TimmVim(Vim):
         self._note_reductions()
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """Tokens behind the last norm, (batch, tokens, embed_dims), class token in the middle."""
+        """Return the normalised tokens, (batch, tokens, embed_dims), class token in the middle."""
         return self.block_outputs(images, {self.num_layers - 1})[0]
 
     def pool(self, tokens: torch.Tensor, pool_type: str | None = None) -> torch.Tensor:
-        """Tokens, (batch, tokens, embed_dims), to (batch, embed_dims), or as they are for ''."""
+        """Pool tokens, (batch, tokens, embed_dims), to (batch, embed_dims); '' keeps them."""
         pool_type = self.global_pool if pool_type is None else pool_type
         if not pool_type:
             return tokens
@@ -168,7 +168,7 @@ class TimmVim(Vim):
         return pooled if pre_logits else self.head(pooled)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of normalised images."""
+        """Return the logits of normalised images."""
         return self.forward_head(self.forward_features(images))
 
     def forward_intermediates(
@@ -259,7 +259,7 @@ class TimmVim(Vim):
         return sorted({number % self.num_layers for number in wanted})
 
     def no_weight_decay(self) -> set[str]:
-        """The parameters that weight decay would harm, by their full names."""
+        """Return the parameters that weight decay would harm, by their full names."""
         return {n for n, _ in self.named_parameters() if n.split('.')[-1] in Vim.no_weight_decay}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -289,7 +289,7 @@ class TimmVim(Vim):
 
 
 def checkpoint_filter_fn(state_dict: Mapping[str, Any], model: TimmVim) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint as a model takes them, its position embedding interpolated.
+    """Convert the weights of a checkpoint for a model; the position embedding is interpolated.
 
     timm adapts the first convolution and the head afterwards.
 

@@ -238,7 +238,7 @@ def test_the_images_of_each_class_and_split_are_printed(build):
     assert [counts[name][0] for name in CLASSES] == [10, 5, 3]
 
 
-def left_out(folder: Path) -> dict[str, str]:
+def skipped(folder: Path) -> dict[str, str]:
     with (folder / 'left_out.csv').open(encoding='utf-8', newline='') as file:
         return {Path(row['path']).name: row['reason'] for row in csv.DictReader(file)}
 
@@ -250,7 +250,7 @@ def test_copies_and_images_that_are_not_drawn_are_listed(build, photos, tmp_path
     assert 'left out: 3\n  3 no image' in outcome.out
     assert '1 a copy of an image that is taken: ' in outcome.out
     assert re.search('7 not drawn .*, and 2 more', outcome.out)
-    found = Counter(left_out(tmp_path / 'own/pets3').values())
+    found = Counter(skipped(tmp_path / 'own/pets3').values())
     assert sorted(found.values()) == [1, 1, 7]  # notes.txt has one name in three classes
 
 
@@ -259,7 +259,7 @@ def test_images_that_are_in_the_test_split_too_are_listed(build, photos, tmp_pat
     (tmp_path / 'other/cat/same.png').write_bytes((photos / 'cat/2.PNG').read_bytes())
     outcome = build('--train', 18, '--val', 6, '--test-from', tmp_path / 'other')
     assert '1 in the test images as well: ' in outcome.out
-    assert left_out(tmp_path / 'own/pets3')['2.PNG'] == 'in the test images as well'
+    assert skipped(tmp_path / 'own/pets3')['2.PNG'] == 'in the test images as well'
 
 
 def test_an_image_of_one_class_to_train_and_another_to_test(build, photos, tmp_path):

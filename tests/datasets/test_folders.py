@@ -20,7 +20,12 @@ from memba_vision.datasets.vtab1k_tools.build import (
     build_task,
 )
 from memba_vision.datasets.vtab1k_tools.images import FORMATS
-from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut, as_csv, as_text
+from memba_vision.datasets.vtab1k_tools.skipped_entries import (
+    LEFT_OUT,
+    SkippedEntry,
+    as_csv,
+    as_text,
+)
 from memba_vision.datasets.vtab1k_tools.sources import labelled_images
 from memba_vision.errors import UserError
 
@@ -41,10 +46,10 @@ def photos(tmp_path) -> Path:
 
 def look(photos: Path) -> tuple[set[str], dict[str, str]]:
     """The names of the images, and the reasons by the names of what was left out."""
-    left_out: list[LeftOut] = []
-    images = labelled_images(photos, left_out)
-    reasons = {os.path.relpath(entry.path, photos): entry.reason for entry in left_out}
-    assert len(reasons) == len(left_out)
+    skipped: list[SkippedEntry] = []
+    images = labelled_images(photos, skipped)
+    reasons = {os.path.relpath(entry.path, photos): entry.reason for entry in skipped}
+    assert len(reasons) == len(skipped)
     return {os.path.relpath(path, photos) for path, _ in images}, reasons
 
 
@@ -293,26 +298,26 @@ def test_taken_and_listed_are_all(tmp_path, seed):
             picture(photos / name / f'{number}.png', rng.randrange(10**9))
         (photos / name / 'copy.png').write_bytes((photos / name / '0.png').read_bytes())
         random_tree(photos / name / 'more', rng)
-    left_out: list[LeftOut] = []
-    images = labelled_images(photos, left_out)
+    skipped: list[SkippedEntry] = []
+    images = labelled_images(photos, skipped)
     found = {path for path, _ in images}
     assert len(found) == len(images)
-    assert not found & {entry.path for entry in left_out}
+    assert not found & {entry.path for entry in skipped}
     classes = len({label for _, label in images})
     sizes = Sizes(train800=max(6, len(found) - 6) // classes * classes, val200=1, test=1)
     try:
-        counts = build_task(tmp_path / 'task', images, sizes, 0, left_out=left_out)
+        counts = build_task(tmp_path / 'task', images, sizes, 0, skipped=skipped)
     except UserError as error:  # a class of few images, an unprintable name, a link to a text
         assert re.search('too few|no image of|printable|cannot be read', str(error))
         counts = None
-    listed = [entry.path for entry in left_out]
+    listed = [entry.path for entry in skipped]
     assert len(set(listed)) == len(listed)
     taken = found - set(listed)
     if counts:
         assert sum(counts.values()) == len(taken)
-        assert {COPY, NOT_DRAWN} >= {entry.reason for entry in left_out if entry.path in found}
+        assert {COPY, NOT_DRAWN} >= {entry.reason for entry in skipped if entry.path in found}
         assert len(list(csv.reader((tmp_path / 'task' / LEFT_OUT).open(encoding='utf-8')))) == (
-            1 + len(left_out)
+            1 + len(skipped)
         )
     told = taken | set(listed)
     for entry in entries_below(photos):
@@ -322,7 +327,7 @@ def test_taken_and_listed_are_all(tmp_path, seed):
 
 def test_names_that_are_no_text_are_told_in_printable_characters():
     paths = [Path(os.fsdecode(b'caf\xe9.png')), Path('a\nb'), Path('a\u202eb'), Path('é 日')]
-    entries = [LeftOut(path, 'no image') for path in paths]
+    entries = [SkippedEntry(path, 'no image') for path in paths]
     names = [r'caf\udce9.png', r'a\nb', r'a\u202eb', 'é 日']
     assert as_text(entries) == f'left out: 4\n  4 no image: {", ".join(names)}\n'
     rows = list(csv.reader(io.StringIO(as_csv(entries).encode().decode())))
@@ -330,7 +335,7 @@ def test_names_that_are_no_text_are_told_in_printable_characters():
 
 
 def test_of_many_a_few_are_named_and_all_counted():
-    entries = [LeftOut(Path(str(n)), 'odd' if n % 2 else 'even') for n in range(2_001)]
+    entries = [SkippedEntry(Path(str(n)), 'odd' if n % 2 else 'even') for n in range(2_001)]
     assert as_text(entries) == (
         'left out: 2,001\n'
         '  1,001 even: 0, 2, 4, 6, 8, and 996 more\n'

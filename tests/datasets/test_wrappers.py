@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from memba_vision.datasets.mini_vtab.dataset import MiniVTAB
 from memba_vision.datasets.own_data import OwnData
 from memba_vision.datasets.vtab1k import VTAB1k
-from memba_vision.datasets.wrapped_data import images_in_work, inner_datasets
+from memba_vision.datasets.wrapped_data import images_of_workers, inner_datasets
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of
 from memba_vision.runs.record import _describe_data
@@ -134,9 +134,9 @@ def test_folds_have_images_of_their_own(root):
 def test_two_subsets_of_a_dataset_share_nothing(root):
     dataset = VTAB1k('kitti', root, pipeline=LOAD)
     one, two = dataset.get_subset([0]), dataset.get_subset([1])
-    tables = {d._in_work.table.data_ptr() for d in (dataset, one, two)}
+    tables = {d._worker_images.table.data_ptr() for d in (dataset, one, two)}
     assert len(tables) == 3
-    assert all(d._in_work.table.is_shared() for d in (one, two))
+    assert all(d._worker_images.table.is_shared() for d in (one, two))
     assert one.pipeline is not two.pipeline
 
 
@@ -164,7 +164,7 @@ def test_a_data_process_that_dies_names_its_image_behind_a_wrapper(root, wrapper
         inner.pipeline.transforms[:] = [die_at_the_third]
     with pytest.raises(RuntimeError, match=r'worker.*\(pid') as error:
         list(DataLoader(dataset, None, num_workers=1))
-    assert images_in_work(dataset, str(error.value)) == f'{root}/kitti/images/train800/002.png'
+    assert images_of_workers(dataset, str(error.value)) == f'{root}/kitti/images/train800/002.png'
 
 
 def test_the_latest_image_of_a_process_is_named(root):
@@ -174,11 +174,11 @@ def test_the_latest_image_of_a_process_is_named(root):
         inner.pipeline.transforms[:] = [die_at_the_third]
     with pytest.raises(RuntimeError, match=r'worker.*\(pid') as error:
         list(DataLoader(dataset, None, sampler=[0, 7, 1, 8, 2], num_workers=1))
-    assert images_in_work(dataset, str(error.value)) == f'{root}/kitti/images/train800/002.png'
+    assert images_of_workers(dataset, str(error.value)) == f'{root}/kitti/images/train800/002.png'
 
 
 def test_a_dataset_that_notes_no_image():
-    assert images_in_work([1, 2], 'DataLoader worker (pid 7)') == 'an image that is not known'
+    assert images_of_workers([1, 2], 'DataLoader worker (pid 7)') == 'an image that is not known'
 
 
 def test_the_record_names_the_lists_behind_a_wrapper(root):

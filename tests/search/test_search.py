@@ -14,7 +14,7 @@ import optuna
 import pytest
 from helpers import CONFIGS, DEMO, REPOSITORY, as_arguments, run_tool, tiny_options
 
-from memba_vision.engine.checkpoint_place import places
+from memba_vision.engine.checkpoint_folders import checkpoint_folders
 from memba_vision.errors import UserError
 from memba_vision.runs.config import load_config
 from memba_vision.search import bookkeeping
@@ -90,10 +90,10 @@ def test_trials_keep_their_checkpoints_in_their_folders(make, trainings):
     options = {f'default_hooks.checkpoint.{key}': value for key, value in elsewhere.items()}
     task = make(options=options, trials=2)
     search(task)
-    assert [places(config)[0].folder for config in configs] == [
+    assert [checkpoint_folders(config)[0].folder for config in configs] == [
         task.folder / 'trials' / f'settings_{number:03d}' for number in range(2)
     ]
-    assert all(place.template.endswith('.pth') for c in configs for place in places(c))
+    assert all(place.template.endswith('.pth') for c in configs for place in checkpoint_folders(c))
     assert task.config.default_hooks.checkpoint.out_dir == '/shared'  # of the best, at the end
 
 

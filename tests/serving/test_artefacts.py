@@ -216,7 +216,7 @@ def test_threads_add_to_a_bank_one_after_the_other(tmp_path, monkeypatch):
         for n, adapters in enumerate(presets)
     ]
     filled, threads = AdapterBank(base), []
-    own = bank_module.own_what_trains
+    own = bank_module.copy_trainable_parameters
 
     def disturbed(*arguments):
         if not threads:
@@ -225,7 +225,7 @@ def test_threads_add_to_a_bank_one_after_the_other(tmp_path, monkeypatch):
             threads[0].join(timeout=0.5)
         own(*arguments)
 
-    monkeypatch.setattr(bank_module, 'own_what_trains', disturbed)
+    monkeypatch.setattr(bank_module, 'copy_trainable_parameters', disturbed)
     filled.add('first', paths[0])
     threads[0].join()
     assert all(torch.equal(base.state_dict()[name], tensor) for name, tensor in before.items())

@@ -13,9 +13,9 @@ from helpers import DEMO, as_arguments, run_tool, tiny_options
 from PIL import Image
 
 import memba_vision
-from memba_vision.datasets.vtab1k_tools.folders import images_below
+from memba_vision.datasets.vtab1k_tools.folders import walk_images
 from memba_vision.errors import UserError
-from memba_vision.serving.images import images_in
+from memba_vision.serving.images import images_in_folder
 from memba_vision.serving.predict import Predictor
 
 TINY = dict(arch=dict(embed_dims=16, num_layers=1))
@@ -174,10 +174,10 @@ def test_of_a_folder_the_images_are_those_that_a_task_is_built_of(model, folder,
         shutil.copy(folder / 'a.png', tmp_path / 'x.png')
         (tmp_path / 'x.png').rename(tmp_path / name)
     (tmp_path / 'e.txt').write_text('P6 is no image')
-    found, said = images_in(tmp_path)
+    found, said = images_in_folder(tmp_path)
     assert [os.path.basename(path) for path in found] == ['a', 'b.jfif', 'c.part']
     assert said.endswith('3 image(s) taken, left out 3: ._a.png, d.NEF, e.txt')
-    expected = sorted(images_below(tmp_path, []))
+    expected = sorted(walk_images(tmp_path, []))
     assert found == [str(path) for path in expected]
 
 

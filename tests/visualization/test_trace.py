@@ -11,7 +11,7 @@ from memba_vision.visualization.maps import to_image_order, token_grid
 from memba_vision.visualization.trace import (
     GateCall,
     find_membranes,
-    gates_around,
+    gates_without_and_with,
     integrate,
     summarise,
     trace_layer,
@@ -60,7 +60,7 @@ def test_gates_and_states_are_those_of_the_model(site, num_chunks):
     for call, (inputs, (merged, state)) in zip(calls, seen, strict=True):
         potentials = integrate(call)
         with torch.no_grad():
-            _, (forward, backward) = gates_around(call, potentials)
+            _, (forward, backward) = gates_without_and_with(call, potentials)
         forward_scan, backward_scan = (scan.transpose(1, 2) for scan in inputs[:2])
         expected = (forward_scan * forward + backward_scan * backward.flip(-1)) / 2
         torch.testing.assert_close(expected.transpose(1, 2), merged, rtol=1e-5, atol=1e-6)

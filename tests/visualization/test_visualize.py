@@ -18,7 +18,7 @@ from memba_vision.serving.visualize import (
     checkpoint_of,
     choose_layers,
     file_names,
-    look_at,
+    trace_image,
     trained_subject,
 )
 from memba_vision.visualization import figures
@@ -88,7 +88,7 @@ def test_the_page_in_a_browser(out, browser, scheme):
 def test_compared_models_share_their_scale(run, gate_run, image):
     """The figure of two has the colours of both: the lowest potential is the lowest of both."""
     traces = [
-        look_at(trained_subject(checkpoint_of(str(folder)), None, 'cpu'), str(image))
+        trace_image(trained_subject(checkpoint_of(str(folder)), None, 'cpu'), str(image))
         for folder in (run, gate_run)
     ]
     figure = figures.potential_figure(traces, [0, 1], figures.LIGHT)
@@ -100,7 +100,7 @@ def test_compared_models_share_their_scale(run, gate_run, image):
 
 def test_the_map_of_the_figure_lies_on_the_image(run, image):
     subject = trained_subject(checkpoint_of(str(run)), None, 'cpu')
-    trace = look_at(subject, str(image))
+    trace = trace_image(subject, str(image))
     figure = figures.potential_figure([trace], [1], figures.LIGHT)
     _, forward, _, backward = figure.subfigs[0].axes[:4]
     for axis, expected in zip(
@@ -151,7 +151,7 @@ def test_other_chunks_and_sizes(base, image, tmp_path, num_chunks):
         'test_dataloader.dataset.pipeline.1.scale': (size, size),
     }
     run = make_run(tmp_path / 'run', base, **options)
-    trace = look_at(trained_subject(checkpoint_of(str(run)), None, 'cpu'), str(image))
+    trace = trace_image(trained_subject(checkpoint_of(str(run)), None, 'cpu'), str(image))
     assert trace.grid.length == (size // 8) ** 2 + 1
     for make in (figures.potential_figure, figures.chunk_figure):
         content = figures.as_png(make([trace], [0], figures.DARK), figures.DARK)

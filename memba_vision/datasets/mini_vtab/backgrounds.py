@@ -10,7 +10,7 @@ def render_backgrounds(rng: np.random.Generator, batch_size: int, image_size: in
     """Draw muted colour clouds with stripes over them.
 
     Args:
-        rng: Where the randomness comes from.
+        rng: The random generator.
         batch_size: The number of images, n.
         image_size: Height and width in pixels.
 

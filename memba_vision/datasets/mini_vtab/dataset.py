@@ -15,7 +15,7 @@ class MiniVTAB(VTAB1k):
 
     Args:
         task: a name from :data:`memba_vision.datasets.tasks.MINI_TASKS`.
-        data_root: where the tasks are written, and looked for.
+        data_root: the folder that the tasks are written to, and read from.
         split, pipeline, test_mode, options: see :class:`VTAB1k`.
     """
 

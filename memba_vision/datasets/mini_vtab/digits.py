@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, cut, split_sizes
+from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, cut_into_splits, split_sizes
 from memba_vision.datasets.tasks import MINI_TASKS
 
 SEED = 0
@@ -22,7 +22,9 @@ def make_digits() -> dict[str, Split]:
     order = np.random.default_rng(SEED).permutation(len(images))
     levels = images[order].reshape(-1, 8, 8) * (255 / 16)
     enlarged = np.stack([_enlarge(image) for image in np.round(levels).astype(np.uint8)])
-    return cut(enlarged, labels[order].astype(np.int64), split_sizes(MINI_TASKS['digits']))
+    return cut_into_splits(
+        enlarged, labels[order].astype(np.int64), split_sizes(MINI_TASKS['digits'])
+    )
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:

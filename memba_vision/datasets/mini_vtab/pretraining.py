@@ -20,7 +20,7 @@ def render_source_batch(
     """Draw coloured shapes at random place and rotation on textured, noisy backgrounds.
 
     Args:
-        rng: Where the randomness comes from; equal states draw equal batches.
+        rng: The random generator; equal states draw equal batches.
         batch_size: The number of images, n.
         image_size: Height and width in pixels.
 

@@ -79,11 +79,11 @@ def _box(x: np.ndarray, y: np.ndarray, half_width: float, half_height: float) ->
 
 
 class Shape(NamedTuple):
-    """One shape.
+    """Outline and symmetry of a shape.
 
     Attributes:
         distance: Signed distance to the outline, of x and y in the shape's own frame.
-        folds: In how many positions it looks the same during a full turn.
+        folds: Number of positions in which it looks the same during a full turn.
     """
 
     distance: Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -41,7 +41,7 @@ class SourceShapes(Dataset):
         return self.num_batches
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Images (3, image_size, image_size) uint8 RGB, and samples with a label per factor."""
+        """Return images, (3, image_size, image_size) uint8, and samples with a label per factor."""
         rng = np.random.default_rng([self.seed, index])
         images, labels = render_source_batch(rng, self.batch_size, self.image_size)
         inputs = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))

@@ -1,4 +1,4 @@
-"""What a task's maker returns: images and labels by split."""
+"""Images and labels of a task by split."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ NUM_TRAIN, NUM_VAL = 800, 200
 
 @dataclass(frozen=True)
 class Split:
-    """Images (n, IMAGE_SIZE, IMAGE_SIZE) uint8, black is 0, and their labels (n,) int64."""
+    """Images of a split, (n, IMAGE_SIZE, IMAGE_SIZE) uint8, 0 is black, and labels, (n,) int64."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -23,7 +23,9 @@ def split_sizes(task: Task) -> dict[str, int]:
     return {'train800': NUM_TRAIN, 'val200': NUM_VAL, 'test': task.num_test}
 
 
-def cut(images: np.ndarray, labels: np.ndarray, sizes: dict[str, int]) -> dict[str, Split]:
+def cut_into_splits(
+    images: np.ndarray, labels: np.ndarray, sizes: dict[str, int]
+) -> dict[str, Split]:
     """Cut images and labels, both of length ``sum(sizes.values())``, into consecutive splits."""
     ends = np.cumsum(list(sizes.values()))[:-1]
     parts = zip(np.split(images, ends), np.split(labels, ends), strict=True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from memba_vision.datasets.mini_vtab.shapes import SHAPES, render_masks
-from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, cut, split_sizes
+from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, cut_into_splits, split_sizes
 from memba_vision.datasets.tasks import MINI_TASKS
 
 # The factors of dSprites and how many values each takes: a sprite is a row of five integers.
@@ -17,7 +17,7 @@ NUM_CLASSES = 16
 
 
 class Design(NamedTuple):
-    """What the sprites of a task look like.
+    """Appearance of the sprites of a task.
 
     Attributes:
         shapes: Three names.
@@ -30,7 +30,7 @@ class Design(NamedTuple):
     margin: float
 
     def periods(self) -> np.ndarray:
-        """After how many of the 40 rotations each shape looks the same again."""
+        """Return the number of rotations, of 40, after which each shape looks the same again."""
         return np.array([NUM_VALUES['rotation'] // SHAPES[name].folds for name in self.shapes])
 
 
@@ -74,7 +74,7 @@ def _make_splits(task: str, design: Design, labelled_factor: int, seed: int) -> 
     sizes = split_sizes(MINI_TASKS[task])
     labels = np.concatenate([_draw_labels(rng, size) for size in sizes.values()])
     visible = _draw_distinct(rng, labels, labelled_factor, design.periods())
-    return cut(_render(visible, design), labels, sizes)
+    return cut_into_splits(_render(visible, design), labels, sizes)
 
 
 def _draw_labels(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -85,7 +85,7 @@ def _draw_labels(rng: np.random.Generator, size: int) -> np.ndarray:
 def _draw_distinct(
     rng: np.random.Generator, labels: np.ndarray, factor: int, periods: np.ndarray
 ) -> np.ndarray:
-    # What is visible of sprites (n, 5) with the given labels, no two of which look the same.
+    # Visible factors of sprites, (n, 5), with the given labels; no two of them look the same.
     visible = _reduce(_draw_factors(rng, labels, factor), periods)
     while (repeats := _find_repeats(visible)).size:
         visible[repeats] = _reduce(_draw_factors(rng, labels[repeats], factor), periods)

@@ -13,7 +13,7 @@ from memba_vision.datasets.mini_vtab.splits import Split
 from memba_vision.datasets.mini_vtab.sprites import make_sprites_location, make_sprites_orientation
 from memba_vision.datasets.tasks import MINI_TASKS, find_task
 from memba_vision.errors import UserError
-from memba_vision.files import alone
+from memba_vision.files import exclusive_lock
 
 MAKERS: dict[str, Callable[[], dict[str, Split]]] = {
     'digits': make_digits,
@@ -51,7 +51,7 @@ def ensure_task(root: str | Path, task: str) -> None:
         return
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with alone(folder):
+        with exclusive_lock(folder):
             if not _is_whole(folder):  # another process was quicker
                 _make(folder, task)
     except OSError as error:

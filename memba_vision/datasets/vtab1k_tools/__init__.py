@@ -1,1 +1,1 @@
-"""Getting VTAB-1k, unpacking it, checking every file of it, and building a task like it."""
+"""Download, unpack and check VTAB-1k, and build tasks in its format."""

@@ -1,4 +1,4 @@
-"""Unpack zip and tar archives that nobody vouches for."""
+"""Unpack untrusted zip and tar archives."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from typing import BinaryIO
 from memba_vision.errors import UserError
 from memba_vision.files import DISK_FULL, PIECE, cannot_write
 
-#: What the shared archive of VTAB-1k stays well below; larger ones need a higher limit.
+#: Limits that the shared archive of VTAB-1k stays well below; larger ones need higher limits.
 MAX_BYTES = 50 * 10**9
 MAX_FILES = 2_000_000
 MAX_HEADER_BYTES = 1 << 20
@@ -60,7 +60,7 @@ def extract(
 
     Args:
         archive: a zip, or a tar that may be compressed with gzip, bzip2 or xz.
-        out: where to; made when missing.
+        out: the folder to write to; made when missing.
         max_bytes: limit on the size of all files together.
         max_files: limit on their number.
 
@@ -75,7 +75,7 @@ def extract(
 
     if not archive.is_file():
         raise UserError(f'no archive at {archive}: give the path of a zip or tar file')
-    with _damage_told(archive), _members_of(archive) as found:
+    with _reporting_damage(archive), _members_of(archive) as found:
         members = _check(found, archive, max_bytes, max_files)
     folders = {member.path.parent for member in members}
     _refuse_links_in_the_target(out, folders)
@@ -84,14 +84,14 @@ def extract(
             (out / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f'cannot make {error.filename}: {error.strerror}; give --out') from error
-    with _damage_told(archive), _members_of(archive) as found:
+    with _reporting_damage(archive), _members_of(archive) as found:
         for member in tqdm(found, total=len(members), desc=out.name, unit=' files', disable=None):
             _write(member, out / member.path)
     return len(members)
 
 
 @contextlib.contextmanager
-def _damage_told(archive: Path) -> Iterator[None]:
+def _reporting_damage(archive: Path) -> Iterator[None]:
     try:
         yield
     except UserError:
@@ -117,7 +117,7 @@ def _members_of(archive: Path) -> Iterator[Iterator[Member]]:
 
 
 class _TarInfo(tarfile.TarInfo):
-    """Headers of a tar, which are read into memory, but not at any size."""
+    """Tar header with a limited size, since headers are read into memory."""
 
     def _proc_member(self, file: tarfile.TarFile) -> tarfile.TarInfo:
         if not self.isfile() and not self.isdir() and self.size > MAX_HEADER_BYTES:
@@ -218,10 +218,10 @@ def _refuse_links_in_the_target(out: Path, folders: set[PurePosixPath]) -> None:
 
 
 def _write(member: Member, path: Path) -> None:
-    if _is_there(member, path):
+    if _is_extracted(member, path):
         return
     temporary = path.with_name(f'.{path.name}.part')
-    with _writing(path):
+    with _reporting_write_errors(path):
         temporary.unlink(
             missing_ok=True
         )  # of an interrupted call, or a link that someone put there
@@ -233,11 +233,11 @@ def _write(member: Member, path: Path) -> None:
                 written += len(piece)
                 if written > member.size:
                     raise ValueError(f'{member.path} is larger than announced')
-                with _writing(path):
+                with _reporting_write_errors(path):
                     target.write(piece)
         if written != member.size:
             raise EOFError(f'{member.path} ends after {written:,} of {member.size:,} bytes')
-        with _writing(path):
+        with _reporting_write_errors(path):
             os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -245,8 +245,8 @@ def _write(member: Member, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Tell what goes wrong with a file that is written as that, not as damage of the archive."""
+def _reporting_write_errors(path: Path) -> Iterator[None]:
+    """Report an error of writing as such, not as damage of the archive."""
     try:
         yield
     except OSError as error:
@@ -257,7 +257,7 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _is_there(member: Member, path: Path) -> bool:
+def _is_extracted(member: Member, path: Path) -> bool:
     if path.is_symlink() or not path.is_file() or path.stat().st_size != member.size:
         return False
     if member.checksum is None:

@@ -15,10 +15,10 @@ from memba_vision.datasets.pixels import IMAGE_ENDINGS
 from memba_vision.datasets.vtab1k import read_list_file
 from memba_vision.datasets.vtab1k_tools.folders import format_of
 from memba_vision.datasets.vtab1k_tools.images import ImageFacts, examine_all
-from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut, as_csv, shown
+from memba_vision.datasets.vtab1k_tools.skipped_entries import LEFT_OUT, SkippedEntry, as_csv, shown
 from memba_vision.datasets.vtab1k_tools.sources import Images, class_names
 from memba_vision.errors import UserError
-from memba_vision.files import check_place
+from memba_vision.files import check_output_path
 
 #: The endings of copies of files whose own is none of an image.
 ENDING_OF = {'JPEG': '.jpg', 'MPO': '.jpg', 'TIFF': '.tif'}
@@ -29,7 +29,7 @@ NOT_DRAWN = 'not drawn (more than --train --val --test ask for)'
 
 @dataclass(frozen=True)
 class Sizes:
-    """The numbers of images of the splits; None for the test split: all that are left.
+    """Numbers of images of the splits; None for the test split stands for all that are left.
 
     Raises:
         UserError: a number is below 1.
@@ -55,7 +55,7 @@ def build_task(
     seed: int,
     test: Sequence[tuple[Path, str]] | None = None,
     jobs: int = 1,
-    left_out: list[LeftOut] | None = None,
+    skipped: list[SkippedEntry] | None = None,
 ) -> dict[str, int]:
     """Write a task: images, lists, the names of its classes, and what was left out.
 
@@ -70,8 +70,8 @@ def build_task(
         seed: of the drawing, 0 or more.
         test: images and class names for the test split.
         jobs: processes that decode.
-        left_out: what was left out of the sources; is extended by copies, and by images that are
-            not drawn.
+        skipped: the entries of the sources that were skipped; is extended by copies, and by images
+            that are not drawn.
 
     Returns:
         The number of images of each split.
@@ -80,7 +80,7 @@ def build_task(
         UserError: an image cannot be read, two copies of one image have two labels, there are too
             few images or classes, or the folder exists.
     """
-    left_out = [] if left_out is None else left_out
+    skipped = [] if skipped is None else skipped
     classes = class_names([label for _, label in [*train, *(test or [])]])
     _check_place(folder)
     _check_classes(classes, train)
@@ -89,10 +89,10 @@ def build_task(
     rng = np.random.default_rng(seed)
     test_copies: dict[str, tuple[Path, str]] = {}
     if test is not None:
-        drawn_test, test_copies = _readable_once(test, jobs, left_out, {})
-        drawn_test = _shuffled(drawn_test, rng)
-    rest, _ = _readable_once(train, jobs, left_out, test_copies)
-    rest = _shuffled(rest, rng)
+        drawn_test, test_copies = _deduplicated(test, jobs, skipped, {})
+        drawn_test = _stratified_shuffle(drawn_test, rng)
+    rest, _ = _deduplicated(train, jobs, skipped, test_copies)
+    rest = _stratified_shuffle(rest, rng)
     splits = {}
     for name, count in (('train800', sizes.train800), ('val200', sizes.val200)):
         splits[name], rest = rest[:count], rest[count:]
@@ -100,15 +100,15 @@ def build_task(
     splits['test'] = pool[: sizes.test]
     not_drawn = [*not_drawn, *pool[len(splits['test']) :]]
     _check_sizes(splits, sizes, classes)
-    left_out += [LeftOut(path, NOT_DRAWN) for path in sorted(path for path, _ in not_drawn)]
-    _write(folder, splits, classes, left_out)
+    skipped += [SkippedEntry(path, NOT_DRAWN) for path in sorted(path for path, _ in not_drawn)]
+    _write(folder, splits, classes, skipped)
     return {name: len(images) for name, images in splits.items()}
 
 
 def _check_place(folder: Path) -> None:
     if folder.exists():
         raise UserError(f'{folder} exists: remove it, or give another --task or --out')
-    check_place(folder)
+    check_output_path(folder)
 
 
 def _check_classes(classes: Sequence[str], train: Sequence[tuple[Path, str]]) -> None:
@@ -134,13 +134,13 @@ def _where_classes_may_be(images: Sequence[Path]) -> str:
     return f'if the folders {", ".join(map(shown, inner[:3]))}, … are classes, give --from {around}'
 
 
-def _readable_once(
+def _deduplicated(
     images: Sequence[tuple[Path, str]],
     jobs: int,
-    left_out: list[LeftOut],
+    skipped: list[SkippedEntry],
     test: Mapping[str, tuple[Path, str]],
 ) -> tuple[Images, dict[str, tuple[Path, str]]]:
-    """The images without copies, and each with its label by its hash; ``test`` are such already."""
+    """Return the images without duplicates and those of ``test``, and a table of them by hash."""
     facts = [fact for _, fact in examine_all([str(p) for p, _ in images], True, jobs, 'images')]
     _check_that_all_are_read([path for path, _ in images], facts)
     first: dict[str, tuple[Path, str]] = {}
@@ -151,7 +151,7 @@ def _readable_once(
             first[fact.sha256] = (path, label)
             kept.append((path, label))
         elif before[1] == label:
-            left_out.append(LeftOut(path, IN_THE_TEST if fact.sha256 in test else COPY))
+            skipped.append(SkippedEntry(path, IN_THE_TEST if fact.sha256 in test else COPY))
         else:
             raise UserError(
                 f'{path} is in class {label}, the same image {before[0]} in class {before[1]}: '
@@ -168,8 +168,10 @@ def _check_that_all_are_read(paths: Sequence[Path], facts: Sequence[ImageFacts])
         raise UserError(f'{path} cannot be read ({problem}){more}: repair or remove it')
 
 
-def _shuffled(images: list[tuple[Path, str]], rng: np.random.Generator) -> list[tuple[Path, str]]:
-    """A random order of which every piece holds the classes in about their shares of the whole."""
+def _stratified_shuffle(
+    images: list[tuple[Path, str]], rng: np.random.Generator
+) -> list[tuple[Path, str]]:
+    """Shuffle so that every part of the order holds the classes in about their overall shares."""
     images = [images[i] for i in rng.permutation(len(images))]
     sizes, seen, places = Counter(label for _, label in images), Counter(), []
     for _, label in images:
@@ -197,7 +199,7 @@ def _check_sizes(splits: dict[str, list], sizes: Sizes, classes: list[str]) -> N
 
 
 def _write(
-    folder: Path, splits: dict[str, Images], classes: list[str], left_out: Sequence[LeftOut]
+    folder: Path, splits: dict[str, Images], classes: list[str], skipped: Sequence[SkippedEntry]
 ) -> None:
     number_of = {name: number for number, name in enumerate(classes)}
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -215,20 +217,20 @@ def _write(
         for split, listed in lines.items():
             (whole / f'{split}.txt').write_text(''.join(listed), encoding='utf-8')
         (whole / CLASSES).write_text(''.join(f'{name}\n' for name in classes), encoding='utf-8')
-        if left_out:
-            (whole / LEFT_OUT).write_text(as_csv(left_out), encoding='utf-8')
+        if skipped:
+            (whole / LEFT_OUT).write_text(as_csv(skipped), encoding='utf-8')
         whole.rename(folder)
 
 
 def _ending(path: Path) -> str:
-    """An image's ending, or that of its format where it has another, or none."""
+    """Return an image's ending, or that of its format where it has another, or none."""
     ending = path.suffix.lower()
     kind = '' if ending in IMAGE_ENDINGS else format_of(path)
     return ENDING_OF.get(kind, f'.{kind.lower()}') if kind else ending
 
 
 def count_images(folder: Path) -> list[list[str]]:
-    """A table of the images of each class in each split of a task that was built.
+    """Count the images of each class in each split of a task that was built.
 
     Returns:
         Rows of cells: a header, a row per class, and the sums with the number of classes.

@@ -41,10 +41,10 @@ class Settings:
     """Settings of a check.
 
     Args:
-        decode: decode every image; without, only formats and hashes are looked at.
+        decode: decode every image; False looks at formats and hashes only.
         jobs: processes to use.
         renew: write new manifests instead of comparing with those that are there.
-        split_sizes: how many images each training list must have.
+        split_sizes: number of images that each training list must have.
     """
 
     decode: bool = True

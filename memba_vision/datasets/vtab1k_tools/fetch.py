@@ -12,7 +12,7 @@ def fetch_archive(path: Path, url: str | None = None) -> None:
     """Put the archive at ``path``; what an interrupted call left is continued.
 
     Args:
-        path: where to.
+        path: the file to write.
         url: an http(s) address; None for the Google Drive file that papers share, for which the
             package gdown must be installed.
 

@@ -11,7 +11,7 @@ MISSING, WRONG, NOTE = 'missing', 'wrong', 'note'
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about a task that is MISSING, WRONG or worth a NOTE, and what to do about it."""
+    """Fact about a task that is MISSING, WRONG or worth a NOTE, with advice."""
 
     level: str
     text: str
@@ -23,12 +23,12 @@ class TaskReport:
     """Findings of one task.
 
     Attributes:
-        task: which.
-        images: how many files its lists name.
-        formats: how many of them are of each format; lossy ones are marked.
-        pixels: how many are of each kind, and their sizes, in a line.
-        manifest: what became of the manifest.
-        findings: what is not as it should be.
+        task: the task.
+        images: number of files that its lists name.
+        formats: number of files of each format; lossy ones are marked.
+        pixels: one line with the number of images of each kind, and their sizes.
+        manifest: state of the manifest: written, verified, differs or not written.
+        findings: the faults and notes.
     """
 
     task: Task
@@ -44,13 +44,13 @@ class TaskReport:
 
     @property
     def verdict(self) -> str:
-        """'missing', 'wrong' or 'right'; notes do not count."""
+        """The worst level, 'missing' or 'wrong'; else 'right'. Notes do not count."""
         levels = {finding.level for finding in self.findings}
         return next((level for level in (MISSING, WRONG) if level in levels), 'right')
 
 
 def as_text(reports: Sequence[TaskReport]) -> str:
-    """A table with a row per task, their pixels, every finding with what to do, and a summary."""
+    """Return a table of the tasks, a line on the pixels of each, all findings and a summary."""
     rows = [('task', 'images', 'formats', 'manifest', 'verdict')]
     rows += [_row(report) for report in reports]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""Find the images below one folder per class, and say of everything else why it is left out."""
+"""Find the images below one folder per class, and give a reason for every entry left out."""
 
 import re
 import stat
@@ -11,22 +11,22 @@ from PIL import Image
 
 from memba_vision.datasets.pixels import IMAGE_ENDINGS
 from memba_vision.datasets.vtab1k_tools.images import FORMATS
-from memba_vision.datasets.vtab1k_tools.left_out import LeftOut, shown
+from memba_vision.datasets.vtab1k_tools.skipped_entries import SkippedEntry, shown
 from memba_vision.errors import UserError
 
-#: Images of formats that are not read here.
+#: Endings of image formats that are not read here.
 FOREIGN_ENDINGS = (
     *('.heic', '.heif', '.avif', '.jxl', '.jp2', '.svg', '.psd', '.eps', '.ico', '.tga', '.xcf'),
     *('.exr', '.hdr'),
 )
-#: Sensor data of cameras. Some have a small picture at the place where a TIFF has its image.
+#: Endings of raw files of cameras. Some have a preview at the place where a TIFF has its image.
 RAW_ENDINGS = (
     *('.dng', '.nef', '.nrw', '.cr2', '.cr3', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw'),
     *('.raw', '.3fr'),
 )
-#: What operating systems, file servers and notebooks put among the files of their users.
+#: Folders that operating systems, file servers and notebooks put among the files of their users.
 SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
-BUILT = 'train800val200.txt'  # what a task's folder, and no class's, holds
+BUILT = 'train800val200.txt'  # a file that marks the folder of a task
 
 HIDDEN = 'hidden (the name begins with a dot)'
 OF_A_SYSTEM = "a system's own folder"
@@ -50,15 +50,15 @@ _SPLIT_NAMES = {word for words in _SPLIT_WORDS.values() for word in words}
 Identity = tuple[int, int]  # of a folder on a disk: that of its links too
 
 
-def images_in_folders(source: Path, left_out: list[LeftOut]) -> list[tuple[Path, str]]:
-    """Images and the names of the folders of their classes, sorted by path.
+def images_in_folders(source: Path, skipped: list[SkippedEntry]) -> list[tuple[Path, str]]:
+    """Return images and the names of the folders of their classes, sorted by path.
 
     Links are followed; a folder that links lead to again is left out. An image is known by its
     ending or, with any other ending or none, by its content.
 
     Args:
         source: a folder with one folder per class, which may have folders in them.
-        left_out: is extended by every entry that is not taken.
+        skipped: is extended by every entry that is not taken.
 
     Raises:
         UserError: there are train, val and test in the place of classes, or a task that was built.
@@ -70,26 +70,26 @@ def images_in_folders(source: Path, left_out: list[LeftOut]) -> list[tuple[Path,
         )
     root, classes, found = _identity(source), [], []
     for entry in sorted(source.iterdir()):
-        reason = _obstacle(entry)
+        reason = _reason_to_skip_unseen(entry)
         if not reason and entry.is_dir() and _identity(entry) != root:
             classes.append(entry)
         else:
             reason = reason or (LOOP if entry.is_dir() else NO_CLASS)
-            left_out.append(LeftOut(entry, reason))
+            skipped.append(SkippedEntry(entry, reason))
     _check_for_splits(source, classes)
     for folder in classes:
-        paths = sorted(images_below(folder, left_out, {root}))
+        paths = sorted(walk_images(folder, skipped, {root}))
         if not paths:
-            left_out.append(LeftOut(folder, EMPTY_CLASS))
+            skipped.append(SkippedEntry(folder, EMPTY_CLASS))
         found += [(path, folder.name) for path in paths]
     return found
 
 
 def format_of(path: Path) -> str:
-    """Pillow's name of a file's format, by its content; '' for what is no image of FORMATS."""
+    """Return Pillow's name of a file's format, by its content; '' if it is no image of FORMATS."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # that it is too large is said when it is decoded
+            warnings.simplefilter('ignore')  # a warning of its size comes when it is decoded
             with Image.open(path, formats=FORMATS) as image:
                 return image.format
     except PermissionError:
@@ -100,40 +100,40 @@ def format_of(path: Path) -> str:
         return ''
 
 
-def images_below(
-    folder: Path, left_out: list[LeftOut], taken: Collection[Identity] = ()
+def walk_images(
+    folder: Path, skipped: list[SkippedEntry], taken: Collection[Identity] = ()
 ) -> Iterator[Path]:
-    """The images in a folder and its folders, in no order.
+    """Yield the images in a folder and its subfolders, in no order.
 
     Args:
-        folder: is there.
-        left_out: is extended by every entry that is not taken.
-        taken: folders that links lead to in vain.
+        folder: an existing folder.
+        skipped: is extended by every entry that is not taken.
+        taken: folders that were visited already, to which links are not followed.
     """
     seen, folders, links = set(taken), [folder], deque()
     while folders or links:  # a folder is taken where it lies rather than where a link leads to it
         at = folders.pop() if folders else links.popleft()
         if _identity(at) in seen:
-            left_out.append(LeftOut(at, LOOP))
+            skipped.append(SkippedEntry(at, LOOP))
             continue
         seen.add(_identity(at))
         for entry in sorted(at.iterdir()):
-            reason = reason_to_leave(entry)
+            reason = reason_to_skip(entry)
             if reason:
-                left_out.append(LeftOut(entry, reason))
+                skipped.append(SkippedEntry(entry, reason))
             elif entry.is_dir():
                 (links if entry.is_symlink() else folders).append(entry)
             else:
                 yield entry
 
 
-def reason_to_leave(entry: Path) -> str:
-    """The reason not to take an entry; '' for an image, and for a folder that may hold some."""
-    return _obstacle(entry) or _no_image(entry)
+def reason_to_skip(entry: Path) -> str:
+    """Return the reason to skip an entry; '' for an image, and for a folder that may hold some."""
+    return _reason_to_skip_unseen(entry) or _reason_for_no_image(entry)
 
 
-def _obstacle(entry: Path) -> str:
-    """The reason to look neither through a folder nor at a file; '' if there is none."""
+def _reason_to_skip_unseen(entry: Path) -> str:
+    """Return the reason to skip a file or folder unseen; '' if there is none."""
     if entry.name.startswith('.'):
         return HIDDEN
     if entry.name in SYSTEM_FOLDERS:
@@ -149,8 +149,8 @@ def _obstacle(entry: Path) -> str:
     return '' if stat.S_ISREG(mode) else NO_FILE
 
 
-def _no_image(entry: Path) -> str:
-    """The reason to expect no image in a file or folder; '' if there may be one."""
+def _reason_for_no_image(entry: Path) -> str:
+    """Return the reason to expect no image in a file or folder; '' if there may be one."""
     if entry.is_dir():
         return '' if any(entry.iterdir()) else EMPTY
     ending = entry.suffix.lower()
@@ -165,15 +165,20 @@ def _identity(folder: Path) -> Identity:
 
 
 def _check_for_splits(source: Path, folders: Sequence[Path]) -> None:
-    splits = {kind: folder for kind in _SPLIT_WORDS for folder in folders if _is(folder, kind)}
+    splits = {
+        kind: folder
+        for kind in _SPLIT_WORDS
+        for folder in folders
+        if _is_split_folder(folder, kind)
+    }
     inner = [{f.name for f in _visible_folders(folder)} for folder in splits.values()]
     named_alike = len(inner) > 1 and set.intersection(*inner)
     if splits and (named_alike or all(f.name.casefold() in _SPLIT_NAMES for f in folders)):
         raise _splits_found(source, splits)
 
 
-def _is(folder: Path, kind: str) -> bool:
-    """True for a folder called after a split, as in ``Train``, ``seg_train`` or ``train2017``."""
+def _is_split_folder(folder: Path, kind: str) -> bool:
+    """Return True for a folder named after a split, as ``Train``, ``seg_train``, ``train2017``."""
     return any(word in _SPLIT_WORDS[kind] for word in re.findall('[a-z]+', folder.name.casefold()))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 from torch.hub import tqdm
 
-from memba_vision.datasets.pixels import check_range, is_wide, read_rgb
+from memba_vision.datasets.pixels import check_range, exceeds_8_bits, read_rgb
 from memba_vision.errors import UserError
 
 #: Formats of images. Pillow knows others, some of which start programs.
@@ -27,19 +27,19 @@ MAX_BYTES = 500_000_000
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One file.
+    """Facts of one file.
 
     Attributes:
-        sha256: of its bytes, in hex.
+        sha256: hash of its bytes, in hex.
         format: Pillow's name, by content and not by the file's ending; '' for no image.
-        lossy: whether that format threw pixels away.
-        problem: why it cannot be used, or ''.
-        kind: of its pixels: Pillow's mode, with what reading does to them.
+        lossy: True if the format compresses with loss.
+        problem: reason why it cannot be used, or ''.
+        kind: Pillow's mode, with the conversion that reading makes.
         size: width and height.
-        frames: whether there are more than the first, which alone is read.
-        dark: whether its values have more than 8 bits, and all lie in the lowest eighth of that
-            range, as those of a camera of 12 bits do.
-        flat: whether all pixels have one colour, as a black shape on transparent ones has.
+        frames: True if there are several frames, of which only the first is read.
+        dark: True if values of more than 8 bits all lie in the lowest eighth of their range, as
+            those of a camera of 12 bits do.
+        flat: True if all pixels have one colour, as a black shape on transparent ones has.
     """
 
     sha256: str
@@ -56,8 +56,8 @@ class ImageFacts:
 def examine(path: str | Path, decode: bool = True) -> ImageFacts:
     """Read a file, recognise its format and, with ``decode``, decode all of its pixels.
 
-    Those of more than 8 bits or with transparency are decoded in any case: they may hold less than
-    one sees elsewhere.
+    Images of more than 8 bits or with transparency are decoded in any case: other programs may show
+    more in them than is read here.
     """
     try:
         if not Path(path).is_file():  # to read a device or a pipe could take for ever
@@ -80,7 +80,7 @@ def examine(path: str | Path, decode: bool = True) -> ImageFacts:
 
 
 def is_lossy(kind: str, content: bytes) -> bool:
-    """True for a file that by its format and content holds fewer values than were put into it."""
+    """Return True for a file whose compression is lossy, by its format and content."""
     return kind in ('JPEG', 'MPO') or (kind == 'WEBP' and content[12:16] != b'VP8L')
 
 
@@ -91,7 +91,7 @@ def _facts(image: Image.Image, content: bytes, sha256: str, decode: bool) -> Ima
         problem = f'{width:,} x {height:,} pixels are more than the {MAX_PIXELS:,} of real images'
         return ImageFacts(sha256, kind, lossy, problem)
     check_range(image)
-    mode, size, wide = _kind(image), image.size, is_wide(image)
+    mode, size, wide = _kind(image), image.size, exceeds_8_bits(image)
     frames = getattr(image, 'is_animated', False)
     if not decode and mode == image.mode:
         return ImageFacts(sha256, kind, lossy, '', mode, size, frames)
@@ -102,7 +102,7 @@ def _facts(image: Image.Image, content: bytes, sha256: str, decode: bool) -> Ima
 
 
 def _kind(image: Image.Image) -> str:
-    if is_wide(image):
+    if exceeds_8_bits(image):
         return f'{image.mode} (scaled to 8 bits)'
     if image.has_transparency_data:
         return f'{image.mode} (on black where transparent)'
@@ -110,7 +110,7 @@ def _kind(image: Image.Image) -> str:
 
 
 def summary(facts: Iterable[ImageFacts]) -> str:
-    """The numbers of images of each kind, and the smallest and largest size, in a line."""
+    """Return a line with the numbers of images of each kind, and the range of their sizes."""
     good = [fact for fact in facts if not fact.problem]
     kinds = Counter(fact.kind for fact in good).most_common()
     if not good:
@@ -139,7 +139,7 @@ def _one_line(error: Exception, content: bytes) -> str:
 def examine_all(
     paths: Sequence[str], decode: bool, jobs: int, label: str
 ) -> Iterator[tuple[str, ImageFacts]]:
-    """:func:`examine` many files in ``jobs`` processes, with a progress bar; in order.
+    """Apply :func:`examine` to files in ``jobs`` processes, in order, with a progress bar.
 
     Raises:
         UserError: a process was killed.

@@ -29,20 +29,20 @@ Row = tuple[int, list[str]]  # its line in the file, from 1, and its cells
 
 
 class Columns(NamedTuple):
-    """The cells of a row that hold its path and its label, and the number of its cells."""
+    """Columns of path and label in a csv, and the number of its columns."""
 
     path: int = 0
     label: int = 1
     width: int = 2
 
     def fit(self, cells: list[str]) -> bool:
-        """True for a row that has a path and a label, and nothing beyond its columns."""
+        """Return True for a row that has a path and a label, and nothing beyond its columns."""
         enough = len(cells) > max(self.path, self.label) and not any(cells[self.width :])
         return enough and bool(cells[self.path] and cells[self.label])
 
 
 def images_in_csv(source: Path) -> list[tuple[Path, str]]:
-    """Images and labels, in the order of the lines.
+    """Return images and labels, in the order of the lines.
 
     Columns are separated by commas, semicolons or tabs. A header says which are meant, in any order
     and among others; without one there are two. Paths are relative to the folder of the csv.
@@ -74,7 +74,7 @@ def images_in_csv(source: Path) -> list[tuple[Path, str]]:
 
 
 def _rows(source: Path) -> tuple[list[Row], Columns]:
-    """The rows below the header, and their columns."""
+    """Return the rows below the header, and their columns."""
     tables = _tables(source)
     for table in tables:
         header = table[0][1]
@@ -104,7 +104,7 @@ def _text(source: Path) -> str:
 
 
 def _tables(source: Path) -> list[list[Row]]:
-    """The rows that are not empty, without blanks around their cells, by each separator that fits.
+    """Parse the csv by each separator that fits, without empty rows and blanks around cells.
 
     Raises:
         UserError: by none of them, as where a quotation mark is not closed.
@@ -125,7 +125,7 @@ def _tables(source: Path) -> list[list[Row]]:
 
 
 def _columns(folder: Path, header: list[str]) -> Columns | None:
-    """The columns that a header names; None for a row that is no header."""
+    """Return the columns that a header names; None for a row that is no header."""
     names = ['_'.join(re.findall(r'[^\W_]+', cell.casefold())) for cell in header]
     path = next((names.index(name) for name in PATH_NAMES if name in names), None)
     label = next((names.index(name) for name in LABEL_NAMES if name in names), None)
@@ -141,6 +141,6 @@ def _columns(folder: Path, header: list[str]) -> Columns | None:
 
 
 def _locate(folder: Path, path: str) -> Path:
-    """The file that a path means; Windows has backslashes in it."""
+    """Return the file of a path, which may have the backslashes of Windows."""
     image = folder / path
     return image if os.path.isfile(image) else folder / path.replace('\\', '/')

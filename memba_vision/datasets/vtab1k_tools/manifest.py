@@ -1,4 +1,4 @@
-"""The list of files of a task with their hashes, in the format of ``sha256sum``."""
+"""List of the files of a task with their hashes, in the format of ``sha256sum``."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def write_manifest(folder: Path, hashes: dict[str, str]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, str] | None:
-    """The SHA-256 of each file by its path below ``folder``; None where there is no manifest.
+    """Return the SHA-256 of each file by its path below ``folder``; None without a manifest.
 
     Raises:
         UserError: a line of it does not parse.
@@ -39,6 +39,6 @@ def read_manifest(folder: Path) -> dict[str, str] | None:
 
 
 def manifest_hash(folder: Path) -> str | None:
-    """SHA-256 of the manifest itself, which stands for all data of a task; None without one."""
+    """Return the SHA-256 of the manifest, which identifies all data of a task; None without one."""
     path = folder / MANIFEST
     return sha256_of(path) if path.is_file() else None

@@ -10,14 +10,14 @@ from mmengine.logging import print_log
 from memba_vision.datasets.vtab1k_tools.folders import images_in_folders
 from memba_vision.datasets.vtab1k_tools.images import FORMATS
 from memba_vision.datasets.vtab1k_tools.label_file import images_in_csv
-from memba_vision.datasets.vtab1k_tools.left_out import LeftOut, shown
+from memba_vision.datasets.vtab1k_tools.skipped_entries import SkippedEntry, shown
 from memba_vision.errors import UserError
 
 Images = list[tuple[Path, str]]  # and the names of their classes
 
 
-def labelled_images(source: Path, left_out: list[LeftOut] | None = None) -> Images:
-    """Images and the names of their classes, in a fixed order.
+def labelled_images(source: Path, skipped: list[SkippedEntry] | None = None) -> Images:
+    """Return images and the names of their classes, in a fixed order.
 
     Names are taken without blanks around them and in Unicode's composed form (NFC), so that one
     name is one class, whichever system wrote it.
@@ -25,14 +25,14 @@ def labelled_images(source: Path, left_out: list[LeftOut] | None = None) -> Imag
     Args:
         source: a folder with one folder of images per class, which may have folders in them; or
             a csv whose lines are ``path,label``, with paths below the csv's folder.
-        left_out: is extended by everything in the folder that is not taken.
+        skipped: is extended by everything in the folder that is not taken.
 
     Raises:
         UserError: there is no such file or folder, a line does not parse, or there is no image.
     """
-    left_out = [] if left_out is None else left_out
+    skipped = [] if skipped is None else skipped
     if source.is_dir():
-        found = images_in_folders(source, left_out)
+        found = images_in_folders(source, skipped)
     elif source.is_file():
         found = images_in_csv(source)
     else:
@@ -42,19 +42,19 @@ def labelled_images(source: Path, left_out: list[LeftOut] | None = None) -> Imag
             f'{source} holds no image: expected one folder per class with images '
             f'({", ".join(FORMATS)}), or a csv with lines "path,label"'
         )
-    return _with_one_spelling(source, found)
+    return _normalise_class_names(source, found)
 
 
 def class_names(labels: Iterable[str]) -> list[str]:
-    """The classes in the order of their numbers: by number where all are numbers, else by name."""
+    """Return the classes in the order of labels: by number if all are numbers, else by name."""
     names = set(labels)
     if all(name.isascii() and name.isdigit() for name in names):
         return sorted(names, key=lambda name: (int(name), name))
     return sorted(names)
 
 
-def _with_one_spelling(source: Path, images: Images) -> Images:
-    """The same images, and one form of each class's name; two that look alike are told."""
+def _normalise_class_names(source: Path, images: Images) -> Images:
+    """Return the images with one spelling of each class's name, and warn of similar names."""
     written: dict[str, set[str]] = {}
     for _, label in images:
         written.setdefault(_class_name(label), set()).add(label)

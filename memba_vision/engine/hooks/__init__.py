@@ -1,4 +1,4 @@
-"""Behaviours of a run, one per file."""
+"""Hooks of a run, one per file."""
 
 from memba_vision.engine.hooks.cost import CostHook
 from memba_vision.engine.hooks.epoch_seed import EpochSeedHook

@@ -1,4 +1,4 @@
-"""What a training takes: its time and its memory."""
+"""Hook that records the time and the memory of a training."""
 
 import resource
 import sys
@@ -16,10 +16,10 @@ MEBIBYTE = 2**20
 
 @HOOKS.register_module()
 class CostHook(Hook):
-    """Writes into each checkpoint the time and the peak memory that led to it.
+    """Write the time and the peak memory of the training into each checkpoint.
 
-    A resumed run adds to what its checkpoint says. Steps that were lost with an interruption, and
-    done again, count once. From a checkpoint that says nothing, the cost stays unknown.
+    A resumed run adds to the numbers in its checkpoint. Steps that were lost with an interruption,
+    and done again, count once. After a checkpoint without such numbers, the cost stays unknown.
 
     The time is that of the training loop in seconds, with saving and validation. The memory is, in
     MiB, what torch allocated on the GPU; without one, the resident memory of the process. Of a
@@ -31,7 +31,7 @@ class CostHook(Hook):
         self._start = 0.0
 
     def before_train(self, runner: Runner) -> None:
-        """Take over what earlier starts took."""
+        """Start the clock, and take over the cost recorded in the checkpoint of a resumed run."""
         nothing_yet = dict(seconds=0.0, peak_memory_mib=0.0)
         resumed = runner.iter > 0
         self._earlier = runner.message_hub.runtime_info.get(INFO, {}) if resumed else nothing_yet
@@ -40,7 +40,7 @@ class CostHook(Hook):
             torch.cuda.reset_peak_memory_stats()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add what the training took until now."""
+        """Add the cost until now."""
         if self._earlier:
             hub = checkpoint['message_hub']
             hub['resumed_keys'][INFO] = True
@@ -51,12 +51,12 @@ class CostHook(Hook):
 
 
 def recorded_cost(checkpoint: dict) -> dict[str, float]:
-    """What a training checkpoint cost: ``seconds`` and ``peak_memory_mib``; empty if unknown."""
+    """Return the cost of a training checkpoint, ``seconds`` and ``peak_memory_mib``, or {}."""
     return checkpoint.get('message_hub', {}).get('runtime_info', {}).get(INFO, {})
 
 
 def peak_memory_mib() -> float:
-    """The most that torch has allocated on the GPU, or that the process has held, in MiB."""
+    """Return the peak memory in MiB: allocated by torch on the GPU, or resident in the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / MEBIBYTE
     unit = 1 if sys.platform == 'darwin' else 1024  # macOS counts bytes, Linux KiB

@@ -1,4 +1,4 @@
-"""Randomness that does not depend on where a run was interrupted."""
+"""Hook that makes randomness independent of interruptions."""
 
 import random
 
@@ -13,9 +13,9 @@ from memba_vision.registry import HOOKS
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Seeds the random generators before each epoch from the run's seed, the epoch and the rank.
+    """Seed the random generators before each epoch from the run's seed, the epoch and the rank.
 
-    Dropout and drop path then draw the same numbers whether the run got here in one go or was
+    Dropout and drop path then draw the same numbers in an uninterrupted run and in one that was
     resumed from a checkpoint.
     """
 
@@ -30,7 +30,7 @@ class EpochSeedHook(Hook):
         torch.manual_seed(seed)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Seed again where starting the processes that load data drew a number.
+        """Seed again, since starting the data workers draws a random number.
 
         They start once a run, so the first epoch after a resumption would differ.
         """

@@ -1,4 +1,4 @@
-"""Stops a run that has gone wrong before it overwrites what was good."""
+"""Hook that stops a run whose loss or weights are not finite."""
 
 import json
 import math
@@ -18,7 +18,7 @@ BATCH_FILE = 'not_finite_rank{}.json'
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stops at the first NaN or infinite loss, and never lets non-finite weights be saved.
+    """Stop at the first NaN or infinite loss, and never save non-finite weights.
 
     The step, its learning rate and the files of its images are written into the run's folder.
     """
@@ -49,7 +49,7 @@ class FiniteLossHook(Hook):
 
 
 def _save_batch(runner: Runner, data_batch: dict | None, loss: float, rate: float) -> Path:
-    """Write down the step and the files of its images, in the folder of the run."""
+    """Write the step and the files of its images into the folder of the run."""
     samples = (data_batch or {}).get('data_samples', [])
     facts = {
         'step': runner.iter + 1,

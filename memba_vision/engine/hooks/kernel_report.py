@@ -1,4 +1,4 @@
-"""Says at the start which kernels run."""
+"""Hook that logs the kernels at the start."""
 
 import torch
 from mmengine.hooks import Hook
@@ -10,10 +10,10 @@ from memba_vision.registry import HOOKS
 
 @HOOKS.register_module()
 class KernelReportHook(Hook):
-    """Logs which backend each op takes on the device of the model."""
+    """Log the backend of each op on the device of the model."""
 
     def before_train(self, runner: Runner) -> None:
         """Log one line."""
         device = next(runner.model.parameters()).device
-        # Large enough for every kernel: what is asked is what the machine has.
+        # Large enough for every kernel: the question is what the machine has.
         runner.logger.info(describe_choice(torch.empty(1, 64, 64, device=device)))

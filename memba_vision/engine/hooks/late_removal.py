@@ -1,4 +1,4 @@
-"""Old checkpoints that go when the new one is whole."""
+"""Hook that removes old checkpoints only after the new one is complete."""
 
 from collections import deque
 from functools import partial
@@ -16,7 +16,7 @@ checkpoint_hook.open = partial(open, errors='surrogateescape')
 
 @HOOKS.register_module()
 class LateRemovalHook(CheckpointHook):
-    """mmengine's hook, but what is to go is removed behind the new checkpoint, not before it.
+    """Checkpoint hook that removes an old checkpoint after the new one is written, not before.
 
     A full disk, weights that are not finite or a kill then leave as many as there were.
     """

@@ -1,4 +1,4 @@
-"""Logs what the membranes do while a model trains."""
+"""Hook that logs statistics of the membranes during training."""
 
 import torch
 from mmengine.dist import is_main_process
@@ -14,7 +14,7 @@ from memba_vision.visualization.trace import GateCall, find_membranes, summarise
 
 @HOOKS.register_module()
 class MembraneReportHook(Hook):
-    """Logs potential, reset share and gate sparsity of each layer to the visualizer's backends.
+    """Log potential, reset share and gate sparsity of each layer to the visualizer's backends.
 
     The names are ``membrane_potential/layer_00``, ``membrane_reset_share/layer_00`` and
     ``gate_sparsity/layer_00``, …: means over a batch, both directions and all channels; see
@@ -45,7 +45,7 @@ class MembraneReportHook(Hook):
             )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        """Watch the step that comes, if it is one to report."""
+        """Observe the coming step, if it is one to report."""
         if runner.iter % self.interval == 0 and is_main_process():
             self._handles = watch_gates(_plain_model(runner), self._note)
 
@@ -57,7 +57,7 @@ class MembraneReportHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
     ) -> None:
-        """Log what the step has shown."""
+        """Log the statistics of the observed step."""
         if not self._handles:
             return
         for handle in self._handles:

@@ -1,4 +1,4 @@
-"""Says at the start what trains, and whether it does so over random weights."""
+"""Hook that logs the numbers of trained parameters at the start."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from memba_vision.registry import HOOKS
 
 @HOOKS.register_module()
 class ParameterReportHook(Hook):
-    """Logs how many parameters train, in the adapters and in the head, and their share.
+    """Log the numbers of trained parameters in adapters and head, and their share.
 
     It warns of a frozen backbone whose config names no weights.
     """
@@ -40,13 +40,13 @@ def has_random_base(model: nn.Module) -> bool:
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:
-    """Trainable parameters and all parameters of ``module``."""
+    """Count the trainable parameters and all parameters of ``module``."""
     sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
     return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
 
 
 def describe_parameters(model: nn.Module) -> str:
-    """One line on what of a classifier trains."""
+    """Return a line on the trained parameters of a classifier."""
     trained, total = count_parameters(model)
     backbone, _ = count_parameters(model.backbone)
     return (

@@ -1,4 +1,4 @@
-"""Checkpoints that load without unpickling a Python object."""
+"""Hook that keeps Python objects out of checkpoints, so that they load safely."""
 
 import numpy as np
 from mmengine.hooks import Hook
@@ -9,15 +9,15 @@ from memba_vision.registry import HOOKS
 
 @HOOKS.register_module()
 class PlainCheckpointHook(Hook):
-    """Leaves out of checkpoints what torch's safe loading refuses.
+    """Remove the entries of checkpoints that torch's safe loading refuses.
 
-    That is the history of logged numbers, which mmengine keeps in objects of its own and which is
-    of use for nothing but the smoothing of what is logged after a resumption (the log files hold
-    those numbers), and NumPy's scalars, which become Python's.
+    These are the history of logged numbers, which mmengine keeps in objects of its own and which
+    only smooths the log after a resumption (the log files hold the numbers), and NumPy's scalars,
+    which become Python's.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Make plain what mmengine's message hub adds to a checkpoint."""
+        """Convert the entries of mmengine's message hub to plain types."""
         hub = checkpoint['message_hub']
         hub['log_scalars'].clear()
         for name, value in hub['runtime_info'].items():

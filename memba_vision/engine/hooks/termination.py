@@ -1,4 +1,4 @@
-"""Saves the work of a run that is asked to end."""
+"""Hook that saves the work of a run that is terminated."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from mmengine.dist import all_reduce, get_comm_device, is_distributed, is_main_p
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from memba_vision.engine.checkpoint_place import checkpoint_hooks, is_remote
+from memba_vision.engine.checkpoint_folders import checkpoint_hooks, is_remote
 from memba_vision.errors import Terminated
 from memba_vision.files import write_atomically
 from memba_vision.registry import HOOKS
@@ -17,13 +17,13 @@ from memba_vision.registry import HOOKS
 
 @HOOKS.register_module()
 class TerminationHook(Hook):
-    """Ends a run on SIGTERM, with a checkpoint to go on from.
+    """End a run on SIGTERM, with a checkpoint to resume from.
 
-    Runs go on from the end of an epoch, so that they draw the same numbers as without the
+    Runs resume from the end of an epoch, so that they draw the same numbers as without the
     interruption. The checkpoint of the last finished epoch is therefore kept in memory, unless it
-    was written anyway, and put on the disk when the signal comes: at most one epoch is lost
-    though few of them are written. A run that counts steps saves where it is. The checkpoint is
-    written as well where another hook ends a training before its last epoch.
+    was written anyway, and written to the disk when the signal comes: at most one epoch is lost
+    though few of them are written. A run that counts steps saves its current state. The checkpoint
+    is written as well where another hook ends a training before its last epoch.
     """
 
     priority = 'LOWEST'  # after the hook that writes checkpoints
@@ -46,7 +46,7 @@ class TerminationHook(Hook):
         self.unsaved = path
 
     def after_train(self, runner: Runner) -> None:
-        """Write what is held where the training ended before its last epoch."""
+        """Write the held checkpoint if the training ended before its last epoch."""
         hook = next((hook for hook in checkpoint_hooks(runner) if hook.save_last), None)
         if self.unsaved and hook is not None and runner.epoch < runner.max_epochs:
             self._write()
@@ -55,7 +55,7 @@ class TerminationHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
     ) -> None:
-        """End the run if that was asked for."""
+        """End the run if its termination was requested."""
         termination = getattr(runner, 'termination', None)  # mmengine's own runner has none
         if termination is not None and _any_process(termination.requested):
             if not _saves_epochs(runner):
@@ -64,7 +64,7 @@ class TerminationHook(Hook):
             self.end(runner)
 
     def end(self, runner: Runner) -> None:
-        """Write what is held, and raise ``Terminated``."""
+        """Write the held checkpoint, and raise ``Terminated``."""
         self._write()
         folder, _ = _destination(runner, 0, by_epoch=True)
         raise Terminated(
@@ -79,7 +79,7 @@ class TerminationHook(Hook):
 
 
 def _any_process(requested: bool) -> bool:
-    """Whether any process was asked to end: one that leaves alone keeps the others waiting."""
+    """Return True if any process was asked to end: one that left alone would block the others."""
     if not is_distributed():
         return requested
     flag = torch.tensor(float(requested), device=get_comm_device())
@@ -88,7 +88,7 @@ def _any_process(requested: bool) -> bool:
 
 
 def _destination(runner: Runner, step: int, by_epoch: bool) -> tuple[str, str]:
-    """The folder and the name that the hook that saves checkpoints would choose."""
+    """Return the folder and the name that the hook that saves checkpoints would choose."""
     usual = 'epoch_{}.pth' if by_epoch else 'iter_{}.pth'
     hook = next(iter(checkpoint_hooks(runner)), None)
     if hook is None or hook.out_dir is None or is_remote(hook.out_dir):
@@ -98,7 +98,7 @@ def _destination(runner: Runner, step: int, by_epoch: bool) -> tuple[str, str]:
 
 
 def _checkpoint(runner: Runner, folder: str, name: str, by_epoch: bool) -> dict[str, bytes]:
-    """The path and the content of a checkpoint of now; empty in all processes but the first."""
+    """Return path and content of a checkpoint of the current state; {} in all other processes."""
     held: dict[str, bytes] = {}
     backend = dict(backend='held', held=held)
     runner.save_checkpoint(folder, name, by_epoch=by_epoch, backend_args=backend)
@@ -107,7 +107,7 @@ def _checkpoint(runner: Runner, folder: str, name: str, by_epoch: bool) -> dict[
 
 @contextlib.contextmanager
 def _counted_among_the_kept(runner: Runner) -> Iterator[None]:
-    """Let a checkpoint of this epoch say that it is on the disk, to be removed in its turn."""
+    """List this epoch's checkpoint among those on the disk, so that it is removed in its turn."""
     hub = runner.message_hub
     before = hub.runtime_info.get('keep_ckpt_ids')
     hub.update_info('keep_ckpt_ids', [*(before or []), runner.epoch + 1])

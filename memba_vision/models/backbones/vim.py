@@ -1,4 +1,4 @@
-"""Vim, the vision Mamba with a class token in the middle (Zhu et al. 2024)."""
+"""Vision Mamba (Vim) with a class token in the middle (Zhu et al. 2024)."""
 
 import inspect
 import logging
@@ -53,11 +53,11 @@ class PatchEmbed(nn.Module):
         nn.init.zeros_(self.proj.bias)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, channels, height, width) to (batch, patches, embed_dims)."""
+        """Embed (batch, channels, height, width) as (batch, patches, embed_dims)."""
         return self.proj(images).flatten(2).transpose(1, 2)
 
     def grid_of(self, height: int, width: int) -> Size:
-        """Rows and columns of the patches of an image of so many pixels."""
+        """Return rows and columns of the patches of an image of ``height`` by ``width`` pixels."""
         rows, columns = (
             (side - patch) // step + 1
             for side, patch, step in zip(
@@ -79,16 +79,16 @@ class VimBlock(nn.Module):
     def forward(
         self, residual: torch.Tensor, gate_state: GateState = None
     ) -> tuple[torch.Tensor, GateState]:
-        """(batch, length, embed_dims) float32 to the same, and the gate's state passed on."""
+        """Return the residual stream, (batch, length, embed_dims) float32, and the gate's state."""
         mixed, gate_state = self.mixer(self.norm(residual), gate_state)
         return residual + self.drop_path(mixed), gate_state
 
 
 class PatchMap(nn.Identity):
-    """The patches as a map, (batch, embed_dims, rows, columns), on their way into the last block.
+    """Slot for hooks that see the last block's input as a map, (batch, embed_dims, rows, columns).
 
-    It is there for what hooks a layer and expects a map, as class activation maps do: the tokens
-    that blocks and norms yield have the class token among them. Without a hook nothing passes.
+    Class activation maps, for instance, expect a map, but the tokens that blocks and norms yield
+    include the class token. Without a hook the module is not called.
     """
 
     def is_watched(self) -> bool:
@@ -99,15 +99,15 @@ class PatchMap(nn.Identity):
 
 @MODELS.register_module()
 class Vim(BaseModule):
-    """Vim with parameter names as in the official checkpoints, which load strictly.
+    """Vision Mamba with the parameter names of the official checkpoints, which load strictly.
 
     A batch goes through ``patch_embed``, gets the class token in the middle of its patches and
     the position embedding, then passes the blocks of ``layers`` and ``norm_f``. Patches come row by
     row; the class token stands before patch number ``rows * columns // 2``, counted from 0, in the
-    sequence as in the position embedding, on rectangular images too. What a gate carries from block
-    to block travels as an argument: no module holds a state. ``prompt`` is a slot for tokens that
-    an adapter adds before the first block and takes out again at the end, ``patch_map`` a place for
-    hooks (:class:`PatchMap`).
+    sequence as in the position embedding, on rectangular images too. The gates' state is passed
+    from block to block as an argument: no module holds a state. ``prompt`` is a slot for tokens
+    that an adapter adds before the first block and takes out again at the end, ``patch_map`` a
+    place for hooks (:class:`PatchMap`).
 
     Args:
         arch: 'tiny', 'small' or 'base', or a dict with ``embed_dims`` and ``num_layers`` and
@@ -194,7 +194,7 @@ class Vim(BaseModule):
         self.train(self.training)
 
     def set_img_size(self, img_size: int | Sequence[int]) -> None:
-        """Note the size of the images: ``img_size``, ``grid_size`` and ``num_patches``.
+        """Set the size of the images: ``img_size``, ``grid_size`` and ``num_patches``.
 
         Raises:
             UserError: it is smaller than a patch.
@@ -210,10 +210,10 @@ class Vim(BaseModule):
 
     @property
     def num_extra_tokens(self) -> int:
-        """Tokens that mmpretrain's ``vis_cam`` is to cut off before it makes a square of the rest.
+        """Number of tokens that mmpretrain's ``vis_cam`` cuts off before it reshapes the rest.
 
-        No number of them leaves the patches alone where a class token is in their middle; this one
-        leaves what is no square, so that the tool says so instead of misplacing patches.
+        With a class token in the middle of the patches, no number leaves the patches alone; this
+        one leaves no square, so that the tool reports it instead of misplacing patches.
         """
         if self.cls_token is None and self.grid_size[0] == self.grid_size[1]:
             return 0
@@ -238,7 +238,7 @@ class Vim(BaseModule):
         number = pos_embed.shape[1] - has_cls_token
         remark = None
         if resized is not pos_embed:
-            # A wrong stride shows in nothing else.
+            # This warning is the only sign of a wrong stride.
             remark = (
                 f'interpolated to {self.num_patches}; if that is not meant, see to img_size, '
                 'patch_size and stride'
@@ -295,14 +295,14 @@ class Vim(BaseModule):
         return Sites(blocks, embed=Rows('patch_embed.proj'), tokens='prompt')
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Features of (batch, channels, height, width), one per entry of ``out_indices``."""
+        """Return features of (batch, channels, height, width), one per entry of ``out_indices``."""
         numbers = sorted(set(self.out_indices))
         tokens = dict(zip(numbers, self.block_outputs(images, numbers), strict=True))
         grid = self.grid_of(images)
         return tuple(self.format_tokens(tokens[n], self.out_type, grid) for n in self.out_indices)
 
     def grid_of(self, images: torch.Tensor) -> Size:
-        """Rows and columns of the patches of (batch, channels, height, width).
+        """Return rows and columns of the patches of (batch, channels, height, width).
 
         Raises:
             UserError: the images have another size than ``img_size``, where that is fixed, or are
@@ -328,14 +328,14 @@ class Vim(BaseModule):
     def block_outputs(
         self, images: torch.Tensor, numbers: Collection[int], norm_last: bool = True
     ) -> list[torch.Tensor]:
-        """The tokens behind the blocks ``numbers``, (batch, tokens, embed_dims), first to last.
+        """Return the outputs of the blocks ``numbers``, (batch, tokens, embed_dims), first to last.
 
         Blocks behind the last of them are not run.
 
         Args:
             images: (batch, channels, height, width).
-            numbers: which blocks, from 0.
-            norm_last: pass those of the last block through ``norm_f``.
+            numbers: the numbers of the blocks, from 0.
+            norm_last: apply ``norm_f`` to the output of the last block.
 
         Raises:
             UserError: the images have another size.
@@ -359,11 +359,11 @@ class Vim(BaseModule):
         return outputs
 
     def norm_last(self, tokens: torch.Tensor) -> torch.Tensor:
-        """What follows the last block, (batch, tokens, embed_dims) to the same."""
+        """Normalise the output of the last block, (batch, tokens, embed_dims)."""
         return self.norm_f(tokens)
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
-        """Tokens with the class token in the middle, (batch, tokens, embed_dims) in float32."""
+        """Return tokens with the class token in the middle, (batch, tokens, embed_dims) float32."""
         tokens = self.patch_embed(images)
         if self.cls_token is not None:
             tokens = put_in_middle(tokens, self.cls_token.expand(tokens.shape[0], -1, -1))
@@ -375,23 +375,23 @@ class Vim(BaseModule):
         return resize_pos_embed(self.pos_embed, grid, self.grid_size, has_cls_token)
 
     def _through_patch_map(self, residual: torch.Tensor, grid: Size) -> torch.Tensor:
-        """Take the patches out of the sequence, pass them through ``patch_map``, put them back."""
+        """Pass the patches of the sequence through ``patch_map``, and put them back."""
         positions = torch.arange(residual.shape[1], device=residual.device)
         at = self.split_tokens(self.prompt.remove(positions[None, :, None]))[0].flatten()
         patches = self.patch_map(residual[:, at].transpose(1, 2).unflatten(2, grid))
         return residual.index_copy(1, at, patches.flatten(2).transpose(1, 2))
 
     def split_tokens(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Patches, (batch, patches, embed_dims), and class token, (batch, 1, embed_dims)."""
+        """Return patches, (batch, patches, embed_dims), and class token, (batch, 1, embed_dims)."""
         return (tokens, None) if self.cls_token is None else take_from_middle(tokens)
 
     def format_tokens(
         self, tokens: torch.Tensor, out_type: str, grid: Size | None = None
     ) -> torch.Tensor:
-        """Tokens (batch, tokens, embed_dims) as ``out_type`` asks for them.
+        """Convert tokens, (batch, tokens, embed_dims), to the format ``out_type``.
 
         Args:
-            tokens: as a block puts them out.
+            tokens: the output of a block.
             out_type: see the class.
             grid: rows and columns of the patches; None stands for those of ``img_size``.
         """

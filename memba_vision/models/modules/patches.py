@@ -11,10 +11,10 @@ Size = tuple[int, int]  #: height and width, or rows and columns
 
 
 def to_pair(size: int | Sequence[int], name: str) -> Size:
-    """Height and width of a size that may be one number for both.
+    """Return height and width of a size that may be one number for both.
 
     Raises:
-        UserError: it is neither.
+        UserError: the size is neither one number nor two.
     """
     pair = (size, size) if isinstance(size, int) else size
     is_pair = isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2
@@ -32,7 +32,7 @@ def put_in_middle(patches: torch.Tensor, cls_token: torch.Tensor) -> torch.Tenso
 
 
 def take_from_middle(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The inverse of :func:`put_in_middle`: patches, and class token."""
+    """Return patches and class token: the inverse of :func:`put_in_middle`."""
     middle = (tokens.shape[1] - 1) // 2
     patches = torch.cat([tokens[:, :middle], tokens[:, middle + 1 :]], dim=1)
     return patches, tokens[:, middle : middle + 1]
@@ -52,9 +52,9 @@ def resize_pos_embed(
     Args:
         pos_embed: (1, old_rows * old_columns + 1, embed_dims), the class token's at the middle.
         grid_size: rows and columns of the new grid; one number stands for both.
-        old_grid: rows and columns of the old one. None takes it for a square, or, with as many
-            patches as the new grid has, for the same.
-        has_cls_token: False where the class token, and the 1 above, are missing.
+        old_grid: rows and columns of the old grid. None takes it for a square or, if it has as many
+            patches as the new grid, for the same.
+        has_cls_token: False if the class token, and the 1 above, are missing.
 
     Returns:
         (1, rows * columns + 1, embed_dims).

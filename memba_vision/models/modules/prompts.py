@@ -1,16 +1,16 @@
-"""The slot of a backbone for tokens that are no part of the image."""
+"""Slot of a backbone for tokens that are not part of the image."""
 
 import torch
 from torch import nn
 
 
 class NoPrompt(nn.Module):
-    """No such tokens: both ways, the sequence passes as it is. PEFT methods replace the module."""
+    """Empty slot, which returns the sequence unchanged. PEFT methods replace the module."""
 
     def insert(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens, dim), with positions, to the sequence that the blocks get."""
+        """Return the blocks' input for (batch, tokens, dim), with positions added already."""
         return tokens
 
     def remove(self, tokens: torch.Tensor) -> torch.Tensor:
-        """The blocks' (batch, tokens + prompts, dim) to (batch, tokens, dim)."""
+        """Return (batch, tokens, dim) of the blocks' output, (batch, tokens + prompts, dim)."""
         return tokens

@@ -1,4 +1,4 @@
-"""What stands between backbone and head."""
+"""Necks, the modules between backbone and head."""
 
 from memba_vision.models.necks.feature_norm import FeatureNorm
 

@@ -1,4 +1,4 @@
-"""Features scaled to unit variance."""
+"""Neck that scales features to unit variance."""
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,8 @@ from memba_vision.registry import MODELS
 class FeatureNorm(nn.Module):
     """Batch normalisation of the features without learned parameters (He et al. 2022, A.1).
 
-    As mmpretrain's ``ClsBatchNormNeck``, but it also takes the batch of one image that an epoch
-    may end with, and normalises it by the running statistics.
+    Unlike mmpretrain's ``ClsBatchNormNeck``, it also takes the batch of one image that an epoch may
+    end with, and normalises it by the running statistics.
 
     Args:
         input_features: channels of the features.
@@ -33,6 +33,6 @@ class FeatureNorm(nn.Module):
 
     @torch.no_grad()
     def folded_into(self, layer: nn.Linear) -> dict[str, torch.Tensor]:
-        """The state dict of a linear layer that does, in evaluation, what this and ``layer`` do."""
+        """Return the state dict of one linear layer for this norm in evaluation and ``layer``."""
         weight = layer.weight * torch.rsqrt(self.bn.running_var + self.bn.eps)
         return {'weight': weight, 'bias': layer.bias - weight @ self.bn.running_mean}

@@ -1,4 +1,4 @@
-"""Ways to adapt a frozen backbone: one wrapper, and one small class per method."""
+"""Adapters of a frozen backbone: one wrapper, and one small class per method."""
 
 from memba_vision.discovery import import_submodules
 from memba_vision.models.peft.adapter import Adapter

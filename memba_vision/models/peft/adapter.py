@@ -1,4 +1,4 @@
-"""Adapter base class, and helpers that locate and replace the places that it adapts."""
+"""Adapter base class, and helpers that locate and replace the modules that it adapts."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -12,7 +12,7 @@ from memba_vision.models.sites import ROLES, Rows, ScanSite, Sites, check_sites,
 
 
 class Adapter(ABC):
-    """One published way to adapt a backbone.
+    """Base class of adapters, each of them a published method of adaptation.
 
     A subclass takes its settings as keyword arguments, checks them, and changes the module in
     :meth:`attach`. Registered with ``ADAPTERS``, it is built from ``dict(type=…, **settings)``.
@@ -60,13 +60,13 @@ class Adapter(ABC):
 
 
 class AdaptedLayer(nn.Module):
-    """A projection with something beside it; from outside, it looks like the projection.
+    """Projection with an adapter beside it, with the projection's interface.
 
     Args:
         base_layer: the frozen projection, or another adapted layer.
     """
 
-    #: The outputs that are adapted, for telling whether two adapters collide; None is all.
+    #: The outputs that are adapted, to detect that two adapters collide; None is all.
     part: str | None = None
 
     def __init__(self, base_layer: nn.Module) -> None:
@@ -89,12 +89,12 @@ class AdaptedLayer(nn.Module):
         return self.base_layer.out_features
 
     def merged(self) -> nn.Module:
-        """The plain projection with the update in its weight, which is changed in place."""
+        """Return the plain projection with the update added to its weight, in place."""
         raise NotImplementedError
 
 
-def fold_layers(backbone: nn.Module, *kinds: type[AdaptedLayer]) -> None:
-    """Put the merged projection in the place of every layer of ``kinds`` on a plain one."""
+def merge_layers(backbone: nn.Module, *kinds: type[AdaptedLayer]) -> None:
+    """Replace every layer of ``kinds`` on a plain projection by its merged projection."""
     names = [name for name, module in backbone.named_modules() if isinstance(module, kinds)]
     for name in reversed(names):  # inner ones first
         layer = backbone.get_submodule(name)
@@ -103,7 +103,7 @@ def fold_layers(backbone: nn.Module, *kinds: type[AdaptedLayer]) -> None:
 
 
 def check_free(backbone: nn.Module, adapter: str, slot: str) -> nn.Module:
-    """Return the module in a slot, which no adapter may have taken.
+    """Return the module in a slot, after a check that no adapter has taken it.
 
     Args:
         backbone: the backbone.
@@ -132,8 +132,8 @@ def wrap_scans(
     Args:
         backbone: the backbone.
         adapter: the adapter that wraps, for the error's text.
-        sites: those of the backbone.
-        wrap: makes the module of a direction's site and the scan that is there.
+        sites: the sites of the backbone.
+        wrap: makes the module from a direction's site and the scan that is there.
 
     Raises:
         UserError: the sequence is made longer around a scan, so that this module would have to be
@@ -161,7 +161,7 @@ def find_targets(
     """Return the modules of the classes ``kinds`` that ``targets`` name, by full name.
 
     Args:
-        backbone: where to look.
+        backbone: the backbone.
         targets: roles such as ``'mix.in'`` (see :data:`memba_vision.models.sites.ROLES`), or names
             such as ``'in_proj'``, matching every module whose dotted name is that or ends with
             ``'.in_proj'``. Each must match something.
@@ -192,7 +192,7 @@ def find_parts(
     """Return the places of those ``targets`` that stand for some outputs of projections alone.
 
     Args:
-        backbone: where to look.
+        backbone: the backbone.
         targets: roles and names, as for :func:`find_targets`, which takes the others.
         stacks_on: the adapted layers that the adapter can stand on, if they adapt another part.
 
@@ -270,7 +270,7 @@ def _can_stand_on(module: nn.Module, kinds: Sequence[type], part: str | None) ->
 
 
 def _short_names(names: Collection[str]) -> set[str]:
-    """The last part of each name, with the part before it where it is one of a kind."""
+    """Return the last part of each name, with the part before it if the last one is unique."""
     last_parts = Counter(name.rpartition('.')[2] for name in names)
     return {
         last if last_parts[last := name.rpartition('.')[2]] > 1 else '.'.join(name.split('.')[-2:])
@@ -284,6 +284,6 @@ def is_named(name: str, target: str) -> bool:
 
 
 def replace_module(backbone: nn.Module, name: str, replacement: nn.Module) -> None:
-    """Put ``replacement`` where the module with the dotted ``name`` is."""
+    """Replace the module with the dotted ``name``."""
     parent, _, attribute = name.rpartition('.')
     setattr(backbone.get_submodule(parent), attribute, replacement)

@@ -13,12 +13,12 @@ from memba_vision.registry import ADAPTERS
 
 
 class WiderScan(WrappedScan):
-    """A scan whose state has more dimensions, put before the others.
+    """Scan with additional dimensions of the state, before the others.
 
     Args:
         base_layer: the scan.
-        A_log: that of the scan's direction, (d_inner, d_state); the new ones are copies of its
-            first column, their neighbour.
+        A_log: ``A_log`` of the scan's direction, (d_inner, d_state); the new columns are copies of
+            its first one, their neighbour.
         num_states: dimensions to add.
     """
 
@@ -29,7 +29,7 @@ class WiderScan(WrappedScan):
         self.x_proj = Linear(len(A_log), 2 * num_states, bias=False, **like)
 
     def prepare(self, call: ScanCall) -> ScanInputs:
-        """Prepare the scan as it is, and put more rows before A, B and C."""
+        """Prepare the scan inside, and put more rows before A, B and C."""
         inputs = self.base_layer.prepare(call)
         more = self.x_proj(inputs.u.transpose(1, 2)).transpose(1, 2)
         more_B, more_C = more.chunk(2, dim=1)
@@ -42,7 +42,7 @@ class WiderScan(WrappedScan):
 
 @ADAPTERS.register_module()
 class AdditionalScan(Adapter):
-    """More dimensions of the state in every scan, with their rows of A, B and C.
+    """Additional dimensions of the state in every scan, with their rows of A, B and C.
 
     Trains ``2 * 3 * num_states * d_inner`` parameters per block: with 6 on Vim-S, 663,552. What
     the new dimensions contribute is not zero at the start: their rows of ``x_proj`` are random, as

@@ -12,7 +12,7 @@ from memba_vision.registry import ADAPTERS
 
 
 class AffixScan(WrappedScan):
-    """A scan that starts on learned tokens, in its own direction.
+    """Scan that starts on learned tokens, in its own direction.
 
     Args:
         base_layer: the scan.
@@ -86,5 +86,5 @@ class AffixTuning(Adapter):
         wrap_scans(backbone, 'AffixTuning', sites, wrap)
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot: tokens are no weights."""
+        """Return the reason why it stays: tokens are no weights."""
         return 'AffixTuning stays: its tokens are a part of the sequence, which no weight can be'

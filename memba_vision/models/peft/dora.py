@@ -1,4 +1,4 @@
-"""DoRA (Liu et al. 2024): LoRA on the direction of a weight, and its magnitude apart."""
+"""DoRA (Liu et al. 2024): LoRA on the direction of a weight, and a separate magnitude."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from memba_vision.models.peft.adapter import Adapter, find_targets, fold_layers, replace_module
+from memba_vision.models.peft.adapter import Adapter, find_targets, merge_layers, replace_module
 from memba_vision.models.peft.hf_format import save_low_rank
 from memba_vision.models.peft.lora import (
     LowRankLayer,
@@ -18,10 +18,10 @@ from memba_vision.registry import ADAPTERS
 
 
 class DoRALinear(LowRankLayer):
-    """``y = m * (V h) / |V| + b`` with ``V = W + scale * up down`` and ``|V|`` its rows' lengths.
+    """Projection with DoRA, ``y = m * (V h) / |V| + b`` with ``V = W + scale * up down``.
 
-    At the start ``m`` is ``|W|`` and ``up`` zero, so ``y = W h + b``. As in the paper's section
-    4.3, no gradient flows through ``|V|``.
+    ``|V|`` are the norms of its rows. At the start ``m`` is ``|W|`` and ``up`` zero, so
+    ``y = W h + b``. As in the paper's section 4.3, no gradient flows through ``|V|``.
 
     Args:
         base_layer: the frozen projection, in_features to out_features.
@@ -38,7 +38,7 @@ class DoRALinear(LowRankLayer):
         self.magnitude = nn.Parameter(base_layer.weight.detach().norm(dim=1))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., in_features) to (..., out_features)."""
+        """Project (..., in_features) to (..., out_features)."""
         projected, bias = self.base_layer(hidden), self.base_layer.bias
         if bias is not None:
             projected = projected - bias
@@ -54,7 +54,7 @@ class DoRALinear(LowRankLayer):
 
     @torch.no_grad()
     def merged(self) -> nn.Module:
-        """``m * V / |V|`` in the place of ``W``."""
+        """Return the projection with ``m * V / |V|`` in the place of ``W``."""
         self.base_layer.weight.copy_(self._row_scale()[:, None] * self._direction())
         return self.base_layer
 
@@ -92,9 +92,9 @@ class DoRA(Adapter):
             replace_module(backbone, name, DoRALinear(layer, **self.settings))
 
     def merge(self, backbone: nn.Module) -> None:
-        """Put the adapted weights in the place of the frozen ones."""
-        fold_layers(backbone, DoRALinear)
+        """Replace the frozen weights by the adapted ones."""
+        merge_layers(backbone, DoRALinear)
 
     def save_hf(self, backbone: nn.Module, folder: Path) -> None:
-        """Save as peft saves its own DoRA."""
+        """Save in the format of peft's DoRA."""
         save_low_rank(backbone, [DoRALinear], self.targets, folder)

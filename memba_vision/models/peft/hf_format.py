@@ -1,4 +1,4 @@
-"""Low-rank layers in the files of Hugging Face's peft, which then loads them into a plain Vim."""
+"""Export of low-rank layers to the files of Hugging Face's peft, which loads them into Vim."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import nn
 from memba_vision.models.peft.adapter import AdaptedLayer
 from memba_vision.models.sites import ROLES
 
-#: What peft puts before a module's name in the backbone.
+#: The prefix that peft puts before a module's name in the backbone.
 PREFIX = 'base_model.model'
 
 

@@ -1,4 +1,4 @@
-"""The methods of Hugging Face's peft library, as adapters like those of this package."""
+"""Adapter for the methods of Hugging Face's peft library."""
 
 import copy
 import warnings
@@ -17,10 +17,10 @@ from memba_vision.models.peft.lora import check_targets
 from memba_vision.models.sites import ROLES
 from memba_vision.registry import ADAPTERS
 
-#: What peft raises where settings do not fit a method or a layer.
+#: The errors that peft raises for settings that do not fit a method or a layer.
 PEFT_ERRORS = (TypeError, ValueError, KeyError, AttributeError, RuntimeError, NotImplementedError)
 
-#: Methods that want what Vim or this package's training does not have, and what that is.
+#: Methods that need something that vision Mambas or this package's training lack, with the reason.
 UNUSABLE = {
     'ADALORA': 'the training loop has to move its budget of ranks on at every step',
     'ADAPTION_PROMPT': 'it goes into the attention of a transformer',
@@ -30,12 +30,12 @@ UNUSABLE = {
     'XLORA': 'it mixes LoRAs of a transformer that were trained before',
 }
 
-#: Ways to initialise LoRA that want a pass over the training data before the first step.
+#: Initialisations of LoRA that need a pass over the training data before the first step.
 NEED_DATA = ('corda', 'eva', 'lora_ga')
 
 
 def import_peft() -> ModuleType:
-    """The peft library.
+    """Import and return the peft library.
 
     Raises:
         UserError: it is not installed.
@@ -51,7 +51,7 @@ def import_peft() -> ModuleType:
 
 @ADAPTERS.register_module()
 class HFPeft(Adapter):
-    """Any method of the peft library that changes linear layers, 2D convolutions or norms.
+    """Adapter for any method of peft that changes linear layers, 2D convolutions or norms.
 
     Formula, sizes and sources are in peft's documentation. The projections that it wraps keep
     their places, so it goes with the adapters of this package on other targets. Where a method
@@ -64,7 +64,7 @@ class HFPeft(Adapter):
             peft has it, a regular expression of whole names, or 'all-linear'.
         target_parameters: names of matrices that are no layer's ``weight`` (``mixer.A_log``), for
             LoRA.
-        settings: whatever else the method's config takes (``r``, ``lora_alpha``, …).
+        settings: further arguments of the method's config (``r``, ``lora_alpha``, …).
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class HFPeft(Adapter):
             raise UserError(f'HFPeft {peft_type}: {_one_line(error)}') from error
 
     def attach(self, backbone: nn.Module) -> None:
-        """Let peft wrap the targets; ``peft_model`` is its handle to them."""
+        """Wrap the targets by peft; ``peft_model`` is its handle to them."""
         name = self.config.peft_type.name
         targets = find_modules(backbone, self.targets, name) if self.targets else {}
         check_parameters(backbone, self.parameters)
@@ -111,7 +111,7 @@ class HFPeft(Adapter):
         self.rewritten = [weight for weight, before in weights if not torch.equal(weight, before)]
 
     def merge(self, backbone: nn.Module) -> str | None:
-        """Merge as peft does, if the method can be."""
+        """Merge by peft, if the method can be merged."""
         from peft.tuners.tuners_utils import BaseTunerLayer
         from peft.utils import ModulesToSaveWrapper
 
@@ -130,7 +130,7 @@ class HFPeft(Adapter):
         return None
 
     def save_hf(self, backbone: nn.Module, folder: Path) -> None:
-        """Save as peft does.
+        """Save by peft.
 
         Raises:
             UserError: the method rewrote frozen weights, which peft's files do not hold.

@@ -1,4 +1,4 @@
-"""The places that a method of Hugging Face's peft changes, however its config names them."""
+"""Targets of a method of Hugging Face's peft, in all spellings of its config."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import AdaptedLayer, find_targets, is_named
 
-#: What peft calls every linear layer.
+#: The name in peft for all linear layers.
 ALL_LINEAR = 'all-linear'
 
 NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
@@ -21,10 +21,10 @@ KINDS = {'LN_TUNING': NORMS}
 def find_modules(
     backbone: nn.Module, targets: Sequence[str] | str, peft_type: str
 ) -> dict[str, nn.Module]:
-    """The modules that ``targets`` name, by full name.
+    """Return the modules that ``targets`` name, by full name.
 
     Args:
-        backbone: where to look.
+        backbone: the backbone.
         targets: a list of names; or a regular expression of whole names; or ``ALL_LINEAR``.
         peft_type: the method, as peft spells it.
 
@@ -67,9 +67,9 @@ def check_parameters(backbone: nn.Module, targets: Sequence[str]) -> None:
 
 @contextmanager
 def as_plain_linear(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Let linear layers of derived classes pass for ``torch.nn.Linear`` itself.
+    """Change linear layers of derived classes into ``torch.nn.Linear`` in the context.
 
-    Some methods ask for just that class, though they call the layer and read its weights as any.
+    Some methods require that very class, though they use only its interface.
     """
     classes = [(module, type(module)) for module in modules if isinstance(module, nn.Linear)]
     for module, _ in classes:
@@ -82,7 +82,7 @@ def as_plain_linear(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _free(backbone: nn.Module, kinds: type | tuple[type, ...]) -> Iterator[str]:
-    """Names of the frozen modules of these classes, without what adapters brought."""
+    """Yield the names of the frozen modules of these classes, without those of adapters."""
     inside = tuple(f'{n}.' for n, m in backbone.named_modules() if hasattr(m, 'base_layer'))
     for name, module in backbone.named_modules():
         trains = any(parameter.requires_grad for parameter in module.parameters(recurse=False))

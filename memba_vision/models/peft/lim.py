@@ -1,4 +1,4 @@
-"""LIM, the leaky-integrate membrane on the gate of both scan directions (Memba, ICLR 2026)."""
+"""Leaky-integrate membrane (LIM) on the gate of both scan directions (Memba, ICLR 2026)."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from memba_vision.registry import ADAPTERS
 
 
 class Membrane(nn.Module):
-    """The membranes of both directions, each in its own scan order. It has no parameters.
+    """Membranes of both directions, each in its own scan order, without parameters.
 
     Args:
         num_chunks: chunks that the sequence is cut into (T).
@@ -53,11 +53,11 @@ class Membrane(nn.Module):
         return dict(num_chunks=self.num_chunks, leak=self.leak, threshold=self.threshold)
 
     def initial(self, state: GateState) -> torch.Tensor | None:
-        """The potentials to start from, given the state that the block before handed on."""
+        """Return the initial potentials, given the state of the block before."""
         return state[0] if state is not None and self.cross_layer else None
 
     def next_state(self, mean: torch.Tensor) -> GateState:
-        """The state for the next block."""
+        """Return the state for the next block."""
         return (mean,) if self.cross_layer else None
 
     def extra_repr(self) -> str:
@@ -84,7 +84,10 @@ class MembraneGate(nn.Module):
         gate_input: torch.Tensor,
         state: GateState = None,
     ) -> tuple[torch.Tensor, GateState]:
-        """See :mod:`memba_vision.models.modules.gates`; ``gate_input`` is ``z``."""
+        """Merge the directions; see :mod:`memba_vision.models.modules.gates`.
+
+        ``gate_input`` is ``z``.
+        """
         merged, mean = membrane_gate(
             gate_input.transpose(1, 2),
             forward_scan.transpose(1, 2),
@@ -121,7 +124,7 @@ class LowRankMembraneGate(nn.Module):
         gate_input: tuple[torch.Tensor, torch.Tensor],
         state: GateState = None,
     ) -> tuple[torch.Tensor, GateState]:
-        """See :mod:`memba_vision.models.modules.gates`.
+        """Merge the directions; see :mod:`memba_vision.models.modules.gates`.
 
         ``gate_input`` is ``W_z h``, (batch, length, d_inner), with ``down h``, (batch, length,
         rank).
@@ -144,7 +147,7 @@ class LIM(Adapter):
     Args:
         site: 'lora' (:class:`LowRankMembraneGate`) or 'gate' (:class:`MembraneGate`).
         num_chunks: chunks that the sequence is cut into (T), at least 1.
-        leak: what a potential keeps from chunk to chunk, in (0, 1].
+        leak: share of a potential that is kept from chunk to chunk, in (0, 1].
         threshold: potentials above it are reset to zero; None stands for no reset.
         cross_layer: start from the mean potential of the block before.
     """
@@ -183,7 +186,7 @@ class LIM(Adapter):
             replace_module(backbone, gate, MembraneGate(Membrane(**self.settings)))
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot; with site 'lora' that holds for the LoRA below it too."""
+        """Return the reason why it stays; with site 'lora' the LoRA below it stays too."""
         if self.site == 'gate':
             return 'LIM stays as the gate: no weight leaks and resets; it has no parameters'
         return f'LIM stays as the gate, {TAP_STAYS}'
@@ -221,7 +224,7 @@ def check_taps(backbone: nn.Module, adapter: str, user: str, otherwise: str = ''
         backbone: the backbone.
         adapter: the adapter that needs them, for the error's text.
         user: the part of it that does.
-        otherwise: what the user can do beside adding a LoRA.
+        otherwise: further advice, beside adding a LoRA.
     """
     free_gates(backbone, adapter)
     check_sites(backbone, adapter, 'mix.z')
@@ -237,7 +240,7 @@ def check_taps(backbone: nn.Module, adapter: str, user: str, otherwise: str = ''
 def tap_gates(
     backbone: nn.Module, owner: str, make_membrane: Callable[[nn.Module], nn.Module]
 ) -> None:
-    """Let a membrane integrate LoRA's hidden activations on their way to each gate.
+    """Integrate LoRA's hidden activations on their way to each gate by a membrane.
 
     Args:
         backbone: one that :func:`check_taps` passed.

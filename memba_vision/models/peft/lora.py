@@ -15,7 +15,7 @@ from memba_vision.models.peft.adapter import (
     Adapter,
     find_parts,
     find_targets,
-    fold_layers,
+    merge_layers,
     replace_module,
 )
 from memba_vision.models.peft.hf_format import save_low_rank
@@ -23,7 +23,7 @@ from memba_vision.registry import ADAPTERS
 
 
 class LowRankLayer(AdaptedLayer):
-    """What all layers with a low-rank update share: ``down``, dropout, ``up`` and a scale.
+    """Base class of layers with a low-rank update: ``down``, dropout, ``up`` and a scale.
 
     Args:
         base_layer: the frozen projection, or another adapted layer.
@@ -45,25 +45,27 @@ class LowRankLayer(AdaptedLayer):
         nn.init.zeros_(up.weight)
 
     def update(self, hidden: torch.Tensor) -> torch.Tensor:
-        """``up(scale * dropout(down(hidden)))``."""
+        """Return ``up(scale * dropout(down(hidden)))``."""
         return self.up(self.scale * self.dropout(self.down(hidden)))
 
 
 def make_bottleneck(
     base_layer: nn.Module, rank: int, out_features: int
 ) -> tuple[nn.Linear, nn.Linear]:
-    """``down`` and ``up`` beside a linear layer, on its device and of its dtype, without biases."""
+    """Return ``down`` and ``up`` without biases, with the device and dtype of a linear layer."""
     like = dict(device=base_layer.weight.device, dtype=base_layer.weight.dtype)
     down = Linear(base_layer.in_features, rank, bias=False, **like)
     return down, Linear(rank, out_features, bias=False, **like)
 
 
 class AdditiveLayer(LowRankLayer):
-    """A layer that adds a linear update: others may stand on it, and it folds into the weight."""
+    """Layer with a linear update: it merges into the weight, and other adapters can wrap it."""
 
 
 class LoRALinear(AdditiveLayer):
-    """``y = W h + b + up(scale * dropout(down(h)))``, with ``up`` zero at the start.
+    """Projection with LoRA, ``y = W h + b + up(scale * dropout(down(h)))``.
+
+    ``up`` is zero at the start.
 
     Args:
         base_layer: the frozen projection, in_features to out_features.
@@ -79,18 +81,18 @@ class LoRALinear(AdditiveLayer):
         super().__init__(base_layer, down, up, scale, drop_rate)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., in_features) to (..., out_features)."""
+        """Project (..., in_features) to (..., out_features)."""
         return self.base_layer(hidden) + self.update(hidden)
 
     def expose(self, rows: range) -> tuple['ExposedLoRALinear', nn.Linear]:
-        """Split off the update of the last outputs, for a module that needs what leads to it.
+        """Split off the update of the last outputs, for a module that needs its hidden activations.
 
         Args:
             rows: the last outputs, whose update the other module adds.
 
         Returns:
-            A layer in the place of this one, which yields the other outputs and the hidden
-            activations; and the rows of ``up`` that it no longer has, as parameters of their own.
+            A layer to replace this one, which yields the other outputs and the hidden activations;
+            and the rows of ``up`` that it no longer has, as parameters of their own.
 
         Raises:
             UserError: these are not the last outputs.
@@ -107,11 +109,11 @@ class LoRALinear(AdditiveLayer):
 
 
 class PartialLoRALinear(AdditiveLayer):
-    """``y = W h``, to whose outputs ``rows`` ``scale * up(dropout(down(h)))`` is added.
+    """Projection ``y = W h + b`` with ``up(scale * dropout(down(h)))`` added to some outputs.
 
     Args:
         base_layer: the frozen projection, in_features to out_features.
-        part: the role of the rows, which tells whether two adapters collide.
+        part: the role of the rows; two adapters of one part collide.
         rows: the outputs that are adapted.
         rank: width of the bottleneck.
         scale: factor of the update.
@@ -133,26 +135,26 @@ class PartialLoRALinear(AdditiveLayer):
         self.rows = rows
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., in_features) to (..., out_features)."""
+        """Project (..., in_features) to (..., out_features)."""
         around = (self.rows.start, self.out_features - self.rows.stop)
         return self.base_layer(hidden) + F.pad(self.update(hidden), around)
 
     @torch.no_grad()
     def merged(self) -> nn.Module:
-        """The update, added to the rows of the weight."""
+        """Return the projection with the update added to the rows of the weight."""
         update = self.scale * self.up.weight @ self.down.weight
         self.base_layer.weight[self.rows.start : self.rows.stop] += update
         return self.base_layer
 
 
 class ExposedLoRALinear(nn.Module):
-    """LoRA on the first outputs of a projection, and the hidden activations beside the others.
+    """Projection with LoRA on its first outputs, and LoRA's hidden activations beside the others.
 
     Yields the pair ``W_first h + up(scale * dropout(down h))`` and ``(W_rest h, down h)``.
 
     Args:
-        lora: the layer that this one takes over; its ``up`` is cut to the first outputs.
-        first: how many outputs are the first ones.
+        lora: the layer to replace; its ``up`` is cut to the first outputs.
+        first: number of the first outputs.
     """
 
     owner = 'LoRA'
@@ -169,7 +171,7 @@ class ExposedLoRALinear(nn.Module):
     def forward(
         self, hidden: torch.Tensor
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """(..., in_features) to (..., first), and (..., others) with (..., rank)."""
+        """Project (..., in_features) to (..., first), and (..., others) with (..., rank)."""
         projected = self.base_layer(hidden)
         sizes = [self.first, projected.shape[-1] - self.first]
         first, rest = projected.split(sizes, dim=-1)
@@ -186,7 +188,7 @@ def _some_rows(up: nn.Linear, rows: range) -> nn.Linear:
 
 
 class LoRAConv2d(AdditiveLayer):
-    """LoRA beside a convolution: ``down`` has its kernel and stride, ``up`` is 1 x 1.
+    """Convolution with LoRA: ``down`` has its kernel and stride, ``up`` is 1 x 1.
 
     Args:
         base_layer: the frozen convolution, without groups.
@@ -210,12 +212,12 @@ class LoRAConv2d(AdditiveLayer):
         super().__init__(base_layer, down, up, scale, drop_rate)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, in_channels, height, width) to (batch, out_channels, rows, columns)."""
+        """Convolve (batch, in_channels, height, width) to (batch, out_channels, rows, columns)."""
         return self.base_layer(images) + self.update(images)
 
     @torch.no_grad()
     def merged(self) -> nn.Module:
-        """The update as one kernel, added to that of the convolution."""
+        """Return the convolution with the update, as one kernel, added to its own."""
         kernel = torch.einsum('or,rihw->oihw', self.up.weight[:, :, 0, 0], self.down.weight)
         self.base_layer.weight += self.scale * kernel
         return self.base_layer
@@ -285,13 +287,13 @@ class LoRA(Adapter):
 
     def merge(self, backbone: nn.Module) -> None:
         """Add the updates to the weights."""
-        fold_layers(backbone, LoRALinear, LoRAConv2d, PartialLoRALinear)
+        merge_layers(backbone, LoRALinear, LoRAConv2d, PartialLoRALinear)
 
     def save_hf(self, backbone: nn.Module, folder: Path) -> None:
-        """Save as peft saves its own.
+        """Save in the format of peft's LoRA.
 
         Raises:
-            UserError: an update is of some outputs of a projection alone, which peft has not.
+            UserError: some outputs of a projection alone have an update, which peft lacks.
         """
         if any(isinstance(module, PartialLoRALinear) for module in backbone.modules()):
             raise UserError(

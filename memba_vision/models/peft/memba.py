@@ -1,4 +1,4 @@
-"""Memba, the method: a preset of adapters."""
+"""Memba as a preset of adapters."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from memba_vision.registry import MODELS
 class MembaModel(PEFTModel):
     """Memba (ICLR 2026): LoRA on the projections and a membrane on the gate of a frozen Vim.
 
-    A preset of :class:`PEFTModel` with the adapters :class:`LoRA` and :class:`LIM`, which say
-    what the arguments mean. On Vim-S the defaults train 4,718,592 parameters.
+    A preset of :class:`PEFTModel` with the adapters :class:`LoRA` and :class:`LIM`, which describe
+    the arguments. On Vim-S the defaults train 4,718,592 parameters.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The wrapper that freezes a backbone and adapts it."""
+"""Wrapper that freezes a backbone and adapts it."""
 
 import copy
 import inspect
@@ -20,17 +20,17 @@ from memba_vision.weights import fingerprint
 
 @MODELS.register_module()
 class PEFTModel(BaseModule):
-    """A frozen backbone with adapters; only the adapters train and are saved.
+    """Frozen backbone with adapters; only the adapters train and are saved.
 
     The backbone is built, its pre-trained weights are loaded, and it is frozen; then each adapter
-    changes it in turn. What requires a gradient afterwards is what the adapters own: the state
-    dict holds that alone, with a header that names the method, the adapters with all their
+    changes it in turn. The adapters own the parameters that require a gradient afterwards: the
+    state dict holds these alone, with a header that names the method, the adapters with all their
     settings and the :func:`~memba_vision.weights.fingerprint` of the base weights that stay
     frozen. Loading checks adapters, settings and fingerprint; a preset and its adapters spelled
-    out are the same. What adapters bring along without training it (peft's random projections,
-    say) is saved too, and so are frozen weights that they rewrote. Statistics of a BatchNorm in the
-    backbone stay those of the base. What the wrapper has no attribute for (``embed_dims``,
-    ``out_indices``, …) is the backbone's.
+    out are the same. Tensors that adapters add but do not train (peft's random projections, for
+    instance) are saved too, and so are frozen weights that they rewrote. Statistics of a BatchNorm
+    in the backbone stay those of the base. Attributes that the wrapper lacks (``embed_dims``,
+    ``out_indices``, …) are looked up in the backbone.
 
     Args:
         module: config of the backbone, or the backbone itself with its weights loaded.
@@ -67,7 +67,7 @@ class PEFTModel(BaseModule):
         self._keep_statistics()
 
     def __getattr__(self, name: str) -> Any:
-        """Pass on what the backbone has and the wrapper has not."""
+        """Return an attribute of the backbone."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -77,7 +77,7 @@ class PEFTModel(BaseModule):
         return getattr(module, name)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Return the depth of a parameter in the backbone; see the backbone's own."""
+        """Return the depth of a parameter in the backbone; see the backbone's method."""
         return self.module.get_layer_depth(param_name, f'{prefix}module.')
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -89,11 +89,11 @@ class PEFTModel(BaseModule):
         self._is_init = True
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
-        """The parameters that the adapters own, by their name in the backbone."""
+        """Return the parameters that the adapters own, by their name in the backbone."""
         return {n: p for n, p in self.module.named_parameters() if p.requires_grad}
 
     def train(self, mode: bool = True) -> 'PEFTModel':
-        """Switch dropout and the like, but leave the base's running statistics alone."""
+        """Set the training mode, but keep the base's running statistics fixed."""
         super().train(mode)
         self._keep_statistics()
         return self
@@ -108,8 +108,8 @@ class PEFTModel(BaseModule):
         """Fold the adapters into a copy of the backbone, as far as they can be.
 
         Returns:
-            The copy, in evaluation mode, and for each adapter that is still in it why. Where that
-            list is empty, the copy is a plain backbone with the official key names.
+            The copy, in evaluation mode, and the reasons of the adapters that are still in it. If
+            there are none, the copy is a plain backbone with the official key names.
         """
         backbone = copy.deepcopy(self.module)
         backbone.eval()
@@ -117,7 +117,7 @@ class PEFTModel(BaseModule):
         return backbone.requires_grad_(False), [reason for reason in reasons if reason]
 
     def save_hf(self, folder: str | Path) -> None:
-        """Write the adapter as Hugging Face's peft would save it, for a plain backbone.
+        """Write the adapter in the format of Hugging Face's peft, for a plain backbone.
 
         Raises:
             UserError: there is not one adapter, or peft has no such method.
@@ -132,7 +132,7 @@ def attach_adapters(module: nn.Module, configs: Sequence[dict]) -> list[Adapter]
     """Freeze ``module`` and let each adapter change it in turn.
 
     Args:
-        module: the backbone; what requires a gradient afterwards is what the adapters own.
+        module: the backbone; the adapters own the parameters that require a gradient afterwards.
         configs: configs of the adapters.
 
     Raises:
@@ -146,7 +146,7 @@ def attach_adapters(module: nn.Module, configs: Sequence[dict]) -> list[Adapter]
 
 
 def _owned(module: nn.Module, base: dict[str, torch.Tensor]) -> frozenset[str]:
-    """What of an adapted backbone is saved: all that trains, and all that is not of the base."""
+    """Return the names of an adapted backbone's tensors that train or are not of the base."""
     saved = module.state_dict(keep_vars=True)
     of_base = {id(tensor) for tensor in base.values()}
     tensors = [*module.named_parameters(), *module.named_buffers()]  # shared ones once
@@ -169,7 +169,7 @@ def _build_adapter(config: dict) -> Adapter:
 
 
 def _full_settings(config: dict) -> dict:
-    """The config with all defaults written out, as JSON would give it back."""
+    """Return the config with all defaults written out, with JSON's types."""
     parameters = inspect.signature(ADAPTERS.get(config['type'])).parameters
     defaults = {
         name: parameter.default
@@ -180,7 +180,7 @@ def _full_settings(config: dict) -> dict:
 
 
 def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> None:
-    """Leave what the adapters own, and the header, in a state dict that holds everything."""
+    """Reduce a state dict of all tensors to those that the adapters own, and the header."""
     base = f'{prefix}module.'
     owned = {base + name for name in model._owned}
     for key in [key for key in state_dict if key.startswith(base) and key not in owned]:
@@ -210,13 +210,13 @@ def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any
 
 
 def header_tensor(header: dict) -> torch.Tensor:
-    """A header as a state dict holds it."""
+    """Encode a header as a tensor for a state dict."""
     text = json.dumps(header, sort_keys=True).encode()
     return torch.frombuffer(bytearray(text), dtype=torch.uint8)
 
 
 def parse_header(header: torch.Tensor) -> dict:
-    """The inverse of :func:`header_tensor`.
+    """Decode the tensor of :func:`header_tensor`.
 
     Raises:
         UserError: it is damaged.
@@ -231,7 +231,7 @@ def parse_header(header: torch.Tensor) -> dict:
 
 
 def _check_header(found: dict, expected: dict) -> None:
-    # What was written before a setting existed means its default.
+    # A setting that a header lacks, since it was added later, has its default.
     known = ADAPTERS.module_dict
     held = [_full_settings(a) if a.get('type') in known else a for a in found['adapters']]
     if held != expected['adapters']:

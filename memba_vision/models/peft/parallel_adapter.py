@@ -1,4 +1,4 @@
-"""ParallelAdapter (He et al. 2022; AdaptFormer, Chen et al. 2022): a bottleneck beside a layer."""
+"""Parallel adapter (He et al. 2022; AdaptFormer, Chen et al. 2022): a bottleneck beside a layer."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,9 @@ from memba_vision.registry import ADAPTERS
 
 
 class ParallelLinear(LowRankLayer):
-    """``y = W h + b + scale * up(dropout(relu(down(h))))``, with ``up`` zero at the start.
+    """Projection with an adapter, ``y = W h + b + up(scale * dropout(relu(down(h))))``.
+
+    ``up`` is zero at the start.
 
     Args:
         base_layer: the frozen projection, in_features to out_features.
@@ -36,11 +38,11 @@ class ParallelLinear(LowRankLayer):
         super().__init__(base_layer, down, up, scale, drop_rate)
 
     def update(self, hidden: torch.Tensor) -> torch.Tensor:
-        """``up(scale * dropout(relu(down(hidden))))``."""
+        """Return ``up(scale * dropout(relu(down(hidden))))``."""
         return self.up(self.scale * self.dropout(F.relu(self.down(hidden))))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., in_features) to (..., out_features)."""
+        """Project (..., in_features) to (..., out_features)."""
         return self.base_layer(hidden) + self.update(hidden)
 
 
@@ -80,5 +82,5 @@ class ParallelAdapter(Adapter):
             replace_module(backbone, name, ParallelLinear(layer, **self.settings))
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot: a ReLU is in between."""
+        """Return the reason why it stays: a ReLU is in between."""
         return 'ParallelAdapter stays: its ReLU makes it no linear map that a weight could take up'

@@ -1,4 +1,4 @@
-"""Partial LoRA: a low-rank update of the rows of a projection that make one quantity alone."""
+"""Partial LoRA: a low-rank update of the rows of a projection that make one quantity."""
 
 from memba_vision.errors import UserError
 from memba_vision.models.peft.lora import LoRA

@@ -1,4 +1,4 @@
-"""Training some of the backbone's own parameters, or all of them."""
+"""Fine-tuning of some of the backbone's own parameters, or all of them."""
 
 import re
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from memba_vision.registry import ADAPTERS
 
 @ADAPTERS.register_module()
 class PartialTuning(Adapter):
-    """Trains the parameters of the backbone that ``patterns`` name, from where they are.
+    """Fine-tuning of the parameters of the backbone that ``patterns`` name.
 
-    It adds none, so there is nothing to fold: the weights are plain ones. On Vim-S, both
+    It adds none, so there is nothing to merge: the weights are plain ones. On Vim-S, both
     directions: ``A_log`` and ``A_b_log`` 589,824; ``D`` and ``D_b`` 36,864; ``dt_proj.bias`` and
     ``dt_proj_b.bias`` 36,864; ``conv1d.weight`` and ``conv1d_b.weight`` 147,456; ``cls_token``
     384; ``pos_embed`` 75,648; ``*``, full fine-tuning, 25,411,584. Source: Yoshimura et al. 2025
@@ -35,7 +35,7 @@ class PartialTuning(Adapter):
         self.patterns = tuple(patterns)
 
     def attach(self, backbone: nn.Module) -> None:
-        """Let the parameters train."""
+        """Unfreeze the parameters."""
         own = {n: p for n, p in backbone.named_parameters() if not p.requires_grad}
         names = {plain_name(name): name for name in own}
         found = [name for pattern in self.patterns for name in self._match(pattern, names)]
@@ -60,9 +60,9 @@ class PartialTuning(Adapter):
         return found
 
     def merge(self, backbone: nn.Module) -> None:
-        """There is nothing to do: the weights are plain ones."""
+        """Do nothing: the weights are plain ones."""
 
 
 def plain_name(name: str) -> str:
-    """The name that a parameter of the backbone has without adapters around its layer."""
+    """Return the name of a parameter of the backbone without adapters around its layer."""
     return name.replace('.base_layer', '')

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.adapter import Adapter, find_targets, fold_layers, replace_module
+from memba_vision.models.peft.adapter import Adapter, find_targets, merge_layers, replace_module
 from memba_vision.models.peft.lora import (
     LowRankLayer,
     check_low_rank,
@@ -17,7 +17,7 @@ from memba_vision.registry import ADAPTERS
 
 
 class ProDiaLLinear(LowRankLayer):
-    """``y = diag(s) W P h + b + scale * up(dropout(down(h)))``.
+    """Projection with ProDiaL, ``y = diag(s) W P h + b + up(scale * dropout(down(h)))``.
 
     ``P`` is block-diagonal, in_features x in_features: the identity plus what is learned. At the
     start that, and ``up``, are zero and ``s`` is one: ``y = W h + b``.
@@ -41,7 +41,7 @@ class ProDiaLLinear(LowRankLayer):
         self.row_scale = nn.Parameter(weight.new_ones(base_layer.out_features))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., in_features) to (..., out_features)."""
+        """Project (..., in_features) to (..., out_features)."""
         by_block = hidden.unflatten(-1, self.blocks.shape[:2])
         change = torch.einsum('kij,...kj->...ki', self.blocks, by_block)
         projected, bias = self.base_layer(hidden + change.flatten(-2)), self.base_layer.bias
@@ -52,7 +52,7 @@ class ProDiaLLinear(LowRankLayer):
 
     @torch.no_grad()
     def merged(self) -> nn.Module:
-        """``diag(s) W P + scale * up down`` in the place of ``W``."""
+        """Return the projection with ``diag(s) W P + scale * up down`` in the place of ``W``."""
         weight = self.base_layer.weight
         product = weight + weight @ torch.block_diag(*self.blocks)
         update = self.scale * self.up.weight @ self.down.weight
@@ -107,5 +107,5 @@ class ProDiaL(Adapter):
             replace_module(backbone, name, ProDiaLLinear(layer, blocks, **self.settings))
 
     def merge(self, backbone: nn.Module) -> None:
-        """Put the adapted weights in the place of the frozen ones."""
-        fold_layers(backbone, ProDiaLLinear)
+        """Replace the frozen weights by the adapted ones."""
+        merge_layers(backbone, ProDiaLLinear)

@@ -29,18 +29,18 @@ class Prompt(nn.Module):
         self.trunk = trunk
 
     def insert(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens, embed_dims), with positions, to (batch, tokens + count, embed_dims)."""
+        """Extend (batch, tokens, embed_dims) to (batch, tokens + count, embed_dims)."""
         before, after = self.tokens().expand(tokens.shape[0], -1, -1).chunk(2, dim=1)
         return torch.cat([before, tokens, after], dim=1)
 
     def remove(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens + count, embed_dims) to (batch, tokens, embed_dims)."""
+        """Reduce (batch, tokens + count, embed_dims) to (batch, tokens, embed_dims)."""
         return tokens[:, self.half : -self.half]
 
 
 @ADAPTERS.register_module()
 class PromptTuning(Adapter):
-    """Learned tokens before and after the sequence that the first block gets.
+    """Learned tokens before and after the first block's input.
 
     Trains ``num_tokens * embed_dims`` parameters, and with ``project`` the two layers of an MLP of
     the tokens' own width too: with 8 tokens on Vim-S 3,072 and 298,752 (with about 9 K of head the
@@ -76,5 +76,5 @@ class PromptTuning(Adapter):
         replace_module(backbone, slot, prompt)
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot: tokens are no weights."""
+        """Return the reason why it stays: tokens are no weights."""
         return 'PromptTuning stays: its tokens are a part of the sequence, which no weight can be'

@@ -1,4 +1,4 @@
-"""An LSTM or a GRU in the place of Memba's membrane: what the paper compares LIM with."""
+"""LSTM or GRU in the place of Memba's membrane, the paper's baselines for LIM."""
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ CELLS = {'lstm': nn.LSTM, 'gru': nn.GRU}
 
 
 class RecurrentMembrane(nn.Module):
-    """A recurrent network per direction, each in its own scan order, from position to position.
+    """Recurrent network per direction, each in its own scan order, from position to position.
 
     ``torch.compile`` does not take torch's recurrent networks.
 
@@ -30,7 +30,7 @@ class RecurrentMembrane(nn.Module):
         self.backward_net = CELLS[cell](dim, dim, **settings)
 
     def forward(self, current: torch.Tensor, state: GateState) -> tuple[torch.Tensor, GateState]:
-        """As :class:`memba_vision.models.peft.lim.Membrane`; ``state`` is passed on."""
+        """Integrate like :class:`memba_vision.models.peft.lim.Membrane`; ``state`` is returned."""
         forward, _ = self.forward_net(current)
         backward, _ = self.backward_net(current.flip(1))
         return torch.stack([forward, backward.flip(1)]), state
@@ -38,14 +38,14 @@ class RecurrentMembrane(nn.Module):
 
 @ADAPTERS.register_module()
 class RecurrentGate(Adapter):
-    """An LSTM or a GRU where Memba has its membrane, on LoRA's hidden activations.
+    """LSTM or GRU in the place of Memba's membrane, on LoRA's hidden activations.
 
     ``silu(W_z h + scale * up_z(dropout(RNN_k(down h))))``. It stands on a LoRA of ``in_proj``,
     which comes before it in the list of adapters, and the adapted model computes the pre-trained
     function at the start. Trains ``2 * gates * (2 * rank² + 2 * rank)`` parameters per block, with
     4 gates for 'lstm' and 3 for 'gru': at rank 64 on Vim-S 1,597,440 and 1,198,080 beside LoRA's
-    own. Source: the ablation of Memba (ICLR 2026); where exactly its networks sat is not
-    published, so they sit where site 'lora' of :class:`memba_vision.models.peft.lim.LIM` does.
+    own. Source: the ablation of Memba (ICLR 2026); the exact position of its networks is not
+    published, so they have that of site 'lora' of :class:`memba_vision.models.peft.lim.LIM`.
 
     Args:
         cell: 'lstm' or 'gru'.
@@ -68,5 +68,5 @@ class RecurrentGate(Adapter):
         )
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot, nor can the LoRA below it."""
+        """Return the reason why it stays, and the LoRA below it."""
         return f'RecurrentGate stays as the gate, {TAP_STAYS}'

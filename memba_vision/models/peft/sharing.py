@@ -1,4 +1,4 @@
-"""Several adapted backbones over the weights of one."""
+"""Adapted backbones that share the weights of one."""
 
 import copy
 
@@ -6,15 +6,15 @@ from torch import nn
 
 
 def copy_sharing_weights(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` whose parameters and buffers are those of the original."""
+    """Return a copy of ``module`` that shares its parameters and buffers."""
     tensors = [*module.parameters(), *module.buffers()]
     return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
-def own_what_trains(adapted: nn.Module, original: nn.Module) -> None:
-    """Give ``adapted`` copies of the parameters of ``original`` that its adapters let train.
+def copy_trainable_parameters(adapted: nn.Module, original: nn.Module) -> None:
+    """Replace the parameters that ``adapted`` trains and shares with ``original`` by copies.
 
-    Without it, loading a trained position embedding, say, would change the original's too.
+    Otherwise loading a trained position embedding, for instance, would change the original's too.
     """
     shared = {id(parameter) for parameter in original.parameters()}
     for module in adapted.modules():

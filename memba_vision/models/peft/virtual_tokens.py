@@ -1,15 +1,15 @@
-"""Learned tokens, as they are or made by a network (prefix tuning, Li and Liang 2021)."""
+"""Learned tokens, stored or made by a network (prefix tuning, Li and Liang 2021)."""
 
 import torch
 from torch import nn
 
 
 class PlainTokens(nn.Module):
-    """Tokens of their own, normally distributed at the start as an embedding's.
+    """Tokens that are parameters, initialised like an embedding from a normal distribution.
 
     Args:
         count: tokens.
-        width: their width.
+        width: width of a token.
         like: a parameter whose device and dtype are taken.
     """
 
@@ -18,7 +18,7 @@ class PlainTokens(nn.Module):
         self.values = nn.Parameter(nn.init.normal_(like.new_empty(count, width)))
 
     def forward(self) -> torch.Tensor:
-        """(count, width)."""
+        """Return the tokens, (count, width)."""
         return self.values
 
 
@@ -37,15 +37,15 @@ class TokenTrunk(nn.Module):
         self.hidden = nn.Linear(width, width, device=like.device, dtype=like.dtype)
 
     def forward(self) -> torch.Tensor:
-        """(count, width)."""
+        """Return the tokens, (count, width)."""
         return torch.tanh(self.hidden(self.embedding))
 
 
 class ProjectedTokens(nn.Module):
-    """Tokens that the second, linear layer of the network makes.
+    """Tokens made by the second, linear layer of the network.
 
     Args:
-        trunk: the first layer. It may be shared, so somebody else owns it.
+        trunk: the first layer. It may be shared, so it is registered elsewhere.
     """
 
     def __init__(self, trunk: TokenTrunk) -> None:
@@ -55,5 +55,5 @@ class ProjectedTokens(nn.Module):
         self.project = nn.Linear(*like.shape, device=like.device, dtype=like.dtype)
 
     def forward(self) -> torch.Tensor:
-        """(count, width)."""
+        """Return the tokens, (count, width)."""
         return self.project(self._trunk[0]())

@@ -15,12 +15,12 @@ from mmengine.runner import Runner
 from memba_vision.registry import HOOKS
 
 USUAL = ('epoch_{}.pth', 'iter_{}.pth')
-BEST = 'best_.+_'  # what ``save_best`` puts before the name
+BEST = 'best_.+_'  # the prefix that ``save_best`` puts before the name
 
 
 @dataclass(frozen=True)
-class Place:
-    """A folder, and how checkpoints are called there.
+class CheckpointFolder:
+    """Folder of checkpoints, and the template of their names.
 
     Attributes:
         folder: the folder.
@@ -31,10 +31,10 @@ class Place:
     template: str
 
     def checkpoints(self, before: str = '') -> list[tuple[int, int, Path]]:
-        """Time of writing, step and path of each checkpoint.
+        """Return time of writing, step and path of each checkpoint.
 
         Args:
-            before: a pattern of what stands before the name.
+            before: a pattern of the prefix of the name.
         """
         pattern = re.compile(before + _pattern(self.template))
         paths = self.folder.iterdir() if self.folder.is_dir() else ()
@@ -46,7 +46,7 @@ class Place:
         ]
 
 
-def places(config: Config) -> list[Place]:
+def checkpoint_folders(config: Config) -> list[CheckpointFolder]:
     """Return the folders of a run's checkpoints: the one of its config, and the usual one.
 
     Args:
@@ -54,23 +54,25 @@ def places(config: Config) -> list[Place]:
     """
     work_dir = os.path.abspath(config.work_dir)
     found = [
-        Place(_folder(hook.get('out_dir'), work_dir), template)
+        CheckpointFolder(_folder(hook.get('out_dir'), work_dir), template)
         for hook in _settings_of_hooks(config)
         for template in ([hook['filename_tmpl']] if hook.get('filename_tmpl') else USUAL)
     ]
-    return list(dict.fromkeys([*found, *(Place(Path(work_dir), name) for name in USUAL)]))
+    return list(
+        dict.fromkeys([*found, *(CheckpointFolder(Path(work_dir), name) for name in USUAL)])
+    )
 
 
 def checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
-    """The hooks that save checkpoints."""
+    """Return the hooks that save checkpoints."""
     return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
 
 
-def last_saved(runner: Runner) -> Path | None:
-    """The checkpoint that a training ended with.
+def last_checkpoint(runner: Runner) -> Path | None:
+    """Return the checkpoint that a training ended with.
 
-    That is the one it saved last; where it saved nothing, the one that it went on from; else a best
-    one of ``save_best``. None where there is no such file on this machine.
+    It is the one saved last; where nothing was saved, the one that the run resumed from; else a
+    best one of ``save_best``. None where there is no such file on this machine.
     """
     hooks = checkpoint_hooks(runner)
     saved = [Path(str(hook.last_ckpt)) for hook in hooks if hook.last_ckpt]
@@ -88,7 +90,7 @@ def _best(hook: CheckpointHook) -> list[str]:
 
 
 def _settings_of_hooks(config: Config) -> Iterator[Mapping[str, Any]]:
-    """The settings of hooks that put checkpoints elsewhere, or under other names."""
+    """Yield the settings of hooks that put checkpoints elsewhere, or under other names."""
     default, custom = config.get('default_hooks') or {}, config.get('custom_hooks') or []
     for hook in [*default.values(), *custom]:
         if not isinstance(hook, Mapping) or not {'out_dir', 'filename_tmpl'} & hook.keys():
@@ -105,14 +107,14 @@ def is_remote(folder: str | Path | None) -> bool:
 
 
 def _folder(out_dir: str | Path | None, work_dir: str) -> Path:
-    """The folder that the hook makes of its ``out_dir``."""
+    """Return the folder that the hook makes of its ``out_dir``."""
     if out_dir is None or str(out_dir) == work_dir:
         return Path(work_dir)
     return Path(os.path.abspath(out_dir), os.path.basename(work_dir))
 
 
 def _pattern(template: str) -> str:
-    """A pattern for the names that ``template`` makes; its group is the number in them."""
+    """Return a pattern for the names that ``template`` makes; its group is the number in them."""
     parts = Formatter().parse(template)
     return ''.join(
         re.escape(text) + ('' if field is None else r'(\d+)') for text, field, *_ in parts

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from memba_vision.engine.checkpoint_place import BEST, places
+from memba_vision.engine.checkpoint_folders import BEST, checkpoint_folders
 from memba_vision.runs.checkpoints import checkpoints_newest_first
 
 
@@ -58,5 +58,5 @@ def test_the_newest_comes_first_and_of_one_time_the_highest(tmp_path):
 def test_another_hook_of_the_config_counts_and_another_store_does_not(tmp_path):
     second = [dict(type='CheckpointHook', out_dir=str(tmp_path / 'b')), dict(type='EMAHook')]
     config = config_of(tmp_path / 'run', dict(out_dir='s3://bucket'), second)
-    folders = {place.folder for place in places(config)}
+    folders = {place.folder for place in checkpoint_folders(config)}
     assert folders == {tmp_path / 'b/run', tmp_path / 'run'}

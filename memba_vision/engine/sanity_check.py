@@ -1,4 +1,4 @@
-"""Trying a run's data, loss and metrics on a few images before its first step."""
+"""Sanity check of a run's data, loss and metrics on a few images before its first step."""
 
 import contextlib
 import copy
@@ -19,7 +19,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from memba_vision.datasets.wrapped_data import inner_datasets
-from memba_vision.engine.runner import CONFIG_ERRORS, deaths_told, no_batch, one_line
+from memba_vision.engine.runner import (
+    CONFIG_ERRORS,
+    describe_empty_loader,
+    one_line,
+    reporting_dead_workers,
+)
 from memba_vision.errors import UserError
 
 IMAGES = 4  # of a batch that is tried: enough for what mixes images, and little work
@@ -29,7 +34,7 @@ _ERRORS = (*CONFIG_ERRORS, IndexError, ArithmeticError, RuntimeError)
 _TOPK = (
     'a metric asks for the best k of fewer classes: set its topk, as in {part}_evaluator.topk=(1,)'
 )
-#: What is said of an error, and what to do about it.
+#: Advice by a part of the error's text.
 _ADVICE = {
     'Expected more than 1 value per channel': 'a BatchNorm cannot train on one image: set '
     'train_dataloader.drop_last=True or another train_dataloader.batch_size',
@@ -38,11 +43,11 @@ _ADVICE = {
 }
 
 
-class RehearsalHook(Hook):
-    """Tries everything once before the training; its weights and its numbers stay as they are.
+class SanityCheckHook(Hook):
+    """Try data, loss and metrics once before the training, without changing its results.
 
     A few images go through the pipeline, the augmentations, the loss, and through the metrics of
-    validation and test. What fails there would fail after hours otherwise.
+    validation and test. Errors there would otherwise show after hours.
 
     Args:
         needed: a metric that has to be among those of a part, 'val' or 'test'.
@@ -54,7 +59,7 @@ class RehearsalHook(Hook):
         self.needed = needed
 
     def before_train(self, runner: Runner) -> None:
-        """Try.
+        """Try the training, the validation and the test.
 
         Raises:
             UserError: the training, the validation or the test could not be carried out.
@@ -64,7 +69,7 @@ class RehearsalHook(Hook):
         for part, loop in loops.items():
             if loop is not None:
                 _check_data(runner, model, loop.dataloader, part)
-        with _untouched(model):
+        with _preserving_state(model):
             _try_training(runner, model)
             for part, loop in loops.items():
                 if hasattr(loop, 'evaluator'):
@@ -74,7 +79,7 @@ class RehearsalHook(Hook):
                         _check_watched(runner.hooks, names)
 
 
-def rehearse_test(runner: Runner, needed: str) -> None:
+def check_test(runner: Runner, needed: str) -> None:
     """Try the metrics of the test alone.
 
     Args:
@@ -87,13 +92,13 @@ def rehearse_test(runner: Runner, needed: str) -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     loop = runner.test_loop
     _check_data(runner, model, loop.dataloader, 'test')
-    with _untouched(model):
+    with _preserving_state(model):
         _check_names(_try_metrics(loop, model, 'test'), needed, 'test')
 
 
 @contextlib.contextmanager
-def _untouched(model: nn.Module) -> Iterator[None]:
-    """Leave random generators, buffers and modes as they were."""
+def _preserving_state(model: nn.Module) -> Iterator[None]:
+    """Restore random generators, buffers and modes at the end of the context."""
     states = random.getstate(), np.random.get_state()
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     modes = {module: module.training for module in model.modules()}
@@ -113,7 +118,7 @@ def _untouched(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(part: str, what: str) -> Iterator[None]:
+def _reporting_errors(part: str, what: str) -> Iterator[None]:
     try:
         yield
     except (UserError, torch.OutOfMemoryError):
@@ -127,14 +132,14 @@ def _told(part: str, what: str) -> Iterator[None]:
 def _try_training(runner: Runner, model: nn.Module) -> None:
     """Compute the loss of a small batch, and of one image where the training meets such a batch."""
     loader = runner.train_dataloader
-    with _told('train', 'train_dataloader gives no batch'):
+    with _reporting_errors('train', 'train_dataloader gives no batch'):
         batch = _first_batch(loader, 'train')
     if type(model).train_step is not BaseModel.train_step:
-        return  # what it makes of a batch is its own affair
+        return  # such a step may do anything with a batch
     sizes = [len(batch)] + [1] * (_last_batch(loader) == 1 < len(batch))
     model.train()
     for size in sizes:
-        with _told('train', f'the training cannot take a step of {size} image(s)'):
+        with _reporting_errors('train', f'the training cannot take a step of {size} image(s)'):
             data = loader.collate_fn(batch[:size])
             with _precision(runner, model):
                 data = model.data_preprocessor(data, True)
@@ -156,12 +161,15 @@ def _try_metrics(loop: Any, model: nn.Module, part: str) -> list[str]:
             f'{part}_dataloader.drop_last=True leaves out {images % size} of {images:,} images: '
             'set it to False'
         )
-    with _told(part, f'{part}_dataloader gives no batch'):
+    with _reporting_errors(part, f'{part}_dataloader gives no batch'):
         batch = _first_batch(loader, part)
     evaluator = copy.deepcopy(loop.evaluator)
     evaluator.metrics = [m for m in evaluator.metrics if not isinstance(m, DumpResults)]
     model.eval()
-    with _told(part, f'{part}_evaluator cannot judge what the model says'), torch.no_grad():
+    with (
+        _reporting_errors(part, f'{part}_evaluator cannot judge what the model says'),
+        torch.no_grad(),
+    ):
         data = loader.collate_fn(batch)
         with autocast(enabled=getattr(loop, 'fp16', False)):
             outputs = model.test_step(data)
@@ -179,7 +187,7 @@ def _check_names(names: list[str], needed: str | None, part: str) -> None:
 
 
 def _check_watched(hooks: list[Hook], names: list[str]) -> None:
-    """Compare what hooks go by (the best checkpoint, early stopping) with what is measured."""
+    """Check that the metrics that hooks monitor (best checkpoint, early stopping) are measured."""
     for hook in hooks:
         for name in (*getattr(hook, 'key_indicators', ()), getattr(hook, 'monitor', 'auto')):
             if name not in ('auto', *names):
@@ -200,7 +208,7 @@ def _first_batch(loader: DataLoader, part: str) -> list[Any]:
     else:
         chosen = next(iter(sampler), None)
     if not chosen:
-        raise UserError(no_batch(loader, part))
+        raise UserError(describe_empty_loader(loader, part))
     chosen = list(chosen)[:IMAGES]
     if not loader.num_workers:
         return [dataset[index] for index in chosen]
@@ -214,13 +222,13 @@ def _first_batch(loader: DataLoader, part: str) -> list[Any]:
         worker_init_fn=loader.worker_init_fn,
         multiprocessing_context=loader.multiprocessing_context,
     )
-    with deaths_told(lambda: dataset):
+    with reporting_dead_workers(lambda: dataset):
         (batch,) = once
     return batch
 
 
 def _last_batch(loader: DataLoader) -> int:
-    """The number of images in the last batch of an epoch; 0 where that is not known."""
+    """Return the number of images in the last batch of an epoch; 0 where it is not known."""
     if not loader.batch_size:
         return 0
     rest = 0 if loader.drop_last else len(loader.sampler) % loader.batch_size
@@ -241,7 +249,7 @@ def _check_data(runner: Runner, model: nn.Module, loader: DataLoader, part: str)
 
 
 def _check_task(name: str | None, datasets: list[Any], part: str) -> None:
-    """Compare the name that results go by with that of the data; training data may have others."""
+    """Compare the config's task with that of the data; training data may have further ones."""
     found = {getattr(getattr(dataset, 'task', None), 'name', name) for dataset in datasets}
     if part == 'train' and name in found:
         return
@@ -255,7 +263,7 @@ def _check_task(name: str | None, datasets: list[Any], part: str) -> None:
 
 
 def _num_classes(dataset: Any) -> int:
-    """The number of classes that a dataset states; 0 where it states none."""
+    """Return the number of classes that a dataset states; 0 where it states none."""
     task = getattr(dataset, 'task', None)
     names = getattr(dataset, 'metainfo', {}).get('classes') or ()
     return getattr(task, 'num_classes', None) or len(names)

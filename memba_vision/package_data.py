@@ -1,4 +1,4 @@
-"""Where the files lie that come with the package beside its code: configs and tools."""
+"""Paths of the configs and tools that come with the package."""
 
 import sys
 from pathlib import Path
@@ -10,8 +10,8 @@ _PACKAGE = Path(__file__).parent
 _INSTALLED = _PACKAGE / '.mim'
 
 
-def shipped_folder() -> Path:
-    """The folder with ``configs``, ``tools`` and ``model-index.yml``.
+def package_data_folder() -> Path:
+    """Return the folder with ``configs``, ``tools`` and ``model-index.yml``.
 
     In an installed copy it is inside the package, in a checkout it is the repository's root.
     """
@@ -26,7 +26,7 @@ TOOLS = (
 COMMAND = 'memba-vision'
 
 
-def starts_a_tool() -> bool:
+def is_tool_process() -> bool:
     """Return True in a process that was started as one of the tools, by any of their commands.
 
     ``python -m memba_vision`` imports the package before it puts the file into ``sys.argv``. A
@@ -39,16 +39,16 @@ def starts_a_tool() -> bool:
     if script.name == '-m':
         return sys.orig_argv[-len(sys.argv)].removeprefix('-m') == _PACKAGE.name
     if script.stem in TOOLS and script.suffix == '.py':
-        return script.resolve().parent == (shipped_folder() / 'tools').resolve()
+        return script.resolve().parent == (package_data_folder() / 'tools').resolve()
     return script.stem == COMMAND
 
 
 #: The folder of the presets, a file per method.
-PRESETS = shipped_folder() / 'configs' / '_base_' / 'peft'
+PRESETS = package_data_folder() / 'configs' / '_base_' / 'peft'
 
 
 def find_config(name: str | Path) -> Path:
-    """The file that a config's name stands for.
+    """Return the file of a config by its name or path.
 
     Args:
         name: a path, or the name of a config that comes with the package, as
@@ -62,7 +62,7 @@ def find_config(name: str | Path) -> Path:
     if path.is_file():
         return path
     short = str(name).removeprefix('configs/').removesuffix('.py')
-    shipped = shipped_folder() / 'configs' / f'{short}.py'
+    shipped = package_data_folder() / 'configs' / f'{short}.py'
     if shipped.is_file():
         return shipped
     raise UserError(f'no config at {name}: give a file such as configs/demo/digits_memba.py')

@@ -1,6 +1,5 @@
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,8 @@ import torch
 from helpers import DEMO, forget_runs, run_tool, tiny_options
 from mmengine.config import Config
 
-from memba_vision.engine.rehearsal import RehearsalHook, _untouched
 from memba_vision.engine.runner import ReadableRunner
+from memba_vision.engine.sanity_check import SanityCheckHook, _preserving_state
 from memba_vision.errors import UserError
 from memba_vision.runs.config import load_config
 from memba_vision.runs.testing import test as run_test
@@ -190,7 +189,7 @@ def test_compilation_that_takes_minutes(tmp_path, monkeypatch, compilation, mess
 def test_the_training_is_the_same_to_the_last_bit(make_config):
     """With everything random, and without the seeds that an epoch begins with."""
 
-    def weights(is_rehearsed: bool) -> dict[str, torch.Tensor]:
+    def weights(is_checked: bool) -> dict[str, torch.Tensor]:
         config = make_config(
             **{'model.neck': NORM, 'model.backbone.module.drop_path_rate': 0.5},
             model__train_cfg={'augments': [{'type': 'Mixup', 'alpha': 0.8}]},
@@ -200,43 +199,25 @@ def test_the_training_is_the_same_to_the_last_bit(make_config):
         pipeline.insert(2, dict(type='RandomFlip', prob=0.5))
         pipeline.insert(3, dict(type='RandomErasing', erase_prob=0.5, mode='rand'))
         runner = ReadableRunner.from_cfg(config)
-        if is_rehearsed:
-            runner.register_hook(RehearsalHook({}))
+        if is_checked:
+            runner.register_hook(SanityCheckHook({}))
         return runner.train().state_dict()
 
-    plain, rehearsed = weights(False), weights(True)
-    assert plain.keys() == rehearsed.keys()
-    assert all(torch.equal(plain[name], rehearsed[name]) for name in plain)
+    plain, checked = weights(False), weights(True)
+    assert plain.keys() == checked.keys()
+    assert all(torch.equal(plain[name], checked[name]) for name in plain)
     assert plain['neck.bn.running_mean'].abs().sum() > 0
 
 
 def test_modes_and_buffers_come_back_after_an_error_too():
     model = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Dropout())
     model[0].eval()
-    with pytest.raises(ZeroDivisionError), _untouched(model):
+    with pytest.raises(ZeroDivisionError), _preserving_state(model):
         model.train()(torch.randn(5, 3))
         raise ZeroDivisionError
     assert [module.training for module in model.modules()] == [True, False, True]
     assert model[0].num_batches_tracked == 0
     assert model[0].running_mean.eq(0).all()
-
-
-def test_it_costs_less_than_an_epoch(make_config):
-    runner = ReadableRunner.from_cfg(make_config())
-    hook, took = RehearsalHook({}), {}
-    before_train = hook.before_train
-
-    def timed(runner):
-        before_train(runner)  # kernels are compiled and images are cached
-        start = time.perf_counter()
-        before_train(runner)
-        took['rehearsal'] = time.perf_counter() - start
-
-    hook.before_train = timed
-    runner.register_hook(hook)
-    start = time.perf_counter()
-    runner.train()
-    assert took['rehearsal'] < time.perf_counter() - start - took['rehearsal']
 
 
 def _log(config: Config) -> str:

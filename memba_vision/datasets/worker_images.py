@@ -1,4 +1,4 @@
-"""The image that each data process is at, known to the process that trains."""
+"""Table of the image that each data worker is reading, shared with the training process."""
 
 import os
 import re
@@ -10,26 +10,24 @@ from torch.utils.data import get_worker_info
 MAX_WORKERS = 256
 
 
-class InWork:
-    """A table in shared memory: of each data worker the process id, its image's number, and when
-    it began with it.
-    """
+class WorkerImages:
+    """Table in shared memory: process id, image's number and start time of each data worker."""
 
     def __init__(self) -> None:
         self.table = torch.full((MAX_WORKERS, 3), -1, dtype=torch.int64).share_memory_()
 
-    def __deepcopy__(self, memo: dict) -> 'InWork':
-        """A new table: the copy of a dataset, such as a subset, numbers its images anew."""
-        return InWork()
+    def __deepcopy__(self, memo: dict) -> 'WorkerImages':
+        """Return a new table: the copy of a dataset, such as a subset, numbers its images anew."""
+        return WorkerImages()
 
-    def note(self, image: int) -> None:
-        """Say that this process, if it is a data worker, begins with an image."""
+    def record(self, image: int) -> None:
+        """Record the image that this process, if it is a data worker, begins to read."""
         worker = get_worker_info()
         if worker is not None and worker.id < MAX_WORKERS:
             self.table[worker.id] = torch.tensor([os.getpid(), image, time.monotonic_ns()])
 
     def of_processes(self, message: str) -> dict[int, tuple[int, int]]:
-        """The images of the processes whose ids a message of torch names, as in ``(pid 12)``.
+        """Return the images of the processes that a message of torch names, as in ``(pid 12)``.
 
         Returns:
             By process id: the time of the start in nanoseconds, and the image's number.

@@ -1,4 +1,4 @@
-"""The list of what a builder does not take: grouped for the console, in full as a csv."""
+"""List of entries that a builder skips: grouped for the console, in full as a csv."""
 
 import csv
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ NAMES_SHOWN = 5  # per reason, on the console
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A file, a folder with all that is in it, or a row of a csv, and why it is not taken."""
+class SkippedEntry:
+    """Skipped file, folder with its content, or row of a csv, and the reason."""
 
     path: Path
     reason: str
 
 
-def as_text(entries: Sequence[LeftOut]) -> str:
-    """A line per reason, with the number of entries and the first names; '' for no entry."""
-    by_reason: dict[str, list[LeftOut]] = {}
+def as_text(entries: Sequence[SkippedEntry]) -> str:
+    """Return a line per reason, with the number of entries and the first names; '' for none."""
+    by_reason: dict[str, list[SkippedEntry]] = {}
     for entry in entries:
         by_reason.setdefault(entry.reason, []).append(entry)
     lines = [f'left out: {len(entries):,}'] if entries else []
@@ -32,8 +32,8 @@ def as_text(entries: Sequence[LeftOut]) -> str:
     return ''.join(f'{line}\n' for line in lines)
 
 
-def as_csv(entries: Sequence[LeftOut]) -> str:
-    """Lines ``path,reason`` under a header."""
+def as_csv(entries: Sequence[SkippedEntry]) -> str:
+    """Return lines ``path,reason`` under a header."""
     text = StringIO()
     rows = [(shown(entry.path), entry.reason) for entry in entries]
     csv.writer(text, lineterminator='\n').writerows([('path', 'reason'), *rows])
@@ -41,7 +41,7 @@ def as_csv(entries: Sequence[LeftOut]) -> str:
 
 
 def shown(name: str | Path) -> str:
-    """A name in printable characters: those that are not, and bytes that are no text, are escaped.
+    """Return a name in which unprintable characters, and bytes that are no text, are escaped.
 
     Python holds a byte of a file's name that is not UTF-8 as a character that cannot be encoded.
     """
