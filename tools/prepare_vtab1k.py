@@ -136,7 +136,7 @@ def run_build(args: argparse.Namespace) -> None:
     try:
         images = labelled_images(args.source, skipped)
         test = labelled_images(args.test_from, skipped) if args.test_from else None
-    finally:  # what was left out may be why the rest will not do
+    finally:  # the skipped files may explain an error
         say(skipped_text(skipped))
     task = VTAB1K_TASKS.get(args.task)
     found = len({label for _, label in [*images, *(test or [])]})

@@ -35,7 +35,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(sizes.width, CLASSES)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, 3, image, image) to (batch, classes)."""
+        """Classify (batch, 3, image, image) as (batch, classes)."""
         return self.head(self.backbone(images)[-1])
 
 
@@ -69,7 +69,7 @@ def model_pass(kind: str, model: Classifier, images: torch.Tensor, workload: Wor
 
 
 def random_images(workload: Workload, image: int) -> torch.Tensor:
-    """(batch, 3, image, image), normally distributed."""
+    """Return normally distributed images, (batch, 3, image, image)."""
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(workload.batch, 3, image, image, generator=generator)
     return values.to(workload.device)
@@ -78,7 +78,7 @@ def random_images(workload: Workload, image: int) -> torch.Tensor:
 def model_builders(
     methods: Sequence[str], kind: str, sizes: Sizes, depth: int, workload: Workload
 ) -> dict[str, Callable[[], Call]]:
-    """What builds a pass through a model of each method, by the method's name."""
+    """Return builders of a pass through a model of each method, by the method's name."""
     images = random_images(workload, sizes.image)
 
     def build(method: str) -> Call:

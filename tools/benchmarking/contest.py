@@ -16,11 +16,11 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Contest:
-    """What came of it, by the names of the contestants.
+    """Outcome of a contest, by the names of the contestants.
 
     Attributes:
         timings: of those that ran, in the order they were listed.
-        absent: why the others did not.
+        absent: reasons why the others did not.
         memory: peak memory of a call in bytes, where it was asked for and can be told.
     """
 
@@ -45,8 +45,8 @@ def hold(
     Args:
         builders: make what is timed, by name. One that raises a :class:`MissingPeerError` or a
             :class:`UserError`, or runs out of memory, is absent, for the reason that it gives.
-        device: where they run.
-        seconds: how long the rounds may take.
+        device: the device.
+        seconds: time limit of the rounds.
         max_rounds: the most rounds there can be.
         weigh: take the peak memory too, in one more call of each.
     """

@@ -24,7 +24,7 @@ EXTENSIONS = ('avx2', 'fma', 'avx512f', 'amx_tile')
 
 
 def describe_machine(device: torch.device) -> dict[str, str]:
-    """What a reader has to know beside the figures, by label."""
+    """Return facts on the machine that explain the figures, by label."""
     facts = {
         'date': time.strftime('%Y-%m-%d'),
         'device': _device_name(device),

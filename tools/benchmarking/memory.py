@@ -1,4 +1,4 @@
-"""How much memory a call takes at its peak, beyond what was there before it."""
+"""Peak memory of a call beyond the memory in use before it."""
 
 import ctypes
 import gc

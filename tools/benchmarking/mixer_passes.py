@@ -36,7 +36,7 @@ class MixerInModel:
         return out, *(state or ())
 
     def leaves(self) -> list[torch.Tensor]:
-        """What the last run owes gradients to."""
+        """Return the tensors of the last run that need gradients."""
         return [self._hidden, *self._trained, *(self._state or ())]
 
 
@@ -100,7 +100,7 @@ def random_hidden(channels: int, sizes: Sizes, workload: Workload) -> torch.Tens
 def mixer_builders(
     methods: Sequence[str], kind: str, sizes: Sizes, workload: Workload
 ) -> dict[str, Callable[[], Call]]:
-    """What builds a pass through a mixer with each method, by the method's name."""
+    """Return builders of a pass through a mixer with each method, by the method's name."""
     return {
         method: functools.partial(mixer_pass, kind, method, sizes, workload) for method in methods
     }

@@ -1,4 +1,4 @@
-"""What is timed: passes through a function or a module, as calls without arguments."""
+"""Passes to time through a function or a module, as calls without arguments."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,7 +19,7 @@ def make_pass(kind: str, run: Run, leaves: Callable[[], Sequence[torch.Tensor]])
         kind: ``FORWARD``, which keeps nothing for a backward pass, or ``STEP``, which goes
             backward too, under gradients of the outputs that stay the same.
         run: the forward pass, to a sequence of tensors.
-        leaves: what the gradients are owed to; asked for after each run.
+        leaves: returns the tensors that need gradients; called after each run.
     """
     return forward(run) if kind == FORWARD else _forward_backward(run, leaves)
 

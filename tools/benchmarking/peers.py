@@ -29,7 +29,7 @@ class BothWays(nn.Module):
         self.back = make()
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(batch, length, width) to the same."""
+        """Mix (batch, length, width) along its length."""
         return (self.ahead(hidden) + self.back(hidden.flip(1)).flip(1)) / 2
 
 

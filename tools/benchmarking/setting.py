@@ -1,4 +1,4 @@
-"""What is measured: sizes of the models, batches and precisions, and how long it may take."""
+"""Settings of the benchmark: sizes of models, batches, precisions and time limits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -80,13 +80,13 @@ class Workload:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the parts of the benchmark share.
+    """Shared settings of the parts of the benchmark.
 
     Attributes:
-        device: where everything runs.
+        device: the device.
         sizes: of the models.
         workloads: each is measured; the first is that of the published figures.
-        seconds: how long the measurements of a part may take, beside first calls.
+        seconds: time limit of a part's measurements, without first calls.
     """
 
     device: torch.device

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from benchmarking.contest import Contest
 from benchmarking.timing import Spread
 
-#: How a ratio is written.
+#: Formatter of a ratio.
 Show = Callable[[Spread], str]
 
 
@@ -16,7 +16,7 @@ class Section:
 
     Attributes:
         title: heading.
-        about: what exactly was measured.
+        about: description of the measurement.
         columns: headings of the columns; all but the first hold figures.
         rows: cells, as text.
         notes: lines below the table.
@@ -58,10 +58,10 @@ def contest_section(
 
     Args:
         title: heading.
-        about: what exactly was measured.
-        contest: what came of it.
+        about: description of the measurement.
+        contest: its outcome.
         references: contestants that the others are compared with, by the column's heading.
-        show: how the ratio is written; :func:`as_factor` by default.
+        show: formatter of the ratio; :func:`as_factor` by default.
         images: images per call, for a column with images per second.
     """
     show = show or as_factor
@@ -105,7 +105,7 @@ def as_factor(spread: Spread) -> str:
 
 
 def as_percent(spread: Spread) -> str:
-    """What a ratio is above one, and its quartiles: ``'+2.1 % (+1.5 to +2.9)'``."""
+    """Return a ratio's excess over one, with quartiles: ``'+2.1 % (+1.5 to +2.9)'``."""
     median, low, high = ((value - 1) * 100 for value in (spread.median, spread.low, spread.high))
     text = f'{median:+.1f} %'
     return text if spread.count == 1 else f'{text} ({low:+.1f} to {high:+.1f})'

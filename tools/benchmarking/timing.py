@@ -19,7 +19,7 @@ SHORTEST = 0.01
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of one contestant.
+    """Measurements of one contestant.
 
     Attributes:
         first_call: seconds of its very first call, with what is compiled or loaded in it.
@@ -73,9 +73,9 @@ def measure(
     and in ``MIN_ROUNDS`` at the least.
 
     Args:
-        calls: what to time, by name; each has been called before.
-        seconds: how long the rounds may take, shared by the contestants; ``MIN_ROUNDS`` are run
-            even if it takes longer.
+        calls: the calls to time, by name; each has been called before.
+        seconds: time limit of the rounds, shared by the contestants; ``MIN_ROUNDS`` are run even
+            if it takes longer.
         max_rounds: the most rounds there can be.
         clock: seconds as they pass; on a device that works on by itself, it waits for that.
 

@@ -80,7 +80,7 @@ def _name(dtype: torch.dtype) -> str:
 def _obstacle(
     last: Contest | None, group: list[Load], seconds: float, device: torch.device
 ) -> str | None:
-    """Why this group and all after it are left out, judging by the one before."""
+    """Return the reason why this group and all after it are skipped, from the one before."""
     if last is None:
         return None
     if not last.timings:

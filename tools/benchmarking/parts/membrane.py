@@ -15,7 +15,7 @@ ABOUT = (
     '{workload}, length {sizes.length}, width {sizes.width}; all have LoRA of rank {sizes.rank} '
     'on in_proj and out_proj over a frozen base. '
 )
-#: What is measured, and how its training step is meant.
+#: Measured modules, and the meaning of their training step.
 PLACES = {
     'a mixer': 'One mixer, with the state of a block before it; a training step is forward and '
     'backward.',

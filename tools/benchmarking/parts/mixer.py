@@ -46,7 +46,7 @@ def sections(setting: Setting) -> Iterator[Section]:
 
 
 def _contestants(kind: str, sizes: Sizes, workload: Workload) -> dict[str, Callable[[], Call]]:
-    """What builds each contestant, by name."""
+    """Return the builders of the contestants, by name."""
     device = workload.device
     values = forward_values if kind == FORWARD else step_values
 

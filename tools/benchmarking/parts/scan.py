@@ -73,7 +73,7 @@ def make_inputs(sizes: Sizes, workload: Workload) -> Inputs:
 
 
 def _scans(kind: str, inputs: Inputs) -> dict[str, Callable[[], Call]]:
-    """What builds each contestant, by name."""
+    """Return the builders of the contestants, by name."""
     length_last = {name: tensor.contiguous() for name, tensor in inputs.items()}
     builders = {
         _backend_label(name, inputs): functools.partial(_backend_pass, name, kind, inputs)
