@@ -1,4 +1,6 @@
-"""Frame of the command-line tools: help, exit status, and errors in one line."""
+"""How a command-line tool begins, with its help, and ends: with a result, or with one line on what
+the user can do.
+"""
 
 import argparse
 import errno
@@ -21,7 +23,7 @@ TERMINATED_STATUS = 143  # 128 + SIGTERM: the work is saved, start again with --
 
 
 def tool_parser(doc: str) -> argparse.ArgumentParser:
-    """Make a parser with help from a tool's docstring: a line on its purpose, and examples."""
+    """A parser whose help is made of a tool's docstring: a line on what it does, and examples."""
     what, _, examples = doc.partition('\n\n')
     return argparse.ArgumentParser(
         description=what,
@@ -56,7 +58,7 @@ def run_tool(
         sys.stderr.write(f'error: {user_message(error)}\n')
         sys.exit(USER_ERROR_STATUS)
     except BrokenPipeError:
-        if not _reader_has_ended():
+        if not _nobody_reads():
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE_STATUS)
@@ -71,8 +73,8 @@ def run_tool(
         sys.exit(130)
 
 
-def _reader_has_ended() -> bool:
-    """Return True where the terminal was a program that ended, as in "| head"."""
+def _nobody_reads() -> bool:
+    """True where the terminal was a program that ended, as in "| head"."""
     ends = select.poll()
     ends.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in ends.poll(0))
@@ -99,7 +101,7 @@ def _system_message(error: OSError) -> str:
 
 
 def user_message(error: UserError) -> str:
-    """Return the text of ``error``, in one line.
+    """The text of ``error``, in one line.
 
     A data loader's worker sends its exception as text with a traceback in it.
     """

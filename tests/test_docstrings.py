@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import TOOLS
 
 import memba_vision
 
@@ -14,11 +15,11 @@ ROOT = Path(memba_vision.__file__).parent
 FILES = {
     str(path.relative_to(ROOT)): path
     for path in sorted(ROOT.rglob('*.py'))
-    if '.mim' not in path.parts  # where an installed copy has configs and tools
-}
+    if '.mim' not in path.parts  # the configs and tools of an installed copy
+} | {str(path.relative_to(TOOLS.parent)): path for path in sorted(TOOLS.rglob('*.py'))}
 #: Folders and files that are not rewritten yet.
 NOT_YET = (
-    *('ops/', 'reports/', 'search/', 'sweeps/', 'models/modules/'),
+    *('command_line.py', 'ops/', 'reports/', 'search/', 'sweeps/', 'models/modules/'),
     *('models/backbones/vim_weights.py', 'models/peft/hf_format.py', 'models/peft/ssm_lora.py'),
     *('models/peft/additional_scan.py', 'models/peft/lim.py', 'models/peft/state_offset.py'),
 )

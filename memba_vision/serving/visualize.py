@@ -193,7 +193,7 @@ def draw(name: str, traces: Sequence[ImageTrace], layers: Sequence[int]) -> Pict
 
 
 def _describe(subject: Subject) -> dict[str, str]:
-    """Return the settings of a model that a reader has to know, by name."""
+    """The settings of a model that a reader has to know, by name."""
     membrane = next(iter(find_membranes(subject.backbone).values()))
     settings = membrane.membrane
     on_lora = hasattr(membrane, 'up')
