@@ -22,6 +22,7 @@ NOT_YET = (
     *('command_line.py', 'ops/', 'reports/', 'search/', 'sweeps/', 'models/modules/'),
     *('models/backbones/vim_weights.py', 'models/peft/hf_format.py', 'models/peft/ssm_lora.py'),
     *('models/peft/additional_scan.py', 'models/peft/lim.py', 'models/peft/state_offset.py'),
+    'tools/sweep.py',
 )
 
 #: 'What every adapter is', 'Whether it is there': clauses without a main verb. A list of words.

@@ -59,7 +59,7 @@ def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
-    """Add options on the execution of runs, and on failed ones."""
+    """Where runs are executed, and what to do about those that end badly."""
     group.add_argument('--plan', action='store_true', help='say what it will take, and run nothing')
     group.add_argument(
         '--workers',
