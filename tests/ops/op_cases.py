@@ -97,7 +97,7 @@ def cpu_backends_of(case):
     table = backends.TABLES[op_of(case)]
     tensor = torch.zeros(1, 36, 36)
     names = [name for name in table.names()[::-1] if name != 'triton']
-    return [name for name in names if table._backends[name].objection([tensor]) is None]
+    return [name for name in names if table._backends[name].why_unsupported([tensor]) is None]
 
 
 def make_tensors(case, sizes, seed=0, dtype=torch.float64):

@@ -185,7 +185,9 @@ def test_the_package_is_asked_for_one_direction(reverse, silu, monkeypatch):
 
 def use_on_a_cpu(monkeypatch, kernel):
     monkeypatch.setattr(cuda_package, '_kernel_function', lambda: kernel)
-    on_a_cpu = replace(TABLE._backends['causal_conv1d'], obstacle=lambda tensor: None, dtypes=None)
+    on_a_cpu = replace(
+        TABLE._backends['causal_conv1d'], unsupported_reason=lambda tensor: None, dtypes=None
+    )
     monkeypatch.setitem(TABLE._backends, 'causal_conv1d', on_a_cpu)
 
 

@@ -15,16 +15,21 @@ from memba_vision.ops.triton_kernels import presence
 from memba_vision.ops.triton_kernels.layout import empty_states
 
 
-def obstacle(tensor: torch.Tensor) -> str | None:
+def unsupported_reason(tensor: torch.Tensor) -> str | None:
     """Why one launch cannot or should not take both, or None where it can."""
-    missing = presence.obstacle(tensor)
+    missing = presence.unsupported_reason(tensor)
     if missing or presence.INTERPRETED:
         return missing
     chosen = ONE_WAY.select(None, tensor).name
     return None if chosen == 'triton' else f'selective_scan takes {chosen}, one way at a time'
 
 
-@BACKENDS.register('triton', priority=presence.PRIORITY, obstacle=obstacle, dtypes=presence.DTYPES)
+@BACKENDS.register(
+    'triton',
+    priority=presence.PRIORITY,
+    unsupported_reason=unsupported_reason,
+    dtypes=presence.DTYPES,
+)
 def bidirectional_scan_triton(
     forward: ScanInputs, backward: ScanInputs, delta_softplus: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -34,13 +34,15 @@ def _missing() -> str | None:
     return f'causal-conv1d is installed, but does not import: {found}' if broken else None
 
 
-def _obstacle(tensor: torch.Tensor) -> str | None:
+def _unsupported_reason(tensor: torch.Tensor) -> str | None:
     if tensor.device.type != 'cuda':
         return f'it needs tensors on a CUDA device, these are on {tensor.device.type}'
     return _missing()
 
 
-@BACKENDS.register('causal_conv1d', priority=10, obstacle=_obstacle, dtypes=DTYPES)
+@BACKENDS.register(
+    'causal_conv1d', priority=10, unsupported_reason=_unsupported_reason, dtypes=DTYPES
+)
 def causal_conv1d_package(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:

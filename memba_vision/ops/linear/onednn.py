@@ -12,7 +12,7 @@ from memba_vision.ops.linear.torch_linear import linear_torch
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
 
 
-def obstacle(x: torch.Tensor) -> str | None:
+def unsupported_reason(x: torch.Tensor) -> str | None:
     """Why oneDNN cannot multiply a tensor like this one, or None where it can."""
     if x.device.type != 'cpu' or x.dtype != torch.float32:
         return f'it takes float32 tensors on the CPU and these are {x.dtype} on {x.device}'
@@ -29,7 +29,7 @@ def obstacle(x: torch.Tensor) -> str | None:
     return None
 
 
-@BACKENDS.register('onednn', priority=10, obstacle=obstacle)
+@BACKENDS.register('onednn', priority=10, unsupported_reason=unsupported_reason)
 def linear_onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """See :func:`memba_vision.ops.linear`."""
     if not len(weight):  # the derivative would be of empty matrices, for which it has no product

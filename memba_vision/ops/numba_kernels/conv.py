@@ -50,7 +50,7 @@ def forward(first, last, out, x, weight, bias, silu, reverse):
 
 
 @part()
-def spread_back(slopes, weight, step, length, block, channel):
+def input_gradient(slopes, weight, step, length, block, channel):
     """The gradient of the input at ``step``, of the outputs' in ``slopes``, a ring of blocks."""
     width, blocks = weight.shape[0], slopes.shape[0] // weight.shape[0]
     total = spread(slopes.dtype.type(0))
@@ -121,7 +121,7 @@ def backward(first, last, grad_x, grad_weight, grad_bias, grad_out, x, weight, b
                     row = convolve(x, weight, bias, sample, step, channel, reverse)
                     slope = slope * silu_gradient(row, sigmoid(row, one, scale), one)
                 store(slopes, (step % width * blocks + block, 0), slope)
-                row = spread_back(slopes, weight, step, length, block, channel)
+                row = input_gradient(slopes, weight, step, length, block, channel)
                 store(grad_x, (sample, t, channel), row)
                 if grad_weight.size:
                     add_products(

@@ -166,15 +166,15 @@ def _exp2_float64(context, builder, signature, args):
 
 
 @intrinsic
-def drop_above(typing_context, test, threshold, row):
-    """``row``, but 0 in the lanes where ``test`` is above ``threshold``, a number."""
+def masked_fill(typing_context, row, test, threshold):
+    """Return ``row`` with 0 in the lanes where ``test`` is above the number ``threshold``."""
 
     def generate(context, builder, signature, args):
-        test, threshold, row = args
-        above = builder.fcmp_ordered('>', test, _spread(builder, threshold))
-        return builder.select(above, ir.Constant(row.type, [0.0] * WIDTH), row)
+        row, test, threshold = args
+        mask = builder.fcmp_ordered('>', test, _spread(builder, threshold))
+        return builder.select(mask, ir.Constant(row.type, [0.0] * WIDTH), row)
 
-    return row(test, test.dtype, row), generate
+    return row(row, test, test.dtype), generate
 
 
 @intrinsic

@@ -38,13 +38,13 @@ def _missing() -> str | None:
     return f'mamba-ssm is installed, but does not import: {found}' if broken else None
 
 
-def _obstacle(tensor: torch.Tensor) -> str | None:
+def _unsupported_reason(tensor: torch.Tensor) -> str | None:
     if tensor.device.type != 'cuda':
         return f'it needs tensors on a CUDA device, these are on {tensor.device.type}'
     return _missing()
 
 
-@BACKENDS.register('mamba_ssm', priority=10, obstacle=_obstacle, dtypes=DTYPES)
+@BACKENDS.register('mamba_ssm', priority=10, unsupported_reason=_unsupported_reason, dtypes=DTYPES)
 def selective_scan_mamba_ssm(
     u: torch.Tensor,
     delta: torch.Tensor,

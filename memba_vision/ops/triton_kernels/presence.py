@@ -29,7 +29,7 @@ PRIORITY = -1 if INTERPRETED else 8
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def obstacle(tensor: torch.Tensor) -> str | None:
+def unsupported_reason(tensor: torch.Tensor) -> str | None:
     """Why Triton's kernels cannot run on tensors like this one, or None where they can."""
     if tensor.device.type != 'cuda' and not (INTERPRETED and tensor.device.type == 'cpu'):
         return f'it needs tensors on a CUDA device, these are on {tensor.device.type}'
