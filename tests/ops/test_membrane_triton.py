@@ -134,7 +134,7 @@ def test_ops_agree_with_their_declarations(make):
         outputs = forward(*inputs, *settings)
         torch.library.opcheck(
             backward.default,
-            (*outputs, *inputs, *settings, True),
+            (*outputs, *inputs, *settings, [True] * len(inputs)),
             test_utils=('test_schema', 'test_faketensor'),
         )
         torch.library.opcheck(

@@ -8,7 +8,7 @@ import torch
 from memba_vision.ops.bidirectional_scan import BACKENDS
 from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
 from memba_vision.ops.bidirectional_scan.torch_separate import bidirectional_scan_torch
-from memba_vision.ops.second_derivatives import differentiate_by_twin
+from memba_vision.ops.second_derivatives import register_second_derivatives
 from memba_vision.ops.selective_scan import BACKENDS as ONE_WAY
 from memba_vision.ops.selective_scan.torch_portable import scan_gradients
 from memba_vision.ops.triton_kernels import presence
@@ -174,4 +174,4 @@ def _twin(grad_outs, _, forward, backward, has_D, has_delta_bias, delta_softplus
     ]
 
 
-differentiate_by_twin(_scan_backward, _twin)
+register_second_derivatives(_scan_backward, _twin)

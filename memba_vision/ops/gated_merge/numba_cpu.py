@@ -46,10 +46,10 @@ def _shared_forward(*tensors):
     _run_positions(shared, *tensors)
 
 
-def _shared_backward(*tensors):
+def _shared_backward(grad_scan, _, *tensors):
     from memba_vision.ops.numba_kernels.gate import shared_backward
 
-    _run_positions(shared_backward, *tensors)
+    _run_positions(shared_backward, grad_scan, *tensors)
 
 
 def _separate_forward(*tensors_and_updates):

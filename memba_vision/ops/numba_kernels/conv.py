@@ -1,7 +1,7 @@
 """The causal depthwise convolution with its SiLU, position by position: forward and backward.
 
-Sequences are (batch, length, dim), whose rows lie ``dim`` or more numbers apart; ``dim`` is
-``WIDTH`` at the least. The last block of channels may overlap the one before.
+Sequences are (batch, length, dim). Their rows lie ``dim`` or more numbers apart, and ``dim`` is at
+least ``WIDTH``. The last block of channels may overlap the one before.
 """
 
 from memba_vision.ops.numba_kernels.gate import constants, sigmoid, silu_gradient
@@ -13,7 +13,7 @@ from memba_vision.ops.numba_kernels.tiles import empty_rows, position
 
 @part()
 def convolve(x, weight, bias, sample, step, channel, reverse):
-    """The filter's output at ``step``, a row from ``channel`` on."""
+    """Return the filter's output at ``step``, a row from ``channel`` on."""
     width, length = weight.shape[0], x.shape[1]
     total = load(bias, (channel,))
     for lag in range(min(width, step + 1)):
@@ -33,7 +33,7 @@ def forward(first, last, out, x, weight, bias, silu, reverse):
         weight: (width, dim).
         bias: (dim,).
         silu: apply the SiLU.
-        reverse: from the last position to the first.
+        reverse: convolve from the last position to the first.
     """
     widest_vectors()
     length, dim = out.shape[1:]
@@ -51,7 +51,10 @@ def forward(first, last, out, x, weight, bias, silu, reverse):
 
 @part()
 def input_gradient(slopes, weight, step, length, block, channel):
-    """The gradient of the input at ``step``, of the outputs' in ``slopes``, a ring of blocks."""
+    """Return the gradient of the input at ``step``.
+
+    ``slopes`` is a ring buffer, (width * blocks, WIDTH), of the gradients of the last outputs.
+    """
     width, blocks = weight.shape[0], slopes.shape[0] // weight.shape[0]
     total = spread(slopes.dtype.type(0))
     for lag in range(min(width, length - step)):
@@ -81,7 +84,7 @@ def clear(rows):
 
 @part()
 def write(target, sample, sums):
-    """Write ``sums``, (rows * blocks, WIDTH), to ``target``, (batch, rows, dim)."""
+    """Write ``sums``, (rows * blocks, WIDTH), to a sample of ``target``, (batch, rows, dim)."""
     rows, dim = target.shape[1:]
     blocks = -(-dim // WIDTH)
     for row in range(rows):
@@ -92,12 +95,12 @@ def write(target, sample, sums):
 
 @kernel
 def backward(first, last, grad_x, grad_weight, grad_bias, grad_out, x, weight, bias, silu, reverse):
-    """Gradients of :func:`forward` for samples ``first`` to ``last``.
+    """Compute the gradients of :func:`forward` for samples ``first`` to ``last``.
 
     Args:
         first, last: the range of samples.
         grad_x: (batch, length, dim).
-        grad_weight: (batch, width, dim), takes each sample's part; may be empty.
+        grad_weight: (batch, width, dim), receives each sample's part; empty if not needed.
         grad_bias: (batch, 1, dim), likewise.
         grad_out: (batch, length, dim).
         x, weight, bias, silu, reverse: as for :func:`forward`.

@@ -1,8 +1,8 @@
-"""Rows of channels as values: what a kernel computes with them stays in vector registers.
+"""Rows of channels as values, which stay in vector registers while a kernel computes with them.
 
-numba vectorises loops over arrays, but loads and stores every array at every turn of the loop
-around them. A :func:`load`\\ ed row is a value like any scalar, of ``WIDTH`` lanes; LLVM spreads it
-over as many registers as the CPU's vectors need.
+numba vectorises loops over arrays, but loads and stores every array in each iteration of the loop
+around them. A row from :func:`load` is a value like any scalar, of ``WIDTH`` lanes; LLVM keeps it
+in as many registers as the CPU's vectors need.
 """
 
 import operator
@@ -36,7 +36,7 @@ def _vector(element: ir.Type) -> ir.VectorType:
 
 @intrinsic
 def load(typing_context, array, index):
-    """The row that starts at ``array[index]``; ``index`` has one number per axis."""
+    """Load the row that starts at ``array[index]``; ``index`` has one number per axis."""
 
     def generate(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args, args)
@@ -70,7 +70,7 @@ def _pointer(context, builder, types_, args):
 
 @intrinsic
 def spread(typing_context, number):
-    """A row of ``WIDTH`` times ``number``."""
+    """Return a row of ``WIDTH`` times ``number``."""
 
     def generate(context, builder, signature, args):
         return _spread(builder, args[0])
@@ -129,7 +129,7 @@ def _(a, b):
 
 @intrinsic
 def exp2(typing_context, row):
-    """2 to the power of each lane; as :func:`memba_vision.ops.numba_kernels.maths.exp2`."""
+    """Return 2 to the power of each lane; see :func:`memba_vision.ops.numba_kernels.maths.exp2`."""
     formula = {float32: _exp2_float32, float64: _exp2_float64}[row.dtype]
     return row(row), formula
 

@@ -5,7 +5,7 @@ import importlib.util
 
 import torch
 
-from memba_vision.ops.second_derivatives import refuse_twice
+from memba_vision.ops.second_derivatives import refuse_second_derivatives
 from memba_vision.ops.selective_scan import BACKENDS
 
 # What its kernel takes.
@@ -76,5 +76,5 @@ def selective_scan_mamba_ssm(
     out = _kernel_function()(
         u, delta, A.float(), B, C, D, z=z, delta_bias=delta_bias, delta_softplus=delta_softplus
     )
-    out = refuse_twice(out, 'selective_scan', 'mamba_ssm')
+    out = refuse_second_derivatives(out, 'selective_scan', 'mamba_ssm')
     return (out.flip(-1) if reverse else out).to(out_dtype)

@@ -1,4 +1,4 @@
-"""Sizes and layouts of what the kernels write; known without Triton."""
+"""Sizes and memory layouts of the kernels' results. Importing this does not need Triton."""
 
 import torch
 
