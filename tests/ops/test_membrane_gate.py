@@ -44,10 +44,8 @@ def test_keeps_the_dtype_of_the_scans(backend):
     assert (merged.dtype, mean.dtype) == (torch.bfloat16, torch.float32)
 
 
-def test_settings_out_of_range():
+def test_initial_of_another_shape():
     z = torch.zeros(1, 2, 4)
-    with pytest.raises(UserError, match='num_chunks must be at least 1, got 0'):
-        membrane_gate(z, z, z, num_chunks=0)
     with pytest.raises(UserError, match=r'\(2, 2, 1\), got \(1, 2, 1\)'):
         membrane_gate(z, z, z, torch.zeros(1, 2, 1))
 
