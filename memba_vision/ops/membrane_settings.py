@@ -42,11 +42,11 @@ class MembraneSettings:
         return self.num_chunks, self.leak, self.threshold
 
     def chunk(self, length: int) -> int:
-        """Return the number of positions in a chunk of a sequence, the last one padded."""
-        # Of positive numbers: where ONNX runs the division it rounds towards zero, not down.
+        """Return the number of positions in a chunk; the last chunk may be padded."""
+        # Not -(-length // num_chunks): ONNX's division rounds towards zero.
         return (length + self.num_chunks - 1) // self.num_chunks
 
 
 def taking_fields(function: Callable) -> Callable:
-    """Let ``function``, whose last argument is MembraneSettings, take the fields one by one."""
+    """Wrap ``function``, whose last argument is MembraneSettings, to take the fields one by one."""
     return lambda *arguments: function(*arguments[:-3], MembraneSettings(*arguments[-3:]))

@@ -65,7 +65,20 @@ def test_blocks_of_channels_and_positions():
     torch.testing.assert_close(*results, **CLOSE)
 
 
-@pytest.mark.parametrize('make', [channel_last, lambda tensors: [t[..., ::2] for t in tensors]])
+def part_of_a_projection(tensors):
+    return [channel_last([torch.cat([t + 1, t], 1)])[0][:, t.shape[1] :] for t in tensors]
+
+
+STRIDED = [
+    channel_last,
+    part_of_a_projection,
+    lambda tensors: [t[..., 1:] for t in part_of_a_projection(tensors)],
+    lambda tensors: [t[..., ::2] for t in tensors],
+    lambda tensors: [t[:1].expand(2, -1, -1) for t in tensors],
+]
+
+
+@pytest.mark.parametrize('make', STRIDED)
 def test_strided_inputs(make):
     inputs = on_device(make_gate_inputs(18, 3, torch.float32))
     sequences = make(inputs[:3])

@@ -77,7 +77,7 @@ def as_rows(tensor: torch.Tensor) -> torch.Tensor:
 def initial_or_zeros(
     initial: torch.Tensor | None, sequence: torch.Tensor, settings: MembraneSettings
 ) -> torch.Tensor:
-    """Return initial potentials, (2 * batch, dim, chunk), of the dtype of ``sequence``."""
+    """Return ``initial``, (2 * batch, dim, chunk), or zeros, in the dtype of ``sequence``."""
     if initial is not None:
         return initial.to(sequence.dtype)
     batch, dim, length = sequence.shape

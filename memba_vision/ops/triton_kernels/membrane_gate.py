@@ -16,16 +16,30 @@ def forward(merged, mean, z, forward_scan, backward_scan, initial, *settings):
     launch(gate.forward, programs(z, mean), *arguments, **BLOCKS)
 
 
-def backward(grad_z, grad_forward, grad_backward, grad_initial, grad_merged, grad_mean, z, *others):
-    """Fill the gradients of z, of both scans and of the initial potentials; these may be None."""
-    forward_scan, backward_scan, initial, *settings = others
-    grads = grad_z, grad_forward, grad_backward, grad_initial
+def backward(*tensors_and_settings):
+    """Fill the gradients of z, of both scans and of the initial potentials; these may be None.
+
+    Takes the four gradients, those of the merged sequence and of the mean potentials, then the
+    inputs and settings of :func:`forward`.
+    """
+    *tensors, num_chunks, leak, threshold = tensors_and_settings
+    *grads, grad_merged, grad_mean, z, forward_scan, backward_scan, initial = tensors
     z, z_row = _as_rows(z)
-    scratch = torch.empty_like(grad_z)
-    grad_outputs = as_channel_last(grad_merged), as_channel_last(grad_mean)
+    scratch = torch.empty_like(grads[0])
+    grad_outputs = map(as_channel_last, (grad_merged, grad_mean))
     inputs = map(as_channel_last, (forward_scan, backward_scan, initial))
-    arguments = *grads, scratch, *grad_outputs, z, *inputs, *z.shape, *settings, z_row
-    launch(gate.backward, programs(z, grad_mean), *arguments, **BLOCKS)
+    sizes = *z.shape, num_chunks, leak, threshold, z_row
+    launch(
+        gate.backward,
+        programs(z, grad_mean),
+        *grads,
+        scratch,
+        *grad_outputs,
+        z,
+        *inputs,
+        *sizes,
+        **BLOCKS,
+    )
 
 
 def _as_rows(z: torch.Tensor) -> tuple[torch.Tensor, int]:
