@@ -68,16 +68,3 @@ def test_numba_in_float32_on_channel_last_memory():
     actual = gate_and_grads(single, backend='numba')
     for value, reference in zip(actual, expected, strict=True):
         torch.testing.assert_close(value.double(), reference, rtol=1e-5, atol=1e-5)
-
-
-def test_numba_does_not_depend_on_the_number_of_threads():
-    inputs = make_gate_inputs(21, 4, dtype=torch.float32, dim=70)
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            results.append(gate_and_grads(inputs, backend='numba'))
-    finally:
-        torch.set_num_threads(before)
-    assert all((a == b).all() for a, b in zip(*results, strict=True))

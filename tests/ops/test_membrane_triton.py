@@ -2,13 +2,8 @@
 
 import pytest
 import torch
-from membrane_cases import (
-    gate_and_grads,
-    integrate_and_grads,
-    make_gate_inputs,
-    make_inputs,
-    outputs_and_grads,
-)
+from membrane_cases import gate_and_grads, integrate_and_grads, make_gate_inputs, make_inputs
+from op_cases import outputs_and_grads
 
 from memba_vision.ops import leaky_integrate, membrane_gate
 from memba_vision.ops.triton_kernels import presence
