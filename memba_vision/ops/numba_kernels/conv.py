@@ -7,7 +7,7 @@ least ``WIDTH``. The last block of channels may overlap the one before.
 from memba_vision.ops.numba_kernels.gate import constants, sigmoid, silu_gradient
 from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
 from memba_vision.ops.numba_kernels.layout import WIDTH
-from memba_vision.ops.numba_kernels.simd import load, spread, store
+from memba_vision.ops.numba_kernels.simd import broadcast, load, store
 from memba_vision.ops.numba_kernels.tiles import empty_rows, position
 
 
@@ -56,7 +56,7 @@ def input_gradient(slopes, weight, step, length, block, channel):
     ``slopes`` is a ring buffer, (width * blocks, WIDTH), of the gradients of the last outputs.
     """
     width, blocks = weight.shape[0], slopes.shape[0] // weight.shape[0]
-    total = spread(slopes.dtype.type(0))
+    total = broadcast(slopes.dtype.type(0))
     for lag in range(min(width, length - step)):
         slope = load(slopes, ((step + lag) % width * blocks + block, 0))
         total = total + load(weight, (width - 1 - lag, channel)) * slope
@@ -77,7 +77,7 @@ def add_products(sums, slope, x, weight, sample, step, block, channel, reverse):
 @part()
 def clear(rows):
     """Set all of (rows, WIDTH) to zero."""
-    zero = spread(rows.dtype.type(0))
+    zero = broadcast(rows.dtype.type(0))
     for row in range(rows.shape[0]):
         store(rows, (row, 0), zero)
 

@@ -7,13 +7,13 @@ All arrays are (positions, dim) of one dtype. Their rows lie ``dim`` or more num
 from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
 from memba_vision.ops.numba_kernels.layout import WIDTH
 from memba_vision.ops.numba_kernels.maths import LOG2E
-from memba_vision.ops.numba_kernels.simd import exp2, load, spread, store
+from memba_vision.ops.numba_kernels.simd import broadcast, exp2, load, store
 
 
 @part()
 def constants(dtype):
     """Return rows of 1, 1/2 and -log2(e)."""
-    return spread(dtype.type(1)), spread(dtype.type(0.5)), spread(dtype.type(-LOG2E))
+    return broadcast(dtype.type(1)), broadcast(dtype.type(0.5)), broadcast(dtype.type(-LOG2E))
 
 
 @part()

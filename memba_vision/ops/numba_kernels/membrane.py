@@ -14,7 +14,7 @@ may overlap the one before, and then writes the same numbers there.
 from memba_vision.ops.numba_kernels.gate import constants, sigmoid, silu_gradient
 from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
 from memba_vision.ops.numba_kernels.layout import WIDTH
-from memba_vision.ops.numba_kernels.simd import load, masked_fill, spread, store
+from memba_vision.ops.numba_kernels.simd import broadcast, load, masked_fill, store
 from memba_vision.ops.numba_kernels.tiles import empty_rows
 
 
@@ -34,7 +34,7 @@ def integrate_column(tile, current, initial, column, channel, settings):
     num_chunks, leak, threshold = settings
     sample, c, count, mirrored = column
     batch, chunk = current.shape[0], initial.shape[1]
-    leaks = spread(leak)
+    leaks = broadcast(leak)
     forward = load(initial, (sample, c, channel))
     backward = load(initial, (batch + sample, mirrored, channel))
     for i in range(num_chunks):
@@ -60,8 +60,8 @@ def store_means(mean, tile, column, channel, settings):
     """Write the mean over chunks of the potentials after the reset, of both directions."""
     num_chunks = settings[0]
     sample, c, _, mirrored = column
-    share = spread(tile.dtype.type(1 / num_chunks))
-    forward = backward = spread(tile.dtype.type(0))
+    share = broadcast(tile.dtype.type(1 / num_chunks))
+    forward = backward = broadcast(tile.dtype.type(0))
     for i in range(num_chunks):
         forward = forward + after_reset(tile, i, settings)
         backward = backward + after_reset(tile, num_chunks + i, settings)
@@ -79,11 +79,11 @@ def differentiate_column(grads, tile, grad_initial, grad_mean, column, channel, 
     num_chunks, leak, threshold = settings
     sample, c, count, mirrored = column
     batch = grad_mean.shape[0] // 2
-    leaks, share = spread(leak), spread(tile.dtype.type(1 / num_chunks))
+    leaks, share = broadcast(leak), broadcast(tile.dtype.type(1 / num_chunks))
     for way in range(2):
         at = way * batch + sample, mirrored if way else c, channel
         through_mean = load(grad_mean, at) * share
-        carry = spread(tile.dtype.type(0))
+        carry = broadcast(tile.dtype.type(0))
         for i in range(num_chunks - 1, -1, -1):
             row = way * num_chunks + i, 0
             grad = through_mean + carry

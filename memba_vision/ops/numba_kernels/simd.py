@@ -69,16 +69,16 @@ def _pointer(context, builder, types_, args):
 
 
 @intrinsic
-def spread(typing_context, number):
-    """Return a row of ``WIDTH`` times ``number``."""
+def broadcast(typing_context, number):
+    """Return a row of which every lane is ``number``."""
 
     def generate(context, builder, signature, args):
-        return _spread(builder, args[0])
+        return _broadcast(builder, args[0])
 
     return Row(number)(number), generate
 
 
-def _spread(builder, number):
+def _broadcast(builder, number):
     vector = _vector(number.type)
     lane = ir.Constant(ir.IntType(32), 0)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, lane)
@@ -171,7 +171,7 @@ def masked_fill(typing_context, row, test, threshold):
 
     def generate(context, builder, signature, args):
         row, test, threshold = args
-        mask = builder.fcmp_ordered('>', test, _spread(builder, threshold))
+        mask = builder.fcmp_ordered('>', test, _broadcast(builder, threshold))
         return builder.select(mask, ir.Constant(row.type, [0.0] * WIDTH), row)
 
     return row(row, test, test.dtype), generate
