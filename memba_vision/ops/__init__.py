@@ -4,17 +4,18 @@ from memba_vision.ops.bidirectional_membrane import bidirectional_membrane
 from memba_vision.ops.bidirectional_scan import ScanInputs, bidirectional_scan, goes_in_one_launch
 from memba_vision.ops.causal_conv1d import causal_conv1d
 from memba_vision.ops.gated_merge import gated_merge
-from memba_vision.ops.leaky_integrate import check_membrane, leaky_integrate
+from memba_vision.ops.leaky_integrate import leaky_integrate
 from memba_vision.ops.linear import linear
 from memba_vision.ops.membrane_gate import membrane_gate
+from memba_vision.ops.membrane_settings import MembraneSettings
 from memba_vision.ops.selective_scan import selective_scan
 
 __all__ = [
+    'MembraneSettings',
     'ScanInputs',
     'bidirectional_membrane',
     'bidirectional_scan',
     'causal_conv1d',
-    'check_membrane',
     'gated_merge',
     'goes_in_one_launch',
     'leaky_integrate',

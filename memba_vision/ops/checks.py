@@ -1,7 +1,6 @@
-"""The tensors that an op takes, checked before any of its backends runs.
+"""Checks of an op's tensors, made once before any backend runs.
 
-A kernel believes what it is told: one that got tensors of other sizes would read and write past
-their ends.
+Kernels check nothing: given tensors of wrong sizes, they would read and write past the ends.
 """
 
 from collections.abc import Callable
@@ -11,10 +10,10 @@ import torch
 
 from memba_vision.errors import UserError
 
-#: The dtypes that every op takes, each tensor its own.
+#: Dtypes that every op accepts. The tensors of a call may have different ones.
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
-#: Sizes that follow from those before them.
+#: Sizes that are computed from earlier ones.
 DERIVED: dict[str, Callable[[dict[str, int]], int]] = {
     '2': lambda sizes: 2,
     '2 * batch': lambda sizes: 2 * sizes['batch'],
@@ -27,15 +26,16 @@ MAY_BE_EMPTY = ('batch', '2 * batch', 'width - 1')
 
 
 class Signature:
-    """The tensors of one op in the order of its arguments, and the names of their sizes.
+    """The shapes of one op's tensors, as named sizes, in the order of the op's arguments.
 
     ``Signature('scale', x='batch, dim, length', weight='dim', mask='dim, length or dim or None')``
-    takes a mask of two forms, or none. Sizes of one name are equal, the first tensor that has it
-    says which; all but a batch are at least 1. Those in ``DERIVED`` follow from others.
+    allows a mask of two shapes, or none. Sizes of the same name must be equal: the first tensor
+    with that name sets the size. All but a batch must be at least 1. Those in ``DERIVED`` are
+    computed from others.
 
     Args:
-        op: name of the op, for the messages.
-        advice: by the name of a tensor, what else to say where it has a wrong number of axes.
+        op: name of the op, for error messages.
+        advice: text to add to the error about a wrong number of axes, by the name of the tensor.
         tensors: the shapes.
     """
 
@@ -45,11 +45,11 @@ class Signature:
         self._tensors = [(name, _forms(shapes)) for name, shapes in tensors.items()]
 
     def check(self, *tensors: torch.Tensor | None, **sizes: int) -> dict[str, int]:
-        """The size of every name, from ``tensors`` and from those given.
+        """Check ``tensors`` and return the size of every name, those given as ``sizes`` included.
 
         Raises:
-            UserError: a tensor is missing or is none, or its shape, dtype or device is not what
-                the others ask for. The message says what was expected and what was found.
+            UserError: a tensor is missing or is not a tensor, or its shape, dtype or device does
+                not fit the others. The message has the expected and the found value.
         """
         device = getattr(tensors[0], 'device', None)
         fitting: dict[tuple[str, ...], torch.Size] = {}
@@ -60,7 +60,7 @@ class Signature:
                 self._refuse(name, f'must be a tensor, got {type(tensor).__name__}')
             shape = tensor.shape
             form = forms.get(len(shape))
-            # Most tensors are of the shape of one before them: one comparison does for them.
+            # Most tensors have the shape of an earlier one: then one comparison is enough.
             if form is None or fitting.get(form) != shape:
                 self._bind(name, forms, shape, sizes)
                 fitting[form] = shape
@@ -71,7 +71,7 @@ class Signature:
         return sizes
 
     def _bind(self, name, forms, shape, sizes) -> None:
-        """Note the sizes that this tensor is the first to have, and compare the others."""
+        """Record the sizes that this tensor has first, and compare the others."""
         form = forms.get(len(shape))
         if form is None:
             self._refuse_shape(name, forms, shape, sizes)
@@ -89,9 +89,9 @@ class Signature:
         self._refuse(name, f'must be {expected}, got {_tuple(shape)}{advice}')
 
     def _refuse_dtype(self, name, dtype) -> NoReturn:
-        taken = ', '.join(plain(known) for known in DTYPES)
+        taken = ', '.join(map(dtype_name, DTYPES))
         advice = 'complex numbers are not supported' if dtype.is_complex else 'convert it'
-        self._refuse(name, f'must be one of {taken}, got {plain(dtype)}; {advice}')
+        self._refuse(name, f'must be one of {taken}, got {dtype_name(dtype)}; {advice}')
 
     def _refuse_device(self, name, device, first) -> NoReturn:
         self._refuse(
@@ -103,7 +103,7 @@ class Signature:
 
 
 def _forms(shapes: str) -> dict[int | None, tuple[str, ...] | None]:
-    """The forms of a tensor by their number of axes; None stands for no tensor."""
+    """Return the allowed shapes by their number of axes; None stands for an absent tensor."""
     axes = [None if shape == 'None' else tuple(shape.split(', ')) for shape in shapes.split(' or ')]
     return {form and len(form): form for form in axes}
 
@@ -114,7 +114,7 @@ def _describe(form: tuple[str, ...], sizes: dict[str, int | str]) -> str:
 
 
 def _size(axis: str, sizes: dict[str, int | str]) -> int | str:
-    """The size of an axis, or its name where nothing says it."""
+    """Return the size of an axis, or its name if the size is unknown."""
     try:
         return sizes[axis] if axis in sizes else DERIVED[axis](sizes)
     except KeyError:
@@ -126,6 +126,6 @@ def _tuple(items) -> str:
     return f'({", ".join(map(str, items))}{"," if len(items) == 1 else ""})'
 
 
-def plain(dtype: torch.dtype) -> str:
-    """The name of a dtype without the module's."""
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name of a dtype without ``torch.``."""
     return str(dtype).removeprefix('torch.')

@@ -1,8 +1,8 @@
-"""Second derivatives of the ops whose first ones are kernels.
+"""Second derivatives of the ops whose gradients are computed by kernels.
 
-A kernel that computes gradients is a custom operator, of which torch knows no derivative. It gets
-that of its twin: the same gradients, by torch's own operators and much slower, worked out where
-somebody differentiates twice and nowhere else.
+torch cannot differentiate a kernel. The derivative of a kernel that computes gradients is taken
+from a reference: the same gradients by torch's own operators. They are much slower, and run only
+where somebody differentiates twice.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ def gradients(
     inputs: Sequence[torch.Tensor | None],
     grad_outputs: torch.Tensor | Sequence[torch.Tensor],
 ) -> list[torch.Tensor | None]:
-    """The differentiable gradients of ``inputs``; None for what is no tensor."""
+    """Return the differentiable gradients of ``inputs``; None where an input is None."""
     given = [tensor for tensor in inputs if tensor is not None]
     grads = iter(
         torch.autograd.grad(outputs, given, grad_outputs, create_graph=True, materialize_grads=True)
@@ -27,12 +27,12 @@ def gradients(
     return [None if tensor is None else next(grads) for tensor in inputs]
 
 
-def differentiate_by_twin(backward: CustomOpDef, twin: Callable[..., Sequence]) -> None:
-    """Give ``backward`` the derivatives of ``twin``.
+def register_second_derivatives(backward: CustomOpDef, reference: Callable[..., Sequence]) -> None:
+    """Register the derivatives of ``reference`` as those of ``backward``.
 
     Args:
         backward: a custom operator that returns gradients, empty ones where they are not needed.
-        twin: takes the same arguments and returns the same gradients, made of torch's operators.
+        reference: takes the same arguments and returns the same gradients by torch's operators.
     """
 
     def save(ctx, inputs, output) -> None:
@@ -43,10 +43,12 @@ def differentiate_by_twin(backward: CustomOpDef, twin: Callable[..., Sequence]) 
     def differentiate(ctx, *grads):
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad(), torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
-            tensors = [None if tensor is None else _apart(tensor) for tensor in ctx.saved_tensors]
+            tensors = [
+                None if tensor is None else _as_variable(tensor) for tensor in ctx.saved_tensors
+            ]
             pairs = zip(tensors, ctx.others, strict=True)
             leaves = [other if tensor is None else tensor for tensor, other in pairs]
-            outputs = twin(*tree_unflatten(leaves, ctx.structure))
+            outputs = reference(*tree_unflatten(leaves, ctx.structure))
         pairs = zip(tree_leaves(outputs), tree_leaves(grads), strict=True)
         asked = [(output, grad) for output, grad in pairs if _was_needed(output, grad)]
         inputs = [tensor for tensor in tensors if tensor is not None]
@@ -61,16 +63,16 @@ def differentiate_by_twin(backward: CustomOpDef, twin: Callable[..., Sequence]) 
         )
         leaves = [None if tensor is None else next(found) for tensor in tensors]
         arguments = tree_unflatten(leaves, ctx.structure)
-        # A list of flags has no gradients, where one of tensors has a list of them.
+        # torch expects a list of gradients for a list of tensors, and None for a list of flags.
         return tuple(a if any(map(_is_tensor, tree_leaves(a))) else None for a in arguments)
 
     backward.register_autograd(differentiate, setup_context=save)
 
 
-def refuse_twice(out: torch.Tensor, op: str, backend: str) -> torch.Tensor:
-    """``out`` of a kernel whose gradients torch would take for constants, were it asked for more.
+def refuse_second_derivatives(out: torch.Tensor, op: str, backend: str) -> torch.Tensor:
+    """Return ``out``, the result of a kernel whose gradients torch would take for constants.
 
-    A backward pass that is to be differentiated again raises a UserError.
+    A backward pass through it with ``create_graph=True`` raises a UserError.
     """
 
     def refuse(_: torch.Tensor) -> None:
@@ -92,11 +94,11 @@ def _is_tensor(leaf: object) -> bool:
 def _was_needed(output: torch.Tensor | None, grad: torch.Tensor | None) -> bool:
     if output is None or grad is None:
         return False
-    return grad.numel() > 0 or output.shape == grad.shape  # else an empty one in its place
+    return grad.numel() > 0 or output.shape == grad.shape  # otherwise it stands for no gradient
 
 
-def _apart(tensor: torch.Tensor) -> torch.Tensor:
-    """The same numbers as a variable that no other tensor was computed from."""
+def _as_variable(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of the same numbers from which no other tensor was computed."""
     if tensor.requires_grad:
         return tensor.view_as(tensor)
     return tensor.detach().requires_grad_()

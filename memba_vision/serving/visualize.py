@@ -107,7 +107,7 @@ def trace_image(subject: Subject, image: str) -> ImageTrace:
     layers = []
     with watching(subject.backbone, lambda call: layers.append(trace_layer(call))):
         scores = subject.model(inputs)[0].float().softmax(-1).cpu()
-    chunks = [g.membrane.num_chunks for g in find_membranes(subject.backbone).values()]
+    chunks = [g.membrane.settings.num_chunks for g in find_membranes(subject.backbone).values()]
     return ImageTrace(
         title=subject.title,
         pixels=_pixels(inputs, subject.preprocessor),
@@ -194,14 +194,14 @@ def draw(name: str, traces: Sequence[ImageTrace], layers: Sequence[int]) -> Pict
 
 def _describe(subject: Subject) -> dict[str, str]:
     """The settings of a model that a reader has to know, by name."""
-    membrane = next(iter(find_membranes(subject.backbone).values()))
-    settings = membrane.membrane
-    on_lora = hasattr(membrane, 'up')
+    gate = next(iter(find_membranes(subject.backbone).values()))
+    settings = gate.membrane.settings
+    on_lora = hasattr(gate, 'up')
     return {
         'model': subject.title,
         'membrane on': "LoRA's hidden activations" if on_lora else 'the whole gate',
         'chunks (T)': str(settings.num_chunks),
         'leak': f'{settings.leak:g}',
         'threshold': f'{settings.threshold:g}',
-        'passes its mean on to the next layer': 'yes' if settings.cross_layer else 'no',
+        'passes its mean on to the next layer': 'yes' if gate.membrane.cross_layer else 'no',
     }

@@ -156,8 +156,8 @@ def watching(backbone: nn.Module, note: Callable[[GateCall], None]) -> Iterator[
 def integrate(call: GateCall) -> Potentials:
     """Compute the potentials of a gate once more."""
     current = call.current.transpose(1, 2)
-    settings = call.gate.membrane.settings()
-    values, mean = leaky_integrate(torch.cat([current, current.flip(-1)]), call.initial, **settings)
+    both = torch.cat([current, current.flip(-1)])
+    values, mean = leaky_integrate(both, call.initial, call.gate.membrane.settings)
     initial = torch.zeros_like(mean) if call.initial is None else call.initial
     pairs = (tensor.unflatten(0, (2, -1)) for tensor in (values, initial, mean))
     return Potentials(*pairs)

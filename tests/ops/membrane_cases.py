@@ -1,6 +1,7 @@
 """Inputs of the membrane and of its gate, and what comes out of them."""
 
 import torch
+from op_cases import outputs_and_grads
 
 from memba_vision.ops import leaky_integrate, membrane_gate
 
@@ -15,20 +16,6 @@ def make_inputs(length, num_chunks, dtype=torch.float64, batch=2, dim=3):
 def integrate_and_grads(x, initial, **options):
     """Potentials and mean, and the gradients of a function of both."""
     return outputs_and_grads(leaky_integrate, [x, initial], **options)
-
-
-def outputs_and_grads(function, inputs, **options):
-    """What a function yields, and the gradients of a weighted sum of it all."""
-    inputs = [None if tensor is None else tensor.detach().requires_grad_() for tensor in inputs]
-    outputs = function(*inputs, **options)
-    loss = sum((output * weights_like(output)).sum() for output in outputs)
-    leaves = [tensor for tensor in inputs if tensor is not None]
-    return [*outputs, *torch.autograd.grad(loss, leaves)]
-
-
-def weights_like(tensor):
-    weights = torch.linspace(-1, 2, tensor.numel(), dtype=tensor.dtype, device=tensor.device)
-    return weights.reshape(tensor.shape)
 
 
 def make_gate_inputs(length, num_chunks, dtype=torch.float64, batch=2, dim=3):

@@ -97,7 +97,7 @@ def cpu_backends_of(case):
     table = backends.TABLES[op_of(case)]
     tensor = torch.zeros(1, 36, 36)
     names = [name for name in table.names()[::-1] if name != 'triton']
-    return [name for name in names if table._backends[name].objection([tensor]) is None]
+    return [name for name in names if table._backends[name].why_unsupported([tensor]) is None]
 
 
 def make_tensors(case, sizes, seed=0, dtype=torch.float64):
@@ -134,10 +134,22 @@ def call(case, tensors, backend, num_chunks=1, **options):
 
 def results_and_grads(case, tensors, backend, **options):
     """The results, and the gradients of all tensors under fixed gradients of the results."""
-    leaves = {name: tensor.detach().requires_grad_() for name, tensor in tensors.items()}
-    results = call(case, leaves, backend, **options)
-    loss = sum(
-        (result * torch.linspace(-1, 2, result.numel(), dtype=result.dtype).view_as(result)).sum()
-        for result in results
+    return outputs_and_grads(
+        lambda *inputs: call(case, dict(zip(tensors, inputs, strict=True)), backend, **options),
+        tensors.values(),
     )
-    return results, torch.autograd.grad(loss, list(leaves.values()))
+
+
+def outputs_and_grads(function, inputs, **options):
+    """What a function yields, and the gradients of a weighted sum of it all."""
+    inputs = [None if tensor is None else tensor.detach().requires_grad_() for tensor in inputs]
+    outputs = function(*inputs, **options)
+    outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+    loss = sum((output * weights_like(output)).sum() for output in outputs)
+    leaves = [tensor for tensor in inputs if tensor is not None]
+    return [*outputs, *torch.autograd.grad(loss, leaves)]
+
+
+def weights_like(tensor):
+    weights = torch.linspace(-1, 2, tensor.numel(), dtype=tensor.dtype, device=tensor.device)
+    return weights.reshape(tensor.shape)

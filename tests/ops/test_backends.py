@@ -48,8 +48,8 @@ def table():
     backends.TABLES.pop('add')
     table.register('slow', priority=-1)(lambda x: 'slow')
     table.register('fast', priority=5)(lambda x: 'fast')
-    obstacle = lambda x: None if x.dtype == torch.float64 else 'it wants float64'  # noqa: E731
-    table.register('rare', priority=9, obstacle=obstacle)(lambda x: 'rare')
+    unsupported_reason = lambda x: None if x.dtype == torch.float64 else 'it wants float64'  # noqa: E731
+    table.register('rare', priority=9, unsupported_reason=unsupported_reason)(lambda x: 'rare')
     return table
 
 
@@ -121,7 +121,7 @@ def test_cuda_kernels_refuse_a_cpu(table, name):
 
 def test_without_numba_the_torch_scan_runs(monkeypatch, caplog):
     monkeypatch.setattr(layout, 'HAS_NUMBA', False)
-    layout._say_once.cache_clear()
+    layout._warn_once.cache_clear()
     tensor = torch.zeros(1, 1, 1)
     assert SCANS.select(None, tensor).name == 'torch'
     with pytest.raises(UserError, match='numba is not installed; pip install numba'):

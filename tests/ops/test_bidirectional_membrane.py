@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from op_cases import outputs_and_grads
 
 from memba_vision.errors import UserError
 from memba_vision.ops import bidirectional_membrane, leaky_integrate
@@ -27,14 +28,6 @@ def make_inputs(case, dtype=torch.float64):
     return current, torch.randn(state, generator=generator, dtype=dtype)
 
 
-def integrate_and_grads(inputs, **options):
-    inputs = [tensor.detach().requires_grad_() for tensor in inputs]
-    outputs = bidirectional_membrane(*inputs, **options)
-    weights = [torch.linspace(-1, 2, o.numel(), dtype=o.dtype).view_as(o) for o in outputs]
-    loss = sum((output * weight).sum() for output, weight in zip(outputs, weights, strict=True))
-    return [*outputs, *torch.autograd.grad(loss, inputs)]
-
-
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_each_direction_is_a_membrane_of_its_own(backend):
     current, initial = make_inputs((2, 9, 34, 4))
@@ -52,14 +45,18 @@ def test_each_direction_is_a_membrane_of_its_own(backend):
 def test_numba_equals_torch(case, threshold):
     options = dict(num_chunks=case[-1], leak=0.8, threshold=threshold)
     inputs = make_inputs(case)
-    expected, actual = (integrate_and_grads(inputs, **options, backend=b) for b in BACKENDS)
+    expected, actual = (
+        outputs_and_grads(bidirectional_membrane, inputs, **options, backend=b) for b in BACKENDS
+    )
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_float32():
     inputs = make_inputs((3, 29, 96, 4))
-    expected = integrate_and_grads(inputs, backend='torch')
-    actual = integrate_and_grads([tensor.float() for tensor in inputs], backend='numba')
+    expected = outputs_and_grads(bidirectional_membrane, inputs, backend='torch')
+    actual = outputs_and_grads(
+        bidirectional_membrane, [tensor.float() for tensor in inputs], backend='numba'
+    )
     for value, reference in zip(actual, expected, strict=True):
         torch.testing.assert_close(value.double(), reference, rtol=1e-5, atol=1e-5)
 
@@ -81,19 +78,6 @@ def test_strided_and_without_a_start():
     torch.testing.assert_close(
         bidirectional_membrane(part, torch.zeros(4, 37, 2).double(), backend='numba'), outputs[0]
     )
-
-
-def test_does_not_depend_on_the_number_of_threads():
-    inputs = make_inputs((3, 21, 70, 4), torch.float32)
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            results.append(integrate_and_grads(inputs, backend='numba'))
-    finally:
-        torch.set_num_threads(before)
-    assert all((a == b).all() for a, b in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize('backend', BACKENDS)

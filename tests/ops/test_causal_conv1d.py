@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from op_cases import outputs_and_grads
 
 from memba_vision.errors import UserError
 from memba_vision.ops import causal_conv1d
@@ -18,13 +19,6 @@ def make_inputs(length, width, dtype=torch.float64, batch=2, dim=35):
     generator = torch.Generator().manual_seed(length)
     shapes = (batch, dim, length), (dim, width), (dim,)
     return [torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes]
-
-
-def convolve_and_grads(inputs, **options):
-    inputs = [tensor.detach().requires_grad_() for tensor in inputs]
-    out = causal_conv1d(*inputs, **options)
-    weight = torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view_as(out)
-    return [out, *torch.autograd.grad((out * weight).sum(), inputs)]
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -45,8 +39,8 @@ def test_by_hand(backend):
 @pytest.mark.parametrize('backend', FAST_BACKENDS)
 def test_equals_the_plain_loop(backend, silu, length, width, reverse, with_bias):
     inputs = make_inputs(length, width)[: 3 if with_bias else 2]
-    expected = convolve_and_grads(inputs, silu=silu, reverse=reverse, backend='naive')
-    actual = convolve_and_grads(inputs, silu=silu, reverse=reverse, backend=backend)
+    expected = outputs_and_grads(causal_conv1d, inputs, silu=silu, reverse=reverse, backend='naive')
+    actual = outputs_and_grads(causal_conv1d, inputs, silu=silu, reverse=reverse, backend=backend)
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -82,8 +76,10 @@ def test_gradcheck(backend, reverse):
 @pytest.mark.parametrize('backend', FAST_BACKENDS)
 def test_float32(backend):
     inputs = make_inputs(197, 4, torch.float32)
-    expected = convolve_and_grads([t.double() for t in inputs], silu=True, backend='naive')
-    actual = convolve_and_grads(inputs, silu=True, backend=backend)
+    expected = outputs_and_grads(
+        causal_conv1d, [t.double() for t in inputs], silu=True, backend='naive'
+    )
+    actual = outputs_and_grads(causal_conv1d, inputs, silu=True, backend=backend)
     for value, reference in zip(actual, expected, strict=True):
         bound = 1e-5 * reference.abs().max().item()
         torch.testing.assert_close(value.double(), reference, rtol=1e-5, atol=bound)
@@ -105,20 +101,6 @@ def test_numba_takes_part_of_a_wider_sequence_and_skips_frozen_weights():
     grads = [torch.autograd.grad(out.sum(), projected)[0] for out in results]
     torch.testing.assert_close(*grads)
     assert not results[1].grad_fn.next_functions[1][0]
-
-
-def test_numba_does_not_depend_on_the_number_of_threads():
-    inputs = make_inputs(37, 4, torch.float32, batch=7, dim=70)
-    threads = torch.get_num_threads()
-    try:
-        results = []
-        for count in (1, 2, 5):
-            torch.set_num_threads(count)
-            results.append(convolve_and_grads(inputs, silu=True, backend='numba'))
-    finally:
-        torch.set_num_threads(threads)
-    for other in results[1:]:
-        assert all(torch.equal(*pair) for pair in zip(results[0], other, strict=True))
 
 
 @pytest.mark.parametrize('trained', [True, False], ids=['trained', 'frozen'])
@@ -185,7 +167,9 @@ def test_the_package_is_asked_for_one_direction(reverse, silu, monkeypatch):
 
 def use_on_a_cpu(monkeypatch, kernel):
     monkeypatch.setattr(cuda_package, '_kernel_function', lambda: kernel)
-    on_a_cpu = replace(TABLE._backends['causal_conv1d'], obstacle=lambda tensor: None, dtypes=None)
+    on_a_cpu = replace(
+        TABLE._backends['causal_conv1d'], unsupported_reason=lambda tensor: None, dtypes=None
+    )
     monkeypatch.setitem(TABLE._backends, 'causal_conv1d', on_a_cpu)
 
 
@@ -244,8 +228,10 @@ def test_initial_states_have_gradients(backend):
 def test_float32_filters_of_a_half_sequence(backend, dtype):
     x, weight, bias = make_inputs(9, 4, torch.float32)
     x = x.to(dtype)
-    expected = convolve_and_grads([x.double(), weight.double(), bias.double()], silu=True)
-    actual = convolve_and_grads([x, weight, bias], silu=True, backend=backend)
+    expected = outputs_and_grads(
+        causal_conv1d, [x.double(), weight.double(), bias.double()], silu=True
+    )
+    actual = outputs_and_grads(causal_conv1d, [x, weight, bias], silu=True, backend=backend)
     assert [tensor.dtype for tensor in actual] == [dtype, dtype, torch.float32, torch.float32]
     bound = torch.finfo(dtype).eps
     torch.testing.assert_close(actual[0].double(), expected[0], rtol=bound, atol=1e-5)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from op_cases import outputs_and_grads
 
 from memba_vision.errors import UserError
 from memba_vision.ops import gated_merge
@@ -18,13 +19,6 @@ def make_inputs(shape, separate, dtype=torch.float64):
     return [*tensors[:3], torch.stack(tensors[3:])] if separate else tensors
 
 
-def merge_and_grads(inputs, backend):
-    inputs = [tensor.detach().requires_grad_() for tensor in inputs]
-    out = gated_merge(*inputs, backend=backend)
-    weight = torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view_as(out)
-    return [out, *torch.autograd.grad((out * weight).sum(), inputs)]
-
-
 def test_by_hand():
     one = torch.ones(1, 1, 1)
     shared = gated_merge(one, 3 * one, 2 * one)
@@ -38,15 +32,17 @@ def test_by_hand():
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
 def test_numba_equals_torch(shape, separate):
     inputs = make_inputs(shape, separate)
-    expected, actual = (merge_and_grads(inputs, backend) for backend in ('torch', 'numba'))
+    expected, actual = (
+        outputs_and_grads(gated_merge, inputs, backend=backend) for backend in ('torch', 'numba')
+    )
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 @separate
 def test_float32(separate):
     inputs = make_inputs((2, 9, 70), separate)
-    expected = merge_and_grads(inputs, 'torch')
-    actual = merge_and_grads([tensor.float() for tensor in inputs], 'numba')
+    expected = outputs_and_grads(gated_merge, inputs, backend='torch')
+    actual = outputs_and_grads(gated_merge, [tensor.float() for tensor in inputs], backend='numba')
     for value, reference in zip(actual, expected, strict=True):
         torch.testing.assert_close(value.double(), reference, rtol=1e-5, atol=1e-5)
 

@@ -62,7 +62,7 @@ def load_or_compile():
 
 def use(root, monkeypatch):
     monkeypatch.setenv('NUMBA_CACHE_DIR', str(root))
-    monkeypatch.setattr(kept, '_said', [])
+    monkeypatch.setattr(kept, '_warned', [])
     monkeypatch.setattr(kept, '_folder', functools.cache(kept._folder.__wrapped__))
 
 

@@ -148,18 +148,6 @@ def test_a_transposed_sequence():
     torch.testing.assert_close(leaky_integrate(transposed, initial), leaky_integrate(x, initial))
 
 
-@pytest.mark.parametrize('num_chunks', [0, -1])
-def test_too_few_chunks(num_chunks):
-    with pytest.raises(UserError, match=f'num_chunks must be at least 1, got {num_chunks}'):
-        leaky_integrate(torch.zeros(1, 1, 4), num_chunks=num_chunks)
-
-
-@pytest.mark.parametrize('leak', [0, -0.5, 1.01, math.nan, math.inf])
-def test_leak_out_of_range(leak):
-    with pytest.raises(UserError, match=r'leak must be in \(0, 1\], got'):
-        leaky_integrate(torch.zeros(1, 1, 4), leak=leak)
-
-
 @pytest.mark.parametrize('shape', [(1, 2, 4), (2, 2, 2), (1, 3, 2), (2, 2)], ids=str)
 def test_initial_of_another_shape(shape):
     with pytest.raises(UserError, match=r'\(1, 2, 2\), got') as error:

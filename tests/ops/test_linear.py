@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from op_cases import outputs_and_grads
 
 from memba_vision.errors import UserError
 from memba_vision.ops import linear
@@ -17,19 +18,12 @@ def make_inputs(shape, out_features, with_bias):
     return [torch.randn(s, generator=generator) for s in shapes]
 
 
-def multiply_and_grads(inputs, backend):
-    inputs = [tensor.detach().requires_grad_() for tensor in inputs]
-    out = linear(*inputs, backend=backend)
-    weight = torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view_as(out)
-    return [out, *torch.autograd.grad((out * weight).sum(), inputs)]
-
-
 @pytest.mark.parametrize('with_bias', [False, True], ids=['no_bias', 'bias'])
 @pytest.mark.parametrize(('shape', 'out_features'), SHAPES, ids=str)
 def test_onednn_equals_torch(shape, out_features, with_bias):
     inputs = make_inputs(shape, out_features, with_bias)
-    expected = multiply_and_grads([tensor.double() for tensor in inputs], 'torch')
-    actual = multiply_and_grads(inputs, 'onednn')
+    expected = outputs_and_grads(linear, [t.double() for t in inputs], backend='torch')
+    actual = outputs_and_grads(linear, inputs, backend='onednn')
     for value, reference in zip(actual, expected, strict=True):
         torch.testing.assert_close(value.double(), reference, rtol=1e-5, atol=1e-5)
 

@@ -2,13 +2,8 @@
 
 import pytest
 import torch
-from membrane_cases import (
-    gate_and_grads,
-    integrate_and_grads,
-    make_gate_inputs,
-    make_inputs,
-    outputs_and_grads,
-)
+from membrane_cases import gate_and_grads, integrate_and_grads, make_gate_inputs, make_inputs
+from op_cases import outputs_and_grads
 
 from memba_vision.ops import leaky_integrate, membrane_gate
 from memba_vision.ops.triton_kernels import presence
@@ -65,7 +60,20 @@ def test_blocks_of_channels_and_positions():
     torch.testing.assert_close(*results, **CLOSE)
 
 
-@pytest.mark.parametrize('make', [channel_last, lambda tensors: [t[..., ::2] for t in tensors]])
+def part_of_a_projection(tensors):
+    return [channel_last([torch.cat([t + 1, t], 1)])[0][:, t.shape[1] :] for t in tensors]
+
+
+STRIDED = [
+    channel_last,
+    part_of_a_projection,
+    lambda tensors: [t[..., 1:] for t in part_of_a_projection(tensors)],
+    lambda tensors: [t[..., ::2] for t in tensors],
+    lambda tensors: [t[:1].expand(2, -1, -1) for t in tensors],
+]
+
+
+@pytest.mark.parametrize('make', STRIDED)
 def test_strided_inputs(make):
     inputs = on_device(make_gate_inputs(18, 3, torch.float32))
     sequences = make(inputs[:3])
@@ -134,7 +142,7 @@ def test_ops_agree_with_their_declarations(make):
         outputs = forward(*inputs, *settings)
         torch.library.opcheck(
             backward.default,
-            (*outputs, *inputs, *settings, True),
+            (*outputs, *inputs, *settings, [True] * len(inputs)),
             test_utils=('test_schema', 'test_faketensor'),
         )
         torch.library.opcheck(

@@ -1,10 +1,10 @@
-"""Tensors of any size and any layout in memory: every backend against the plainest."""
+"""Tensors of any size and any layout in memory, on any number of threads: all backends agree."""
 
 import random
 
 import pytest
 import torch
-from op_cases import SHAPES, cpu_backends_of, make_tensors, results_and_grads
+from op_cases import SHAPES, SIZES, backends_of, cpu_backends_of, make_tensors, results_and_grads
 
 
 def draw_sizes(dice):
@@ -71,14 +71,13 @@ def compare(case, seed):
         if backend == 'numba' and case not in ANY_CHANNELS and sizes['dim'] < 32:
             continue
         actual = results_and_grads(case, tensors, backend, **options)
-        for ours, theirs in zip(actual, expected, strict=True):
-            torch.testing.assert_close(
-                list(ours),
-                list(theirs),
-                rtol=1e-9,
-                atol=1e-9,
-                msg=lambda text, backend=backend: f'{backend}, {described}\n{text}',
-            )
+        torch.testing.assert_close(
+            actual,
+            expected,
+            rtol=1e-9,
+            atol=1e-9,
+            msg=lambda text, backend=backend: f'{backend}, {described}\n{text}',
+        )
 
 
 ANY_CHANNELS = 'selective_scan', 'selective_scan, grouped'
@@ -98,3 +97,19 @@ def draw_options(case, dice):
 @pytest.mark.parametrize('case', SHAPES)
 def test_backends_agree(case, seed):
     compare(case, seed)
+
+
+@pytest.mark.parametrize('case', [case for case in SHAPES if 'numba' in backends_of(case)])
+def test_results_do_not_depend_on_the_number_of_threads(case):
+    sizes = {**SIZES, 'batch': 7, 'dim': 72, 'num_chunks': 4}
+    tensors = make_tensors(case, sizes, dtype=torch.float32)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            results.append(results_and_grads(case, tensors, 'numba', num_chunks=4))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(map(torch.equal, results[0], other))

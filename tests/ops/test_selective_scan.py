@@ -311,14 +311,14 @@ def install(monkeypatch, compiled_part):
 
 
 def like(device, dtype=torch.float32):
-    """What an obstacle looks at; there may be no such device here."""
+    """What an unsupported_reason looks at; there may be no such device here."""
     return types.SimpleNamespace(device=torch.device(device), dtype=dtype)
 
 
 def test_mamba_ssm_is_preferred_on_a_gpu_where_it_is_whole(monkeypatch, fresh_look):
     kernel = install(monkeypatch, types.ModuleType('selective_scan_cuda'))
     assert mamba_ssm._kernel_function() is kernel
-    assert mamba_ssm._obstacle(like('cuda')) is None
+    assert mamba_ssm._unsupported_reason(like('cuda')) is None
     from memba_vision.ops.selective_scan import BACKENDS
 
     assert BACKENDS.select(None, like('cuda')).name == 'mamba_ssm'
@@ -327,15 +327,17 @@ def test_mamba_ssm_is_preferred_on_a_gpu_where_it_is_whole(monkeypatch, fresh_lo
 
 def test_mamba_ssm_without_its_compiled_part_is_not_used(monkeypatch, fresh_look):
     install(monkeypatch, None)
-    assert 'does not import' in mamba_ssm._obstacle(like('cuda'))
+    assert 'does not import' in mamba_ssm._unsupported_reason(like('cuda'))
     monkeypatch.setattr(mamba_ssm, 'INSTALLED', False)
-    assert 'selective_scan_cuda is not installed' in mamba_ssm._obstacle(like('cuda'))
+    assert 'selective_scan_cuda is not installed' in mamba_ssm._unsupported_reason(like('cuda'))
 
 
 def test_mamba_ssm_that_is_broken_says_how(monkeypatch, fresh_look, tmp_path):
     (tmp_path / 'selective_scan_cuda.py').write_text('raise ImportError("undefined symbol: x")\n')
     monkeypatch.syspath_prepend(tmp_path)
-    assert mamba_ssm._obstacle(like('cuda')).endswith('does not import: undefined symbol: x')
+    assert mamba_ssm._unsupported_reason(like('cuda')).endswith(
+        'does not import: undefined symbol: x'
+    )
 
 
 @pytest.mark.parametrize('package', [mamba_ssm, cuda_package])
@@ -348,7 +350,7 @@ def test_looking_for_a_package_does_not_end_a_compiled_graph(package):
 
 
 def test_mamba_ssm_says_what_is_in_its_way():
-    assert 'CUDA device, these are on cpu' in mamba_ssm._obstacle(like('cpu'))
+    assert 'CUDA device, these are on cpu' in mamba_ssm._unsupported_reason(like('cpu'))
 
 
 @pytest.mark.parametrize('groups', [1, 2, 5])
@@ -418,5 +420,5 @@ def test_the_choice_of_a_backend_looks_at_every_tensor(tensor):
     inputs = make_inputs(2, 6, 9, 4)
     inputs[tensor] = inputs[tensor].double()
     backend = BACKENDS._backends['mamba_ssm']
-    backend = replace(backend, obstacle=lambda tensor: None)
-    assert 'one of the tensors is float64' in backend.objection(list(inputs.values()))
+    backend = replace(backend, unsupported_reason=lambda tensor: None)
+    assert 'one of the tensors is float64' in backend.why_unsupported(list(inputs.values()))

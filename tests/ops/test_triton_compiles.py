@@ -46,7 +46,8 @@ def compile_only(kernel, programs, *arguments, registers=None, **constants):
     print(kernel.fn.__module__, kernel.__name__)
 
 launch.launch = compile_only
-from memba_vision.ops.triton_kernels import leaky_integrate, membrane_gate, selective_scan
+import memba_vision.ops
+from memba_vision.ops.triton_kernels import selective_scan
 
 def empty(*shape, dtype=torch.bfloat16):
     return torch.empty(shape, dtype=dtype)
@@ -63,12 +64,14 @@ for state, needed, D, bias in ((1, False, weight, None), (16, False, None, None)
     *outs, states = selective_scan.forward_both(way, way, needed, True)
     selective_scan.backward_both(outs, states, way, way, needed, [needed] * 3)
 for initial, needed in ((None, False), (empty(4, 96, 10, dtype=torch.float32), True)):
-    settings = initial, 4, 0.9, 1.0
-    x = empty(4, 96, 40)
-    leaky_integrate.backward(*leaky_integrate.forward(x, *settings), x, *settings, needed)
-    sequences = [empty(2, 40, 96).mT for _ in range(3)]
-    outputs = membrane_gate.forward(*sequences, *settings)
-    membrane_gate.backward(*outputs, *sequences, *settings, needed)
+    for name, sequences in (
+        ('leaky_integrate', [empty(4, 96, 40)]),
+        ('membrane_gate', [empty(2, 40, 96).mT for _ in range(3)]),
+    ):
+        inputs = *sequences, initial, 4, 0.9, 1.0
+        outputs = getattr(torch.ops.memba_vision, f'{name}_triton')(*inputs)
+        backward = getattr(torch.ops.memba_vision, f'{name}_triton_backward')
+        backward(*outputs, *inputs, [True] * len(sequences) + [needed])
 """
 
 

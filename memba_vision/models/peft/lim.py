@@ -11,8 +11,8 @@ from memba_vision.models.modules.gates import GateState
 from memba_vision.models.peft.adapter import Adapter, check_free, replace_module
 from memba_vision.models.sites import Rows, check_sites, sites_of
 from memba_vision.ops import (
+    MembraneSettings,
     bidirectional_membrane,
-    check_membrane,
     gated_merge,
     membrane_gate,
 )
@@ -23,18 +23,13 @@ class Membrane(nn.Module):
     """Membranes of both directions, each in its own scan order, without parameters.
 
     Args:
-        num_chunks: chunks that the sequence is cut into (T).
-        leak: what a potential keeps from chunk to chunk.
-        threshold: potentials above it are reset to zero.
+        settings: number of chunks, leak and threshold.
         cross_layer: start from the mean potential of the block before.
     """
 
-    def __init__(self, num_chunks: int, leak: float, threshold: float, cross_layer: bool) -> None:
+    def __init__(self, settings: MembraneSettings, cross_layer: bool) -> None:
         super().__init__()
-        check_membrane(num_chunks, leak)
-        self.num_chunks = num_chunks
-        self.leak = leak
-        self.threshold = threshold
+        self.settings = settings
         self.cross_layer = cross_layer
 
     def forward(self, current: torch.Tensor, state: GateState) -> tuple[torch.Tensor, GateState]:
@@ -45,12 +40,8 @@ class Membrane(nn.Module):
             in image order, and the state for the next block: the mean potentials of both
             directions in scan order, (2 * batch, dim, chunk) float32.
         """
-        potentials, mean = bidirectional_membrane(current, self.initial(state), **self.settings())
+        potentials, mean = bidirectional_membrane(current, self.initial(state), self.settings)
         return potentials, self.next_state(mean)
-
-    def settings(self) -> dict[str, int | float]:
-        """What the ops take by name."""
-        return dict(num_chunks=self.num_chunks, leak=self.leak, threshold=self.threshold)
 
     def initial(self, state: GateState) -> torch.Tensor | None:
         """Return the initial potentials, given the state of the block before."""
@@ -62,10 +53,8 @@ class Membrane(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the settings when the model is printed."""
-        return (
-            f'num_chunks={self.num_chunks}, leak={self.leak}, threshold={self.threshold}, '
-            f'cross_layer={self.cross_layer}'
-        )
+        fields = {**vars(self.settings), 'cross_layer': self.cross_layer}
+        return ', '.join(f'{name}={value}' for name, value in fields.items())
 
 
 class MembraneGate(nn.Module):
@@ -93,7 +82,7 @@ class MembraneGate(nn.Module):
             forward_scan.transpose(1, 2),
             backward_scan.transpose(1, 2),
             self.membrane.initial(state),
-            **self.membrane.settings(),
+            self.membrane.settings,
         )
         return merged.transpose(1, 2), self.membrane.next_state(mean)
 
@@ -165,25 +154,22 @@ class LIM(Adapter):
     ) -> None:
         if site not in self.SITES:
             raise UserError(f'LIM: unknown site {site!r}; known are {", ".join(self.SITES)}')
-        check_membrane(num_chunks, leak)
         self.site = site
-        self.settings = dict(
-            num_chunks=num_chunks,
-            leak=leak,
-            threshold=math.inf if threshold is None else threshold,
-            cross_layer=cross_layer,
-        )
+        threshold = math.inf if threshold is None else threshold
+        self.settings = MembraneSettings(num_chunks, leak, threshold)
+        self.cross_layer = cross_layer
 
     def attach(self, backbone: nn.Module) -> None:
         """Replace the gate of every mixer."""
         if self.site == 'lora':
             check_taps(backbone, 'LIM', "site 'lora'", ", or choose site 'gate'")
-            if self.settings['cross_layer']:
+            if self.cross_layer:
                 _check_one_rank(backbone)
-            tap_gates(backbone, 'LIM', lambda lora: Membrane(**self.settings))
+            tap_gates(backbone, 'LIM', lambda lora: Membrane(self.settings, self.cross_layer))
             return
         for gate in free_gates(backbone, 'LIM'):
-            replace_module(backbone, gate, MembraneGate(Membrane(**self.settings)))
+            membrane = Membrane(self.settings, self.cross_layer)
+            replace_module(backbone, gate, MembraneGate(membrane))
 
     def merge(self, backbone: nn.Module) -> str:
         """Return the reason why it stays; with site 'lora' the LoRA below it stays too."""

@@ -1,11 +1,13 @@
 """The membranes of both scan directions at once (Memba, ICLR 2026, section 4)."""
 
+from dataclasses import replace
+
 import torch
 
 from memba_vision.discovery import import_submodules
 from memba_vision.ops.backends import BackendTable
 from memba_vision.ops.checks import Signature
-from memba_vision.ops.leaky_integrate import check_membrane
+from memba_vision.ops.membrane_settings import MembraneSettings
 
 __all__ = ['BACKENDS', 'bidirectional_membrane']
 
@@ -22,11 +24,10 @@ SIGNATURE = Signature(
 def bidirectional_membrane(
     current: torch.Tensor,
     initial: torch.Tensor | None = None,
+    settings: MembraneSettings | None = None,
     *,
-    num_chunks: int = 4,
-    leak: float = 0.9,
-    threshold: float = 1.0,
     backend: str | None = None,
+    **fields: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Integrate a sequence from both ends, each direction in its own scan order.
 
@@ -35,16 +36,15 @@ def bidirectional_membrane(
         potentials[0] = LIM(current)
         potentials[1] = flip(LIM(flip(current)))
 
-    LIM is :func:`memba_vision.ops.leaky_integrate`, which says what the settings mean.
+    LIM is :func:`memba_vision.ops.leaky_integrate`.
 
     Args:
         current: (batch, length, dim), in image order.
         initial: the potentials to start from, in scan order, first those of the forward
             directions, then those of the backward: (2 * batch, dim, chunk); None stands for zeros.
-        num_chunks: number of chunks, at least 1. It may exceed the length.
-        leak: what a potential keeps from chunk to chunk, in (0, 1].
-        threshold: a potential above it is reset to zero; infinity never resets.
+        settings: ``num_chunks``, ``leak`` and ``threshold``; None stands for the defaults.
         backend: 'auto' (or None), or one of ``BACKENDS.names()``.
+        fields: ``num_chunks=…``, ``leak=…`` or ``threshold=…``, in place of those of ``settings``.
 
     Returns:
         The potentials of both directions in image order, (2, batch, length, dim) in the dtype of
@@ -52,10 +52,9 @@ def bidirectional_membrane(
         ordered as ``initial``.
 
     Raises:
-        UserError: ``num_chunks`` or ``leak`` is out of range, the shapes, dtypes or devices of the
-            tensors disagree, or the backend is unknown or cannot run on them.
+        UserError: a setting is out of range, the shapes, dtypes or devices of the tensors
+            disagree, or the backend is unknown or cannot run on them.
     """
-    check_membrane(num_chunks, leak)
-    SIGNATURE.check(current, initial, num_chunks=num_chunks)
-    function = BACKENDS.select(backend, current, initial).function
-    return function(current, initial, num_chunks, leak, threshold)
+    settings = replace(settings or MembraneSettings(), **fields)
+    SIGNATURE.check(current, initial, num_chunks=settings.num_chunks)
+    return BACKENDS.select(backend, current, initial).function(current, initial, settings)

@@ -3,90 +3,61 @@
 Kernels: :mod:`memba_vision.ops.numba_kernels.membrane`.
 """
 
+from functools import partial
+
 import torch
 
 from memba_vision.ops.bidirectional_membrane import BACKENDS
 from memba_vision.ops.bidirectional_membrane.torch_composed import bidirectional_membrane_torch
-from memba_vision.ops.numba_kernels.layout import empty_rows_like, row_obstacle, state_or_zeros
-from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients
+from memba_vision.ops.compiled import compiled_op
+from memba_vision.ops.layout import empty_channel_last
+from memba_vision.ops.membrane_settings import MembraneSettings, taking_fields
+from memba_vision.ops.numba_kernels.layout import initial_or_zeros, unsupported_reason
+from memba_vision.ops.numba_kernels.threads import run_columns
 
 
-@BACKENDS.register('numba', priority=20, obstacle=row_obstacle)
+@BACKENDS.register(
+    'numba', priority=20, unsupported_reason=partial(unsupported_reason, channel_axis=-1)
+)
 def bidirectional_membrane_numba(
-    current: torch.Tensor,
-    initial: torch.Tensor | None,
-    num_chunks: int,
-    leak: float,
-    threshold: float,
+    current: torch.Tensor, initial: torch.Tensor | None, settings: MembraneSettings
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`memba_vision.ops.bidirectional_membrane`."""
     dtype = torch.promote_types(current.dtype, torch.float32)
-    state = state_or_zeros(initial, current, num_chunks, dtype)
-    potentials, mean = _integrate(current.to(dtype), state, num_chunks, leak, threshold)
-    return potentials.to(current.dtype), mean.transpose(1, 2)
+    sequence = current.to(dtype).mT
+    initial = initial_or_zeros(initial, sequence, settings)
+    potentials, mean = _integrate(sequence, initial, *settings.fields)
+    return potentials.to(current.dtype).mT, mean
 
 
-@torch.library.custom_op('memba_vision::bidirectional_membrane', mutates_args=())
-def _integrate(
-    current: torch.Tensor, initial: torch.Tensor, num_chunks: int, leak: float, threshold: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    from memba_vision.ops.numba_kernels import membrane
-    from memba_vision.ops.numba_kernels.threads import run_columns
-
-    potentials = current.new_empty(2, *current.shape)
-    mean = empty_rows_like(initial)
-    settings = num_chunks, leak, threshold
-    run_columns(membrane.integrate, initial, (potentials, mean, current, initial), settings)
-    return potentials, mean
+def _outputs(sequence, initial, *settings):
+    return sequence.new_empty(2, *sequence.mT.shape).mT, empty_channel_last(initial)
 
 
-@torch.library.custom_op('memba_vision::bidirectional_membrane_backward', mutates_args=())
-def _integrate_backward(
-    grad_potentials: torch.Tensor,
-    grad_mean: torch.Tensor,
-    current: torch.Tensor,
-    initial: torch.Tensor,
-    num_chunks: int,
-    leak: float,
-    threshold: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradients of current and initial."""
-    from memba_vision.ops.numba_kernels import membrane
-    from memba_vision.ops.numba_kernels.threads import run_columns
+def _forward(*tensors_and_settings):
+    from memba_vision.ops.numba_kernels.membrane import integrate
 
-    grads = empty_rows_like(current), empty_rows_like(initial)
-    tensors = *grads, grad_potentials, grad_mean, current, initial
-    settings = num_chunks, leak, threshold
-    run_columns(membrane.integrate_backward, initial, tensors, settings)
-    return grads
+    run_columns(integrate, *tensors_and_settings)
 
 
-@_integrate.register_fake
-def _(current, initial, num_chunks, leak, threshold):
-    return current.new_empty(2, *current.shape), empty_rows_like(initial)
+def _backward(*tensors_and_settings):
+    from memba_vision.ops.numba_kernels.membrane import integrate_backward
+
+    run_columns(integrate_backward, *tensors_and_settings)
 
 
-@_integrate_backward.register_fake
-def _(grad_potentials, grad_mean, current, initial, num_chunks, leak, threshold):
-    return empty_rows_like(current), empty_rows_like(initial)
+@taking_fields
+def _reference(sequence, initial, settings):
+    potentials, mean = bidirectional_membrane_torch(sequence.mT, initial, settings)
+    return potentials.mT, mean
 
 
-def _save(ctx, inputs, output) -> None:
-    current, initial, *ctx.settings = inputs
-    ctx.save_for_backward(current, initial)
-
-
-def _differentiate(ctx, grad_potentials, grad_mean):
-    grads = _integrate_backward(grad_potentials, grad_mean, *ctx.saved_tensors, *ctx.settings)
-    return *grads, None, None, None
-
-
-_integrate.register_autograd(_differentiate, setup_context=_save)
-
-
-def _twin(grad_potentials, grad_mean, current, initial, *settings):
-    outputs = bidirectional_membrane_torch(current, initial.transpose(1, 2), *settings)
-    return gradients(outputs, (current, initial), (grad_potentials, grad_mean.transpose(1, 2)))
-
-
-differentiate_by_twin(_integrate_backward, _twin)
+_integrate = compiled_op(
+    'bidirectional_membrane',
+    f'(Tensor sequence, Tensor initial, {MembraneSettings.SCHEMA}) -> (Tensor, Tensor)',
+    outputs=_outputs,
+    forward=_forward,
+    backward=_backward,
+    reference=_reference,
+    gradient_like=empty_channel_last,
+)

@@ -1,27 +1,19 @@
-"""Both membranes in one call of the plain one: the reference, and what runs on a GPU."""
+"""Both membranes in one call of the plain one: the reference, and the backend on a GPU."""
 
 import torch
 
 from memba_vision.ops.bidirectional_membrane import BACKENDS
 from memba_vision.ops.leaky_integrate import leaky_integrate
+from memba_vision.ops.membrane_settings import MembraneSettings
 
 
 @BACKENDS.register('torch', priority=0, portable=True)
 def bidirectional_membrane_torch(
-    current: torch.Tensor,
-    initial: torch.Tensor | None,
-    num_chunks: int,
-    leak: float,
-    threshold: float,
+    current: torch.Tensor, initial: torch.Tensor | None, settings: MembraneSettings
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`memba_vision.ops.bidirectional_membrane`."""
     sequence = current.transpose(1, 2)
-    potentials, mean = leaky_integrate(
-        torch.cat([sequence, sequence.flip(-1)]),
-        initial,
-        num_chunks=num_chunks,
-        leak=leak,
-        threshold=threshold,
-    )
+    both = torch.cat([sequence, sequence.flip(-1)])
+    potentials, mean = leaky_integrate(both, initial, settings)
     forward, backward = potentials.unflatten(0, (2, -1))
     return torch.stack([forward, backward.flip(-1)]).transpose(2, 3), mean

@@ -8,23 +8,28 @@ import torch
 from memba_vision.ops.bidirectional_scan import BACKENDS
 from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
 from memba_vision.ops.bidirectional_scan.torch_separate import bidirectional_scan_torch
-from memba_vision.ops.second_derivatives import differentiate_by_twin
+from memba_vision.ops.second_derivatives import register_second_derivatives
 from memba_vision.ops.selective_scan import BACKENDS as ONE_WAY
 from memba_vision.ops.selective_scan.torch_portable import scan_gradients
 from memba_vision.ops.triton_kernels import presence
 from memba_vision.ops.triton_kernels.layout import empty_states
 
 
-def obstacle(tensor: torch.Tensor) -> str | None:
+def unsupported_reason(tensor: torch.Tensor) -> str | None:
     """Why one launch cannot or should not take both, or None where it can."""
-    missing = presence.obstacle(tensor)
+    missing = presence.unsupported_reason(tensor)
     if missing or presence.INTERPRETED:
         return missing
     chosen = ONE_WAY.select(None, tensor).name
     return None if chosen == 'triton' else f'selective_scan takes {chosen}, one way at a time'
 
 
-@BACKENDS.register('triton', priority=presence.PRIORITY, obstacle=obstacle, dtypes=presence.DTYPES)
+@BACKENDS.register(
+    'triton',
+    priority=presence.PRIORITY,
+    unsupported_reason=unsupported_reason,
+    dtypes=presence.DTYPES,
+)
 def bidirectional_scan_triton(
     forward: ScanInputs, backward: ScanInputs, delta_softplus: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -169,4 +174,4 @@ def _twin(grad_outs, _, forward, backward, has_D, has_delta_bias, delta_softplus
     ]
 
 
-differentiate_by_twin(_scan_backward, _twin)
+register_second_derivatives(_scan_backward, _twin)

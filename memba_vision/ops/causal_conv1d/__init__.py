@@ -32,27 +32,26 @@ def causal_conv1d(
     return_final_states: bool = False,
     backend: str | None = None,
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-    """Convolve each channel with its own filter, looking back only.
+    """Convolve each channel with its own filter, over the present and earlier positions.
 
     ``out[t] = bias + sum over k of weight[k] * x[t - (width - 1) + k]``, with the initial states
-    or zeros before the start; with ``reverse``, ``x[t + (width - 1) - k]`` and these after the end,
-    which is the convolution of the flipped sequence, flipped back.
+    or zeros before the start. With ``reverse`` it is ``x[t + (width - 1) - k]``, with the initial
+    states or zeros after the end: the convolution of the flipped sequence, flipped back.
 
     Args:
         x: (batch, dim, length).
-        weight: (dim, width), of the dtype of ``x`` or another.
+        weight: (dim, width). Its dtype may differ from that of ``x``.
         bias: (dim,).
         silu: apply the SiLU to the result.
-        reverse: look ahead instead of back.
-        initial_states: the positions before the first, or with ``reverse`` behind the last, in the
+        reverse: convolve over the present and later positions.
+        initial_states: the positions before the first, or with ``reverse`` after the last, in the
             order of the sequence: (batch, dim, width - 1).
-        return_final_states: return those that a continuation of the sequence starts from, too.
+        return_final_states: also return the initial states for the next part of the sequence.
         backend: 'auto' (or None), or one of ``BACKENDS.names()``.
 
     Returns:
         (batch, dim, length) in the dtype of ``x``. With ``return_final_states`` also (batch, dim,
-        width - 1), ``initial_states`` of the part of the sequence that comes next in the order of
-        the convolution.
+        width - 1), the ``initial_states`` for the part of the sequence that is convolved next.
 
     Raises:
         UserError: the shapes, dtypes or devices of the tensors disagree, or the backend is

@@ -7,18 +7,18 @@ import torch
 
 from memba_vision.ops.causal_conv1d import BACKENDS
 from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
-from memba_vision.ops.second_derivatives import refuse_twice
+from memba_vision.ops.second_derivatives import refuse_second_derivatives
 
-# What its kernel takes.
+# Dtypes that its kernel accepts.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
-# Looked up, not imported: torch.compile does not get over an import that fails.
+# Not imported: torch.compile cannot trace an import that fails.
 INSTALLED = importlib.util.find_spec('causal_conv1d') is not None
 
 
 @functools.cache
 def _kernel_function():
-    """The package's ``causal_conv1d_fn``, or the error of importing it."""
+    """Return the package's ``causal_conv1d_fn``, or the error of importing it."""
     try:
         from causal_conv1d import causal_conv1d_fn
     except ImportError as error:
@@ -34,20 +34,22 @@ def _missing() -> str | None:
     return f'causal-conv1d is installed, but does not import: {found}' if broken else None
 
 
-def _obstacle(tensor: torch.Tensor) -> str | None:
+def _unsupported_reason(tensor: torch.Tensor) -> str | None:
     if tensor.device.type != 'cuda':
         return f'it needs tensors on a CUDA device, these are on {tensor.device.type}'
     return _missing()
 
 
-@BACKENDS.register('causal_conv1d', priority=10, obstacle=_obstacle, dtypes=DTYPES)
+@BACKENDS.register(
+    'causal_conv1d', priority=10, unsupported_reason=_unsupported_reason, dtypes=DTYPES
+)
 def causal_conv1d_package(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.causal_conv1d`.
 
-    The kernel knows one direction alone, taps from 2 to 4, and of sequences with the channels last
-    those whose sizes are multiples of 8. A bias has to be of the dtype of the filters.
+    The kernel convolves in one direction, with filters of width 2 to 4. Channel-last sequences must
+    have sizes that are multiples of 8. The bias must have the dtype of the filters.
     """
     if not 2 <= weight.shape[-1] <= 4:
         return causal_conv1d_torch(x, weight, bias, silu, reverse)
@@ -57,5 +59,5 @@ def causal_conv1d_package(
     out = _kernel_function()(
         x.flip(-1) if reverse else x, weight, bias, activation='silu' if silu else None
     )
-    out = refuse_twice(out, 'causal_conv1d', 'causal_conv1d')
+    out = refuse_second_derivatives(out, 'causal_conv1d', 'causal_conv1d')
     return out.flip(-1) if reverse else out

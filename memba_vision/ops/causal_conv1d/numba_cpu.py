@@ -3,15 +3,21 @@
 Kernels: :mod:`memba_vision.ops.numba_kernels.conv`.
 """
 
+from functools import partial
+
 import torch
 
 from memba_vision.ops.causal_conv1d import BACKENDS
 from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
-from memba_vision.ops.numba_kernels.layout import as_rows, channel_obstacle
-from memba_vision.ops.second_derivatives import differentiate_by_twin, gradients
+from memba_vision.ops.compiled import compiled_op
+from memba_vision.ops.layout import empty_channel_last
+from memba_vision.ops.numba_kernels.layout import as_rows, unsupported_reason
+from memba_vision.ops.numba_kernels.threads import run
 
 
-@BACKENDS.register('numba', priority=20, obstacle=channel_obstacle)
+@BACKENDS.register(
+    'numba', priority=20, unsupported_reason=partial(unsupported_reason, channel_axis=1)
+)
 def causal_conv1d_numba(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:
@@ -24,103 +30,61 @@ def causal_conv1d_numba(
     return _convolve(x.to(dtype), weight.to(dtype), bias, silu, reverse).to(x.dtype)
 
 
-@torch.library.custom_op('memba_vision::causal_conv1d_numba', mutates_args=())
-def _convolve(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, silu: bool, reverse: bool
-) -> torch.Tensor:
-    from memba_vision.ops.numba_kernels import conv
-    from memba_vision.ops.numba_kernels.threads import run
-
-    out = _channel_last(x)
-    run(conv.forward, len(x), *_rows(out, x), *_filter(weight, bias), silu, reverse)
-    return out
+def _outputs(x, weight, bias, silu, reverse):
+    return [empty_channel_last(x)]
 
 
-@_convolve.register_fake
-def _(x, weight, bias, silu, reverse):
-    return _channel_last(x)
+def _gradient_like(tensor):
+    return empty_channel_last(tensor) if tensor.ndim == 3 else tensor.new_empty(tensor.shape)
 
 
-@torch.library.custom_op('memba_vision::causal_conv1d_numba_backward', mutates_args=())
-def _convolve_backward(
-    grad_out: torch.Tensor,
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    silu: bool,
-    reverse: bool,
-    needs_grad_weight: bool,
-    needs_grad_bias: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of x, weight and bias; the latter two empty where not needed."""
-    from memba_vision.ops.numba_kernels import conv
-    from memba_vision.ops.numba_kernels.threads import run
+def _forward(out, x, weight, bias, silu, reverse):
+    from memba_vision.ops.numba_kernels.conv import forward
+
+    run(forward, len(x), *_rows(out, x), *_filter(weight, bias), silu, reverse)
+
+
+def _backward(grad_x, grad_weight, grad_bias, grad_out, x, weight, bias, silu, reverse):
+    from memba_vision.ops.numba_kernels.conv import backward
 
     dim, width = weight.shape
-    grad_x = _channel_last(x)
-    grad_weight, grad_bias = (
-        x.new_empty((len(x), count, dim) if needed else (0, 0, 0))
-        for count, needed in zip((width, 1), (needs_grad_weight, needs_grad_bias), strict=True)
-    )
+    grads = grad_weight, grad_bias
+    per_sample = [
+        x.new_empty((0, 0, 0) if grad is None else (len(x), rows, dim))
+        for rows, grad in zip((width, 1), grads, strict=True)
+    ]
     run(
-        conv.backward,
+        backward,
         len(x),
         *_rows(grad_x),
-        grad_weight.numpy(),
-        grad_bias.numpy(),
+        *(part.numpy() for part in per_sample),
         *_rows(grad_out, x),
         *_filter(weight, bias),
         silu,
         reverse,
     )
-    # Each sample's part is added up in a fixed order: no trace of the threads.
-    return grad_x, grad_weight.sum(0).T.contiguous(), grad_bias.sum((0, 1))
+    # The parts are added in a fixed order, whatever the number of threads.
+    if grad_weight is not None:
+        grad_weight.copy_(per_sample[0].sum(0).T)
+    if grad_bias is not None:
+        grad_bias.copy_(per_sample[1].sum((0, 1)))
 
 
-@_convolve_backward.register_fake
-def _(grad_out, x, weight, bias, silu, reverse, needs_grad_weight, needs_grad_bias):
-    grad_weight = torch.empty_like(weight) if needs_grad_weight else weight.new_empty(0, 0)
-    return _channel_last(x), grad_weight, bias.new_empty(len(bias) if needs_grad_bias else 0)
-
-
-def _channel_last(x: torch.Tensor) -> torch.Tensor:
-    """An uninitialised (batch, dim, length) over (batch, length, dim) memory."""
-    batch, dim, length = x.shape
-    return x.new_empty(batch, length, dim).transpose(1, 2)
-
-
-def _rows(*tensors: torch.Tensor) -> list:
-    return [as_rows(tensor.transpose(1, 2)).numpy() for tensor in tensors]
+def _rows(*sequences: torch.Tensor) -> list:
+    return [as_rows(sequence.mT).numpy() for sequence in sequences]
 
 
 def _filter(weight: torch.Tensor, bias: torch.Tensor):
     return weight.detach().T.contiguous().numpy(), bias.detach().contiguous().numpy()
 
 
-def _save(ctx, inputs, output) -> None:
-    x, weight, bias, ctx.silu, ctx.reverse = inputs
-    ctx.save_for_backward(x, weight, bias)
-
-
-def _differentiate(ctx, grad_out):
-    needs = ctx.needs_input_grad[1:3]
-    grads = _convolve_backward(grad_out, *ctx.saved_tensors, ctx.silu, ctx.reverse, *needs)
-    return (
-        *(
-            grad if needed else None
-            for grad, needed in zip(grads, ctx.needs_input_grad, strict=False)
-        ),
-        None,
-        None,
-    )
-
-
-_convolve.register_autograd(_differentiate, setup_context=_save)
-
-
-def _twin(grad_out, x, weight, bias, silu, reverse, *_):
-    inputs = x, weight, bias
-    return gradients(causal_conv1d_torch(*inputs, silu, reverse), inputs, grad_out)
-
-
-differentiate_by_twin(_convolve_backward, _twin)
+_convolve = compiled_op(
+    'causal_conv1d_numba',
+    '(Tensor x, Tensor weight, Tensor bias, bool silu, bool reverse) -> Tensor',
+    outputs=_outputs,
+    forward=_forward,
+    backward=_backward,
+    reference=causal_conv1d_torch,
+    gradient_like=_gradient_like,
+    optional=['weight', 'bias'],
+)

@@ -1,4 +1,4 @@
-"""The causal depthwise convolution through torch's own."""
+"""The causal depthwise convolution by torch's convolution of a padded sequence."""
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,10 @@ from memba_vision.ops.causal_conv1d import BACKENDS
 def causal_conv1d_torch(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, silu: bool, reverse: bool
 ) -> torch.Tensor:
-    """See :func:`memba_vision.ops.causal_conv1d`: padded in front, or behind and mirrored.
+    """See :func:`memba_vision.ops.causal_conv1d`.
 
-    Filters of another dtype than the sequence's are applied in float32 at the least, but inside an
-    autocast region, which has a dtype of its own.
+    Filters whose dtype differs from the sequence's are applied in float32 or wider. An autocast
+    region chooses its own dtype.
     """
     others = [tensor for tensor in (weight, bias) if tensor is not None]
     mixed = any(tensor.dtype != x.dtype for tensor in others)

@@ -1,4 +1,4 @@
-"""The gate of a bidirectional mixer: weight both scan directions and take their mean."""
+"""The gate of a bidirectional mixer: the gated mean of both scan directions."""
 
 import torch
 
@@ -28,7 +28,7 @@ def gated_merge(
     *,
     backend: str | None = None,
 ) -> torch.Tensor:
-    """Gate both directions, with one gate for both or an update of it for each.
+    """Gate both directions with one gate, or with an update of it for each, and take their mean.
 
     .. code-block:: text
 
@@ -39,11 +39,11 @@ def gated_merge(
         forward_scan: (batch, length, dim).
         backward_scan: (batch, length, dim), in image order.
         gate: pre-activation, (batch, length, dim).
-        updates: added to the gate of either direction, (2, batch, length, dim); None for none.
+        updates: added to the gates, (2, batch, length, dim); None stands for zeros.
         backend: 'auto' (or None), or one of ``BACKENDS.names()``.
 
     Returns:
-        (batch, length, dim), in the dtype that torch promotes those of the scans and the gate to.
+        (batch, length, dim), in the common dtype that torch promotes the scans and the gate to.
 
     Raises:
         UserError: the shapes, dtypes or devices of the tensors disagree, or the backend is

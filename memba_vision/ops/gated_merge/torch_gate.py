@@ -24,5 +24,5 @@ def gated_merge_torch(
 
 
 def merged_dtype(*tensors: torch.Tensor) -> torch.dtype:
-    """Return the dtype that torch promotes those of the scans and the gate to."""
+    """Return the common dtype that torch promotes the scans and the gate to."""
     return functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))

@@ -1,4 +1,4 @@
-"""The linear map, by the fastest library at hand."""
+"""The linear map, by the fastest library that is available."""
 
 import torch
 
@@ -19,7 +19,7 @@ def linear(
     *,
     backend: str | None = None,
 ) -> torch.Tensor:
-    """``x @ weight.T + bias``, as ``torch.nn.functional.linear`` has it.
+    """Compute ``x @ weight.T + bias``, as ``torch.nn.functional.linear`` does.
 
     Args:
         x: (..., in_features), any strides.
@@ -28,19 +28,19 @@ def linear(
         backend: 'auto' (or None), or one of ``BACKENDS.names()``.
 
     Returns:
-        (..., out_features); under autocast in its dtype.
+        (..., out_features); inside autocast in the dtype of autocast.
 
     Raises:
         UserError: shapes, dtypes (outside autocast) or devices disagree; the backend is unknown or
             cannot run on these tensors.
     """
-    if not torch.jit.is_tracing():  # which takes every size for a tensor; torch checks those
+    if not torch.jit.is_tracing():  # tracing turns sizes into tensors; torch checks those itself
         _check(x, weight, bias)
     return BACKENDS.select(backend, x).function(x, weight, bias)
 
 
 def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
-    # oneDNN would say that it has no primitive for this, and not why.
+    # oneDNN's own error would not give the reason.
     fits = x.ndim > 0 and weight.ndim == 2 and x.shape[-1] == weight.shape[1]
     if not fits or (bias is not None and bias.shape != weight.shape[:1]):
         found = [tuple(tensor.shape) for tensor in (x, weight, bias) if tensor is not None]

@@ -1,7 +1,7 @@
 """The linear map by oneDNN, which comes with torch.
 
-In float32 torch multiplies with MKL, which takes a slow path on CPUs of other makers than its own:
-2.2 times the time on an AMD EPYC. On an Intel Xeon the two are close.
+torch itself multiplies float32 matrices with MKL, which is slow on CPUs that Intel did not make:
+it takes 2.2 times as long on an AMD EPYC. On an Intel Xeon the two are close.
 """
 
 import torch
@@ -12,8 +12,8 @@ from memba_vision.ops.linear.torch_linear import linear_torch
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
 
 
-def obstacle(x: torch.Tensor) -> str | None:
-    """Why oneDNN cannot multiply a tensor like this one, or None where it can."""
+def unsupported_reason(x: torch.Tensor) -> str | None:
+    """Return the reason that oneDNN cannot multiply a tensor like this one, None if it can."""
     if x.device.type != 'cpu' or x.dtype != torch.float32:
         return f'it takes float32 tensors on the CPU and these are {x.dtype} on {x.device}'
     if torch.is_autocast_enabled('cpu'):
@@ -21,7 +21,7 @@ def obstacle(x: torch.Tensor) -> str | None:
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return 'compiled models choose their own library'
     if torch._C._len_torch_dispatch_stack():
-        return "what follows the operators, a counter of flops say, knows torch's own"
+        return "a dispatch mode, such as a counter of flops, knows torch's own operators alone"
     if not x.numel():
         return 'the tensor is empty'
     if not HAS_ONEDNN:
@@ -29,20 +29,20 @@ def obstacle(x: torch.Tensor) -> str | None:
     return None
 
 
-@BACKENDS.register('onednn', priority=10, obstacle=obstacle)
+@BACKENDS.register('onednn', priority=10, unsupported_reason=unsupported_reason)
 def linear_onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """See :func:`memba_vision.ops.linear`."""
-    if not len(weight):  # the derivative would be of empty matrices, for which it has no product
+    if not len(weight):  # oneDNN cannot multiply the empty matrices of the derivative
         return linear_torch(x, weight, bias)
     out = _Product.apply(x.reshape(-1, x.shape[-1]), weight, bias)
-    # No view, as far as autograd can see: callers may change it in place.
+    # For autograd this is no view, so that callers may change the result in place.
     return torch.ops.aten._unsafe_view(out, (*x.shape[:-1], len(weight)))
 
 
 class _Product(torch.autograd.Function):
-    """``x @ weight.T + bias`` of matrices.
+    """Compute ``x @ weight.T + bias`` of matrices.
 
-    Its derivatives are such products again, so that they have derivatives of their own.
+    The derivatives are such products too, so that they can be differentiated again.
     """
 
     @staticmethod
@@ -64,8 +64,8 @@ class _Product(torch.autograd.Function):
 
 
 def _outer(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """``grad.T @ x`` of (rows, out_features) and (rows, in_features)."""
-    # oneDNN copies a first operand that is transposed, and takes a second one as it lies.
+    """Compute ``grad.T @ x`` of (rows, out_features) and (rows, in_features)."""
+    # oneDNN copies a transposed first operand, but reads a transposed second one in place.
     if grad.shape[1] > x.shape[1]:
         return _Product.apply(x.t(), grad.t(), None).t().contiguous()
     return _Product.apply(grad.t(), x.t(), None)

@@ -1,4 +1,4 @@
-"""The linear map as torch has it: the reference, and the fastest on a GPU."""
+"""torch's own linear map: the reference, and the fastest on a GPU."""
 
 import torch
 import torch.nn.functional as F

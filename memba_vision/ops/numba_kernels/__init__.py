@@ -1,1 +1,1 @@
-"""Kernels that numba compiles on a user's machine; imported at the first use, never before."""
+"""Kernels that numba compiles on the user's machine. They are imported at their first use."""

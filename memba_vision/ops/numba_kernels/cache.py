@@ -1,8 +1,8 @@
-"""The cache of compiled kernels, and the way on where it cannot be used.
+"""Cache of compiled kernels on disk, which falls back to compiling if a file cannot be used.
 
-numba would end the program over a file that it cannot read, and would run code that was compiled
-from older versions of the parts that a kernel calls: it looks at the time stamp of a kernel's own
-file alone.
+numba's own cache raises an error over an unreadable file. It compares only the time stamp of a
+kernel's own file, and would run code that was compiled from older versions of the functions that
+the kernel calls.
 """
 
 import contextlib
@@ -23,52 +23,52 @@ from numba.core.caching import (
 )
 
 DIGEST = hashlib.sha256
-_said: list[Exception] = []
+_warned: list[Exception] = []
 
 
 class KernelCache(FunctionCache):
     """The compiled versions of one kernel on disk.
 
-    One that cannot be read is compiled, and written anew where it was damaged; one that cannot be
-    written is compiled by every process. Both are said, once for all kernels.
+    A file that cannot be read is compiled again, and replaced if it was damaged. A kernel that
+    cannot be written is compiled by every process. One warning is logged for all kernels.
     """
 
     def __init__(self, function: Callable) -> None:
-        self._impl_class = _Kept
+        self._impl_class = _CacheImpl
         super().__init__(function)
         locator = self._impl.locator
-        self._cache_file = _Files(
+        self._cache_file = _DigestedFiles(
             self._cache_path, self._impl.filename_base, locator.get_source_stamp()
         )
 
     def load_overload(self, sig, target_context):
-        """The compiled kernel for a signature, or None where there is none that can be used."""
+        """Return the compiled kernel for a signature, or None if no usable one is on disk."""
         try:
             return super().load_overload(sig, target_context)
-        except Foreign as problem:
-            _say_unused(problem)
+        except ForeignFile as problem:
+            _warn_unused(problem)
             self.disable()
-        except Exception as problem:  # whatever numba makes of a damaged file
-            _say_unused(problem)
+        except Exception as problem:  # numba raises many kinds of errors over a damaged file
+            _warn_unused(problem)
             with contextlib.suppress(OSError):
                 self.flush()
         return None
 
     def save_overload(self, sig, data):
-        """Keep a compiled kernel if that can be done."""
+        """Write a compiled kernel to disk, or log a warning if that is not possible."""
         try:
             super().save_overload(sig, data)
         except Exception as problem:
-            _say_unused(problem)
+            _warn_unused(problem)
             self.disable()
 
 
-class Foreign(Exception):
-    """Code that another user has compiled: it would run in this one's name."""
+class ForeignFile(Exception):
+    """A file of another user: running its code would give that user the rights of this one."""
 
 
-class _Files(IndexDataCacheFile):
-    """Files that end in a digest of the rest."""
+class _DigestedFiles(IndexDataCacheFile):
+    """Cache files that end with a digest of their content."""
 
     @contextlib.contextmanager
     def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
@@ -90,15 +90,15 @@ class _Files(IndexDataCacheFile):
 def _verify(path: str) -> None:
     with open(path, 'rb') as file:
         if hasattr(os, 'getuid') and os.fstat(file.fileno()).st_uid not in (0, os.getuid()):
-            raise Foreign(f'{path} belongs to another user')
+            raise ForeignFile(f'{path} belongs to another user')
         content = file.read()
     size = DIGEST().digest_size
     if DIGEST(content[:-size]).digest() != content[-size:]:
         raise ValueError(f'{path} is damaged')
 
 
-class _Locator(_CacheLocator):
-    """One folder for this state of the sources."""
+class _SourcesLocator(_CacheLocator):
+    """Places all kernels in one folder, whose name is a hash of the sources."""
 
     def __init__(self, function: Callable) -> None:
         self._line = function.__code__.co_firstlineno
@@ -113,17 +113,17 @@ class _Locator(_CacheLocator):
         return str(self._line)
 
     @classmethod
-    def from_function(cls, function: Callable, file: str) -> '_Locator':
+    def from_function(cls, function: Callable, file: str) -> '_SourcesLocator':
         return cls(function)
 
 
-class _Kept(CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+class _CacheImpl(CompileResultCacheImpl):
+    _locator_classes = [_SourcesLocator]
 
 
 @cache
 def _folder() -> Path:
-    """The folder, by a hash of the sources; ``NUMBA_CACHE_DIR`` says where it lies."""
+    """Return the cache folder, named by a hash of the sources, inside ``NUMBA_CACHE_DIR``."""
     sources = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob('*.py')):
         sources.update(path.read_bytes())
@@ -139,15 +139,15 @@ def _folder() -> Path:
 def _home() -> str | Path:
     try:
         return os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    except RuntimeError:  # a user that the system does not know, as containers have them
+    except RuntimeError:  # the user has no entry in the system's list, as in some containers
         return tempfile.gettempdir()
 
 
-def _say_unused(problem: Exception) -> None:
-    """Say why compiled kernels are not read or not kept; once, not for each kernel."""
-    if _said:
+def _warn_unused(problem: Exception) -> None:
+    """Log the reason that the cache cannot be used, once for all kernels."""
+    if _warned:
         return
-    _said.append(problem)
+    _warned.append(problem)
     logging.getLogger(__name__).warning(
         'Compiling the CPU kernels without their cache, about half a minute: %s. '
         'Set NUMBA_CACHE_DIR to a folder of your own, or remove %s',

@@ -1,19 +1,19 @@
 """The causal depthwise convolution with its SiLU, position by position: forward and backward.
 
-Sequences are (batch, length, dim), whose rows lie ``dim`` or more numbers apart; ``dim`` is
-``WIDTH`` at the least. The last block of channels may overlap the one before.
+Sequences are (batch, length, dim). Their rows lie ``dim`` or more numbers apart, and ``dim`` is at
+least ``WIDTH``. The last block of channels may overlap the one before.
 """
 
 from memba_vision.ops.numba_kernels.gate import constants, sigmoid, silu_gradient
 from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
 from memba_vision.ops.numba_kernels.layout import WIDTH
-from memba_vision.ops.numba_kernels.simd import load, spread, store
+from memba_vision.ops.numba_kernels.simd import broadcast, load, store
 from memba_vision.ops.numba_kernels.tiles import empty_rows, position
 
 
 @part()
 def convolve(x, weight, bias, sample, step, channel, reverse):
-    """The filter's output at ``step``, a row from ``channel`` on."""
+    """Return the filter's output at ``step``, a row from ``channel`` on."""
     width, length = weight.shape[0], x.shape[1]
     total = load(bias, (channel,))
     for lag in range(min(width, step + 1)):
@@ -33,7 +33,7 @@ def forward(first, last, out, x, weight, bias, silu, reverse):
         weight: (width, dim).
         bias: (dim,).
         silu: apply the SiLU.
-        reverse: from the last position to the first.
+        reverse: convolve from the last position to the first.
     """
     widest_vectors()
     length, dim = out.shape[1:]
@@ -50,10 +50,13 @@ def forward(first, last, out, x, weight, bias, silu, reverse):
 
 
 @part()
-def spread_back(slopes, weight, step, length, block, channel):
-    """The gradient of the input at ``step``, of the outputs' in ``slopes``, a ring of blocks."""
+def input_gradient(slopes, weight, step, length, block, channel):
+    """Return the gradient of the input at ``step``.
+
+    ``slopes`` is a ring buffer, (width * blocks, WIDTH), of the gradients of the last outputs.
+    """
     width, blocks = weight.shape[0], slopes.shape[0] // weight.shape[0]
-    total = spread(slopes.dtype.type(0))
+    total = broadcast(slopes.dtype.type(0))
     for lag in range(min(width, length - step)):
         slope = load(slopes, ((step + lag) % width * blocks + block, 0))
         total = total + load(weight, (width - 1 - lag, channel)) * slope
@@ -74,14 +77,14 @@ def add_products(sums, slope, x, weight, sample, step, block, channel, reverse):
 @part()
 def clear(rows):
     """Set all of (rows, WIDTH) to zero."""
-    zero = spread(rows.dtype.type(0))
+    zero = broadcast(rows.dtype.type(0))
     for row in range(rows.shape[0]):
         store(rows, (row, 0), zero)
 
 
 @part()
 def write(target, sample, sums):
-    """Write ``sums``, (rows * blocks, WIDTH), to ``target``, (batch, rows, dim)."""
+    """Write ``sums``, (rows * blocks, WIDTH), to a sample of ``target``, (batch, rows, dim)."""
     rows, dim = target.shape[1:]
     blocks = -(-dim // WIDTH)
     for row in range(rows):
@@ -92,12 +95,12 @@ def write(target, sample, sums):
 
 @kernel
 def backward(first, last, grad_x, grad_weight, grad_bias, grad_out, x, weight, bias, silu, reverse):
-    """Gradients of :func:`forward` for samples ``first`` to ``last``.
+    """Compute the gradients of :func:`forward` for samples ``first`` to ``last``.
 
     Args:
         first, last: the range of samples.
         grad_x: (batch, length, dim).
-        grad_weight: (batch, width, dim), takes each sample's part; may be empty.
+        grad_weight: (batch, width, dim), receives each sample's part; empty if not needed.
         grad_bias: (batch, 1, dim), likewise.
         grad_out: (batch, length, dim).
         x, weight, bias, silu, reverse: as for :func:`forward`.
@@ -121,7 +124,7 @@ def backward(first, last, grad_x, grad_weight, grad_bias, grad_out, x, weight, b
                     row = convolve(x, weight, bias, sample, step, channel, reverse)
                     slope = slope * silu_gradient(row, sigmoid(row, one, scale), one)
                 store(slopes, (step % width * blocks + block, 0), slope)
-                row = spread_back(slopes, weight, step, length, block, channel)
+                row = input_gradient(slopes, weight, step, length, block, channel)
                 store(grad_x, (sample, t, channel), row)
                 if grad_weight.size:
                     add_products(

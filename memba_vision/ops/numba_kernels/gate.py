@@ -1,36 +1,36 @@
 """The gate of both scan directions, forward and backward, in one pass over memory.
 
-All arrays are (positions, dim) of one dtype, whose rows lie ``dim`` or more numbers apart; ``dim``
-is ``WIDTH`` at the least. The last block of channels may overlap the one before.
+All arrays are (positions, dim) of one dtype. Their rows lie ``dim`` or more numbers apart, and
+``dim`` is at least ``WIDTH``. The last block of channels may overlap the one before.
 """
 
 from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
 from memba_vision.ops.numba_kernels.layout import WIDTH
 from memba_vision.ops.numba_kernels.maths import LOG2E
-from memba_vision.ops.numba_kernels.simd import exp2, load, spread, store
+from memba_vision.ops.numba_kernels.simd import broadcast, exp2, load, store
 
 
 @part()
 def constants(dtype):
-    """Rows of 1, 1/2 and -log2(e)."""
-    return spread(dtype.type(1)), spread(dtype.type(0.5)), spread(dtype.type(-LOG2E))
+    """Return rows of 1, 1/2 and -log2(e)."""
+    return broadcast(dtype.type(1)), broadcast(dtype.type(0.5)), broadcast(dtype.type(-LOG2E))
 
 
 @part()
 def sigmoid(x, one, scale):
-    """1 / (1 + exp(-x)) of a row; ``one`` and ``scale`` are rows of 1 and -log2(e)."""
+    """Return 1 / (1 + exp(-x)) of a row; ``one`` and ``scale`` are rows of 1 and -log2(e)."""
     return one / (one + exp2(x * scale))
 
 
 @part()
-def silu_gradient(x, slope, one):
-    """The slope of SiLU where the sigmoid of ``x`` is ``slope``."""
-    return slope * (one + x * (one - slope))
+def silu_gradient(x, sigmoid_x, one):
+    """Return the derivative of SiLU at ``x``, given the sigmoid of ``x``."""
+    return sigmoid_x * (one + x * (one - sigmoid_x))
 
 
 @kernel
 def shared(first, last, out, forward_scan, backward_scan, gate):
-    """Positions ``first`` to ``last`` of (forward_scan + backward_scan) / 2 * silu(gate)."""
+    """Compute (forward_scan + backward_scan) / 2 * silu(gate) from ``first`` to before ``last``."""
     widest_vectors()
     dim = out.shape[1]
     one, half, scale = constants(out.dtype)
@@ -44,7 +44,7 @@ def shared(first, last, out, forward_scan, backward_scan, gate):
 
 @kernel
 def shared_backward(first, last, grad_scan, grad_gate, grad_out, forward_scan, backward_scan, gate):
-    """Gradients of :func:`shared`; that of both scans is the same."""
+    """Compute the gradients of :func:`shared`; both scans have the same."""
     widest_vectors()
     dim = grad_gate.shape[1]
     one, half, scale = constants(gate.dtype)
@@ -61,7 +61,7 @@ def shared_backward(first, last, grad_scan, grad_gate, grad_out, forward_scan, b
 
 @kernel
 def separate(first, last, out, forward_scan, backward_scan, gate, forward_update, backward_update):
-    """As :func:`shared`, with the gate of each direction moved by its update."""
+    """Do the same as :func:`shared` after adding each direction's update to its gate."""
     widest_vectors()
     dim = out.shape[1]
     one, half, scale = constants(out.dtype)
@@ -91,7 +91,7 @@ def separate_backward(
     forward_update,
     backward_update,
 ):
-    """Gradients of :func:`separate`."""
+    """Compute the gradients of :func:`separate`."""
     widest_vectors()
     dim = grad_gate.shape[1]
     one, half, scale = constants(gate.dtype)

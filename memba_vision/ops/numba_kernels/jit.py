@@ -1,4 +1,4 @@
-"""How every kernel and its parts are compiled."""
+"""Decorators that compile kernels, and the functions that kernels call."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,18 +8,18 @@ from numba.extending import intrinsic
 
 from memba_vision.ops.numba_kernels.cache import KernelCache
 
-# Contraction is fused multiply-add and nothing more: reordering sums would break the rounding in
-# `maths`, and assuming that there is no NaN would lose it. numpy's division checks for no zero,
-# which would keep LLVM from vectorising.
+# 'contract' allows fused multiply-adds and nothing else: reordered sums would break the rounding in
+# `maths`, and code that assumes no NaN would lose them. numpy's error model leaves out the check of
+# each divisor for zero, which would keep LLVM from vectorising.
 #
-# Parts are inlined: of one that is called, numba compiles a copy beside the kernel's own, and runs
-# it in the process that compiles but not in those that load the kernel from the disk. The two may
-# differ in their last bits, and a resumed run would not end as an uninterrupted one.
+# Functions are inlined. Of a function that is called, numba would compile a second copy, and run
+# that in the process that compiles, but not in those that load the kernel from disk. The copies may
+# differ in their last bits, and a resumed run would not end like an uninterrupted one.
 part = partial(njit, forceinline=True, fastmath={'contract'}, error_model='numpy')
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile ``function`` at its first call, without the GIL, and keep it on disk if it can be."""
+    """Compile ``function`` at its first call, to run without the GIL, and cache it on disk."""
     compiled = part(function, nogil=True, forceinline=False)
     compiled._cache = KernelCache(function)
     return compiled
@@ -27,10 +27,10 @@ def kernel(function: Callable) -> Callable:
 
 @intrinsic
 def widest_vectors(typing_context):
-    """Let LLVM use all 512 bits in the kernel that calls this, where a CPU has them.
+    """Let LLVM use vectors of 512 bits in the kernel that calls this, if the CPU has them.
 
-    It prefers 256 on many Intel CPUs, for code that is rarely in vectors. This is what clang's
-    -mprefer-vector-width=512 sets; llvmlite's own list of attributes leaves it out.
+    On many Intel CPUs it prefers 256 bits, which suits code that rarely uses vectors. The attribute
+    is that of clang's -mprefer-vector-width=512; llvmlite's list of attributes does not have it.
     """
 
     def generate(context, builder, signature, args):

@@ -1,4 +1,4 @@
-"""Sizes and memory layouts of the selective scan's tensors; known without numba."""
+"""Block sizes and memory layouts of the kernels' tensors. Importing this does not need numba."""
 
 import importlib.util
 import logging
@@ -6,7 +6,9 @@ from functools import cache
 
 import torch
 
-# Looked up, not imported: numba takes a second to import, and a GPU needs none of it.
+from memba_vision.ops.membrane_settings import MembraneSettings
+
+# Not imported: that takes a second, and runs on a GPU do not need it.
 HAS_NUMBA = importlib.util.find_spec('numba') is not None
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -42,57 +44,41 @@ def whole_groups(state: int) -> int:
     return -(-state // GROUP) * GROUP
 
 
-def obstacle(tensor: torch.Tensor) -> str | None:
-    """Why numba's kernels cannot run on tensors like this one, or None where they can."""
+def unsupported_reason(tensor: torch.Tensor, channel_axis: int | None = None) -> str | None:
+    """Return the reason that numba's kernels cannot run on tensors like this one, None if they can.
+
+    Args:
+        tensor: the first tensor of an op.
+        channel_axis: the axis of its channels, for kernels that need ``WIDTH`` or more of them.
+    """
     if tensor.device.type != 'cpu':
         return f'it runs on the CPU and the tensors are on {tensor.device}'
     if tensor.dtype not in DTYPES:
         return f'it takes floating-point tensors and these are {tensor.dtype}'
     if not HAS_NUMBA:
-        _say_once('numba is not installed: plain torch takes several times as long on a CPU')
+        _warn_once('numba is not installed: plain torch takes several times as long on a CPU')
         return 'numba is not installed; pip install numba'
+    if channel_axis is not None and tensor.shape[channel_axis] < WIDTH:
+        return f'it takes {WIDTH} channels or more and there are {tensor.shape[channel_axis]}'
     return None
 
 
 @cache
-def _say_once(message: str) -> None:
+def _warn_once(message: str) -> None:
     logging.getLogger(__name__).warning(message)
 
 
-def row_obstacle(tensor: torch.Tensor) -> str | None:
-    """As :func:`obstacle`, for kernels that need a whole row of channels, the last axis."""
-    return obstacle(tensor) or too_few(tensor, axis=-1)
-
-
-def channel_obstacle(tensor: torch.Tensor) -> str | None:
-    """As :func:`row_obstacle`, of (batch, dim, length)."""
-    return obstacle(tensor) or too_few(tensor, axis=1)
-
-
-def too_few(tensor: torch.Tensor, axis: int) -> str | None:
-    """Why an axis of channels is too short for a row, or None where it is not."""
-    channels = tensor.shape[axis]
-    if channels < WIDTH:
-        return f'it takes {WIDTH} channels or more and there are {channels}'
-    return None
-
-
 def as_rows(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor itself where the numbers of a row are neighbours in memory, or else a copy."""
+    """Return ``tensor``, detached, if its last stride is 1, otherwise a contiguous copy."""
     tensor = tensor.detach()
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-def empty_rows_like(tensor: torch.Tensor) -> torch.Tensor:
-    """An uninitialised tensor of the same shape, contiguous."""
-    return tensor.new_empty(tensor.shape)
-
-
-def state_or_zeros(
-    initial: torch.Tensor | None, current: torch.Tensor, num_chunks: int, dtype: torch.dtype
+def initial_or_zeros(
+    initial: torch.Tensor | None, sequence: torch.Tensor, settings: MembraneSettings
 ) -> torch.Tensor:
-    """A membrane's initial state (2 * batch, dim, chunk) as (2 * batch, chunk, dim)."""
+    """Return ``initial``, (2 * batch, dim, chunk), or zeros, in the dtype of ``sequence``."""
     if initial is not None:
-        return initial.to(dtype).transpose(1, 2)
-    batch, length, dim = current.shape
-    return current.new_zeros(2 * batch, -(-length // num_chunks), dim, dtype=dtype)
+        return initial.to(sequence.dtype)
+    batch, dim, length = sequence.shape
+    return sequence.new_zeros(2 * batch, settings.chunk(length), dim).mT

@@ -1,7 +1,7 @@
-"""Elementary functions that LLVM vectorises; numba chooses the formula by precision.
+"""Elementary functions that LLVM vectorises, with a formula for each precision.
 
-float32 is for speed, by polynomials with a relative error near 2e-7; float64 is for tests, by the
-C library.
+float32 is for speed: polynomials with a relative error near 2e-7. float64 is for tests: the
+functions of the C library.
 """
 
 import math
@@ -18,22 +18,22 @@ LOG2E = 1 / LN2
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 LOG2E_32 = np.float32(LOG2E)
-# Adding this to a float32 below 2**22 in magnitude leaves the nearest integer in its low bits.
+# Added to a float32 below 2**22 in magnitude, it leaves the nearest integer in the low bits.
 ROUND = np.float32(1.5 * 2**23)
 LOWEST, HIGHEST = np.float32(-126), np.float32(127)
-# 2**r = 1 + r * (E1 + r * (E2 + ...)) for r in [-1/2, 1/2], the largest relative error 9e-8.
+# 2**r = 1 + r * (E1 + r * (E2 + ...)) for r in [-1/2, 1/2], with a relative error up to 9e-8.
 E1, E2, E3, E4, E5 = np.float32(
     [6.931469776e-01, 2.402224208e-01, 5.550733745e-02, 9.671512812e-03, 1.326472721e-03]
 )
-# 2 * atanh(s) = s * (2 + s**2 * (L1 + s**2 * (L2 + ...))) for s in [0, 1/3], error 5e-9.
+# 2 * atanh(s) = s * (2 + s**2 * (L1 + s**2 * (L2 + ...))) for s in [0, 1/3], with an error of 5e-9.
 L1, L2, L3, L4 = np.float32([6.666641628e-01, 4.002152731e-01, 2.800180394e-01, 2.801199415e-01])
-# Where torch's softplus becomes the identity.
+# Above it, torch's softplus is the identity.
 THRESHOLD = 20.0
 
 
 @intrinsic
 def _bits(typing_context, value):
-    """The bits of a float32, as an int32."""
+    """Return the bits of a float32 as an int32."""
 
     def generate(context, builder, signature, args):
         return builder.bitcast(args[0], ir.IntType(32))
@@ -43,7 +43,7 @@ def _bits(typing_context, value):
 
 @intrinsic
 def _add_to_exponent(typing_context, value, exponent):
-    """The float32 ``value`` times 2 to the power of the low bits of ``exponent``."""
+    """Multiply the float32 ``value`` by 2 to the power of the low bits of ``exponent``."""
 
     def generate(context, builder, signature, args):
         value, exponent = args
@@ -87,11 +87,11 @@ def _softplus_float64(x):
 
 
 def exp2(x):
-    """2 to the power of x: 0 below the normal float32 numbers, finite for any finite x."""
+    """Return 2 to the power of x: 0 below the normal float32 numbers, finite for any finite x."""
 
 
 def softplus(x):
-    """log(1 + exp(x)) and its slope."""
+    """Return log(1 + exp(x)) and its derivative."""
 
 
 @overload(exp2)

@@ -8,7 +8,7 @@ from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
 from memba_vision.ops.numba_kernels.layout import GROUP, STEPS, WIDTH
 from memba_vision.ops.numba_kernels.maths import LN2
 from memba_vision.ops.numba_kernels.scan_forward import activate
-from memba_vision.ops.numba_kernels.simd import exp2, spread, sums
+from memba_vision.ops.numba_kernels.simd import broadcast, exp2, sums
 from memba_vision.ops.numba_kernels.simd import load as load_row
 from memba_vision.ops.numba_kernels.simd import store as store_row
 from memba_vision.ops.numba_kernels.tiles import (
@@ -32,10 +32,10 @@ def recompute(h, decay, x, delta, A, B, n, start, stride, steps):
     for k in range(steps):
         t = start + k * stride
         d, v = load_row(delta, (k, 0)), load_row(x, (k, 0))
-        h0 = step_state(h, decay, h0, d * A0, v * spread(B[t, n]), k, 0)
-        h1 = step_state(h, decay, h1, d * A1, v * spread(B[t, n + 1]), k, 1)
-        h2 = step_state(h, decay, h2, d * A2, v * spread(B[t, n + 2]), k, 2)
-        h3 = step_state(h, decay, h3, d * A3, v * spread(B[t, n + 3]), k, 3)
+        h0 = step_state(h, decay, h0, d * A0, v * broadcast(B[t, n]), k, 0)
+        h1 = step_state(h, decay, h1, d * A1, v * broadcast(B[t, n + 1]), k, 1)
+        h2 = step_state(h, decay, h2, d * A2, v * broadcast(B[t, n + 2]), k, 2)
+        h3 = step_state(h, decay, h3, d * A3, v * broadcast(B[t, n + 3]), k, 3)
 
 
 @part()
@@ -80,10 +80,10 @@ def sweep(
         t = start + k * stride
         g, v = load_row(grad_out, (k, 0)), load_row(x, (k, 0))
         gx, gd = load_row(grad_x, (k, 0)), load_row(grad_delta, (k, 0))
-        c0 = c0 + g * spread(C[t, n])
-        c1 = c1 + g * spread(C[t, n + 1])
-        c2 = c2 + g * spread(C[t, n + 2])
-        c3 = c3 + g * spread(C[t, n + 3])
+        c0 = c0 + g * broadcast(C[t, n])
+        c1 = c1 + g * broadcast(C[t, n + 1])
+        c2 = c2 + g * broadcast(C[t, n + 2])
+        c3 = c3 + g * broadcast(C[t, n + 3])
         grad_B[t, n], grad_B[t, n + 1], grad_B[t, n + 2], grad_B[t, n + 3] = sums(
             c0 * v, c1 * v, c2 * v, c3 * v
         )
@@ -93,10 +93,10 @@ def sweep(
             g * load_row(h, (k + 1, 2, 0)),
             g * load_row(h, (k + 1, 3, 0)),
         )
-        gx = gx + c0 * spread(B[t, n])
-        gx = gx + c1 * spread(B[t, n + 1])
-        gx = gx + c2 * spread(B[t, n + 2])
-        gx = gx + c3 * spread(B[t, n + 3])
+        gx = gx + c0 * broadcast(B[t, n])
+        gx = gx + c1 * broadcast(B[t, n + 1])
+        gx = gx + c2 * broadcast(B[t, n + 2])
+        gx = gx + c3 * broadcast(B[t, n + 3])
         c0, gd = decay_back(h, decay, c0, gd, A0, k, 0)
         c1, gd = decay_back(h, decay, c1, gd, A1, k, 1)
         c2, gd = decay_back(h, decay, c2, gd, A2, k, 2)
@@ -121,7 +121,7 @@ def decay_back(h, decay, grad_h, grad_delta, A, k, i):
 @part()
 def finish(grad_u, grad_delta, grad_out, u, delta, slope, D, steps):
     """Turn the gradients of delta * u, here in ``grad_u``, and delta into the inputs'."""
-    ln2, skip_weight = spread(delta.dtype.type(LN2)), load_row(D, (0, 0))
+    ln2, skip_weight = broadcast(delta.dtype.type(LN2)), load_row(D, (0, 0))
     for k in range(steps):
         through_x, u_row = load_row(grad_u, (k, 0)), load_row(u, (k, 0))
         through_delta = load_row(grad_delta, (k, 0)) * ln2 + through_x * u_row

@@ -3,7 +3,7 @@
 from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
 from memba_vision.ops.numba_kernels.layout import GROUP, STEPS, WIDTH
 from memba_vision.ops.numba_kernels.maths import softplus
-from memba_vision.ops.numba_kernels.simd import exp2, spread
+from memba_vision.ops.numba_kernels.simd import broadcast, exp2
 from memba_vision.ops.numba_kernels.simd import load as load_row
 from memba_vision.ops.numba_kernels.simd import store as store_row
 from memba_vision.ops.numba_kernels.tiles import (
@@ -43,8 +43,8 @@ def skip(out, x, u, delta, D, steps):
 @part()
 def advance(h, out, delta, x, A, b, c):
     """One step of one state dimension: its new value, and the read-out with it."""
-    h = exp2(delta * A) * h + x * spread(b)
-    return h, out + h * spread(c)
+    h = exp2(delta * A) * h + x * broadcast(b)
+    return h, out + h * broadcast(c)
 
 
 @part()

@@ -1,8 +1,8 @@
-"""Rows of channels as values: what a kernel computes with them stays in vector registers.
+"""Rows of channels as values, which stay in vector registers while a kernel computes with them.
 
-numba vectorises loops over arrays, but loads and stores every array at every turn of the loop
-around them. A :func:`load`\\ ed row is a value like any scalar, of ``WIDTH`` lanes; LLVM spreads it
-over as many registers as the CPU's vectors need.
+numba vectorises loops over arrays, but loads and stores every array in each iteration of the loop
+around them. A row from :func:`load` is a value like any scalar, of ``WIDTH`` lanes; LLVM keeps it
+in as many registers as the CPU's vectors need.
 """
 
 import operator
@@ -36,7 +36,7 @@ def _vector(element: ir.Type) -> ir.VectorType:
 
 @intrinsic
 def load(typing_context, array, index):
-    """The row that starts at ``array[index]``; ``index`` has one number per axis."""
+    """Load the row that starts at ``array[index]``; ``index`` has one number per axis."""
 
     def generate(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args, args)
@@ -69,16 +69,16 @@ def _pointer(context, builder, types_, args):
 
 
 @intrinsic
-def spread(typing_context, number):
-    """A row of ``WIDTH`` times ``number``."""
+def broadcast(typing_context, number):
+    """Return a row of which every lane is ``number``."""
 
     def generate(context, builder, signature, args):
-        return _spread(builder, args[0])
+        return _broadcast(builder, args[0])
 
     return Row(number)(number), generate
 
 
-def _spread(builder, number):
+def _broadcast(builder, number):
     vector = _vector(number.type)
     lane = ir.Constant(ir.IntType(32), 0)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, lane)
@@ -129,7 +129,7 @@ def _(a, b):
 
 @intrinsic
 def exp2(typing_context, row):
-    """2 to the power of each lane; as :func:`memba_vision.ops.numba_kernels.maths.exp2`."""
+    """Return 2 to the power of each lane; see :func:`memba_vision.ops.numba_kernels.maths.exp2`."""
     formula = {float32: _exp2_float32, float64: _exp2_float64}[row.dtype]
     return row(row), formula
 
@@ -166,15 +166,15 @@ def _exp2_float64(context, builder, signature, args):
 
 
 @intrinsic
-def drop_above(typing_context, test, threshold, row):
-    """``row``, but 0 in the lanes where ``test`` is above ``threshold``, a number."""
+def masked_fill(typing_context, row, test, threshold):
+    """Return ``row`` with 0 in the lanes where ``test`` is above the number ``threshold``."""
 
     def generate(context, builder, signature, args):
-        test, threshold, row = args
-        above = builder.fcmp_ordered('>', test, _spread(builder, threshold))
-        return builder.select(above, ir.Constant(row.type, [0.0] * WIDTH), row)
+        row, test, threshold = args
+        mask = builder.fcmp_ordered('>', test, _broadcast(builder, threshold))
+        return builder.select(mask, ir.Constant(row.type, [0.0] * WIDTH), row)
 
-    return row(test, test.dtype, row), generate
+    return row(row, test, test.dtype), generate
 
 
 @intrinsic

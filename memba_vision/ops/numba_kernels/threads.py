@@ -1,18 +1,18 @@
 """Run a compiled kernel over a range of independent items on several threads.
 
-Python threads and kernels that drop the GIL, in place of numba's own threads: those abort the
-process when two Python threads enter them at once, and compile several times as long.
+The threads are Python's, and the kernels release the GIL. numba's own threads would abort the
+process when two Python threads enter them at once, and take several times as long to compile.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
 from memba_vision.ops.numba_kernels.layout import as_rows
 
-# More pieces than threads, for a thread that is held up leaves its share to the others.
+# With more pieces than threads, the others take over the share of a thread that is held up.
 PIECES_PER_THREAD = 4
 
 _pool = None
@@ -21,15 +21,15 @@ _pool = None
 def run(kernel: Callable, items: int, *args) -> None:
     """Call ``kernel(first, last, *args)`` on pieces that cover ``range(items)``.
 
-    Uses as many threads as ``torch.get_num_threads()`` says. What is computed for an item must
-    not depend on the piece it is in.
+    It uses ``torch.get_num_threads()`` threads. The result for an item must not depend on the
+    piece that the item is in.
     """
     threads = min(torch.get_num_threads(), items)
     if threads <= 1:
         kernel(0, items, *args)
         return
     if not kernel.signatures:
-        kernel(0, 0, *args)  # compiles, or loads, before other threads come in
+        kernel(0, 0, *args)  # compile, or load from disk, before the other threads start
     size = -(-items // (threads * PIECES_PER_THREAD))
     pieces = iter(range(0, items, size))
 
@@ -43,23 +43,21 @@ def run(kernel: Callable, items: int, *args) -> None:
         helper.result()
 
 
-def run_columns(
-    kernel: Callable, initial: torch.Tensor, tensors: Iterable[torch.Tensor], settings: tuple
-) -> None:
-    """Run a kernel of the membranes, whose items are the columns of all samples.
-
-    Float settings are passed in the precision of the tensors.
+def run_columns(kernel: Callable, *tensors_and_settings) -> None:
+    """Run a kernel of :mod:`memba_vision.ops.numba_kernels.membrane` over all samples' columns.
 
     Args:
-        kernel: one of :mod:`memba_vision.ops.numba_kernels.membrane`.
-        initial: the state that both directions start from, (2 * batch, chunk, dim).
-        tensors: all arrays of the kernel.
-        settings: the numbers behind them.
+        kernel: the kernel.
+        tensors_and_settings: its arrays as tensors with the channels in the last axis but one,
+            (2 * batch, dim, chunk) the last of them, then ``num_chunks``, ``leak`` and
+            ``threshold``, which the kernel gets in the precision of the tensors.
     """
-    arrays = [as_rows(tensor).numpy() for tensor in tensors]
+    *tensors, num_chunks, leak, threshold = tensors_and_settings
+    arrays = [as_rows(tensor.mT).numpy() for tensor in tensors]
     precision = arrays[0].dtype.type
-    numbers = [precision(s) if isinstance(s, float) else s for s in settings]
-    run(kernel, initial.shape[0] // 2 * initial.shape[1], *arrays, *numbers)
+    rows, chunk, _ = arrays[-1].shape
+    settings = num_chunks, precision(leak), precision(threshold)
+    run(kernel, rows // 2 * chunk, *arrays, settings)
 
 
 def _threads() -> ThreadPoolExecutor:
@@ -70,7 +68,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _forget_threads() -> None:
-    """A forked child inherits the pool, but none of its threads."""
+    """Drop the pool in a forked child, which inherits it without its threads."""
     global _pool
     _pool = None
 

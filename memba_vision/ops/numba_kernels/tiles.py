@@ -4,8 +4,8 @@ import numpy as np
 
 from memba_vision.ops.numba_kernels.jit import part
 from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
+from memba_vision.ops.numba_kernels.simd import broadcast
 from memba_vision.ops.numba_kernels.simd import load as load_row
-from memba_vision.ops.numba_kernels.simd import spread
 from memba_vision.ops.numba_kernels.simd import store as store_row
 
 
@@ -92,7 +92,7 @@ def store_channels(tile, target, sample, channel):
 @part()
 def fill(tile, value):
     """Set all of ``tile``, (rows, WIDTH)."""
-    row = spread(tile.dtype.type(value))
+    row = broadcast(tile.dtype.type(value))
     for k in range(tile.shape[0]):
         store_row(tile, (k, 0), row)
 

@@ -5,7 +5,7 @@ import importlib.util
 
 import torch
 
-from memba_vision.ops.second_derivatives import refuse_twice
+from memba_vision.ops.second_derivatives import refuse_second_derivatives
 from memba_vision.ops.selective_scan import BACKENDS
 
 # What its kernel takes.
@@ -38,13 +38,13 @@ def _missing() -> str | None:
     return f'mamba-ssm is installed, but does not import: {found}' if broken else None
 
 
-def _obstacle(tensor: torch.Tensor) -> str | None:
+def _unsupported_reason(tensor: torch.Tensor) -> str | None:
     if tensor.device.type != 'cuda':
         return f'it needs tensors on a CUDA device, these are on {tensor.device.type}'
     return _missing()
 
 
-@BACKENDS.register('mamba_ssm', priority=10, obstacle=_obstacle, dtypes=DTYPES)
+@BACKENDS.register('mamba_ssm', priority=10, unsupported_reason=_unsupported_reason, dtypes=DTYPES)
 def selective_scan_mamba_ssm(
     u: torch.Tensor,
     delta: torch.Tensor,
@@ -76,5 +76,5 @@ def selective_scan_mamba_ssm(
     out = _kernel_function()(
         u, delta, A.float(), B, C, D, z=z, delta_bias=delta_bias, delta_softplus=delta_softplus
     )
-    out = refuse_twice(out, 'selective_scan', 'mamba_ssm')
+    out = refuse_second_derivatives(out, 'selective_scan', 'mamba_ssm')
     return (out.flip(-1) if reverse else out).to(out_dtype)

@@ -6,14 +6,14 @@ Needs no compiler on the machine. Kernels: :mod:`memba_vision.ops.numba_kernels`
 import torch
 import torch.nn.functional as F
 
-from memba_vision.ops.numba_kernels.layout import empty_like, empty_states, obstacle
-from memba_vision.ops.second_derivatives import differentiate_by_twin
+from memba_vision.ops.numba_kernels.layout import empty_like, empty_states, unsupported_reason
+from memba_vision.ops.second_derivatives import register_second_derivatives
 from memba_vision.ops.selective_scan import BACKENDS
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.torch_portable import scan_gradients
 
 
-@BACKENDS.register('numba', priority=20, obstacle=obstacle)
+@BACKENDS.register('numba', priority=20, unsupported_reason=unsupported_reason)
 @one_group_at_a_time
 def selective_scan_numba(
     u: torch.Tensor,
@@ -156,4 +156,4 @@ def _twin(grad_out, _, *arguments):
     return scan_gradients(grad_out, arguments[:7], *arguments[7:9])
 
 
-differentiate_by_twin(_scan_backward, _twin)
+register_second_derivatives(_scan_backward, _twin)

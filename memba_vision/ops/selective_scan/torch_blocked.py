@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from memba_vision.ops.second_derivatives import differentiate_by_twin
+from memba_vision.ops.second_derivatives import register_second_derivatives
 from memba_vision.ops.selective_scan import BACKENDS
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.surroundings import scan_with
@@ -286,4 +286,4 @@ def _twin(grad_out, u, delta, A, B, C, starts, reverse, _):
     return scan_gradients(grad_out, (u, delta, A, B, C, None, None), False, reverse)[:5]
 
 
-differentiate_by_twin(_scan_backward, _twin)
+register_second_derivatives(_scan_backward, _twin)

@@ -6,16 +6,18 @@ Needs no nvcc. Kernels: :mod:`memba_vision.ops.triton_kernels`.
 import torch
 import torch.nn.functional as F
 
-from memba_vision.ops.second_derivatives import differentiate_by_twin
+from memba_vision.ops.second_derivatives import register_second_derivatives
 from memba_vision.ops.selective_scan import BACKENDS
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.torch_portable import scan_gradients
 from memba_vision.ops.triton_kernels.layout import empty_states
-from memba_vision.ops.triton_kernels.presence import DTYPES, PRIORITY, obstacle
+from memba_vision.ops.triton_kernels.presence import DTYPES, PRIORITY, unsupported_reason
 
 
 # Behind mamba-ssm's kernel until both have been measured on a GPU: that one is known to be fast.
-@BACKENDS.register('triton', priority=PRIORITY, obstacle=obstacle, dtypes=DTYPES)
+@BACKENDS.register(
+    'triton', priority=PRIORITY, unsupported_reason=unsupported_reason, dtypes=DTYPES
+)
 @one_group_at_a_time
 def selective_scan_triton(
     u: torch.Tensor,
@@ -157,4 +159,4 @@ def _twin(grad_out, _, *arguments):
     return scan_gradients(grad_out, arguments[:7], *arguments[7:9])
 
 
-differentiate_by_twin(_scan_backward, _twin)
+register_second_derivatives(_scan_backward, _twin)

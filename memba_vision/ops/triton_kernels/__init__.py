@@ -1,1 +1,1 @@
-"""Kernels that Triton compiles for the GPU at hand; imported at the first use, never before."""
+"""Kernels that Triton compiles for the user's GPU. They are imported at their first use."""

@@ -1,22 +1,22 @@
-"""Sums over a block of channels, one channel a lane of a warp."""
+"""Sums over a block of channels, with one channel in each lane of a warp."""
 
 import triton
 import triton.language as tl
 
-#: Channels of a block, the lanes of a warp.
+#: Channels of a block: as many as a warp has lanes.
 LANES = tl.constexpr(32)
 
 
 @triton.jit
 def sum_channels(block):
-    """Sum (rows, LANES) over its lanes, rows a power of two.
+    """Sum (rows, LANES) over its lanes; the number of rows is a power of two.
 
-    At each level a lane hands half of its rows to a partner and takes the partner's share of the
-    other half: sums of 16 rows cost 16 shuffles, where a tree for each row would cost 80.
+    At each level a lane gives half of its rows to a partner and adds the partner's other half to
+    its own. The sums of 16 rows cost 16 shuffles; a tree for each row would cost 80.
 
     Returns:
-        (rows / LANES, LANES), a sum per lane; :func:`row_of_lane` says which. Of fewer rows than
-        lanes, (1, LANES) with equal sums in neighbouring lanes.
+        (rows / LANES, LANES), a sum per lane, of the row that :func:`row_of_lane` returns. With
+        fewer rows than lanes, (1, LANES) with equal sums in neighbouring lanes.
     """
     block = _fold(block, 16)
     block = _fold(block, 8)
@@ -27,7 +27,7 @@ def sum_channels(block):
 
 @triton.jit
 def row_of_lane(rows: tl.constexpr):
-    """The rows whose sums :func:`sum_channels` yields, in the same shape."""
+    """Return the number of the row that each result of :func:`sum_channels` is the sum of."""
     lane = tl.arange(0, LANES)[None, :]
     if rows <= LANES:
         row = lane * rows // LANES
@@ -39,7 +39,7 @@ def row_of_lane(rows: tl.constexpr):
 
 @triton.jit
 def _fold(block, bit: tl.constexpr):
-    """Add up the lanes that differ in ``bit``; halves the rows, where there are two or more."""
+    """Add the lanes that differ in ``bit``; this halves the rows, if there are two or more."""
     lane = tl.arange(0, LANES)[None, :]
     rows: tl.constexpr = block.shape[0]
     if rows == 1:

@@ -1,34 +1,53 @@
 """The gate of both scan directions behind their membranes, forward and backward.
 
-A program takes one sample, a block of positions in a chunk and a block of channels. The positions
-that follow each other chunk by chunk are the same from both ends of the sequence, so one program
-serves both directions, one after the other.
+Sequences are (batch, length, dim) in memory; those of ``z`` may be part of wider rows, ``z_row``
+apart. Initial and mean potentials are (2 * batch, chunk, dim). A program takes one sample, a block
+of positions in a chunk and a block of channels. The positions that follow each other chunk by chunk
+are the same from both ends of the sequence, so one program serves both directions, one after the
+other.
 """
 
 import triton
 import triton.language as tl
 
 from memba_vision.ops.triton_kernels.maths import sigmoid
-from memba_vision.ops.triton_kernels.membrane import SEGMENT, integrate, load_initial, place
+from memba_vision.ops.triton_kernels.membrane import (
+    SEGMENT,
+    block_of_program,
+    differentiate_chunks,
+    integrate,
+    integrate_chunks,
+    load,
+    load_initial,
+    store,
+    store_initial_gradient,
+)
 
 
 @triton.jit
-def _last(c, length, chunk):
-    """The last of the positions c, c + chunk, c + 2 * chunk, ... in the sequence."""
-    return c + (length - 1 - c) // chunk * chunk
+def _ends(batch, dim, length, chunk, sample, c, d):
+    """Return each direction's first position, and its offset in the initial potentials.
+
+    The backward direction begins with the last of the positions c, c + chunk, c + 2 * chunk, …
+    """
+    last = c + (length - 1 - c) // chunk * chunk
+    state = (sample * chunk + c) * dim + d
+    mirrored = ((sample + batch) * chunk + length - 1 - last) * dim + d
+    return c, last, state, mirrored
 
 
 @triton.jit
 def _merge(
     merged,
+    mean,
     z,
     scan,
-    potential,
+    initial,
+    state,
     start,
     stride,
-    merged_position,
-    z_position,
-    scan_position,
+    dim,
+    z_row,
     inside,
     length,
     num_chunks,
@@ -36,22 +55,22 @@ def _merge(
     threshold,
     ADD: tl.constexpr,
 ):
-    """Write one direction's half of the result, or add it; returns the mean potential."""
+    """Write one direction's half of the result, or add it, and its mean potential.
+
+    Chunk i has the positions ``start + i * stride``; ``state`` is the offset in ``initial``.
+    """
+    potential = load_initial(initial, state, inside)
     total = tl.zeros(inside.shape, tl.float32)
     for number in range(num_chunks):
         position = start + number * stride
-        mask = inside & (position >= 0) & (position < length)
-        current = tl.load(z + position * z_position, mask=mask, other=0.0)
+        current = load(z, position, z_row, inside, length)
         potential, _ = integrate(potential, current, leak, threshold)
         total += potential
-        value = tl.load(scan + position * scan_position, mask=mask, other=0.0).to(tl.float32)
-        value *= potential * sigmoid(potential) * 0.5
+        value = load(scan, position, dim, inside, length) * (potential * sigmoid(potential) * 0.5)
         if ADD:
-            other = tl.load(merged + position * merged_position, mask=mask, other=0.0)
-            value += other.to(tl.float32)
-        value = value.to(merged.dtype.element_ty)
-        tl.store(merged + position * merged_position, value, mask=mask)
-    return total / num_chunks
+            value += load(merged, position, dim, inside, length)
+        store(merged, position, dim, value, inside, length)
+    tl.store(mean + state, total / num_chunks, mask=inside)
 
 
 @triton.jit
@@ -66,102 +85,50 @@ def forward(
     dim,
     length,
     num_chunks,
-    chunk,
     leak,
     threshold,
-    merged_batch,
-    merged_channel,
-    merged_position,
-    mean_batch,
-    mean_channel,
-    mean_position,
-    z_batch,
-    z_channel,
-    z_position,
-    forward_batch,
-    forward_channel,
-    forward_position,
-    backward_batch,
-    backward_channel,
-    backward_position,
-    initial_batch,
-    initial_channel,
-    initial_position,
+    z_row,
     BLOCK_C: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """See :func:`memba_vision.ops.membrane_gate`; after the tensors come sizes and strides."""
-    sample, c, d = place(dim, chunk, BLOCK_C, BLOCK_D)
-    inside = (c < chunk) & (d < dim)
-    last = _last(c, length, chunk)
-    mirrored = length - 1 - last
-    merged += sample * merged_batch + d * merged_channel
-    z += sample * z_batch + d * z_channel
-    forward_scan += sample * forward_batch + d * forward_channel
-    backward_scan += sample * backward_batch + d * backward_channel
-    initial_at = sample * initial_batch + c * initial_position + d * initial_channel
-    mirrored_at = (sample + batch) * initial_batch + mirrored * initial_position
-    mirrored_at += d * initial_channel
-
-    mean_forward = _merge(
-        merged,
-        z,
-        forward_scan,
-        load_initial(initial, initial_at, inside),
-        c,
-        chunk,
-        merged_position,
-        z_position,
-        forward_position,
-        inside,
-        length,
-        num_chunks,
-        leak,
-        threshold,
-        ADD=False,
+    """See :func:`memba_vision.ops.membrane_gate`; sizes and settings follow the tensors."""
+    chunk = tl.cdiv(length, num_chunks)
+    sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
+    first, last, state, mirrored = _ends(batch, dim, length, chunk, sample, c, d)
+    offset = sample * length * dim + d
+    merged += offset
+    forward_scan += offset
+    backward_scan += offset
+    z += sample * length * z_row + d
+    # fmt: off
+    _merge(
+        merged, mean, z, forward_scan, initial, state, first, chunk, dim, z_row,
+        inside, length, num_chunks, leak, threshold, ADD=False,
     )
     tl.debug_barrier()
-    mean_backward = _merge(
-        merged,
-        z,
-        backward_scan,
-        load_initial(initial, mirrored_at, inside),
-        last,
-        -chunk,
-        merged_position,
-        z_position,
-        backward_position,
-        inside,
-        length,
-        num_chunks,
-        leak,
-        threshold,
-        ADD=True,
+    _merge(
+        merged, mean, z, backward_scan, initial, mirrored, last, -chunk, dim, z_row,
+        inside, length, num_chunks, leak, threshold, ADD=True,
     )
-    mean += d * mean_channel
-    tl.store(mean + sample * mean_batch + c * mean_position, mean_forward, mask=inside)
-    mean += (sample + batch) * mean_batch
-    tl.store(mean + mirrored * mean_position, mean_backward, mask=inside)
+    # fmt: on
 
 
 @triton.jit
 def _differentiate(
     grad_z,
     grad_scan,
-    pending,
+    grad_initial,
+    scratch,
     grad_merged,
-    share,
+    grad_mean,
     z,
     scan,
     initial,
+    state,
     start,
     stride,
-    grad_z_position,
-    grad_scan_position,
-    pending_position,
-    grad_merged_position,
-    z_position,
-    scan_position,
+    dim,
+    z_row,
     inside,
     length,
     num_chunks,
@@ -169,54 +136,53 @@ def _differentiate(
     threshold,
     ADD: tl.constexpr,
 ):
-    """Take one direction back; returns the gradient of its initial potential.
+    """Differentiate :func:`_merge`.
 
-    Per segment of chunks: forward, to find the potentials, the gradient of the scan and, noted in
-    ``pending``, the potential's own gradient; then back along the membrane.
+    For each segment of chunks, the way forward finds the potentials and the gradient of the scan,
+    and stores the gradient of the potentials, as gates, in ``scratch``. The way back goes along the
+    membrane.
     """
+    share = tl.load(grad_mean + state, mask=inside, other=0.0) / num_chunks
+    at_start = load_initial(initial, state, inside)
     grad = tl.zeros(inside.shape, tl.float32)
     segments = tl.cdiv(num_chunks, SEGMENT)
     for from_end in range(segments):
         first = (segments - 1 - from_end) * SEGMENT
         count = tl.minimum(SEGMENT, num_chunks - first)
-        potential = initial
-        for number in range(first):
-            position = start + number * stride
-            mask = inside & (position >= 0) & (position < length)
-            current = tl.load(z + position * z_position, mask=mask, other=0.0)
-            potential, _ = integrate(potential, current, leak, threshold)
+        potential = integrate_chunks(
+            at_start, z, start, stride, z_row, first, inside, length, leak, threshold
+        )
         resets = tl.zeros(inside.shape, tl.int32)
         for bit in range(count):
             position = start + (first + bit) * stride
-            mask = inside & (position >= 0) & (position < length)
-            current = tl.load(z + position * z_position, mask=mask, other=0.0)
+            current = load(z, position, z_row, inside, length)
             potential, reset = integrate(potential, current, leak, threshold)
             resets |= reset.to(tl.int32) << bit
-            half = tl.load(grad_merged + position * grad_merged_position, mask=mask, other=0.0)
-            half = half.to(tl.float32) * 0.5
-            value = tl.load(scan + position * scan_position, mask=mask, other=0.0).to(tl.float32)
+            half = load(grad_merged, position, dim, inside, length) * 0.5
+            value = load(scan, position, dim, inside, length)
             open_share = sigmoid(potential)
-            grad_value = (half * potential * open_share).to(grad_scan.dtype.element_ty)
-            tl.store(grad_scan + position * grad_scan_position, grad_value, mask=mask)
+            store(grad_scan, position, dim, half * potential * open_share, inside, length)
             slope = open_share * (1.0 + potential * (1.0 - open_share))
-            own = (half * value * slope).to(pending.dtype.element_ty)
-            tl.store(pending + position * pending_position, own, mask=mask)
+            store(scratch, position, dim, half * value * slope, inside, length)
         tl.debug_barrier()
-        for back in range(count):
-            bit = count - 1 - back
-            position = start + (first + bit) * stride
-            mask = inside & (position >= 0) & (position < length)
-            own = tl.load(pending + position * pending_position, mask=mask, other=0.0)
-            grad = leak * grad + share + own.to(tl.float32)
-            grad = tl.where((resets >> bit) & 1 != 0, 0.0, grad)
-            value = grad
-            if ADD:
-                other = tl.load(grad_z + position * grad_z_position, mask=mask, other=0.0)
-                value += other.to(tl.float32)
-            value = value.to(grad_z.dtype.element_ty)
-            tl.store(grad_z + position * grad_z_position, value, mask=mask)
+        grad = differentiate_chunks(
+            grad,
+            resets,
+            grad_z,
+            scratch,
+            share,
+            start,
+            stride,
+            dim,
+            first,
+            count,
+            inside,
+            length,
+            leak,
+            ADD,
+        )
         tl.debug_barrier()
-    return leak * grad
+    store_initial_gradient(grad_initial, state, leak * grad, inside)
 
 
 @triton.jit
@@ -225,7 +191,7 @@ def backward(
     grad_forward,
     grad_backward,
     grad_initial,
-    pending,
+    scratch,
     grad_merged,
     grad_mean,
     z,
@@ -236,122 +202,37 @@ def backward(
     dim,
     length,
     num_chunks,
-    chunk,
     leak,
     threshold,
-    grad_z_batch,
-    grad_z_channel,
-    grad_z_position,
-    grad_forward_batch,
-    grad_forward_channel,
-    grad_forward_position,
-    grad_backward_batch,
-    grad_backward_channel,
-    grad_backward_position,
-    grad_initial_batch,
-    grad_initial_channel,
-    grad_initial_position,
-    pending_batch,
-    pending_channel,
-    pending_position,
-    grad_merged_batch,
-    grad_merged_channel,
-    grad_merged_position,
-    grad_mean_batch,
-    grad_mean_channel,
-    grad_mean_position,
-    z_batch,
-    z_channel,
-    z_position,
-    forward_batch,
-    forward_channel,
-    forward_position,
-    backward_batch,
-    backward_channel,
-    backward_position,
-    initial_batch,
-    initial_channel,
-    initial_position,
+    z_row,
     BLOCK_C: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Differentiate :func:`forward`; ``pending`` is (batch, dim, length) to work in.
+    """Differentiate :func:`forward`; ``scratch`` is memory to work in, (batch, length, dim).
 
-    ``grad_initial`` is None where nobody asks for it.
+    ``grad_initial`` is None if it is not needed.
     """
-    sample, c, d = place(dim, chunk, BLOCK_C, BLOCK_D)
-    inside = (c < chunk) & (d < dim)
-    last = _last(c, length, chunk)
-    mirrored = length - 1 - last
-    grad_z += sample * grad_z_batch + d * grad_z_channel
-    grad_forward += sample * grad_forward_batch + d * grad_forward_channel
-    grad_backward += sample * grad_backward_batch + d * grad_backward_channel
-    pending += sample * pending_batch + d * pending_channel
-    grad_merged += sample * grad_merged_batch + d * grad_merged_channel
-    z += sample * z_batch + d * z_channel
-    forward_scan += sample * forward_batch + d * forward_channel
-    backward_scan += sample * backward_batch + d * backward_channel
-    initial_at = sample * initial_batch + c * initial_position + d * initial_channel
-    mirrored_at = (sample + batch) * initial_batch + mirrored * initial_position
-    mirrored_at += d * initial_channel
-    grad_mean += d * grad_mean_channel
-    mean_at = sample * grad_mean_batch + c * grad_mean_position
-    share = tl.load(grad_mean + mean_at, mask=inside, other=0.0) / num_chunks
-    mean_at = (sample + batch) * grad_mean_batch + mirrored * grad_mean_position
-    mirrored_share = tl.load(grad_mean + mean_at, mask=inside, other=0.0) / num_chunks
-
-    grad_start = _differentiate(
-        grad_z,
-        grad_forward,
-        pending,
-        grad_merged,
-        share,
-        z,
-        forward_scan,
-        load_initial(initial, initial_at, inside),
-        c,
-        chunk,
-        grad_z_position,
-        grad_forward_position,
-        pending_position,
-        grad_merged_position,
-        z_position,
-        forward_position,
-        inside,
-        length,
-        num_chunks,
-        leak,
-        threshold,
+    chunk = tl.cdiv(length, num_chunks)
+    sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
+    first, last, state, mirrored = _ends(batch, dim, length, chunk, sample, c, d)
+    offset = sample * length * dim + d
+    grad_z += offset
+    grad_forward += offset
+    grad_backward += offset
+    scratch += offset
+    grad_merged += offset
+    forward_scan += offset
+    backward_scan += offset
+    z += sample * length * z_row + d
+    # fmt: off
+    _differentiate(
+        grad_z, grad_forward, grad_initial, scratch, grad_merged, grad_mean, z, forward_scan,
+        initial, state, first, chunk, dim, z_row, inside, length, num_chunks, leak, threshold,
         ADD=False,
     )
-    grad_mirrored_start = _differentiate(
-        grad_z,
-        grad_backward,
-        pending,
-        grad_merged,
-        mirrored_share,
-        z,
-        backward_scan,
-        load_initial(initial, mirrored_at, inside),
-        last,
-        -chunk,
-        grad_z_position,
-        grad_backward_position,
-        pending_position,
-        grad_merged_position,
-        z_position,
-        backward_position,
-        inside,
-        length,
-        num_chunks,
-        leak,
-        threshold,
+    _differentiate(
+        grad_z, grad_backward, grad_initial, scratch, grad_merged, grad_mean, z, backward_scan,
+        initial, mirrored, last, -chunk, dim, z_row, inside, length, num_chunks, leak, threshold,
         ADD=True,
     )
-    if grad_initial is not None:
-        grad_initial += d * grad_initial_channel
-        at = sample * grad_initial_batch + c * grad_initial_position
-        tl.store(grad_initial + at, grad_start.to(grad_initial.dtype.element_ty), mask=inside)
-        at = (sample + batch) * grad_initial_batch + mirrored * grad_initial_position
-        grad_start = grad_mirrored_start.to(grad_initial.dtype.element_ty)
-        tl.store(grad_initial + at, grad_start, mask=inside)
+    # fmt: on

@@ -1,4 +1,4 @@
-"""How every kernel is started."""
+"""Launch of a kernel."""
 
 import torch
 
@@ -9,11 +9,11 @@ def launch(
     """Run ``programs`` programs of ``kernel`` on the device of its first argument.
 
     Args:
-        kernel: a kernel.
+        kernel: a function that Triton compiles.
         programs: size of the grid, of one dimension or two.
-        arguments: what the kernel takes by position.
-        registers: the most that a thread may use, where the compiler knows such a limit.
-        constants: what the kernel takes by name, ``num_warps`` included.
+        arguments: positional arguments of the kernel.
+        registers: limit of the registers of a thread, for compilers that have such a limit.
+        constants: keyword arguments of the kernel, ``num_warps`` included.
     """
     if registers is not None and torch.version.hip is None:
         constants['maxnreg'] = registers

@@ -1,4 +1,4 @@
-"""Sizes and layouts of what the kernels write; known without Triton."""
+"""Sizes and memory layouts of the kernels' results. Importing this does not need Triton."""
 
 import torch
 
@@ -18,12 +18,7 @@ def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool, ways: int = 1) ->
 
 
 def empty_mean(x: torch.Tensor, num_chunks: int, directions: int = 1) -> torch.Tensor:
-    """Memory for the mean potentials, channel-last where ``x`` is.
-
-    (directions * batch, dim, chunk) float32.
-    """
+    """Allocate the mean potentials, (directions * batch, dim, chunk) float32, channel-last."""
     batch, dim, length = x.shape
-    rows, chunk = directions * batch, -(-length // num_chunks)
-    if x.stride(1) == 1:
-        return x.new_empty(rows, chunk, dim, dtype=torch.float32).transpose(1, 2)
-    return x.new_empty(rows, dim, chunk, dtype=torch.float32)
+    chunk = -(-length // num_chunks)
+    return x.new_empty(directions * batch, chunk, dim, dtype=torch.float32).mT

@@ -1,8 +1,9 @@
 """The leaky-integrate membrane, forward and backward.
 
-A program takes one sample, a block of positions in a chunk and a block of channels, and goes from
+Sequences are (batch, length, dim) in memory, initial and mean potentials (rows, chunk, dim). A
+program takes one sample, a block of positions in a chunk and a block of channels, and goes from
 chunk to chunk with the potentials in registers. The backward pass reads the input again to find
-where the potentials were reset: nothing is kept for it.
+the resets, so that the forward pass stores nothing for it.
 """
 
 import triton
@@ -13,19 +14,33 @@ SEGMENT = tl.constexpr(32)
 
 
 @triton.jit
-def place(dim, chunk, BLOCK_C: tl.constexpr, BLOCK_D: tl.constexpr):
-    """What a program works on: the sample, and (positions, 1) and (1, channels) indices."""
+def block_of_program(dim, chunk, BLOCK_C: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Return a program's sample, positions (BLOCK_C, 1), channels (1, BLOCK_D), and their mask."""
     channel_blocks = tl.cdiv(dim, BLOCK_D)
     position_blocks = tl.cdiv(chunk, BLOCK_C)
     block = tl.program_id(0) // channel_blocks
-    d = tl.program_id(0) % channel_blocks * BLOCK_D + tl.arange(0, BLOCK_D)
-    c = block % position_blocks * BLOCK_C + tl.arange(0, BLOCK_C)
-    return (block // position_blocks).to(tl.int64), c[:, None], d[None, :]
+    d = (tl.program_id(0) % channel_blocks * BLOCK_D + tl.arange(0, BLOCK_D))[None, :]
+    c = (block % position_blocks * BLOCK_C + tl.arange(0, BLOCK_C))[:, None]
+    return (block // position_blocks).to(tl.int64), c, d, (c < chunk) & (d < dim)
+
+
+@triton.jit
+def load(sequence, position, row, inside, length):
+    """Load positions of ``sequence``, ``row`` numbers apart, in float32; zeros outside of it."""
+    mask = inside & (position >= 0) & (position < length)
+    return tl.load(sequence + position * row, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def store(sequence, position, row, value, inside, length):
+    """Store what :func:`load` loads."""
+    mask = inside & (position >= 0) & (position < length)
+    tl.store(sequence + position * row, value.to(sequence.dtype.element_ty), mask=mask)
 
 
 @triton.jit
 def load_initial(initial, offsets, mask):
-    """The potentials before the first chunk; zeros where there are none."""
+    """Load the potentials before the first chunk; zeros if ``initial`` is None."""
     if initial is None:
         potential = tl.zeros(mask.shape, tl.float32)
     else:
@@ -34,11 +49,68 @@ def load_initial(initial, offsets, mask):
 
 
 @triton.jit
+def store_initial_gradient(grad_initial, offsets, grad, mask):
+    """Store the gradient of the initial potentials, unless ``grad_initial`` is None."""
+    if grad_initial is not None:
+        tl.store(grad_initial + offsets, grad.to(grad_initial.dtype.element_ty), mask=mask)
+
+
+@triton.jit
 def integrate(potential, current, leak, threshold):
-    """The potential one chunk on, and where it was reset."""
-    potential = leak * potential + current.to(tl.float32)
+    """Return the potential one chunk later, and where it was reset."""
+    potential = leak * potential + current
     reset = potential > threshold
     return tl.where(reset, 0.0, potential), reset
+
+
+@triton.jit
+def integrate_chunks(potential, x, start, stride, row, chunks, inside, length, leak, threshold):
+    """Return the potential after the first ``chunks`` chunks."""
+    for number in range(chunks):
+        current = load(x, start + number * stride, row, inside, length)
+        potential, _ = integrate(potential, current, leak, threshold)
+    return potential
+
+
+@triton.jit
+def differentiate_chunks(
+    grad,
+    resets,
+    grad_x,
+    grad_out,
+    share,
+    start,
+    stride,
+    row,
+    first,
+    count,
+    inside,
+    length,
+    leak,
+    ADD: tl.constexpr,
+):
+    """Go back from chunk ``first + count - 1`` to ``first``.
+
+    Args:
+        grad: gradient of the potential that the last of the chunks hands to the next.
+        resets: bit i says where chunk ``first + i`` was reset.
+        grad_x: takes the gradient of the input; with ``ADD`` it is added to what is there.
+        grad_out: gradient of the potentials, as results.
+        share: their gradient through the mean.
+        start, stride: chunk i has the positions ``start + i * stride``.
+        row: distance of two positions in memory.
+        first, count, inside, length, leak: as above, and as in :func:`load`.
+    """
+    for back in range(count):
+        bit = count - 1 - back
+        position = start + (first + bit) * stride
+        grad = leak * grad + share + load(grad_out, position, row, inside, length)
+        grad = tl.where((resets >> bit) & 1 != 0, 0.0, grad)
+        value = grad
+        if ADD:
+            value += load(grad_x, position, row, inside, length)
+        store(grad_x, position, row, value, inside, length)
+    return grad
 
 
 @triton.jit
@@ -50,51 +122,36 @@ def forward(
     dim,
     length,
     num_chunks,
-    chunk,
     leak,
     threshold,
-    out_batch,
-    out_channel,
-    out_position,
-    mean_batch,
-    mean_channel,
-    mean_position,
-    x_batch,
-    x_channel,
-    x_position,
-    initial_batch,
-    initial_channel,
-    initial_position,
     BLOCK_C: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """See :func:`memba_vision.ops.leaky_integrate`; after the tensors come sizes and strides.
+    """See :func:`memba_vision.ops.leaky_integrate`.
 
     Args:
-        out: the potentials, (batch, dim, length).
-        mean: their mean, (batch, dim, chunk) float32.
-        x: the input, (batch, dim, length).
-        initial: (batch, dim, chunk), or None.
-        dim, length, num_chunks, chunk: sizes.
-        leak, threshold: as there.
+        out: the potentials, (batch, length, dim).
+        mean: their mean, (batch, chunk, dim) float32.
+        x: the input, (batch, length, dim).
+        initial: (batch, chunk, dim), or None.
+        dim, length: sizes.
+        num_chunks, leak, threshold: settings of the membrane.
         BLOCK_C, BLOCK_D: positions and channels of a program.
     """
-    sample, c, d = place(dim, chunk, BLOCK_C, BLOCK_D)
-    inside = (c < chunk) & (d < dim)
-    x += sample * x_batch + d * x_channel
-    out += sample * out_batch + d * out_channel
-    initial_at = sample * initial_batch + c * initial_position + d * initial_channel
-    potential = load_initial(initial, initial_at, inside)
+    chunk = tl.cdiv(length, num_chunks)
+    sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
+    x += sample * length * dim + d
+    out += sample * length * dim + d
+    state = (sample * chunk + c) * dim + d
+    potential = load_initial(initial, state, inside)
     total = tl.zeros((BLOCK_C, BLOCK_D), tl.float32)
     for number in range(num_chunks):
-        position = number * chunk + c
-        mask = inside & (position < length)
-        current = tl.load(x + position * x_position, mask=mask, other=0.0)
+        position = c + number * chunk
+        current = load(x, position, dim, inside, length)
         potential, _ = integrate(potential, current, leak, threshold)
         total += potential
-        tl.store(out + position * out_position, potential.to(out.dtype.element_ty), mask=mask)
-    mean_at = sample * mean_batch + c * mean_position + d * mean_channel
-    tl.store(mean + mean_at, total / num_chunks, mask=inside)
+        store(out, position, dim, potential, inside, length)
+    tl.store(mean + state, total / num_chunks, mask=inside)
 
 
 @triton.jit
@@ -108,70 +165,48 @@ def backward(
     dim,
     length,
     num_chunks,
-    chunk,
     leak,
     threshold,
-    grad_x_batch,
-    grad_x_channel,
-    grad_x_position,
-    grad_initial_batch,
-    grad_initial_channel,
-    grad_initial_position,
-    grad_out_batch,
-    grad_out_channel,
-    grad_out_position,
-    grad_mean_batch,
-    grad_mean_channel,
-    grad_mean_position,
-    x_batch,
-    x_channel,
-    x_position,
-    initial_batch,
-    initial_channel,
-    initial_position,
     BLOCK_C: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Differentiate :func:`forward`. ``grad_initial`` is None where nobody asks for it."""
-    sample, c, d = place(dim, chunk, BLOCK_C, BLOCK_D)
-    inside = (c < chunk) & (d < dim)
-    x += sample * x_batch + d * x_channel
-    grad_x += sample * grad_x_batch + d * grad_x_channel
-    grad_out += sample * grad_out_batch + d * grad_out_channel
-    initial_at = sample * initial_batch + c * initial_position + d * initial_channel
-    start = load_initial(initial, initial_at, inside)
-    mean_at = sample * grad_mean_batch + c * grad_mean_position + d * grad_mean_channel
-    share = tl.load(grad_mean + mean_at, mask=inside, other=0.0) / num_chunks
+    """Differentiate :func:`forward`. ``grad_initial`` is None if it is not needed."""
+    chunk = tl.cdiv(length, num_chunks)
+    sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
+    x += sample * length * dim + d
+    grad_x += sample * length * dim + d
+    grad_out += sample * length * dim + d
+    state = (sample * chunk + c) * dim + d
+    start = load_initial(initial, state, inside)
+    share = tl.load(grad_mean + state, mask=inside, other=0.0) / num_chunks
 
     grad = tl.zeros((BLOCK_C, BLOCK_D), tl.float32)
     segments = tl.cdiv(num_chunks, SEGMENT)
     for from_end in range(segments):
         first = (segments - 1 - from_end) * SEGMENT
         count = tl.minimum(SEGMENT, num_chunks - first)
-        potential = start
-        for number in range(first):
-            position = number * chunk + c
-            mask = inside & (position < length)
-            current = tl.load(x + position * x_position, mask=mask, other=0.0)
-            potential, _ = integrate(potential, current, leak, threshold)
+        potential = integrate_chunks(
+            start, x, c, chunk, dim, first, inside, length, leak, threshold
+        )
         resets = tl.zeros((BLOCK_C, BLOCK_D), tl.int32)
         for bit in range(count):
-            position = (first + bit) * chunk + c
-            mask = inside & (position < length)
-            current = tl.load(x + position * x_position, mask=mask, other=0.0)
+            current = load(x, c + (first + bit) * chunk, dim, inside, length)
             potential, reset = integrate(potential, current, leak, threshold)
             resets |= reset.to(tl.int32) << bit
-        for back in range(count):
-            bit = count - 1 - back
-            position = (first + bit) * chunk + c
-            mask = inside & (position < length)
-            grad_potential = tl.load(grad_out + position * grad_out_position, mask=mask, other=0.0)
-            grad = leak * grad + share + grad_potential.to(tl.float32)
-            grad = tl.where((resets >> bit) & 1 != 0, 0.0, grad)
-            tl.store(
-                grad_x + position * grad_x_position, grad.to(grad_x.dtype.element_ty), mask=mask
-            )
-    if grad_initial is not None:
-        grad_initial += sample * grad_initial_batch + d * grad_initial_channel
-        grad = (leak * grad).to(grad_initial.dtype.element_ty)
-        tl.store(grad_initial + c * grad_initial_position, grad, mask=inside)
+        grad = differentiate_chunks(
+            grad,
+            resets,
+            grad_x,
+            grad_out,
+            share,
+            c,
+            chunk,
+            dim,
+            first,
+            count,
+            inside,
+            length,
+            leak,
+            ADD=False,
+        )
+    store_initial_gradient(grad_initial, state, leak * grad, inside)

@@ -1,39 +1,53 @@
-"""From tensors to the kernels of the membrane's gate, and back."""
+"""Launches of the gate kernels: they read tensors of any layout, and fill channel-last ones."""
 
 import torch
 
+from memba_vision.ops.layout import as_channel_last
 from memba_vision.ops.triton_kernels import gate
 from memba_vision.ops.triton_kernels.launch import launch
-from memba_vision.ops.triton_kernels.layout import empty_mean
-from memba_vision.ops.triton_kernels.leaky_integrate import BLOCKS, programs, strides
+from memba_vision.ops.triton_kernels.leaky_integrate import BLOCKS, programs
 
 
-def forward(z, forward_scan, backward_scan, initial, num_chunks, leak, threshold):
-    """The merged sequence and the mean potentials."""
-    merged, mean = torch.empty_like(forward_scan), empty_mean(z, num_chunks, directions=2)
-    tensors = (merged, mean, z, forward_scan, backward_scan, initial)
-    sizes = (*z.shape, num_chunks, mean.shape[2], leak, threshold)
-    launch(gate.forward, programs(z, mean), *tensors, *sizes, *strides(*tensors), **BLOCKS)
-    return merged, mean
+def forward(merged, mean, z, forward_scan, backward_scan, initial, *settings):
+    """Fill the merged sequence and the mean potentials."""
+    z, z_row = _as_rows(z)
+    inputs = map(as_channel_last, (forward_scan, backward_scan, initial))
+    arguments = merged, mean, z, *inputs, *z.shape, *settings, z_row
+    launch(gate.forward, programs(z, mean), *arguments, **BLOCKS)
 
 
-def backward(
-    grad_merged,
-    grad_mean,
-    z,
-    forward_scan,
-    backward_scan,
-    initial,
-    num_chunks,
-    leak,
-    threshold,
-    needs_grad_initial,
-):
-    """Gradients of the four tensors; that of ``initial`` is empty where not needed."""
-    grad_initial = torch.empty_like(initial) if needs_grad_initial else None
-    grads = [torch.empty_like(tensor) for tensor in (z, forward_scan, backward_scan)]
-    inputs = (grad_merged, grad_mean, z, forward_scan, backward_scan, initial)
-    tensors = (*grads, grad_initial, torch.empty_like(z), *inputs)
-    sizes = (*z.shape, num_chunks, grad_mean.shape[2], leak, threshold)
-    launch(gate.backward, programs(z, grad_mean), *tensors, *sizes, *strides(*tensors), **BLOCKS)
-    return *grads, z.new_empty(0) if grad_initial is None else grad_initial
+def backward(*tensors_and_settings):
+    """Fill the gradients of z, of both scans and of the initial potentials; these may be None.
+
+    Takes the four gradients, those of the merged sequence and of the mean potentials, then the
+    inputs and settings of :func:`forward`.
+    """
+    *tensors, num_chunks, leak, threshold = tensors_and_settings
+    *grads, grad_merged, grad_mean, z, forward_scan, backward_scan, initial = tensors
+    z, z_row = _as_rows(z)
+    scratch = torch.empty_like(grads[0])
+    grad_outputs = map(as_channel_last, (grad_merged, grad_mean))
+    inputs = map(as_channel_last, (forward_scan, backward_scan, initial))
+    sizes = *z.shape, num_chunks, leak, threshold, z_row
+    launch(
+        gate.backward,
+        programs(z, grad_mean),
+        *grads,
+        scratch,
+        *grad_outputs,
+        z,
+        *inputs,
+        *sizes,
+        **BLOCKS,
+    )
+
+
+def _as_rows(z: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Return ``z`` and the stride of its positions; a copy if it is not one row after the other.
+
+    The gate's input is half of a projection in the mixers, which is not worth a copy.
+    """
+    batch_stride, channel_stride, row = z.stride()
+    if channel_stride != 1 or batch_stride != z.shape[2] * row:
+        z, row = as_channel_last(z), z.shape[1]
+    return z, row
