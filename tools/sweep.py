@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 from memba_vision.apis.cli import run_tool, tool_parser
 from memba_vision.datasets.benchmarks import suites
-from memba_vision.errors import UserError
+from memba_vision.errors import DiskFull, ExitStatus, UserError
 from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.executors.local import local_slots
 
 if TYPE_CHECKING:
     from memba_vision.sweeps.jobs import Job, Options
-
-UNFINISHED_STATUS = 1
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -131,11 +129,11 @@ def main(args: argparse.Namespace) -> None:
         executor.close()
     print(results_table(folder, rows), end='')
     unfinished = describe_unfinished(rows)
-    if sweep.no_room:
-        raise UserError(sweep.no_room)
+    if sweep.full_disk:
+        raise DiskFull(sweep.full_disk)
     if unfinished:
         print(unfinished, file=sys.stderr)
-        sys.exit(UNFINISHED_STATUS)
+        sys.exit(ExitStatus.FAILED)
 
 
 if __name__ == '__main__':

@@ -80,7 +80,7 @@ class Job:
         python = [sys.executable]
         launcher = []
         if processes > 1:
-            python += ['-m', 'torch.distributed.run', '--standalone']
+            python += ['-m', 'memba_vision.sweeps.launch', '--standalone']
             python += ['--nproc_per_node', str(processes)]
             launcher = ['--launcher', 'pytorch']
         return [*python, str(TRAIN), *self.arguments, *launcher]

@@ -7,13 +7,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from memba_vision.errors import Terminated, UserError
+from memba_vision.errors import ExitStatus, Terminated, UserError
 from memba_vision.sweeps.console import Console, Row
 from memba_vision.sweeps.executors import Attempt, Ended, Executor
 from memba_vision.sweeps.jobs import Job
 from memba_vision.sweeps.progress import read_progress
 from memba_vision.sweeps.status import run_status
-from memba_vision.sweeps.supervise import NO_ROOM, NO_ROOM_WORDS, TAKEN
 
 PAUSE = 0.3  # seconds between two looks
 PAUSE_ELSEWHERE = 2.0  # between two looks at what another sweep does
@@ -53,7 +52,7 @@ class Sweep:
         self.going: dict[str, Attempt] = {}
         self.elsewhere: dict[str, Job] = {}
         self.retries: dict[str, int] = {}
-        self.no_room = ''  # what was said of the full disk
+        self.full_disk = ''  # the error of a run that found the disk full
         self.looked_elsewhere = 0.0
         self.refused_until = 0.0
         for job in jobs:
@@ -155,13 +154,13 @@ class Sweep:
     def _settle(self, job: Job, ended: Ended) -> None:
         row = self._look(job)
         state = row.status.state
-        if state == 'running' or ended.status == TAKEN:
+        if state == 'running' or ended.status == ExitStatus.BUSY:
             # Another sweep was quicker, or what was killed has not saved yet.
             self.elsewhere[job.name] = job
             self.console.event(row, 'is held by other processes: waiting for them')
         elif state == 'finished':
             self.console.event(row, 'finished')
-        elif ended.status == NO_ROOM or NO_ROOM_WORDS in row.status.message:
+        elif ExitStatus.DISK_FULL in (ended.status, row.status.exit_status):
             self._note_full_disk(row)
         elif state == 'failed':
             self.console.event(row, f'failed: {row.status.message}')
@@ -174,7 +173,7 @@ class Sweep:
             row, status=replace(row.status, state='stopped', message=message)
         )
         used = self.retries.get(job.name, 0)
-        if used >= self.policy.retries or self.no_room:
+        if used >= self.policy.retries or self.full_disk:
             self.console.event(row, f'stopped: {message}')
             return
         self.retries[job.name] = used + 1
@@ -182,8 +181,8 @@ class Sweep:
         self.console.event(row, f'{message}; going on from its last checkpoint')
 
     def _note_full_disk(self, row: Row) -> None:
-        self.no_room = row.status.message or f'cannot write to {row.job.folder}: free some space'
-        self.console.event(row, f'stopped: {self.no_room}')
+        self.full_disk = row.status.message or f'cannot write to {row.job.folder}: free some space'
+        self.console.event(row, f'stopped: {self.full_disk}')
         self.waiting.clear()  # they would fare no better
 
     def _watch_elsewhere(self) -> None:
@@ -196,7 +195,7 @@ class Sweep:
                 continue
             del self.elsewhere[job.name]
             if row.status.state == 'waiting':  # the other sweep was ended before it came to it
-                if not self.no_room:
+                if not self.full_disk:
                     self.waiting.append(job)
             else:
                 self._settle(job, Ended(0))

@@ -23,6 +23,7 @@ class Status:
         tries: how often it was started.
         seconds: how long it ran, over all tries that ended.
         score: its test result as text, as '61.50 %', once it has finished.
+        exit_status: that of its supervisor; None while it runs, or where nobody saw it end.
     """
 
     state: str = 'waiting'
@@ -30,6 +31,7 @@ class Status:
     tries: int = 0
     seconds: float = 0.0
     score: str = ''
+    exit_status: int | None = None
 
 
 def run_status(folder: Path) -> Status:
@@ -40,13 +42,14 @@ def run_status(folder: Path) -> Status:
     """
     noted = read_status(str(folder))
     state, message = noted.get('state', 'waiting'), noted.get('message', '')
+    tries, seconds = noted.get('tries', 0), noted.get('seconds', 0.0)
     score = _score(folder / RESULT_FILE) if state == 'finished' else ''
     if not score:
         if is_locked(folder):
             state, message = 'running', ''
         elif state in ('running', 'finished'):
             state, message = 'stopped', 'was killed, or its machine went down'
-    return Status(state, message, noted.get('tries', 0), noted.get('seconds', 0.0), score)
+    return Status(state, message, tries, seconds, score, noted.get('exit_status'))
 
 
 def is_locked(folder: Path) -> bool:

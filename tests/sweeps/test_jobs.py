@@ -74,7 +74,8 @@ def test_the_command_line_of_a_run(tmp_path):
     assert job.resolved.optim_wrapper.optimizer.lr == 0.01
     assert job.resolved.optim_wrapper.type == 'BFloat16OptimWrapper'
     several = job.command(processes=4)
-    assert several[1:6] == ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '4']
+    launcher = '-m memba_vision.sweeps.launch --standalone --nproc_per_node 4'
+    assert several[1:6] == launcher.split()
     assert several[-2:] == ['--launcher', 'pytorch']
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from memba_vision.errors import ExitStatus
 from memba_vision.sweeps import supervise
 
 if TYPE_CHECKING:  # the help of the sweep needs the options of executors, and no torch
@@ -109,6 +110,8 @@ def caller(command: list[str]) -> Callable[[], int]:
     call is interrupted, the command is asked to end, and has the time that takes.
     """
 
+    terminated = int(ExitStatus.TERMINATED)
+
     def call() -> int:
         import signal
         import subprocess
@@ -120,7 +123,7 @@ def caller(command: list[str]) -> Callable[[], int]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
         def end(*_):
-            raise SystemExit(143)
+            raise SystemExit(terminated)
 
         process = subprocess.Popen(command)
         before = None
