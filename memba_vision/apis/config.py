@@ -21,6 +21,25 @@ def load_config(
 
     Args:
         path: the config file, or its name; see :func:`memba_vision.shipped.find_config`.
+        options, work_dir, launcher, peft: see :func:`apply_command_line`.
+
+    Raises:
+        UserError: the file is missing or does not parse, or an option is not read or does not fit.
+    """
+    return apply_command_line(read_config(find_config(path)), options, work_dir, launcher, peft)
+
+
+def apply_command_line(
+    config: Config,
+    options: dict,
+    work_dir: str | None,
+    launcher: str = 'none',
+    peft: str | None = None,
+) -> Config:
+    """Apply what the command line says to a config that was read, in place, and return it.
+
+    Args:
+        config: the config.
         options: settings by dotted key; see :func:`memba_vision.apis.options.apply_options`.
         work_dir: the run's folder; None stands for ``work_dirs/<config's name>``.
         launcher: 'none', or who starts the processes of a distributed run.
@@ -28,9 +47,8 @@ def load_config(
             use_preset`. It comes before ``options``.
 
     Raises:
-        UserError: the file is missing or does not parse, or an option is not read or does not fit.
+        UserError: there is no such method, or an option is not read or does not fit.
     """
-    config = read_config(find_config(path))
     if peft:
         use_preset(config, peft)
     apply_options(config, options)

@@ -4,6 +4,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -12,12 +13,12 @@ from typing import Any
 from mmengine.config import Config
 
 from memba_vision.apis.backbone import Backbone, backbone_of
-from memba_vision.apis.config import load_config, method_name, set_seed_and_precision
-from memba_vision.apis.presets import preset_names
+from memba_vision.apis.config import apply_command_line, method_name, set_seed_and_precision
+from memba_vision.apis.presets import preset_names, read_config
 from memba_vision.apis.report import recorded_backbone
 from memba_vision.apis.tool_options import parse_options
 from memba_vision.errors import UserError
-from memba_vision.shipped import shipped_folder
+from memba_vision.shipped import find_config, shipped_folder
 
 TRAIN = shipped_folder() / 'tools' / 'train.py'
 ALL_METHODS = 'all'
@@ -121,7 +122,13 @@ def make_jobs(
     if list(methods) == [ALL_METHODS]:
         methods = preset_names()
     pairs = list(product(configs, methods or [None]))
-    wanted = [(_resolve(*pair, seed, options), *pair) for seed in seeds for pair in pairs]
+    parsed = {path: read_config(find_config(path)) for path in configs}
+    resolved = [_resolve(parsed[path], path, method, options) for path, method in pairs]
+    wanted = [
+        (_with_seed(config, seed), *pair)
+        for seed in seeds
+        for config, pair in zip(resolved, pairs, strict=True)
+    ]
     names = _names([_identity(config) for config, *_ in wanted], folder)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -132,17 +139,23 @@ def make_jobs(
     return [_make_job(*run, folder, name, options) for run, name in zip(wanted, names, strict=True)]
 
 
-def _resolve(path: str, method: str | None, seed: int, options: Options) -> Config:
-    """Read the whole config of a run.
+def _resolve(parsed: Config, path: str, method: str | None, options: Options) -> Config:
+    """Return the whole config of some runs but for their seeds.
 
     Raises:
         UserError: it has no result that could be compared.
     """
-    config = load_config(path, options.parsed(), None, peft=method)
-    set_seed_and_precision(config, seed, options.amp)
+    config = apply_command_line(deepcopy(parsed), options.parsed(), None, peft=method)
+    set_seed_and_precision(config, None, options.amp)
     if config.get('task') is None or config.get('test_dataloader') is None:
         lacks = 'names no task' if config.get('task') is None else 'has no test_dataloader'
         raise UserError(f'{path} {lacks}, so there is no accuracy to compare')
+    return config
+
+
+def _with_seed(config: Config, seed: int) -> Config:
+    config = deepcopy(config)
+    set_seed_and_precision(config, seed, amp=False)
     return config
 
 

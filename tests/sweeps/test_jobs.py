@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers import CONFIGS, DEMO
+from mmengine.config import Config
 
 from memba_vision.apis.presets import preset_names
 from memba_vision.datasets.benchmarks import suites
@@ -49,7 +50,19 @@ def test_every_seed_gives_a_whole_table(tmp_path):
     ]
     assert jobs[-1].folder == tmp_path / jobs[-1].name
     assert (jobs[-1].task, jobs[-1].method, jobs[-1].seed) == ('sprites_location', 'lora', 7)
-    assert jobs[-1].resolved.randomness.seed == 7
+    assert [job.resolved.randomness.seed for job in jobs] == [0] * 4 + [7] * 4
+
+
+def test_each_config_is_parsed_once(tmp_path, monkeypatch):
+    parse, parsed = Config.fromfile, []
+
+    def counting(path, *args, **kwargs):
+        parsed.append(Path(path).stem)
+        return parse(path, *args, **kwargs)
+
+    monkeypatch.setattr(Config, 'fromfile', counting)
+    assert len(demo_jobs(tmp_path, seeds=range(5))) == 10
+    assert sorted(parsed) == ['digits_memba', 'lora', 'memba']
 
 
 def test_configs_keep_their_own_methods(tmp_path):
