@@ -16,7 +16,7 @@ import os, sys, time
 def main(_):
     time.sleep(60 * (os.environ['RANK'] == '0'))
     {failure}
-from memba_vision.apis.cli import run_tool
+from memba_vision.command_line import run_tool
 run_tool(lambda: None, main)
 """
 LAUNCH = """
