@@ -1,4 +1,4 @@
-"""The folder of a sweep: its list of runs, and the settings that all of them share."""
+"""Folder of a sweep: its list of runs, and the settings that all of them share."""
 
 import json
 from collections.abc import Sequence
@@ -11,19 +11,20 @@ from memba_vision.runs.record import RECORD_FILE
 from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options
 from memba_vision.sweeps.supervise import STATUS_FILE
 
-SHOWN = 8  # differences that an error lists
+SHOWN = 8  # differences listed in an error
 
 
 def enter(folder: Path, jobs: Sequence[Job], options: Options) -> None:
-    """Enter runs into a sweep's folder; those that are there already stay as they are.
+    """Enter runs into a sweep's folder. Earlier runs stay in it.
 
     Args:
-        folder: the sweep's folder, made when missing.
+        folder: the sweep's folder, created if it is missing.
         jobs: the runs.
-        options: what holds for all of them.
+        options: settings of all runs.
 
     Raises:
-        UserError: the sweep, or one of the runs, was begun with other settings, which are named.
+        UserError: the sweep or one of the runs was begun with other settings. The message names
+            them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SWEEP_FILE
@@ -70,12 +71,12 @@ def _check_options(path: Path, before: dict | None, options: Options) -> None:
 
 
 def _check_job(job: Job) -> None:
-    """Compare with the config of the run's first start, as it recorded it."""
+    """Compare a run with the config that its first start recorded."""
     try:
         starts = json.loads((job.folder / RECORD_FILE).read_text(encoding='utf-8'))
         before = flat_settings(starts[0]['config'])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return  # never started: there is nothing that could be mixed up
+        return  # it was never started
     lines = differences(before, flat_settings(job.resolved.to_dict()))
     if lines:
         _refuse(f'the run {job.name}', lines)

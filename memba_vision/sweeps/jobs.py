@@ -1,4 +1,4 @@
-"""The runs of a sweep: configs x methods x seeds."""
+"""Runs of a sweep: configs x methods x seeds."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ Identity = tuple[str, str, str, int]
 
 @dataclass(frozen=True)
 class Options:
-    """What holds for every run of a sweep.
+    """Settings of every run of a sweep.
 
     Attributes:
         cfg_options: settings as the command line spells them, ``KEY=VALUE``.
@@ -41,7 +41,7 @@ class Options:
     amp: bool = False
 
     def parsed(self) -> dict[str, Any]:
-        """The settings by key.
+        """Return the settings by key.
 
         Raises:
             UserError: one of them is not ``KEY=VALUE``.
@@ -54,16 +54,16 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-        name: ``<task>_<method>_seed<k>``, with the backbone in it where the sweep has several; also
-            the name of its folder.
-        folder: where its log, checkpoints and result go.
+        name: ``<task>_<method>_seed<k>``, with the backbone if the sweep has several. It is also
+            the name of the folder.
+        folder: place of its log, checkpoints and result.
         config: the config file.
-        method: the method, as in tables of results.
+        method: the method, as tables of results name it.
         task: the task.
         seed: the seed.
-        backbone: the backbone that is adapted, whose weights are not read yet.
+        backbone: the adapted backbone, before its weights are read.
         resolved: the whole config of the run, with its seed.
-        arguments: of tools/train.py, without those that depend on the machine.
+        arguments: arguments of tools/train.py that do not depend on the machine.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Job:
     arguments: tuple[str, ...] = field(repr=False)
 
     def command(self, processes: int = 1) -> list[str]:
-        """The command line that trains; with several processes, through torch's launcher."""
+        """Return the command line that trains, with a launcher for several processes."""
         python = [sys.executable]
         launcher = []
         if processes > 1:
@@ -87,12 +87,12 @@ class Job:
         return [*python, str(TRAIN), *self.arguments, *launcher]
 
     def record(self) -> dict[str, Any]:
-        """The run as sweep.json lists it."""
+        """Return the run as sweep.json lists it."""
         record = {key: getattr(self, key) for key in ('name', 'config', 'method', 'task', 'seed')}
         return {**record, 'backbone': asdict(self.backbone)}
 
     def length(self) -> tuple[str, int]:
-        """What the training counts, 'epochs' or 'iterations', and how many of them it takes."""
+        """Return the unit of the training's length, 'epochs' or 'iterations', and their number."""
         loop = self.resolved.get('train_cfg') or {}
         epochs = loop.get('max_epochs')
         return ('epochs', epochs) if epochs else ('iterations', loop.get('max_iters', 0))
@@ -105,15 +105,15 @@ def make_jobs(
     folder: Path,
     options: Options,
 ) -> list[Job]:
-    """All runs of a sweep, one seed after the other: each gives a whole table.
+    """Return all runs of a sweep, ordered by seed, so that each seed completes a table.
 
     Args:
         configs: config files.
-        methods: presets that take the place of the configs' methods; none: those stay; 'all'
-            alone: every preset there is.
+        methods: presets in place of the configs' methods. An empty list keeps those; 'all' alone
+            stands for every preset.
         seeds: the seeds.
         folder: the sweep's folder.
-        options: what holds for every run.
+        options: settings of every run.
 
     Raises:
         UserError: a config cannot be read or names no task, an option does not fit, or two runs
@@ -164,7 +164,7 @@ def _identity(config: Config) -> Identity:
 
 
 def _names(runs: Sequence[Identity], folder: Path) -> list[str]:
-    """Names of runs: those that the sweep's folder lists already keep theirs."""
+    """Name the runs. Runs that the sweep's folder lists keep their names."""
     listed = _listed(Path(folder))
     several = len({arch for _, arch, *_ in [*runs, *listed]}) > 1
     return [listed.get(run) or _name(*run, several) for run in runs]
@@ -175,7 +175,7 @@ def _name(task: str, arch: str, method: str, seed: int, with_arch: bool) -> str:
 
 
 def _listed(folder: Path) -> dict[Identity, str]:
-    """Names of the runs of a sweep whose backbones are known; a damaged list is told later."""
+    """Read the names of a sweep's runs whose backbones are known. A damaged list is none yet."""
     try:
         runs = json.loads((folder / SWEEP_FILE).read_text(encoding='utf-8'))['runs']
         return {

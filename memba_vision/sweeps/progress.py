@@ -1,4 +1,4 @@
-"""How far a run is, read from the numbers that it logs."""
+"""Progress of a run, read from the numbers that it logs."""
 
 import json
 import time
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-END = 1 << 14  # bytes at the end of a log that are looked at
+END = 1 << 14  # bytes that are read at the end of a log
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The last that a run logged.
+    """Last numbers that a run logged.
 
     Attributes:
-        done: epochs, or iterations, that it has finished.
-        loss: the training loss.
-        accuracy: top-1 in percent, where the run validates or has been tested.
-        seconds_left: until the end of the training, as of now.
+        done: finished epochs or iterations.
+        loss: training loss.
+        accuracy: top-1 in percent, if the run validates or has been tested.
+        seconds_left: seconds from now until the end of the training.
     """
 
     done: int = 0
@@ -27,12 +27,11 @@ class Progress:
 
 
 def read_progress(folder: Path, length: tuple[str, int]) -> Progress:
-    """Look into the newest log of mmengine's that has a training step in it.
+    """Read the newest of mmengine's logs that holds a training step.
 
     Args:
         folder: the run's folder.
-        length: what the run counts, and how many of those it takes; see
-            :meth:`memba_vision.sweeps.jobs.Job.length`.
+        length: unit and length of the training; see :meth:`memba_vision.sweeps.jobs.Job.length`.
     """
     for path in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
         records = _last_records(path)
@@ -52,7 +51,7 @@ def _last_records(path: Path) -> list[dict[str, Any]]:
         try:
             record = json.loads(line)
         except ValueError:
-            continue  # cut in two, at either end
+            continue  # one that is cut off
         if isinstance(record, dict):
             records.append(record)
     return records

@@ -1,4 +1,4 @@
-"""How a sweep ended: the table of results, and what is missing in it."""
+"""Summary of a sweep: the table of results, and the runs that are missing in it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,19 +8,19 @@ from memba_vision.runs.result_files import collect
 from memba_vision.sweeps.console import Row
 from memba_vision.sweeps.supervise import LOG_FILE
 
-LOG_LINES = 5  # of a failed run's log that are shown
-LOG_END = 1 << 13  # bytes
+LOG_LINES = 5  # shown of a failed run's log
+LOG_END = 1 << 13  # bytes that are read at the end of a log
 
 
 def results_table(folder: Path, rows: Sequence[Row]) -> str:
-    """The results of all finished runs in the sweep's folder, in Markdown; '' without any."""
+    """Return the results of all finished runs in a folder in Markdown; '' if there are none."""
     if not any(row.status.state == 'finished' for row in rows):
         return ''
     return accuracy_table(collect(folder))
 
 
 def describe_unfinished(rows: Sequence[Row]) -> str:
-    """A paragraph per run that failed or was stopped, and what to do about them; '' for none."""
+    """Describe the runs that failed or were stopped, and the remedy; '' if there are none."""
     failed = [row for row in rows if row.status.state == 'failed']
     open_runs = [row for row in rows if row.status.state not in ('failed', 'finished')]
     parts = [_describe_failure(row) for row in failed]
@@ -43,7 +43,7 @@ def _describe_failure(row: Row) -> str:
 
 
 def last_lines(path: Path) -> list[str]:
-    """The end of a log; what the status says of it is in there."""
+    """Return the last lines of a log that are not empty."""
     try:
         with path.open('rb') as file:
             file.seek(max(0, path.stat().st_size - LOG_END))

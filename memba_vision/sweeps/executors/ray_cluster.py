@@ -1,4 +1,4 @@
-"""A Ray cluster: every run is a task with its cores and GPUs."""
+"""Executor for a Ray cluster: every run is a task with its cores and GPUs."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class RayExecutor(Executor):
         except (ConnectionError, ValueError) as error:
             reason = ' '.join(str(error).split())
             raise UserError(f'--ray-address {args.ray_address}: {reason}') from error
-        if not args.ray_address:  # more than this machine has would be waited for in vain
+        if not args.ray_address:  # Ray would wait for ever for more than this machine has
             self.cpus = min(self.cpus, int(self.ray.cluster_resources().get('CPU', 1)))
         has_gpus = self.ray.cluster_resources().get('GPU', 0) > 0
         self.gpus = args.gpus_per_run if args.gpus_per_run is not None else int(has_gpus)
 
     @classmethod
     def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
-        """Which cluster."""
+        """Add the option for the cluster."""
         group.add_argument(
             '--ray-address',
             metavar='ADDRESS',
@@ -61,24 +61,24 @@ class RayExecutor(Executor):
         )
 
     def has_room(self) -> bool:
-        """Always: Ray has a queue."""
+        """Return True: Ray has a queue."""
         return True
 
     def start(self, job: Job) -> Attempt:
-        """Hand the run to Ray."""
+        """Submit the run to Ray."""
         environment = {'OMP_NUM_THREADS': str(self.cpus)}
         command = supervised(job, environment, max(1, self.gpus))
-        # Lost nodes are the sweep's to count: it is told, and starts the run again.
+        # No retries: the sweep counts lost nodes, and starts the run again.
         task = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
         return RayAttempt(self.ray, task(caller(command)).options(name=job.name).remote())
 
     def close(self) -> None:
-        """Leave the cluster; one that was started for this sweep ends."""
+        """Leave the cluster, and end it if it was started for this sweep."""
         self.ray.shutdown()
 
 
 class RayAttempt(Attempt):
-    """A task of Ray's."""
+    """A task in Ray."""
 
     def __init__(self, ray, reference) -> None:
         self.ray, self.reference = ray, reference
@@ -100,7 +100,7 @@ class RayAttempt(Attempt):
 
 
 def _import_ray():
-    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # it would report to its makers
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # sends usage data to Ray's makers
     try:
         import ray
     except ImportError as error:

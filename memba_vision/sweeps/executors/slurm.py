@@ -1,4 +1,4 @@
-"""Slurm, through submitit: every run is a job."""
+"""Executor for Slurm, through submitit: every run is a job."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from memba_vision.sweeps.executors.base import (
 if TYPE_CHECKING:
     from memba_vision.sweeps.jobs import Job
 
-JOB_FILE = 'slurm_job'  # in a run's folder: the id of its job
-#: submitit's names that are the same for all its clusters; the others are Slurm's own.
+JOB_FILE = 'slurm_job'  # file in a run's folder with the id of its job
+#: Options that submitit has for all clusters; the others are Slurm's own.
 SHARED = ('timeout_min', 'mem_gb', 'nodes', 'tasks_per_node', 'cpus_per_task', 'gpus_per_node')
 DAY = 24 * 60  # minutes
 RESULT_DELAY = 5.0  # seconds that a file may take from one node to another
-#: What submitit takes for a job that goes on, and is so only where the queue still has it: Slurm
-#: without accounting, or one that has forgotten the job, calls every job unknown.
+#: States that submitit takes for those of a job that goes on. Slurm without accounting calls every
+#: job unknown, and so does Slurm that has forgotten a job: the queue tells whether it goes on.
 DOUBTFUL = ('PREEMPTED', 'UNKNOWN')
 DOUBT_DELAY = 30.0  # seconds between two looks into the queue
 
@@ -64,7 +64,7 @@ class SlurmExecutor(Executor):
 
     @classmethod
     def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
-        """What a job asks Slurm for."""
+        """Add the options of jobs."""
         group.add_argument(
             '--slurm-options',
             nargs='+',
@@ -80,7 +80,7 @@ class SlurmExecutor(Executor):
         )
 
     def has_room(self) -> bool:
-        """Always: Slurm has a queue."""
+        """Return True: Slurm has a queue."""
         return True
 
     def start(self, job: Job) -> Attempt:
@@ -102,7 +102,7 @@ class SlurmExecutor(Executor):
         return SlurmAttempt(submitted)
 
     def adopt(self, job: Job) -> Attempt | None:
-        """The run's job of an earlier sweep, where Slurm still has it."""
+        """Return the run's job of an earlier sweep if Slurm still has it."""
         path = job.folder / JOB_FILE
         if self.cluster != 'slurm' or not path.is_file():
             return None
@@ -117,7 +117,7 @@ class SlurmExecutor(Executor):
 
 
 class SlurmAttempt(Attempt):
-    """A job of submitit's."""
+    """A job in Slurm."""
 
     def __init__(self, job) -> None:
         self.job = job
@@ -130,7 +130,7 @@ class SlurmAttempt(Attempt):
             return None
         if self.job.paths.result_pickle.exists():
             return self._result()
-        # It was cancelled or lost, or its result has not come through the shared disk yet.
+        # It was cancelled or lost, or its result is not visible on the shared disk yet.
         self.gone_since = self.gone_since or time.monotonic()
         if time.monotonic() - self.gone_since < RESULT_DELAY:
             return None
@@ -158,7 +158,7 @@ class SlurmAttempt(Attempt):
 
 
 def is_queued(number: str) -> bool:
-    """Whether Slurm's queue has a job, waiting or running; also where it does not answer."""
+    """Return True if Slurm's queue has a job, waiting or running, or does not answer."""
     command = ['squeue', '--noheader', '--jobs', number, '--format', '%T']
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -170,9 +170,9 @@ def is_queued(number: str) -> bool:
 
 @contextmanager
 def interruptible_children() -> Iterator[None]:
-    """Let processes that start in here notice SIGINT, by which submitit's stand-in cancels jobs.
+    """Have processes heed SIGINT that start in this context: it cancels jobs of the stand-in.
 
-    A shell that started the sweep in the background ignores it, which children inherit.
+    A shell that starts the sweep in the background has it ignored, which children inherit.
     """
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if ignored:
