@@ -24,7 +24,7 @@ COLOURS = {
     'failed': 'bold red',
     'stopped': 'yellow',
 }
-#: Which runs a terminal that is too small for all of them shows first.
+#: States in the order in which a terminal too small for all runs shows them.
 URGENCY = ('failed', 'running', 'stopped', 'finished', 'waiting')
 OTHER_LINES = 7  # of the terminal, around the rows of the table
 

@@ -23,7 +23,7 @@ class Status:
         tries: number of starts.
         seconds: running time of all tries that ended.
         score: test result as text, as '61.50 %', once it has finished.
-        exit_status: that of its supervisor; None while it runs, or if its end was not noted.
+        exit_status: exit status of its supervisor; None while it runs, or if its end was not noted.
     """
 
     state: str = 'waiting'

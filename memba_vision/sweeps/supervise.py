@@ -98,7 +98,7 @@ class Supervisor:
 
     Args:
         folder: the run's folder.
-        command: what to run.
+        command: the command to run.
         lock: descriptor of the folder's lock, which is held.
     """
 

@@ -232,7 +232,7 @@ def test_a_search_waits_for_what_other_workers_are_at(make, trainings, monkeypat
     trainings(lambda config: 50.0)
     search(make(trials=2))
     other = study(make()).ask()
-    bookkeeping.sign(other)
+    bookkeeping.heartbeat(other)
     waited = []
 
     def sleep(seconds):
@@ -279,7 +279,7 @@ def test_a_trial_that_another_worker_took_over(make, monkeypatch):
     def run(config, report, beat):
         calls.append(config.work_dir)
         if len(calls) == 2:
-            bookkeeping.give_up(study(make()), 1, 'it gave no sign', is_its_fault=False)
+            bookkeeping.give_up(study(make()), 1, 'it gave no sign', counts_as_try=False)
         beat()
         return 50.0
 
