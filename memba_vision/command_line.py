@@ -1,6 +1,4 @@
-"""How a command-line tool begins, with its help, and ends: with a result, or with one line on what
-the user can do.
-"""
+"""Frame of the command-line tools: their help, and their end with a result or one line."""
 
 import argparse
 import errno
@@ -22,10 +20,10 @@ NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def tool_parser(doc: str) -> argparse.ArgumentParser:
-    """A parser whose help is made of a tool's docstring: a line on what it does, and examples."""
-    what, _, examples = doc.partition('\n\n')
+    """Return a parser whose help is a tool's docstring: a description and examples."""
+    description, _, examples = doc.partition('\n\n')
     return argparse.ArgumentParser(
-        description=what,
+        description=description,
         epilog=f'examples:\n{textwrap.indent(examples.strip(), "  ")}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -41,8 +39,8 @@ def run_tool(
     it is told what went wrong.
 
     Args:
-        parse_arguments: reads the command line; it imports nothing that takes time.
-        main: does what they say; it imports what that takes.
+        parse_arguments: reads the command line, and imports nothing that takes time.
+        main: carries out the arguments, and imports the modules for that.
     """
     keep_freed_memory()
     # A file's name need not be UTF-8; it is written byte by byte.
@@ -85,7 +83,7 @@ def _end(error: UserError) -> None:
 
 
 def _nobody_reads() -> bool:
-    """True where the terminal was a program that ended, as in "| head"."""
+    """Return True if the reader of the output has ended, as in "| head"."""
     ends = select.poll()
     ends.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in ends.poll(0))
@@ -114,7 +112,7 @@ def _as_user_error(error: OSError) -> UserError:
 
 
 def user_message(error: UserError) -> str:
-    """The text of ``error``, in one line.
+    """Return the text of ``error`` in one line.
 
     A data loader's worker sends its exception as text with a traceback in it.
     """

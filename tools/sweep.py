@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
-    """Tasks, methods and seeds."""
+    """Add options for tasks, methods and seeds."""
     group.add_argument('configs', nargs='*', metavar='CONFIG', help='configs, in place of --suite')
     group.add_argument('--suite', choices=list(suites()), help='all tasks of a suite')
     group.add_argument(
@@ -57,7 +57,7 @@ def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
-    """Where runs are executed, and what to do about those that end badly."""
+    """Add options for the execution of runs, and the treatment of those that do not finish."""
     group.add_argument('--plan', action='store_true', help='say what it will take, and run nothing')
     group.add_argument(
         '--workers',
@@ -85,14 +85,14 @@ def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def positive(text: str) -> int:
-    """A number of one or more, for argparse."""
+    """Read a number of one or more, for argparse."""
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f'expected 1 or more, found {text}')
     return int(text)
 
 
 def jobs_of(args: argparse.Namespace, options: Options) -> list[Job]:
-    """The runs that the command line asks for."""
+    """Return the runs that the command line asks for."""
     from memba_vision.sweeps.jobs import make_jobs
     from memba_vision.sweeps.suites import suite_configs
 

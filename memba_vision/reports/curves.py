@@ -1,4 +1,4 @@
-"""Learning curves, out of what mmengine logs into the folder of a run."""
+"""Learning curves from mmengine's logs in the folder of a run."""
 
 import json
 import math
@@ -22,9 +22,9 @@ class Curve:
 
 
 def loss_curve(folder: Path) -> dict[int, float]:
-    """The last training loss that a run logged in each epoch; empty for a run without logs.
+    """Return the last training loss that a run logged in each epoch.
 
-    A run that was resumed has a log per start: of an epoch that was done twice, the later counts.
+    A run that was resumed has a log per start. Of an epoch that was run twice, the later counts.
     """
     losses = {}
     for path in sorted(folder.glob(SCALARS)):
@@ -36,7 +36,7 @@ def loss_curve(folder: Path) -> dict[int, float]:
 
 
 def mean_curve(curves: Sequence[dict[int, float]]) -> Curve:
-    """The curve of several runs; each epoch's mean is over the runs that reached it."""
+    """Return the curve of several runs, with the mean over the runs that reached an epoch."""
     by_epoch = defaultdict(list)
     for curve in curves:
         for epoch, loss in curve.items():

@@ -13,6 +13,7 @@ from typing import Any
 from mmengine.config import Config
 
 from memba_vision.errors import UserError
+from memba_vision.reports.collect import SWEEP_FILE
 from memba_vision.runs.backbone import Backbone, backbone_of
 from memba_vision.runs.config import apply_command_line, method_name, set_seed_and_precision
 from memba_vision.runs.presets import preset_names, read_config
@@ -22,7 +23,6 @@ from memba_vision.shipped import find_config, shipped_folder
 
 TRAIN = shipped_folder() / 'tools' / 'train.py'
 ALL_METHODS = 'all'
-SWEEP_FILE = 'sweep.json'
 
 #: Task, architecture, method and seed.
 Identity = tuple[str, str, str, int]
