@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
-SCALARS = '*/vis_data/scalars.json'
+SCALARS = '*/vis_data/scalars.json'  # in the folder of a run, once for each start
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def loss_curve(folder: Path) -> dict[int, float]:
     losses = {}
     for path in sorted(folder.glob(SCALARS)):
         for line in path.read_text(encoding='utf-8').splitlines():
-            entry = _read_line(line)
+            entry = read_entry(line)
             if math.isfinite(entry.get('loss', math.nan)) and 'epoch' in entry:
                 losses[entry['epoch']] = entry['loss']
     return losses
@@ -46,8 +47,8 @@ def mean_curve(curves: Sequence[dict[int, float]]) -> Curve:
     return Curve(epochs, [mean(v) for v in values], [min(v) for v in values], [*map(max, values)])
 
 
-def _read_line(line: str) -> dict:
-    # A run that was killed may have left half a line.
+def read_entry(line: str) -> dict[str, Any]:
+    """Read a line of a log; return an empty dict for one that is cut off."""
     try:
         entry = json.loads(line)
     except ValueError:

@@ -9,13 +9,13 @@ from typing import Any
 
 from mmengine.config import Config
 
-from memba_vision.errors import UserError
+from memba_vision.errors import DiskFull, UserError
 from memba_vision.search import bookkeeping
 from memba_vision.search import study as studies
 from memba_vision.search.space import Space
 from memba_vision.search.split import use_validation_split
 from memba_vision.search.steps import Step, check_fits, first_step, second_step
-from memba_vision.search.trial import Died, Failed, NoRoom, Pruned, run_trial
+from memba_vision.search.trial import Died, Failed, Pruned, run_trial
 
 AS_IT_IS = 'the config as it is'
 POLL = 5.0  # seconds between two looks at the trials of other workers
@@ -193,9 +193,9 @@ def _run(task: Search, step: Step, study: Any, trial: Any) -> None:
             raise UserError(f'the config as it is cannot be trained: {death}') from death
         task.tell(f'{_label(step, trial)}: {death}')
         return
-    except NoRoom as failure:
+    except DiskFull as failure:
         bookkeeping.give_up(study, trial.number, str(failure), counts_as_try=False)
-        raise UserError(str(failure)) from failure
+        raise
     except Failed as failure:
         trial.set_user_attr(bookkeeping.ERROR, str(failure))
         studies.tell(study, trial, None, state.FAIL)

@@ -103,9 +103,8 @@ def check_settings(study: Any, settings: dict[str, Any]) -> None:
 
 def enqueue_default(study: Any, own_values: dict[str, Any]) -> None:
     """Queue the config as it is, unless it is queued, running or done."""
-    states = import_optuna().trial.TrialState
-    defaults = [t for t in study.get_trials(deepcopy=False) if bookkeeping.DEFAULT in t.user_attrs]
-    if all(t.state is states.FAIL for t in defaults):
+    alive = trials_in(study, 'WAITING', 'RUNNING', 'COMPLETE', 'PRUNED')
+    if not any(map(bookkeeping.is_default, alive)):
         study.enqueue_trial(own_values, user_attrs={bookkeeping.DEFAULT: True})
 
 
@@ -145,27 +144,27 @@ def tell(study: Any, trial: Any, accuracy: float | None, state: Any) -> None:
         raise import_optuna().exceptions.UpdateFinishedTrialError(str(error)) from error
 
 
+def trials_in(study: Any, *states: str) -> list[Any]:
+    """Return the trials of a study in one of some states, by the names that Optuna gives them."""
+    known = import_optuna().trial.TrialState
+    return study.get_trials(deepcopy=False, states=[known[state] for state in states])
+
+
 def left_to_do(study: Any, trials: int) -> bool:
     """Return True if trials are missing. A trial that was queued again counts once."""
-    states = import_optuna().trial.TrialState
     found = study.get_trials(deepcopy=False)
-    if any(t.state is states.WAITING for t in found):
-        return True
     counted = [t for t in found if bookkeeping.RETRIED not in t.user_attrs]
-    return len(counted) < trials
+    return len(counted) < trials or bool(trials_in(study, 'WAITING'))
 
 
 def is_running(study: Any) -> bool:
     """Return True if a worker is running a trial."""
-    states = import_optuna().trial.TrialState
-    return bool(study.get_trials(deepcopy=False, states=[states.RUNNING]))
+    return bool(trials_in(study, 'RUNNING'))
 
 
 def finished(study: Any) -> list[Any]:
     """Return the trials with an accuracy, best first; equal ones by number."""
-    states = import_optuna().trial.TrialState
-    complete = study.get_trials(deepcopy=False, states=[states.COMPLETE])
-    return sorted(complete, key=lambda trial: (-trial.value, trial.number))
+    return sorted(trials_in(study, 'COMPLETE'), key=lambda trial: (-trial.value, trial.number))
 
 
 def same_values(study: Any, trial: Any) -> Any | None:
@@ -173,12 +172,10 @@ def same_values(study: Any, trial: Any) -> Any | None:
 
     Such a trial need not be run, since trainings are reproducible.
     """
-    states = import_optuna().trial.TrialState
     if bookkeeping.is_default(trial):
         return None
-    done = study.get_trials(deepcopy=False, states=[states.COMPLETE, states.PRUNED])
-    equal = [t for t in done if t.params == trial.params and t.number != trial.number]
-    return equal[0] if equal else None
+    done = trials_in(study, 'COMPLETE', 'PRUNED')
+    return next((t for t in done if t.params == trial.params and t.number != trial.number), None)
 
 
 def make_objective_report(study: Any, trial: Any) -> Callable[[int, float], bool]:

@@ -35,10 +35,6 @@ class Failed(Exception):
     """The trial cannot be finished, for the reason in the text."""
 
 
-class NoRoom(Exception):
-    """The disk is full: any other trial would fail too."""
-
-
 class Died(Exception):
     """The process of the trial was killed; another try may do better."""
 
@@ -75,7 +71,7 @@ def run_trial(
     Raises:
         Pruned: ``report`` returned True.
         Failed: the training ended with an error.
-        NoRoom: it found the disk full.
+        DiskFull: it found the disk full, as any other trial would.
         Died: its process was killed.
     """
     context = _context()
@@ -119,8 +115,8 @@ def _follow(
             connection.send(report(epoch, accuracy))
         elif kind == 'failed':
             raise Failed(said[0])
-        elif kind == 'no room':
-            raise NoRoom(said[0])
+        elif kind == 'disk full':
+            raise DiskFull(said[0])
         elif kind == 'pruned':
             raise Pruned
         elif accuracy is None:
@@ -151,7 +147,7 @@ def _train(config: Config, connection: Connection) -> None:
     except Terminated:
         pass  # the search sees the end of the connection
     except DiskFull as error:
-        connection.send(('no room', str(error)))
+        connection.send(('disk full', str(error)))
     except Exception as error:
         traceback.print_exc()
         is_plain = isinstance(error, UserError)

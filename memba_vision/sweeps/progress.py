@@ -1,10 +1,11 @@
 """Progress of a run, read from the numbers that it logs."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from memba_vision.reports.curves import SCALARS, read_entry
 
 END = 1 << 14  # bytes that are read at the end of a log
 
@@ -33,8 +34,8 @@ def read_progress(folder: Path, length: tuple[str, int]) -> Progress:
         folder: the run's folder.
         length: unit and length of the training; see :meth:`memba_vision.sweeps.jobs.Job.length`.
     """
-    for path in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
-        records = _last_records(path)
+    for path in sorted(folder.glob(SCALARS), reverse=True):
+        records = [read_entry(line) for line in last_lines(path)]
         steps = [record for record in records if 'loss' in record]
         if steps:
             scores = [r['accuracy/top1'] for r in records if 'accuracy/top1' in r]
@@ -42,19 +43,11 @@ def read_progress(folder: Path, length: tuple[str, int]) -> Progress:
     return Progress()
 
 
-def _last_records(path: Path) -> list[dict[str, Any]]:
+def last_lines(path: Path) -> list[str]:
+    """Return the lines at the end of a log, the first of which may be cut off."""
     with path.open('rb') as file:
         file.seek(max(0, path.stat().st_size - END))
-        lines = file.read().decode(errors='replace').splitlines()
-    records = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue  # one that is cut off
-        if isinstance(record, dict):
-            records.append(record)
-    return records
+        return file.read().decode(errors='replace').splitlines()
 
 
 def _progress(

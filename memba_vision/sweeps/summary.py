@@ -6,10 +6,10 @@ from pathlib import Path
 from memba_vision.reports.accuracy_table import accuracy_table
 from memba_vision.runs.result_files import collect
 from memba_vision.sweeps.console import Row
+from memba_vision.sweeps.progress import last_lines
 from memba_vision.sweeps.supervise import LOG_FILE
 
 LOG_LINES = 5  # shown of a failed run's log
-LOG_END = 1 << 13  # bytes that are read at the end of a log
 
 
 def results_table(folder: Path, rows: Sequence[Row]) -> str:
@@ -38,19 +38,9 @@ def describe_unfinished(rows: Sequence[Row]) -> str:
 
 def _describe_failure(row: Row) -> str:
     path = row.job.folder / LOG_FILE
-    lines = [f'    {line}' for line in last_lines(path)]
+    log = last_lines(path) if path.is_file() else []
+    lines = [f'    {line.rstrip()}' for line in log if line.strip()][-LOG_LINES:]
     return '\n'.join([f'{row.job.name} failed ({path}):', *lines])
-
-
-def last_lines(path: Path) -> list[str]:
-    """Return the last lines of a log that are not empty."""
-    try:
-        with path.open('rb') as file:
-            file.seek(max(0, path.stat().st_size - LOG_END))
-            text = file.read().decode(errors='replace')
-    except OSError:
-        return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-LOG_LINES:]
 
 
 def _runs(rows: Sequence[Row]) -> str:

@@ -8,10 +8,11 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from memba_vision.errors import ExitStatus
+from memba_vision.errors import ExitStatus, UserError
 from memba_vision.sweeps import supervise
 
 if TYPE_CHECKING:  # the help of the sweep needs the options of executors, and no torch
@@ -67,9 +68,9 @@ class Executor(ABC):
         """Add the options of this executor."""
         return None
 
-    @abstractmethod
     def has_room(self) -> bool:
-        """Return True if :meth:`start` may be called."""
+        """Return True if :meth:`start` may be called, as is always so with a queue."""
+        return True
 
     @abstractmethod
     def start(self, job: Job) -> Attempt:
@@ -82,6 +83,20 @@ class Executor(ABC):
     def close(self) -> None:
         """Close connections."""
         return None
+
+
+def import_for(executor: str, package: str) -> Any:
+    """Import a package that an executor needs.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise UserError(
+            f"--executor {executor} needs {package} ({error}): pip install 'memba_vision[cluster]'"
+        ) from error
 
 
 def supervised(job: Job, environment: dict[str, str], processes: int = 1) -> list[str]:

@@ -16,6 +16,7 @@ from memba_vision.sweeps.executors.base import (
     Ended,
     Executor,
     caller,
+    import_for,
     supervised,
 )
 
@@ -34,7 +35,8 @@ class RayExecutor(Executor):
     help = 'a Ray cluster'
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
-        self.ray = _import_ray()
+        os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # sends usage data to Ray's makers
+        self.ray = import_for('ray', 'ray')
         self.cpus = args.cpus_per_run
         try:
             self.ray.init(
@@ -59,10 +61,6 @@ class RayExecutor(Executor):
             metavar='ADDRESS',
             help="'auto' or HOST:PORT of a running cluster (default: one for this sweep, here)",
         )
-
-    def has_room(self) -> bool:
-        """Return True: Ray has a queue."""
-        return True
 
     def start(self, job: Job) -> Attempt:
         """Submit the run to Ray."""
@@ -97,14 +95,3 @@ class RayAttempt(Attempt):
     def stop(self, at_once: bool = False) -> None:
         """See :class:`Attempt`."""
         self.ray.cancel(self.reference, force=at_once)
-
-
-def _import_ray():
-    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # sends usage data to Ray's makers
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError(
-            f"--executor ray needs Ray ({error}): pip install 'memba_vision[cluster]'"
-        ) from error
-    return ray

@@ -20,6 +20,7 @@ from memba_vision.sweeps.executors.base import (
     Ended,
     Executor,
     caller,
+    import_for,
     supervised,
 )
 
@@ -50,7 +51,7 @@ class SlurmExecutor(Executor):
     help = 'Slurm'
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
-        submitit = _import_submitit()
+        submitit = import_for('slurm', 'submitit')
         self.gpus = args.gpus_per_run if args.gpus_per_run is not None else 1
         self.cpus = args.cpus_per_run
         self.cluster = args.slurm_cluster
@@ -78,10 +79,6 @@ class SlurmExecutor(Executor):
             default='slurm',
             help="'local': submitit's stand-in for Slurm, to try things out",
         )
-
-    def has_room(self) -> bool:
-        """Return True: Slurm has a queue."""
-        return True
 
     def start(self, job: Job) -> Attempt:
         """Submit the run.
@@ -193,13 +190,3 @@ def _options(pairs: list[str]) -> dict[str, int | str]:
         name = key if key in SHARED or key.startswith('slurm_') else f'slurm_{key}'
         options[name] = int(value) if value.isdigit() else value
     return options
-
-
-def _import_submitit():
-    try:
-        import submitit
-    except ImportError as error:
-        raise UserError(
-            f"--executor slurm needs submitit ({error}): pip install 'memba_vision[cluster]'"
-        ) from error
-    return submitit
