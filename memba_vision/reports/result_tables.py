@@ -1,6 +1,7 @@
 """Tables of results: a row per task, with the means of groups and suites, in three formats."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -48,12 +49,10 @@ def _comparable(
     results: Sequence[Result], names: dict[Backbone, str]
 ) -> dict[tuple[str, str, Metric], list[Result]]:
     """Group results by method, name of the backbone and metric."""
-    groups: dict[tuple[str, str, Metric], list[Result]] = {}
-    for method in dict.fromkeys(result.method for result in results):
-        for result in results:
-            if result.method == method:
-                key = method, names[result.backbone], result.measure
-                groups.setdefault(key, []).append(result)
+    groups: dict[tuple[str, str, Metric], list[Result]] = defaultdict(list)
+    order = [*dict.fromkeys(result.method for result in results)]
+    for result in sorted(results, key=lambda result: order.index(result.method)):
+        groups[result.method, names[result.backbone], result.measure].append(result)
     return groups
 
 

@@ -11,12 +11,11 @@ from typing import Any
 
 from memba_vision.errors import UserError
 from memba_vision.files import readable
-from memba_vision.runs.compared_settings import differences, flat_settings
+from memba_vision.runs.compared_settings import describe_differences, flat_settings
 from memba_vision.search import bookkeeping
 from memba_vision.search.steps import Step
 
 SETTINGS = 'memba_vision_settings'
-SHOWN = 8  # differences listed in an error
 SQLITE_PATIENCE = 60.0  # seconds that a worker waits for another one
 
 
@@ -92,11 +91,11 @@ def check_settings(study: Any, settings: dict[str, Any]) -> None:
     if earlier is None:
         study.set_user_attr(SETTINGS, json.loads(json.dumps(settings, default=str)))
         return
-    lines = differences(*(flat_settings(each, passing=()) for each in (earlier, settings)))
-    if lines:
+    both = (flat_settings(each, passing=()) for each in (earlier, settings))
+    if found := describe_differences(*both):
         raise UserError(
             f'the search {study.study_name} was started with other settings '
-            f'({"; ".join(lines[:SHOWN])}): repeat them, or give another --work-dir '
+            f'({found}): repeat them, or give another --work-dir '
             '(and with --storage another database)'
         )
 

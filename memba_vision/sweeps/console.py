@@ -39,7 +39,14 @@ class Row:
 
 
 class Console(ABC):
-    """Display that a sweep reports to."""
+    """Display that a sweep reports to.
+
+    Args:
+        terminal: where it is shown.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
 
     def begin(self, rows: Sequence[Row]) -> None:
         """Show the beginning of the sweep."""
@@ -53,13 +60,15 @@ class Console(ABC):
     def show(self, rows: Sequence[Row]) -> None:
         """Show the state of all runs."""
 
-    @abstractmethod
     def say(self, text: str) -> None:
-        """Show a message on the whole sweep."""
+        """Show a message on the whole sweep, with the time."""
+        line = f'{time.strftime("%H:%M:%S")} {text}'
+        self.terminal.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.terminal.file.flush()
 
-    @abstractmethod
     def close(self) -> None:
         """Show the end of the sweep."""
+        self.terminal.file.flush()
 
 
 def open_console(terminal: Terminal | None = None) -> Console:
@@ -72,7 +81,7 @@ class EventLines(Console):
     """A line for each event, with the time."""
 
     def __init__(self, terminal: Terminal) -> None:
-        self.terminal = terminal
+        super().__init__(terminal)
         self.finished: set[str] = set()
         self.total = 0
 
@@ -97,23 +106,12 @@ class EventLines(Console):
     def show(self, rows: Sequence[Row]) -> None:
         """See :class:`Console`. Lines are for events alone."""
 
-    def say(self, text: str) -> None:
-        """See :class:`Console`."""
-        self.terminal.print(
-            f'{time.strftime("%H:%M:%S")} {text}', markup=False, highlight=False, soft_wrap=True
-        )
-        self.terminal.file.flush()
-
-    def close(self) -> None:
-        """See :class:`Console`."""
-        self.terminal.file.flush()
-
 
 class LiveTable(Console):
     """Table that is redrawn in place, below a list of failures."""
 
     def __init__(self, terminal: Terminal) -> None:
-        self.terminal = terminal
+        super().__init__(terminal)
         # No refreshing thread: Linux ends a run when the thread ends that started it.
         self.live = Live(console=terminal, auto_refresh=False)
         self.live.start()
@@ -127,12 +125,6 @@ class LiveTable(Console):
         """See :class:`Console`."""
         height = max(3, self.terminal.size.height - OTHER_LINES)
         self.live.update(Group(table(rows, height), Text(summary(rows))), refresh=True)
-
-    def say(self, text: str) -> None:
-        """See :class:`Console`."""
-        self.live.console.print(
-            f'{time.strftime("%H:%M:%S")} {text}', markup=False, highlight=False
-        )
 
     def close(self) -> None:
         """See :class:`Console`."""

@@ -6,12 +6,10 @@ from pathlib import Path
 
 from memba_vision.errors import UserError
 from memba_vision.files import alone, write_atomically
-from memba_vision.runs.compared_settings import differences, flat_settings
+from memba_vision.runs.compared_settings import describe_differences, flat_settings
 from memba_vision.runs.record import RECORD_FILE
 from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options
 from memba_vision.sweeps.supervise import STATUS_FILE
-
-SHOWN = 8  # differences listed in an error
 
 
 def enter(folder: Path, jobs: Sequence[Job], options: Options) -> None:
@@ -64,10 +62,9 @@ def _as_json(options: Options) -> dict:
 
 
 def _check_options(path: Path, before: dict | None, options: Options) -> None:
-    now = flat_settings(_as_json(options))
-    lines = [] if before is None else differences(flat_settings(before), now)
-    if lines:
-        _refuse(f'the sweep in {path.parent}', lines)
+    if before is not None:
+        now = flat_settings(_as_json(options))
+        _refuse_differences(f'the sweep in {path.parent}', flat_settings(before), now)
 
 
 def _check_job(job: Job) -> None:
@@ -77,15 +74,12 @@ def _check_job(job: Job) -> None:
         before = flat_settings(starts[0]['config'])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return  # it was never started
-    lines = differences(before, flat_settings(job.resolved.to_dict()))
-    if lines:
-        _refuse(f'the run {job.name}', lines)
+    _refuse_differences(f'the run {job.name}', before, flat_settings(job.resolved.to_dict()))
 
 
-def _refuse(what: str, lines: list[str]) -> None:
-    shown = '; '.join(lines[:SHOWN])
-    more = f'; and {len(lines) - SHOWN} more' if len(lines) > SHOWN else ''
-    raise UserError(
-        f'{what} was begun with other settings: {shown}{more}. Give the same settings to go on, '
-        'or another --work-dir'
-    )
+def _refuse_differences(name: str, before: dict, now: dict) -> None:
+    if found := describe_differences(before, now):
+        raise UserError(
+            f'{name} was begun with other settings: {found}. Give the same settings to go on, or '
+            'another --work-dir'
+        )
