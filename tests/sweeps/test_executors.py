@@ -21,10 +21,6 @@ UNTIL_TOLD = f'{SAVE}\nwhile not pathlib.Path("go").exists(): time.sleep(0.05)\n
 FAIL = 'raise SystemExit("error: it cannot be")'
 
 
-def test_there_are_three():
-    assert set(EXECUTORS) == {'local', 'ray', 'slurm'}
-
-
 @pytest.fixture(params=EXECUTORS)
 def runner(request, tmp_path):
     given = arguments(gpus_per_run=0, slurm_options=['timeout_min=5'])
