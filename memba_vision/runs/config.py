@@ -11,7 +11,7 @@ from memba_vision.shipped import find_config
 
 
 def load_config(
-    path: str,
+    source: str | Config,
     options: dict,
     work_dir: str | None,
     launcher: str = 'none',
@@ -20,26 +20,8 @@ def load_config(
     """Read a config file and apply what the command line says.
 
     Args:
-        path: the config file, or its name; see :func:`memba_vision.shipped.find_config`.
-        options, work_dir, launcher, peft: see :func:`apply_command_line`.
-
-    Raises:
-        UserError: the file is missing or does not parse, or an option is not read or does not fit.
-    """
-    return apply_command_line(read_config(find_config(path)), options, work_dir, launcher, peft)
-
-
-def apply_command_line(
-    config: Config,
-    options: dict,
-    work_dir: str | None,
-    launcher: str = 'none',
-    peft: str | None = None,
-) -> Config:
-    """Apply what the command line says to a config that was read, in place, and return it.
-
-    Args:
-        config: the config.
+        source: the config file, or its name; see :func:`memba_vision.shipped.find_config`. A config
+            that was read before is changed in place.
         options: settings by dotted key; see :func:`memba_vision.runs.options.apply_options`.
         work_dir: the run's folder; None stands for ``work_dirs/<config's name>``.
         launcher: 'none', or who starts the processes of a distributed run.
@@ -47,8 +29,9 @@ def apply_command_line(
             use_preset`. It comes before ``options``.
 
     Raises:
-        UserError: there is no such method, or an option is not read or does not fit.
+        UserError: the file is missing or does not parse, or an option is not read or does not fit.
     """
+    config = source if isinstance(source, Config) else read_config(find_config(source))
     if peft:
         use_preset(config, peft)
     apply_options(config, options)

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from memba_vision.errors import UserError
 from memba_vision.reports.collect import SWEEP_FILE
 from memba_vision.runs.backbone import Backbone, backbone_of
-from memba_vision.runs.config import apply_command_line, method_name, set_seed_and_precision
+from memba_vision.runs.config import load_config, method_name, set_seed_and_precision
 from memba_vision.runs.presets import preset_names, read_config
 from memba_vision.runs.result_files import recorded_backbone
 from memba_vision.runs.tool_options import parse_options
@@ -145,7 +145,7 @@ def _resolve(parsed: Config, path: str, method: str | None, options: Options) ->
     Raises:
         UserError: it has no result that could be compared.
     """
-    config = apply_command_line(deepcopy(parsed), options.parsed(), None, peft=method)
+    config = load_config(deepcopy(parsed), options.parsed(), None, peft=method)
     set_seed_and_precision(config, None, options.amp)
     if config.get('task') is None or config.get('test_dataloader') is None:
         lacks = 'names no task' if config.get('task') is None else 'has no test_dataloader'
