@@ -1,6 +1,4 @@
-"""How a command-line tool begins, with its help, and ends: with a result, or with one line on what
-the user can do.
-"""
+"""Frame of the command-line tools: their help, and their end with a result or one line."""
 
 import argparse
 import errno
@@ -12,21 +10,20 @@ import textwrap
 from collections.abc import Callable
 
 from memba_vision.engine.allocator import keep_freed_memory
-from memba_vision.errors import Terminated, UserError
+from memba_vision.errors import ExitStatus, Terminated, UserError
 from memba_vision.files import DISK_FULL, cannot_write
 from memba_vision.registration import register_everything
 
-USER_ERROR_STATUS = 2
+#: The variable by which torch's launcher names the file for a process's exception.
+ERROR_FILE = 'TORCHELASTIC_ERROR_FILE'
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
-BROKEN_PIPE_STATUS = 141  # 128 + SIGPIPE
-TERMINATED_STATUS = 143  # 128 + SIGTERM: the work is saved, start again with --resume
 
 
 def tool_parser(doc: str) -> argparse.ArgumentParser:
-    """A parser whose help is made of a tool's docstring: a line on what it does, and examples."""
-    what, _, examples = doc.partition('\n\n')
+    """Return a parser whose help is a tool's docstring: a description and examples."""
+    description, _, examples = doc.partition('\n\n')
     return argparse.ArgumentParser(
-        description=what,
+        description=description,
         epilog=f'examples:\n{textwrap.indent(examples.strip(), "  ")}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -35,15 +32,15 @@ def tool_parser(doc: str) -> argparse.ArgumentParser:
 def run_tool(
     parse_arguments: Callable[[], argparse.Namespace], main: Callable[[argparse.Namespace], None]
 ) -> None:
-    """Run a tool; a user's mistake ends in one line on stderr and exit status 2.
+    """Run a tool, and exit with an :class:`ExitStatus`; a user's mistake is one line on stderr.
 
     The package is imported as a whole, torch and mmpretrain with it, when the arguments have been
-    read: help and mistakes in them are told at once. A run that SIGTERM ended exits with status
-    143, one that the keyboard ended with 130.
+    read: help and mistakes in them are told at once. Where torch's launcher started the process,
+    it is told what went wrong.
 
     Args:
-        parse_arguments: reads the command line; it imports nothing that takes time.
-        main: does what they say; it imports what that takes.
+        parse_arguments: reads the command line, and imports nothing that takes time.
+        main: carries out the arguments, and imports the modules for that.
     """
     keep_freed_memory()
     # A file's name need not be UTF-8; it is written byte by byte.
@@ -52,29 +49,41 @@ def run_tool(
     try:
         args = parse_arguments()
         prepare_process()
-        main(args)
+        _recorded(main)(args)
         sys.stdout.flush()
     except UserError as error:
-        sys.stderr.write(f'error: {user_message(error)}\n')
-        sys.exit(USER_ERROR_STATUS)
+        _end(error)
     except BrokenPipeError:
         if not _nobody_reads():
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE_STATUS)
+        sys.exit(ExitStatus.BROKEN_PIPE)
     except OSError as error:
-        sys.stderr.write(f'error: {_system_message(error)}\n')
-        sys.exit(USER_ERROR_STATUS)
+        _end(_as_user_error(error))
     except Terminated as end:
         sys.stderr.write(f'{end}\n')
-        sys.exit(TERMINATED_STATUS)
+        sys.exit(end.exit_status)
     except KeyboardInterrupt:
         sys.stderr.write('interrupted\n')
-        sys.exit(130)
+        sys.exit(ExitStatus.INTERRUPTED)
+
+
+def _recorded(main: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
+    """Return ``main``, whose exceptions are written for torch's launcher if that started it."""
+    if not os.environ.get(ERROR_FILE):
+        return main
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    return record(main)
+
+
+def _end(error: UserError) -> None:
+    sys.stderr.write(f'error: {user_message(error)}\n')
+    sys.exit(error.exit_status)
 
 
 def _nobody_reads() -> bool:
-    """True where the terminal was a program that ended, as in "| head"."""
+    """Return True if the reader of the output has ended, as in "| head"."""
     ends = select.poll()
     ends.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in ends.poll(0))
@@ -90,18 +99,20 @@ def prepare_process() -> None:
     ignore_missing_operator()
 
 
-def _system_message(error: OSError) -> str:
-    """One line on a full disk or a missing permission; any other error is raised again."""
+def _as_user_error(error: OSError) -> UserError:
+    """Explain a full disk or a missing permission; raise any other error again."""
     name = error.filename or 'a file'
     if error.errno in DISK_FULL:
-        return str(cannot_write(name, error))
+        return cannot_write(name, error)
     if error.errno in NO_ACCESS:
-        return f'no access to {name} ({error.strerror}): see to its permissions, or name another'
+        return UserError(
+            f'no access to {name} ({error.strerror}): see to its permissions, or name another'
+        )
     raise error
 
 
 def user_message(error: UserError) -> str:
-    """The text of ``error``, in one line.
+    """Return the text of ``error`` in one line.
 
     A data loader's worker sends its exception as text with a traceback in it.
     """

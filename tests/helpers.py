@@ -86,10 +86,10 @@ class Outcome:
     out: str
     err: str
 
-    def error(self) -> str:
+    def error(self, status: int = 2) -> str:
         """The one line that a user's mistake ends in."""
         line = self.err.strip().splitlines()[-1]
-        assert self.status == 2, self
+        assert self.status == status, self
         assert line.startswith('error: '), self
         assert 'Traceback' not in self.err + self.out, self
         return line

@@ -16,7 +16,7 @@ import torch
 from helpers import DEMO, REPOSITORY, as_arguments, make_task, run_tool, tiny_options
 from processes import start
 
-from memba_vision.errors import UserError
+from memba_vision.errors import ExitStatus, UserError
 from memba_vision.runs.checkpoints import newest_readable
 from memba_vision.runs.record import git_state
 from memba_vision.weights import read_checkpoint
@@ -195,7 +195,7 @@ def test_a_full_disk_stops_with_an_error_and_keeps_what_is_good(options, straigh
     process = start(log, 'train', config, *common)
     process.join()
     text = log.read_text()
-    assert process.exitcode == 2, text
+    assert process.exitcode == ExitStatus.DISK_FULL, text
     assert 'Traceback' not in text
     error = text.strip().splitlines()[-1]
     assert error.startswith('error: cannot write ')
@@ -215,21 +215,27 @@ def test_an_old_checkpoint_goes_when_the_new_one_is_whole(options, tmp_path, hoo
     arguments = ['--work-dir', work_dir, *as_arguments(options | number)]
     process = start(log, 'train', config, *arguments)
     process.join()
-    assert process.exitcode == 2, log.read_text()
+    statuses = {'FullDiskHook': ExitStatus.DISK_FULL, 'BreakWeightsHook': ExitStatus.USER_ERROR}
+    assert process.exitcode == statuses[hook], log.read_text()
     names = sorted(path.name for path in work_dir.glob('*.pth'))
     assert names == ['epoch_1.pth', 'epoch_2.pth'][-kept:]
 
 
 @pytest.mark.parametrize(
-    ('number', 'expected'),
-    [(errno.ENOSPC, 'cannot write config.py (No space'), (errno.EACCES, 'no access to config.py')],
+    ('number', 'expected', 'status'),
+    [
+        (errno.ENOSPC, 'cannot write config.py (No space', ExitStatus.DISK_FULL),
+        (errno.EACCES, 'no access to config.py', ExitStatus.USER_ERROR),
+    ],
 )
-def test_a_run_that_cannot_write_its_first_file(options, tmp_path, monkeypatch, number, expected):
+def test_a_run_that_cannot_write_its_first_file(
+    options, tmp_path, monkeypatch, number, expected, status
+):
     def refuse(*_):
         raise OSError(number, os.strerror(number), 'config.py')
 
     monkeypatch.setattr('mmengine.config.Config.dump', refuse)
-    assert train(options, tmp_path / 'run').error().startswith(f'error: {expected}')
+    assert train(options, tmp_path / 'run').error(status).startswith(f'error: {expected}')
 
 
 # Numbers and processes that go wrong

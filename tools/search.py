@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Raise a UserError for what a search cannot do."""
+    """Raise a UserError for arguments that a search cannot take."""
     if args.launcher != 'none':
         raise UserError(
             '--launcher: a trial is one process; to use more devices, start the same command once '

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.datasets.benchmarks import suites
-from memba_vision.errors import UserError
+from memba_vision.errors import DiskFull, ExitStatus, UserError
 from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.executors.local import local_slots
 
 if TYPE_CHECKING:
     from memba_vision.sweeps.jobs import Job, Options
-
-UNFINISHED_STATUS = 1
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -34,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
-    """Tasks, methods and seeds."""
+    """Add options for tasks, methods and seeds."""
     group.add_argument('configs', nargs='*', metavar='CONFIG', help='configs, in place of --suite')
     group.add_argument('--suite', choices=list(suites()), help='all tasks of a suite')
     group.add_argument(
@@ -59,7 +57,7 @@ def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
-    """Where runs are executed, and what to do about those that end badly."""
+    """Add options for the execution of runs, and the treatment of those that do not finish."""
     group.add_argument('--plan', action='store_true', help='say what it will take, and run nothing')
     group.add_argument(
         '--workers',
@@ -87,14 +85,14 @@ def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
 
 
 def positive(text: str) -> int:
-    """A number of one or more, for argparse."""
+    """Read a number of one or more, for argparse."""
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f'expected 1 or more, found {text}')
     return int(text)
 
 
 def jobs_of(args: argparse.Namespace, options: Options) -> list[Job]:
-    """The runs that the command line asks for."""
+    """Return the runs that the command line asks for."""
     from memba_vision.sweeps.jobs import make_jobs
     from memba_vision.sweeps.suites import suite_configs
 
@@ -131,11 +129,11 @@ def main(args: argparse.Namespace) -> None:
         executor.close()
     print(results_table(folder, rows), end='')
     unfinished = describe_unfinished(rows)
-    if sweep.no_room:
-        raise UserError(sweep.no_room)
+    if sweep.full_disk:
+        raise DiskFull(sweep.full_disk)
     if unfinished:
         print(unfinished, file=sys.stderr)
-        sys.exit(UNFINISHED_STATUS)
+        sys.exit(ExitStatus.FAILED)
 
 
 if __name__ == '__main__':

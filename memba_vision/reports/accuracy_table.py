@@ -1,24 +1,25 @@
-"""Runs of several methods, tasks and seeds as one table."""
+"""One table of several methods, tasks and seeds."""
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from memba_vision.reports.text_tables import markdown_table
+from memba_vision.reports.text_tables import markdown_table, with_deviation
 from memba_vision.runs.backbone import Backbone, backbone_labels
 from memba_vision.runs.metrics import Metric
 from memba_vision.runs.result import Result
 
 
 def accuracy_table(results: Sequence[Result]) -> str:
-    """A Markdown table: a row per method, a column per task, mean ± deviation over seeds.
+    """Return a Markdown table: a row per method, a column per task, mean ± deviation over seeds.
 
-    With several tasks the last column is their mean, and the best method comes first. A cell
-    without runs is left empty, and the number of seeds stands beside a cell where it is not that of
-    the others. The mean is left out where a task is missing: over others it would not compare.
-    Each backbone has rows of its own, and each metric a table.
+    With several tasks the last column is their mean, and the best method comes first. The mean is
+    left out if a task is missing, since it would not compare. A cell without runs is empty, and a
+    cell of fewer seeds than the others gives their number. Each backbone has rows of its own, and
+    each metric a table.
     """
     metrics = dict.fromkeys(result.measure for result in results)
     names = backbone_labels(result.backbone for result in results)
@@ -56,7 +57,7 @@ class _Row(NamedTuple):
 
     method: str
     backbone: str
-    sizes: tuple[int, ...]  # of its adapters; a family of models may have more than one
+    sizes: tuple[int, ...]  # parameters of its adapters; they may differ from task to task
     values: tuple[tuple[float, ...], ...]  # task by task, seed by seed
     mean: float | None  # over the tasks
 
@@ -78,9 +79,8 @@ def _cells(row: _Row, seeds: int, metric: Metric) -> tuple[str, ...]:
 def _cell(values: Sequence[float], seeds: int, metric: Metric) -> str:
     if not values:
         return ''
-    text = metric.number(mean(values), 1)
-    if len(values) > 1:
-        text += f' ± {metric.number(stdev(values), 1)}'
+    deviation = stdev(values) if len(values) > 1 else None
+    text = with_deviation(mean(values), deviation, partial(metric.number, digits=1))
     return text if len(values) == seeds else f'{text} ({_count(len(values))})'
 
 

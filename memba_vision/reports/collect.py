@@ -1,4 +1,4 @@
-"""Finding runs in a folder, also those that are missing, have failed or are not done yet."""
+"""Collection of the runs in a folder, with those that are missing, failed or unfinished."""
 
 import json
 from collections import Counter, defaultdict
@@ -23,22 +23,21 @@ UNFINISHED = 'unfinished'
 
 @dataclass(frozen=True)
 class Run:
-    """One run: a method on a task with a seed, over a backbone.
+    """Run of a method on a task with a seed, over a backbone.
 
     Attributes:
-        name: of its folder, below the folder that is reported.
+        name: name of its folder, below the folder that is reported.
         task: the task's name.
         method: the method's name.
-        seed: the seed; None where it is not known.
-        folder: where its files are.
-        state: 'finished', what its sweep last said of it ('failed', 'running', 'waiting',
-            'stopped'), 'missing' (planned, but nothing is there) or 'unfinished' (started, and no
-            result).
-        message: why, where that is known.
-        result: what it measured, if it is finished.
-        backbone: the one that is adapted.
-        backbone_name: its name among the backbones of all runs that were collected; runs of the
-            same name may be averaged.
+        seed: the seed; None if it is not known.
+        folder: folder of its files.
+        state: 'finished', the last state in its sweep ('failed', 'running', 'waiting', 'stopped'),
+            'missing' (planned, and never started) or 'unfinished' (started, without a result).
+        message: reason for the state, if it is known.
+        result: its measurements, if it is finished.
+        backbone: the adapted backbone.
+        backbone_name: name of the backbone among those of all collected runs; runs of the same name
+            may be averaged.
     """
 
     name: str
@@ -54,16 +53,16 @@ class Run:
 
     @property
     def identity(self) -> tuple[str, str, str, int | None]:
-        """What two runs may not share in one table."""
+        """Key that no two runs in a table share."""
         return self.backbone_name, self.method, self.task, self.seed
 
 
 def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
-    """All runs below ``folder``: those that its sweeps planned, and those in plain folders.
+    """Collect the runs below ``folder``: those that sweeps planned, and those in plain folders.
 
     Returns:
         The runs, and a remark on each that was left out. Of several runs with the same backbone,
-        method, task and seed, the newest result counts.
+        method, task and seed, the one with the newest result counts.
 
     Raises:
         UserError: there is no finished run, or a record cannot be read.
@@ -84,7 +83,7 @@ def _with_backbone_names(runs: list[Run]) -> list[Run]:
 
 
 def _unknown_bases(runs: list[Run]) -> list[str]:
-    """A remark on each backbone of which some results, but not all, say their base weights."""
+    """Remark on each backbone of which only some results name their base weights."""
     bases = defaultdict(Counter)
     for run in runs:
         if run.result and run.backbone.base != RANDOM:
@@ -98,7 +97,7 @@ def _unknown_bases(runs: list[Run]) -> list[str]:
 
 
 def _planned(path: Path, root: Path) -> list[Run]:
-    """The runs of a sweep, by its plan."""
+    """Read the runs of a sweep from its plan."""
     plan = _read_json(path)
     try:
         runs = [_planned_run(entry, path.parent / entry['name'], root) for entry in plan['runs']]
@@ -110,7 +109,7 @@ def _planned(path: Path, root: Path) -> list[Run]:
 
 
 def _with_known_backbone(runs: list[Run]) -> list[Run]:
-    """Give the runs that nothing is known of the backbone of the others, if that is one."""
+    """Give runs of an unknown backbone that of the others, if those have a single one."""
     archs = {run.backbone.arch: run.backbone for run in runs if run.backbone != UNKNOWN}
     if len(archs) != 1:
         return runs
@@ -142,17 +141,17 @@ def _planned_run(entry: dict[str, Any], folder: Path, root: Path) -> Run:
 
 
 def _read_status(path: Path) -> dict[str, Any]:
-    """What a sweep last said of a run; empty where it said nothing."""
+    """Read the last state of a run in its sweep; return an empty dict if there is none."""
     if not path.is_file():
         return {}
     status = _read_json(path)
-    if status.get('state') == FINISHED:  # and yet there is no result
+    if status.get('state') == FINISHED:  # although there is no result
         return {'state': UNFINISHED, 'message': f'its sweep says finished, without {RESULT_FILE}'}
     return status
 
 
 def _plain(folder: Path) -> Iterable[Run]:
-    """Runs outside of sweeps."""
+    """Yield the runs outside of sweeps."""
     for path in sorted(folder.rglob(RESULT_FILE)):
         result = read_result(path)
         name = str(path.parent.relative_to(folder))
@@ -164,14 +163,14 @@ def _plain(folder: Path) -> Iterable[Run]:
 
 
 def _unfinished(path: Path, root: Path) -> Iterable[Run]:
-    """A run that was started and has no result; nothing for one that names no task."""
+    """Yield a run that was started and has no result, if its config names a task."""
     try:
         start = json.loads(path.read_text(encoding='utf-8'))[-1]
         config, task = start['config'], start['config'].get('task')
         method = method_of_file(start['config_file'], task, config.get('peft'))
         seed, backbone = start['seed'], _backbone(config)
     except (ValueError, LookupError, TypeError, AttributeError):
-        return  # a damaged record says nothing of what it was
+        return  # the record is damaged
     if task is not None:
         name = str(path.parent.relative_to(root))
         run = (name, task, method, seed, path.parent)
@@ -199,7 +198,7 @@ def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
 
 
 def _age(run: Run) -> float:
-    """Finished runs first, the newest of them at the front."""
+    """Return a key that sorts finished runs first, and the newest of them at the front."""
     return -(run.folder / RESULT_FILE).stat().st_mtime if run.result else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What a report says, in no format yet."""
+"""Content of a report, before it has a format."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ SEVERAL_BACKBONES = 'Each backbone has tables of its own: nothing is averaged ov
 
 @dataclass(frozen=True)
 class Section:
-    """The part of a report on one suite, backbone and metric."""
+    """Part of a report on one suite, backbone and metric."""
 
     scores: SuiteScores
     baseline: str
@@ -37,13 +37,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Content:
-    """A report.
+    """Content of a report.
 
     Attributes:
         title: the heading.
         runs: all runs.
         sections: one per suite, backbone and metric.
-        notes: how to read it, and what was left out.
+        notes: notes on how to read it, and on runs that were left out.
     """
 
     title: str
@@ -53,7 +53,7 @@ class Content:
 
     @property
     def results(self) -> list[Result]:
-        """What the finished runs measured."""
+        """Results of the finished runs."""
         return [run.result for run in self.runs if run.result]
 
     @property
@@ -62,7 +62,7 @@ class Content:
         return [run for run in self.runs if run.result is None]
 
     def summary(self) -> str:
-        """How many runs there are, by what became of them."""
+        """Return the number of runs in each state."""
         states = Counter(run.state for run in self.runs)
         parts = [f'{count} {state}' for state, count in states.items()]
         return f'{len(self.runs)} runs: {", ".join(parts)}.'
@@ -71,13 +71,13 @@ class Content:
 def make_content(
     title: str, runs: Sequence[Run], remarks: Sequence[str], baseline: str | None
 ) -> Content:
-    """Tables and figures of runs.
+    """Make tables and figures of runs.
 
     Args:
         title: the heading.
-        runs: at least one of them finished.
-        remarks: what a reader has to know of how the runs were chosen.
-        baseline: the method that others are compared with; None: a usual one.
+        runs: the runs, at least one of which is finished.
+        remarks: remarks on the choice of the runs.
+        baseline: the method that others are compared with; None stands for a usual one.
     """
     measured = [s for s in scores_by_suite(runs) if any(run.result for run in s.runs)]
     sections = [_section(scores, baseline) for scores in measured]
@@ -93,6 +93,6 @@ def _section(scores: SuiteScores, wanted: str | None) -> Section:
 
 
 def describe_run(run: Run) -> str:
-    """A run without a result, in one line."""
+    """Describe a run without a result in one line."""
     reason = ' '.join(run.message.split())
     return f'{run.name}: {run.state}' + (f', {reason}' if reason else '')

@@ -1,4 +1,4 @@
-"""Learning curves, out of what mmengine logs into the folder of a run."""
+"""Learning curves from mmengine's logs in the folder of a run."""
 
 import json
 import math
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
-SCALARS = '*/vis_data/scalars.json'
+SCALARS = '*/vis_data/scalars.json'  # in the folder of a run, once for each start
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,21 @@ class Curve:
 
 
 def loss_curve(folder: Path) -> dict[int, float]:
-    """The last training loss that a run logged in each epoch; empty for a run without logs.
+    """Return the last training loss that a run logged in each epoch.
 
-    A run that was resumed has a log per start: of an epoch that was done twice, the later counts.
+    A run that was resumed has a log per start. Of an epoch that was run twice, the later counts.
     """
     losses = {}
     for path in sorted(folder.glob(SCALARS)):
         for line in path.read_text(encoding='utf-8').splitlines():
-            entry = _read_line(line)
+            entry = read_entry(line)
             if math.isfinite(entry.get('loss', math.nan)) and 'epoch' in entry:
                 losses[entry['epoch']] = entry['loss']
     return losses
 
 
 def mean_curve(curves: Sequence[dict[int, float]]) -> Curve:
-    """The curve of several runs; each epoch's mean is over the runs that reached it."""
+    """Return the curve of several runs, with the mean over the runs that reached an epoch."""
     by_epoch = defaultdict(list)
     for curve in curves:
         for epoch, loss in curve.items():
@@ -46,8 +47,8 @@ def mean_curve(curves: Sequence[dict[int, float]]) -> Curve:
     return Curve(epochs, [mean(v) for v in values], [min(v) for v in values], [*map(max, values)])
 
 
-def _read_line(line: str) -> dict:
-    # A run that was killed may have left half a line.
+def read_entry(line: str) -> dict[str, Any]:
+    """Read a line of a log; return an empty dict for one that is cut off."""
     try:
         entry = json.loads(line)
     except ValueError:

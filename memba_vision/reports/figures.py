@@ -1,4 +1,4 @@
-"""The figures of a report."""
+"""Figures of a report."""
 
 import math
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ class FigureOfReport:
     """A drawn figure.
 
     Attributes:
-        name: of letters, for ids.
-        title: what it shows.
-        caption: how to read it.
+        name: name for ids, of letters.
+        title: heading.
+        caption: explanation for readers.
         svg: the ``<svg>`` element.
     """
 
@@ -39,7 +39,7 @@ class FigureOfReport:
 
 
 def figures(scores: SuiteScores, baseline: str) -> list[FigureOfReport]:
-    """All figures of a suite that its runs have something for."""
+    """Draw all figures of a suite for which its runs have data."""
     with settings():
         drawn = [
             draw_sizes(scores),
@@ -50,7 +50,7 @@ def figures(scores: SuiteScores, baseline: str) -> list[FigureOfReport]:
 
 
 def draw_sizes(scores: SuiteScores) -> FigureOfReport:
-    """Accuracy against trained parameters, a point per method."""
+    """Draw accuracy against trained parameters, a point per method."""
     figure, (axes,) = panels(1, 1, WIDTH, 4.2)
     axes.set_xscale('log')
     axes.margins(x=0.2, y=0.12)
@@ -78,7 +78,7 @@ def _average(scores: SuiteScores, method: str) -> Mean | None:
 def _draw_method(
     axes: Axes, scores: SuiteScores, method: str, style: Style
 ) -> tuple[float, float, str, str] | None:
-    """Draw one method; its place, name and colour, or None where nothing was measured."""
+    """Draw one method, and return its place, name and colour; None if nothing was measured."""
     average, (colour, marker) = _average(scores, method), style
     if average is None:
         return None
@@ -102,7 +102,7 @@ def _draw_method(
 
 
 def _label(points: Sequence[tuple[float, float, str, str]], axes: Axes) -> None:
-    """Write each name right of its point, moved up where it would lie on another."""
+    """Write each name right of its point, moved up if it would lie on another."""
     low, high = axes.get_ylim()
     gap = (high - low) * 0.05
     placed: list[tuple[float, float]] = []
@@ -119,7 +119,7 @@ def _label(points: Sequence[tuple[float, float, str, str]], axes: Axes) -> None:
 
 
 def draw_differences(scores: SuiteScores, baseline: str) -> FigureOfReport | None:
-    """How much better each method is than the baseline, task by task; None for one method."""
+    """Draw the advantage of each method over the baseline by task; None if there is no other."""
     others = [m for m in scores.methods if m != baseline and _paired(scores, m, baseline)]
     if not others:
         return None
@@ -187,7 +187,7 @@ def _draw_differences(
 
 
 def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
-    """Training loss by epoch, a panel per task; None where no run logged any."""
+    """Draw the training loss by epoch, a panel per task; None if no run logged any."""
     by_task = {task: _curves(scores, task) for task in scores.tasks}
     by_task = {task: curves for task, curves in by_task.items() if curves}
     if not by_task:
@@ -217,7 +217,7 @@ def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
 
 
 def _set_log_scale(axes: Axes) -> None:
-    """A logarithmic loss with plain numbers beside it, also where it spans less than a decade."""
+    """Make the loss logarithmic, with plain numbers even if it spans less than a decade."""
     axes.set_yscale('log')
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda loss, _: f'{loss:g}')

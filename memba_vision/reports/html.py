@@ -1,4 +1,4 @@
-"""A report as one page that needs nothing but itself."""
+"""Report as one page without external files."""
 
 from collections.abc import Iterable
 from html import escape
@@ -12,7 +12,7 @@ from memba_vision.reports.tables import Cell, Table
 
 
 def as_html(content: Content) -> str:
-    """The whole report; figures, style and script are in the page, and it may load no others."""
+    """Return the whole report, with figures, style and script in a page that may load nothing."""
     return Template(_part('page.html')).substitute(
         title=escape(content.title),
         style=_part('style.css'),

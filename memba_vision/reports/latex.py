@@ -1,4 +1,4 @@
-"""A report's tables in LaTeX, with booktabs."""
+"""Tables of a report in LaTeX, with booktabs."""
 
 from memba_vision.reports.content import Content, describe_run
 from memba_vision.reports.tables import NOTHING, Cell, Table
@@ -25,12 +25,12 @@ SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX prints it; what is left of other scripts is for the document to declare."""
+    """Escape a text for LaTeX. Characters of other scripts are for the document to declare."""
     return ''.join(SPECIAL.get(character, character) for character in ' '.join(text.split()))
 
 
 def as_latex(content: Content) -> str:
-    """All tables, each a ``table*`` as wide as the text, to be input into a document."""
+    """Return all tables for a document, each a ``table*`` as wide as the text."""
     lines = [PREAMBLE]
     lines += [f'% not finished: {" ".join(describe_run(run).split())}' for run in content.open_runs]
     tables = [table for section in content.sections for table in section.tables]

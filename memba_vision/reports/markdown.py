@@ -1,4 +1,4 @@
-"""A report's tables in Markdown."""
+"""Tables of a report in Markdown."""
 
 from memba_vision.reports.content import Content, describe_run
 from memba_vision.reports.tables import Cell, Table
@@ -6,7 +6,7 @@ from memba_vision.reports.text_tables import markdown_table
 
 
 def as_markdown(content: Content) -> str:
-    """The whole report but its figures."""
+    """Return the whole report without its figures."""
     lines = [f'# {content.title}', '', content.summary(), '']
     if content.open_runs:
         lines += ['## Not finished', '', *(f'* {describe_run(r)}' for r in content.open_runs), '']

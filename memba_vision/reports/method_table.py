@@ -1,4 +1,4 @@
-"""All methods side by side: what they train on a given backbone, and what is known of them."""
+"""Table of all methods: their parameters on a given backbone, and their results."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import BENCHMARKS, benchmark_of
 from memba_vision.errors import UserError
+from memba_vision.reports.scores import preset_of
 from memba_vision.reports.step0 import Step0
 from memba_vision.runs.backbone import Backbone, backbone_labels, backbone_of
 from memba_vision.runs.presets import read_preset
@@ -26,12 +27,12 @@ FIRST_NUMBER = 3
 def method_table(
     config: Config, runs: str | Path | None = None, step0: Step0 | None = None
 ) -> list[tuple[str, ...]]:
-    """A header and a row per method.
+    """Return a header and a row per method.
 
     Args:
-        config: whose backbone, family's settings and suite of tasks count.
-        runs: the folder whose ``result.json`` files hold measured accuracies.
-        step0: adds what each method does to the features before any training.
+        config: config with the backbone, its family's settings and the suite of tasks.
+        runs: folder whose ``result.json`` files hold measured accuracies.
+        step0: adds the effect of each method on the features before any training.
     """
     module = build_without_weights(config)
     arch = backbone_of(config).arch
@@ -61,7 +62,7 @@ def published_columns(arch: str) -> tuple[str, ...]:
 
 
 def method_notes() -> str:
-    """What a reader of the table has to know besides, a line of Markdown each."""
+    """Return notes on the table, a line of Markdown each."""
     return ''.join(f'* {method.name}: {method.note}.\n' for method in all_methods() if method.note)
 
 
@@ -84,7 +85,7 @@ def _cells(size: Size | None) -> tuple[str, str, str]:
 
 
 def measured_accuracies(config: Config, runs: str | Path | None) -> dict[str, str]:
-    """Mean top-1 over the tasks of the config's suite, by preset, with the number of tasks.
+    """Return the mean top-1 over the tasks of the config's suite by preset, with their number.
 
     A task's value is the mean over its seeds. Runs of other backbones do not count; over several
     base weights of the config's architecture each mean names its own.
@@ -109,10 +110,10 @@ def measured_accuracies(config: Config, runs: str | Path | None) -> dict[str, st
 def _by_preset(
     results: Iterable[Result], names: dict[Backbone, str]
 ) -> Iterable[tuple[tuple[str, str], list[float]]]:
-    """Each preset on each backbone with the means of its tasks; a config's name has hyphens."""
+    """Yield each preset on each backbone with the means of its tasks."""
     seeds = defaultdict(lambda: defaultdict(list))
     for result in results:
-        key = result.method.replace('-', '_'), names[result.backbone]
+        key = preset_of(result.method), names[result.backbone]
         seeds[key][result.task].append(result.value)
     for key, tasks in seeds.items():
         yield key, [mean(values) for values in tasks.values()]

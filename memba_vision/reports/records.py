@@ -1,4 +1,4 @@
-"""A report's numbers as comma-separated values, a line per number, for other programs."""
+"""Numbers of a report as comma-separated values, a line each, for other programs."""
 
 from collections.abc import Iterator, Sequence
 
@@ -29,11 +29,11 @@ COLUMNS = (
 
 
 def as_csv(content: Content) -> str:
-    """Each task, group and average of each method.
+    """Return a line for each task, group and average of each method.
 
-    ``over`` says whether a line is of one task, of a group or of all tasks. Values that are not
-    known are empty; ``not_finished`` names runs and their states. Where runs have several backbones
-    or another metric than top-1, further columns say which, and ``value`` is that of the metric.
+    ``over`` is 'task', 'group' or 'average'. Values that are not known are empty; ``not_finished``
+    names runs and their states. If runs have several backbones or another metric than top-1,
+    further columns name them, and ``value`` is that of the metric.
     """
     measured = [section.scores for section in content.sections]
     header, beside = list(COLUMNS), []

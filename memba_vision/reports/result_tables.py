@@ -1,11 +1,12 @@
 """Tables of results: a row per task, with the means of groups and suites, in three formats."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-from memba_vision.datasets.tasks import MINI_TASKS, OWN_DATA, VTAB1K_TASKS, Task, find_task
+from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
 from memba_vision.errors import UserError
 from memba_vision.files import encode_surrogates, write_atomically
 from memba_vision.reports.text_tables import csv_table, markdown_table
@@ -15,7 +16,7 @@ from memba_vision.runs.result import Result
 
 
 def table_header(results: Sequence[Result]) -> tuple[str, ...]:
-    """Names of the columns: that of backbones is there where results have several of them."""
+    """Return the names of the columns, with one for backbones if results have several."""
     metrics = {result.measure for result in results} or {Metric()}
     value = ('metric', 'value') if len(metrics) > 1 else (metrics.pop().title,)
     backbone = ('backbone',) if len(_labels(results)) > 1 else ()
@@ -23,12 +24,13 @@ def table_header(results: Sequence[Result]) -> tuple[str, ...]:
 
 
 def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """Rows under :func:`table_header`: tasks, and the means of groups and of tasks, by method.
+    """Return rows under :func:`table_header`: by method tasks, means of groups, and the average.
 
-    The average is the mean over tasks, not over groups. Where tasks of a suite are missing, the
-    mean says over how many it is. A mean is of one backbone and one metric.
+    The average is the mean over tasks, not over groups. If tasks of a suite are missing, the mean
+    gives the number of its tasks. A mean is of one backbone and one metric.
     """
-    suites, names = _suites(results), backbone_labels(result.backbone for result in results)
+    suites = benchmarks_of(result.task for result in results)
+    names = backbone_labels(result.backbone for result in results)
     several = len({result.measure for result in results}) > 1
     rows = []
     for (method, backbone, metric), own in _comparable(results, names).items():
@@ -46,65 +48,50 @@ def _labels(results: Sequence[Result]) -> set[str]:
 def _comparable(
     results: Sequence[Result], names: dict[Backbone, str]
 ) -> dict[tuple[str, str, Metric], list[Result]]:
-    """Results by method, name of the backbone and metric."""
-    groups: dict[tuple[str, str, Metric], list[Result]] = {}
-    for method in dict.fromkeys(result.method for result in results):
-        for result in results:
-            if result.method == method:
-                key = method, names[result.backbone], result.measure
-                groups.setdefault(key, []).append(result)
+    """Group results by method, name of the backbone and metric."""
+    groups: dict[tuple[str, str, Metric], list[Result]] = defaultdict(list)
+    order = [*dict.fromkeys(result.method for result in results)]
+    for result in sorted(results, key=lambda result: order.index(result.method)):
+        groups[result.method, names[result.backbone], result.measure].append(result)
     return groups
 
 
 def _method_rows(
-    own: list[Result], metric: Metric, suites: Sequence[dict[str, Task]]
+    own: list[Result], metric: Metric, suites: Sequence[Benchmark]
 ) -> list[tuple[str, str, str, str]]:
-    """Task or mean, group or number of tasks, value and trained parameters."""
-    known = [task for suite in suites for task in suite.values()]
-    own.sort(key=lambda result: known.index(_task(result)))
+    """Return task or mean, group or number of tasks, value and trained parameters."""
+    groups = {name: task.group for suite in suites for name, task in suite.tasks.items()}
+    own.sort(key=lambda result: [*groups].index(result.task))
     rows = [
-        (r.task, _task(r).group, metric.number(r.value, 2), f'{r.trained_parameters:,}')
+        (r.task, groups[r.task], metric.number(r.value, 2), f'{r.trained_parameters:,}')
         for r in own
     ]
     if len(own) > 1:
-        for group in dict.fromkeys(_task(result).group for result in own):
-            tasks = [task for task in known if task.group == group]
+        for group in dict.fromkeys(groups[result.task] for result in own):
+            tasks = [task for task in groups if groups[task] == group]
             rows.append(_mean_row(f'{group} mean', own, tasks, metric))
-        measured = [s for s in suites if any(result.task in s for result in own)]
-        tasks = [task for suite in measured for task in suite.values()]
+        measured = [s for s in suites if any(result.task in s.tasks for result in own)]
+        tasks = [task for suite in measured for task in suite.tasks]
         rows.append(_mean_row('average', own, tasks, metric))
     return rows
 
 
-def _suites(results: Sequence[Result]) -> list[dict[str, Task]]:
-    tables = [VTAB1K_TASKS, MINI_TASKS]
-    own = {result.task: _task(result) for result in results}
-    return [*tables, {name: t for name, t in own.items() if not any(name in x for x in tables)}]
-
-
-def _task(result: Result) -> Task:
-    name = result.task
-    if name in VTAB1K_TASKS | MINI_TASKS:
-        return find_task(name)
-    return Task(name, name, num_classes=0, num_test=result.test_images, group=OWN_DATA)
-
-
 def _mean_row(
-    label: str, results: Sequence[Result], tasks: Sequence[Task], metric: Metric
+    label: str, results: Sequence[Result], tasks: Sequence[str], metric: Metric
 ) -> tuple[str, str, str, str]:
-    values = [result.value for result in results if _task(result) in tasks]
+    values = [result.value for result in results if result.task in tasks]
     of_all = '' if len(values) == len(tasks) else f' of {len(tasks)}'
     return label, f'{len(values)}{of_all} tasks', metric.number(mean(values), 2), ''
 
 
 def as_markdown(results: Sequence[Result]) -> str:
-    """The table in Markdown, its columns aligned."""
+    """Return the table in Markdown, its columns aligned."""
     header = table_header(results)
     return markdown_table([header, *table_rows(results)], numbers_from=len(header) - 2)
 
 
 def as_csv(results: Sequence[Result]) -> str:
-    """The table as comma-separated values."""
+    """Return the table as comma-separated values."""
     return csv_table([table_header(results), *table_rows(results)])
 
 
@@ -124,6 +111,6 @@ def write_table(path: str, results: Sequence[Result]) -> None:
 
 
 def check_table_path(path: str) -> None:
-    """Raise a UserError where a table cannot be written under such a name."""
+    """Raise a UserError if a table cannot be written under such a name."""
     if Path(path).suffix not in ('.md', '.csv', '.json'):
         raise UserError(f'--out {path}: the name must end in .md, .csv or .json')

@@ -1,4 +1,4 @@
-"""Single runs as comma-separated values: small enough to keep, and all that tables are made of."""
+"""Single runs as comma-separated values: small enough to keep, and enough for all tables."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from memba_vision.runs.backbone import UNKNOWN, Backbone, backbone_labels
 from memba_vision.runs.metrics import TOP1
 from memba_vision.runs.result import Result
 
-# Of a result, what is not a path of the machine that wrote it.
+# Columns of every list: the fields of a result but for paths, which depend on the machine.
 COLUMNS = {
     'method': str,
     'task': str,
@@ -23,16 +23,16 @@ COLUMNS = {
     'training_seconds': float,
     'peak_memory_mib': float,
 }
-#: What is written of the backbones where there are several, or one of another family than Vim.
+#: Further columns if there are several backbones, or one of another family than Vim.
 BACKBONE = {'family': str, 'arch': str, 'base': str}
-#: What is written in place of ``top1`` where another metric was measured.
+#: Further columns if another metric than top-1 was measured.
 METRIC = {'metric': str, 'value': float, 'higher_is_better': lambda text: text == 'True'}
 
 
 def write_run_list(results: Iterable[Result]) -> str:
-    """A line per run, sorted; values that are not known are empty.
+    """Return a line per run, sorted; values that are not known are empty.
 
-    Columns of ``BACKBONE`` and ``METRIC`` are added where runs would be mistaken without them.
+    Columns of ``BACKBONE`` and ``METRIC`` are added if they differ from the usual ones.
     """
     results = list(results)
     columns = [*COLUMNS, *_further_columns(results)]
@@ -52,7 +52,7 @@ def _of(result: Result, column: str) -> Any:
 
 
 def read_run_list(text: str) -> list[Result]:
-    """What :func:`write_run_list` wrote, but for the paths of config and checkpoint."""
+    """Read the output of :func:`write_run_list`; paths of config and checkpoint are empty."""
     return [_result(row) for row in csv.DictReader(io.StringIO(text))]
 
 

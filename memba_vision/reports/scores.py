@@ -1,4 +1,4 @@
-"""The runs of one suite, backbone and metric, ordered for tables and figures."""
+"""Runs of one suite, backbone and metric, in the order of tables and figures."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from memba_vision.runs.metrics import Metric
 from memba_vision.runs.result import Result
 from memba_vision.zoo.methods import Published, all_methods, method_of
 
-#: What a report compares with where nothing is asked for: the first of these that was measured.
+#: Baselines of a report for which none is given: the first of these that was measured.
 BASELINES = ('lora', 'lora_in_proj', 'linear_probing')
 
 
@@ -29,12 +29,12 @@ class SuiteScores:
     """Measurements on a suite with one backbone and one metric.
 
     Attributes:
-        suite: its tasks.
-        runs: all runs of it, also those without a result.
-        seeds: those that any run of the suite has.
-        methods: in the order of the table of methods, then by name.
-        tasks: those that any run is of, in the order of the suite.
-        title: the suite's, with backbone and metric where the report has several.
+        suite: the suite.
+        runs: all its runs, with those without a result.
+        seeds: seeds of the runs.
+        methods: methods of the runs, in the order of the table of methods, then by name.
+        tasks: tasks of the runs, in the order of the suite.
+        title: title of the suite, with backbone and metric if the report has several.
         metric: the metric.
     """
 
@@ -48,15 +48,15 @@ class SuiteScores:
 
     @property
     def backbone(self) -> Backbone:
-        """The backbone of all runs; of its base weights, some may not be known."""
+        """Backbone of all runs. Some runs may not know its base weights."""
         return self.runs[0].backbone
 
     def results(self, method: str) -> list[Result]:
-        """The results of one method."""
+        """Return the results of one method."""
         return [run.result for run in self.runs if run.method == method and run.result]
 
     def scores(self, method: str) -> Scores:
-        """Values of one method by task and seed."""
+        """Return the values of one method by task and seed."""
         table = defaultdict(dict)
         for run in self.runs:
             if run.method == method and run.result:
@@ -64,32 +64,32 @@ class SuiteScores:
         return table
 
     def mean(self, method: str, tasks: Sequence[str]) -> Mean | None:
-        """Mean value of one method; None where nothing was measured."""
+        """Return the mean value of one method; None if nothing was measured."""
         return mean_over_tasks(self.scores(method), tasks, self.seeds)
 
     def difference(self, method: str, baseline: str, tasks: Sequence[str]) -> Difference | None:
-        """Return the advantage of a method over a baseline; None where no run has a partner."""
+        """Return the advantage of a method over a baseline; None if no run has a partner."""
         pair = self.scores(method), self.scores(baseline)
         return paired_difference(*(pair if self.metric.higher_is_better else pair[::-1]), tasks)
 
     def published(self, method: str) -> Published | None:
         """Return the published results of a method, if there are any for suite and backbone."""
-        known = method_of(_preset(method)) if self.compares_with_published else None
+        known = method_of(preset_of(method)) if self.compares_with_published else None
         return known.published.get(self.backbone.arch) if known else None
 
     @property
     def compares_with_published(self) -> bool:
-        """True where results of others are known, whichever the methods."""
+        """True if there are published results, for whichever methods."""
         arch = self.backbone.arch
         is_same = self.suite.published and self.metric == Metric()
         return is_same and any(arch in method.published for method in all_methods())
 
     def baseline(self, wanted: str | None) -> str:
-        """The method that others are compared with; without a wish, a usual one."""
+        """Return the method that others are compared with: the wanted one, or else a usual one."""
         measured = [method for method in self.methods if self.results(method)]
-        names = {_preset(method): method for method in measured}
+        names = {preset_of(method): method for method in measured}
         usual = [names[name] for name in BASELINES if name in names]
-        return names.get(_preset(wanted or ''), [*usual, *measured][0])
+        return names.get(preset_of(wanted or ''), [*usual, *measured][0])
 
 
 def scores_by_suite(runs: Sequence[Run]) -> list[SuiteScores]:
@@ -107,7 +107,7 @@ def scores_by_suite(runs: Sequence[Run]) -> list[SuiteScores]:
 
 
 def _comparable(runs: Sequence[Run]) -> dict[tuple[str, Metric], list[Run]]:
-    """Runs by backbone and metric; one without a result counts as its task's other runs do."""
+    """Group runs by backbone and metric. One without a result goes with its task's other runs."""
     measures: dict[str, list[Metric]] = {}
     for run in runs:
         if run.result and run.result.measure not in measures.setdefault(run.task, []):
@@ -122,16 +122,16 @@ def _comparable(runs: Sequence[Run]) -> dict[tuple[str, Metric], list[Run]]:
 
 
 def check_baseline(runs: Sequence[Run], name: str | None) -> None:
-    """Raise a UserError where nothing was measured with the method ``name``."""
+    """Raise a UserError if nothing was measured with the method ``name``."""
     measured = sorted({run.method for run in runs if run.result})
-    if name is not None and _preset(name) not in map(_preset, measured):
+    if name is not None and preset_of(name) not in map(preset_of, measured):
         raise UserError(f'--baseline {name}: no such method here; there are {", ".join(measured)}')
 
 
 def mean_cost(
     results: Sequence[Result], cost: Callable[[Result], float | None]
 ) -> tuple[float, int] | None:
-    """The mean of what runs cost, and of how many of them that is known; None: of none."""
+    """Return the mean cost of runs, and the number of runs whose cost is known; None for none."""
     known = [value for result in results if (value := cost(result)) is not None]
     return (mean(known), len(known)) if known else None
 
@@ -142,7 +142,7 @@ def _of_suite(suite: Benchmark, runs: list[Run], title: str, metric: Metric) -> 
     present = {run.task for run in runs}
 
     def place(method: str) -> tuple[int, str]:
-        preset = _preset(method)
+        preset = preset_of(method)
         return (order.index(preset) if preset in order else len(order), method)
 
     return SuiteScores(
@@ -156,6 +156,6 @@ def _of_suite(suite: Benchmark, runs: list[Run], title: str, metric: Metric) -> 
     )
 
 
-def _preset(method: str) -> str:
-    """A config's own name of its method may have hyphens."""
+def preset_of(method: str) -> str:
+    """Return the preset of a method, which a config's file may name with hyphens."""
     return method.replace('-', '_')

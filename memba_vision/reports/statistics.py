@@ -15,14 +15,14 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean of one method, with how much of what was planned it rests on.
+    """Mean of one method, and the share of the planned runs that it covers.
 
     Attributes:
-        value: of the metric.
-        deviation: the standard deviation over seeds (with n - 1); None where fewer than two seeds
-            have all of the tasks.
-        tasks, of_tasks: how many tasks were measured, of how many.
-        runs, of_runs: how many runs are finished, of how many.
+        value: mean of the metric.
+        deviation: standard deviation over seeds (with n - 1); None if fewer than two seeds have all
+            tasks.
+        tasks, of_tasks: number of measured tasks, and of all tasks.
+        runs, of_runs: number of finished runs, and of all runs.
     """
 
     value: float
@@ -34,11 +34,11 @@ class Mean:
 
     @property
     def complete(self) -> bool:
-        """Whether no run is missing."""
+        """True if no run is missing."""
         return self.runs == self.of_runs
 
     def remark(self) -> str:
-        """What is missing, in words; empty for a complete mean."""
+        """Return the number of tasks or runs if some are missing, otherwise an empty text."""
         if self.tasks < self.of_tasks:
             return f'{self.tasks} of {self.of_tasks} tasks'
         if self.complete:
@@ -50,19 +50,19 @@ class Mean:
 def mean_over_tasks(
     scores: Scores, tasks: Sequence[str], seeds: Sequence[int | None]
 ) -> Mean | None:
-    """The mean over tasks of each task's mean over its seeds.
+    """Return the mean over tasks of each task's mean over its seeds.
 
-    The deviation is that of the means over tasks from seed to seed: for each seed that has all of
-    the measured tasks the mean over them, and then the deviation of those means. Where all runs
-    are there, the mean of those means is the same as the mean over tasks.
+    The deviation is that of the means over tasks from seed to seed: the mean over tasks of each
+    seed that has all measured tasks, and the deviation of those means. If no run is missing, their
+    mean is the mean over tasks.
 
     Args:
-        scores: what was measured.
-        tasks: those to average; one task gives the mean over its seeds.
-        seeds: those that were planned.
+        scores: the measured values.
+        tasks: the tasks to average; one task gives the mean over its seeds.
+        seeds: the planned seeds.
 
     Returns:
-        The mean; None where nothing was measured.
+        The mean; None if nothing was measured.
     """
     measured = [task for task in tasks if scores.get(task)]
     if not measured:
@@ -81,12 +81,12 @@ def mean_over_tasks(
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better a method is than a baseline.
+    """Advantage of a method over a baseline.
 
     Attributes:
-        value: the mean of the paired differences.
-        low, high: the ends of its bootstrap interval; None where nothing can be resampled.
-        pairs: of runs with the same task and seed.
+        value: mean of the paired differences.
+        low, high: ends of its bootstrap interval; None if nothing can be resampled.
+        pairs: number of pairs of runs with the same task and seed.
     """
 
     value: float
@@ -96,7 +96,7 @@ class Difference:
 
 
 def paired_difference(method: Scores, baseline: Scores, tasks: Sequence[str]) -> Difference | None:
-    """The mean difference over tasks, from runs with the same task and seed, with its interval.
+    """Return the mean difference over tasks of runs with the same task and seed.
 
     The interval is the middle 95 % of 10,000 means of a bootstrap in two steps: tasks are drawn
     with replacement, and for each of them its seeds. Of one task, its seeds alone are drawn. With
@@ -104,7 +104,7 @@ def paired_difference(method: Scores, baseline: Scores, tasks: Sequence[str]) ->
     noise between seeds; one seed of one task has no interval.
 
     Returns:
-        The difference; None where no run has a partner.
+        The difference with its interval; None if no run has a partner.
     """
     pairs = [differences for task in tasks if len(differences := _pairs(method, baseline, task))]
     if not pairs:
@@ -124,7 +124,7 @@ def _pairs(method: Scores, baseline: Scores, task: str) -> np.ndarray:
 
 
 def _resampled_means(pairs: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Means (RESAMPLES,) over tasks drawn with replacement, each with seeds drawn anew."""
+    """Return means (RESAMPLES,) over tasks drawn with replacement, with seeds drawn for each."""
     drawn = rng.integers(len(pairs), size=(RESAMPLES, len(pairs)))
     means = np.empty(drawn.shape)
     for number, differences in enumerate(pairs):

@@ -1,4 +1,4 @@
-"""The difference that adapters make to the features of a backbone before any training."""
+"""Effect of adapters on the features of a backbone before any training."""
 
 import copy
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from memba_vision.visualization.trace import GateCall, integrate, watching
 
 
 class Step0:
-    """Compares adapted features with those of the pre-trained backbone.
+    """Comparison of adapted features with those of the pre-trained backbone.
 
     Args:
-        backbone: with its weights loaded; it is left as it is.
-        images: what the features are of, (batch, channels, height, width), normalised.
+        backbone: the backbone with its weights, which is not changed.
+        images: normalised images (batch, channels, height, width).
     """
 
     def __init__(self, backbone: nn.Module, images: torch.Tensor) -> None:
@@ -40,10 +40,10 @@ class Step0:
         return backbone(self.images)[-1].flatten(1)
 
     def describe(self, adapters: Sequence[dict]) -> tuple[str, str]:
-        """The cosine between the features, and the share of potentials reset in each block.
+        """Return the cosine between the features, and the share of potentials reset in each block.
 
         The cosine is the mean over the images. The shares, in percent from the first block to the
-        last, are empty where there is no membrane.
+        last, are empty if there is no membrane.
         """
         torch.manual_seed(0)
         adapted = copy.deepcopy(self.backbone)
@@ -64,10 +64,10 @@ def load_step0(config: Config, checkpoint: str, images: str | None, count: int =
     """Build the backbone of ``config`` with the weights of ``checkpoint``.
 
     Args:
-        config: of a model that adapts a backbone.
+        config: config of a model that adapts a backbone.
         checkpoint: the backbone's weights.
         images: a folder with images, at any depth; None stands for normal noise.
-        count: how many images are used.
+        count: number of images.
 
     Raises:
         UserError: the weights do not fit, or there is no image.
@@ -97,6 +97,6 @@ def _read_images(config: Config, folder: str, size: Size, count: int) -> torch.T
 
 
 def _read_image(path: Path, size: Size) -> torch.Tensor:
-    """(height, width, 3), red first, from 0 to 255."""
+    """Return an image as float32 (height, width, 3), red first, from 0 to 255."""
     image = Image.fromarray(read_pixels(path)).resize(size[::-1], Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image, dtype=np.float32))

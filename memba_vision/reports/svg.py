@@ -1,4 +1,4 @@
-"""matplotlib's figures as SVG that takes its colours and its type from the page around it."""
+"""Conversion of matplotlib's figures to SVG with the colours and the type of the page around."""
 
 import io
 import re
@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Colours that no figure has otherwise: they stand for those of the page.
+# Colours that no figure has otherwise, in place of those of the page.
 INK = '#010203'
 FAINT = '#040506'
 PAGE = {INK: 'currentColor', FAINT: 'var(--faint)'}
@@ -37,17 +37,17 @@ SETTINGS = {
 
 
 def settings() -> matplotlib.RcParams:
-    """The context in which figures are made and written."""
+    """Return the context in which figures are made and written."""
     return matplotlib.rc_context(SETTINGS)
 
 
 def as_svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an ``<svg>`` element.
+    """Return a figure as an ``<svg>`` element.
 
     Args:
-        figure: made within :func:`settings`.
-        name: of letters; different for each figure of a page, since ids are made of it.
-        description: what it shows, for who cannot see it.
+        figure: a figure made within :func:`settings`.
+        name: prefix of its ids, of letters; different for each figure of a page.
+        description: text for readers who cannot see it.
     """
     text = io.StringIO()
     with matplotlib.rc_context({'svg.hashsalt': name}):
@@ -69,13 +69,13 @@ _NONE = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
 
 
 def panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` panels of equal axes.
+    """Make a figure of ``count`` panels of equal size.
 
     Args:
-        count: how many panels.
-        columns: how many side by side at most.
-        width: of the figure in inches.
-        height: of a panel in inches.
+        count: number of panels.
+        columns: greatest number of panels side by side.
+        width: width of the figure in inches.
+        height: height of a panel in inches.
     """
     columns = min(columns, count)
     lines = -(-count // columns)

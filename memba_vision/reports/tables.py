@@ -1,4 +1,4 @@
-"""The tables of a report, in no format yet."""
+"""Tables of a report, before they have a format."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -6,6 +6,7 @@ from functools import partial
 
 from memba_vision.reports.scores import SuiteScores, mean_cost
 from memba_vision.reports.statistics import Mean
+from memba_vision.reports.text_tables import with_deviation
 from memba_vision.runs.metrics import Metric
 from memba_vision.runs.result import Result
 from memba_vision.zoo.methods import Published, architecture_title
@@ -18,10 +19,10 @@ class Cell:
     """One cell.
 
     Attributes:
-        text: what it shows.
-        order: what it is sorted by; None: at the end.
-        best: whether nothing in its column is better.
-        remark: what is missing from it.
+        text: its text.
+        order: key for sorting; None sorts it to the end.
+        best: True if nothing in its column is better.
+        remark: remark on missing runs.
         published: the published figure.
     """
 
@@ -34,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; its first column names the method, the others are numbers."""
+    """A table whose first column names the method; the others are numbers."""
 
     name: str
     caption: str
@@ -43,7 +44,7 @@ class Table:
 
 
 def summary_table(scores: SuiteScores) -> Table:
-    """A row per method: its size, the means of groups and of all tasks, and what it takes."""
+    """Make a row per method: its size, the means of groups and of all tasks, and its cost."""
     suite = scores.suite
     groups = suite.groups if len(suite.groups) > 1 else {}
     accuracies = [_column(scores, tasks, 2, group.lower()) for group, tasks in groups.items()]
@@ -66,7 +67,7 @@ def summary_table(scores: SuiteScores) -> Table:
 
 
 def task_table(scores: SuiteScores) -> Table:
-    """A row per method: its value of each task."""
+    """Make a row per method: its value of each task."""
     columns = [_column(scores, [task], 1) for task in scores.tasks]
     caption = f'{_title(scores)} task by task; {seeds_in_words(scores)}'
     name = f'{scores.title}: tasks'
@@ -79,7 +80,7 @@ def _title(scores: SuiteScores) -> str:
 
 
 def seeds_in_words(scores: SuiteScores) -> str:
-    """Whether there is a deviation, and over what."""
+    """Explain the deviation, or its absence."""
     if len(scores.seeds) == 1:
         return 'one seed, hence no deviation'
     return f'mean ± standard deviation over {len(scores.seeds)} seeds'
@@ -93,13 +94,13 @@ def _rows(scores: SuiteScores, columns: list[list[Cell]]) -> tuple[tuple[Cell, .
 def _column(
     scores: SuiteScores, tasks: Sequence[str], digits: int, figure: str | None = None
 ) -> list[Cell]:
-    """Values of all methods, the best in bold.
+    """Return the values of all methods, with the best ones marked.
 
     Args:
-        scores: what was measured.
-        tasks: those to average.
+        scores: the measured values.
+        tasks: the tasks to average.
         digits: see :meth:`memba_vision.runs.metrics.Metric.number`.
-        figure: what of the published figures belongs to it.
+        figure: name of the published figure.
     """
     means = [scores.mean(method, tasks) for method in scores.methods]
     shown = [scores.published(method) for method in scores.methods]
@@ -108,7 +109,7 @@ def _column(
     complete = [mean is not None and mean.complete for mean in means]
     rounded = [float(numbers(m.value)) if m else None for m in means]
     best = scores.metric.best(v for v, whole in zip(rounded, complete, strict=True) if whole)
-    # As they are printed: methods that tie are all the best.
+    # Rounded as printed, so that methods that tie are all the best.
     return [
         replace(cell, best=whole and value == best)
         for cell, value, whole in zip(cells, rounded, complete, strict=True)
@@ -121,9 +122,7 @@ def _mean_cell(
     beside = f'{getattr(known, figure):.2f}' if known and figure else ''
     if mean is None:
         return Cell(NOTHING, published=beside)
-    text = number(mean.value)
-    if mean.deviation is not None:
-        text += f' ± {number(mean.deviation)}'
+    text = with_deviation(mean.value, mean.deviation, number)
     return Cell(text, mean.value, remark=mean.remark(), published=beside)
 
 
@@ -133,7 +132,7 @@ def _per_method(scores: SuiteScores, cell: Callable[[list[Result]], Cell]) -> li
 
 
 def _sizes(sizes: Iterable[int]) -> Cell:
-    """One number, or from the smallest to the largest."""
+    """Return a cell with one number, or the smallest and the largest."""
     sizes = set(sizes)
     low, high = min(sizes), max(sizes)
     return Cell(f'{low:,}' if low == high else f'{low:,} to {high:,}', high)

@@ -2,11 +2,11 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 def markdown_table(table: Sequence[Sequence[str]], numbers_from: int) -> str:
-    """Rows of cells, the first being the header, in Markdown.
+    """Return rows of cells, the first being the header, in Markdown.
 
     Args:
         table: the rows, of equal length.
@@ -25,8 +25,19 @@ def markdown_table(table: Sequence[Sequence[str]], numbers_from: int) -> str:
     return '\n'.join([line(table[0]), line(rule), *map(line, table[1:])]) + '\n'
 
 
+def with_deviation(mean: float, deviation: float | None, number: Callable[[float], str]) -> str:
+    """Return a mean as text, with its deviation if there is one.
+
+    Args:
+        mean: the mean.
+        deviation: its standard deviation; None if there is none.
+        number: writes either of them.
+    """
+    return number(mean) if deviation is None else f'{number(mean)} ± {number(deviation)}'
+
+
 def csv_table(table: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the first being the header, as comma-separated values."""
+    """Return rows of cells, the first being the header, as comma-separated values."""
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerows(table)
     return text.getvalue()

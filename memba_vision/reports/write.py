@@ -1,4 +1,4 @@
-"""A folder of runs as a report in four files, and the list of its runs."""
+"""Writing of a report on a folder of runs in four formats, and of the list of its runs."""
 
 from pathlib import Path
 
@@ -25,12 +25,12 @@ def write_report(folder: str | Path, out: str | Path, baseline: str | None = Non
     """Collect the runs below ``folder``, and write the files of ``WRITERS``.
 
     Args:
-        folder: of a sweep, or any folder with runs below it.
-        out: the folder that the files go to.
-        baseline: the method that others are compared with; None: a usual one.
+        folder: folder of a sweep, or any folder with runs below it.
+        out: folder for the files.
+        baseline: the method that others are compared with; None stands for a usual one.
 
     Returns:
-        What was written.
+        The content of the report.
 
     Raises:
         UserError: there is no finished run, a record cannot be read, or nothing was measured with

@@ -11,6 +11,7 @@ PASSING = (
     *('work_dir', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg'),
     'renamed_classes',
 )
+SHOWN = 8  # differences listed in an error
 WITHOUT_EFFECT = '.persistent_workers'  # on what comes out
 
 
@@ -37,6 +38,13 @@ def _flatten(value: Any, key: str, into: dict[str, Any]) -> None:
             _flatten(part, name, into)
         else:
             into[name] = part
+
+
+def describe_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return the first ``SHOWN`` of :func:`differences` in one line; '' if there are none."""
+    lines = differences(before, now)
+    more = f'; and {len(lines) - SHOWN} more' if len(lines) > SHOWN else ''
+    return '; '.join(lines[:SHOWN]) + more
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

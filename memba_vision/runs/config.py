@@ -12,7 +12,7 @@ from memba_vision.runs.presets import preset_names, read_config, use_preset
 
 
 def load_config(
-    path: str,
+    source: str | Config,
     options: dict,
     work_dir: str | None,
     launcher: str = 'none',
@@ -22,7 +22,8 @@ def load_config(
     """Read a config file and apply what the command line says.
 
     Args:
-        path: the config file, or its name; see :func:`memba_vision.package_data.find_config`.
+        source: the config file, or its name; see :func:`memba_vision.package_data.find_config`. A
+            config that was read before is changed in place.
         options: settings by dotted key; see :func:`memba_vision.runs.options.apply_options`.
         work_dir: the run's folder; None stands for ``work_dirs/<config's name>``.
         launcher: 'none', or who starts the processes of a distributed run.
@@ -35,7 +36,7 @@ def load_config(
     Raises:
         UserError: the file is missing or does not parse, or an option is not read or does not fit.
     """
-    config = read_config(find_config(path))
+    config = source if isinstance(source, Config) else read_config(find_config(source))
     if backbone:
         peft = peft or preset_of(config)
         use_backbone(config, backbone)

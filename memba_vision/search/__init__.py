@@ -1,4 +1,4 @@
 """Search for settings and combinations of adapters, with Optuna, on the validation split."""
 
-#: What ends bad trials early, by the name on the command line.
+#: Names of the pruners, which end bad trials early.
 PRUNERS = ('median', 'hyperband', 'none')

@@ -1,4 +1,4 @@
-"""Who works on which trial, and what becomes of trials whose worker died."""
+"""Notes on the workers of trials, and recovery of trials whose worker died."""
 
 import os
 import socket
@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-DEAD_AFTER = 300.0  # seconds without a sign of life from another machine
-TRIES = 3
+DEAD_AFTER = 300.0  # seconds without a heartbeat from another machine
+TRIES = 3  # starts of a trial
 
-# Notes on a trial, kept in the storage.
+# Keys of notes on a trial in the storage.
 WORKER, BEAT, TRY, FOLDER, ERROR, DEFAULT, RETRIED = (
     'worker',
     'beat',
@@ -21,16 +21,16 @@ WORKER, BEAT, TRY, FOLDER, ERROR, DEFAULT, RETRIED = (
 )
 
 
-def sign(trial: Any) -> None:
-    """Note in a trial that this process works on it, and that it lives."""
+def heartbeat(trial: Any) -> None:
+    """Note in a trial that this process is alive and works on it."""
     trial.set_user_attr(WORKER, dict(machine=_machine(), process=_identity(os.getpid())))
     trial.set_user_attr(BEAT, time.time())
 
 
 def is_dead(trial: Any) -> bool:
-    """Whether the worker of a running trial is gone.
+    """Return True if the worker of a running trial is gone.
 
-    On this machine that is known; of another one, after five minutes without a sign.
+    A worker on another machine counts as gone after ``DEAD_AFTER`` seconds without a heartbeat.
     """
     worker = trial.user_attrs.get(WORKER)
     if worker is not None and worker['machine'] == _machine():
@@ -39,31 +39,31 @@ def is_dead(trial: Any) -> bool:
     return time.time() - last > DEAD_AFTER
 
 
-def take_up_dead_trials(study: Any) -> list[int]:
-    """Mark each running trial whose worker is gone as failed, and queue what it tried again.
+def recover_dead_trials(study: Any) -> list[int]:
+    """Mark running trials whose worker is gone as failed, and queue their values again.
 
     Returns:
-        The numbers of those that were queued again.
+        The numbers of the trials that were queued again.
     """
     from optuna.trial import TrialState
 
     running = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
     dead = [trial.number for trial in running if is_dead(trial)]
     reason = 'its worker was killed'
-    return [number for number in dead if give_up(study, number, reason, is_its_fault=False)]
+    return [number for number in dead if give_up(study, number, reason, counts_as_try=False)]
 
 
-def give_up(study: Any, number: int, reason: str, is_its_fault: bool = True) -> bool:
-    """Mark a running trial as failed, and queue what it tried again if it has tries left.
+def give_up(study: Any, number: int, reason: str, counts_as_try: bool = True) -> bool:
+    """Mark a running trial as failed, and queue its values again if it has tries left.
 
     Args:
         study: the study.
-        number: the trial.
-        reason: a line on what happened.
-        is_its_fault: whether this was one of its tries. What ended the search itself was not.
+        number: number of the trial.
+        reason: a line that describes the error.
+        counts_as_try: False if the search, not the trial, was interrupted.
 
     Returns:
-        Whether it was queued again; not where another worker was faster.
+        True if it was queued again; False if it has no tries left or another worker was faster.
     """
     from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import Trial, TrialState
@@ -73,7 +73,7 @@ def give_up(study: Any, number: int, reason: str, is_its_fault: bool = True) -> 
         return False
     tries = trial.user_attrs.get(TRY, 1)
     handle = Trial(study, trial._trial_id)
-    is_tried_again = tries < TRIES or not is_its_fault
+    is_tried_again = tries < TRIES or not counts_as_try
     try:
         handle.set_user_attr(ERROR, reason)
         if is_tried_again:
@@ -82,25 +82,30 @@ def give_up(study: Any, number: int, reason: str, is_its_fault: bool = True) -> 
     except (ValueError, UpdateFinishedTrialError):
         return False
     if is_tried_again:
-        notes = {FOLDER: folder_number(trial), TRY: tries + is_its_fault}
-        if trial.user_attrs.get(DEFAULT):
+        notes = {FOLDER: folder_number(trial), TRY: tries + counts_as_try}
+        if is_default(trial):
             notes[DEFAULT] = True
         study.enqueue_trial(trial.params, user_attrs=notes)
     return is_tried_again
 
 
-def goes_on(trial: Any) -> bool:
-    """Whether an earlier try of a trial may have left checkpoints."""
+def is_default(trial: Any) -> bool:
+    """Return True for the trial of the config as it is."""
+    return trial.user_attrs.get(DEFAULT, False)
+
+
+def is_retry(trial: Any) -> bool:
+    """Return True if an earlier try of a trial may have left checkpoints."""
     return FOLDER in trial.user_attrs
 
 
 def folder_number(trial: Any) -> int:
-    """The trial whose folder a trial goes on in: its own, or that of its first try."""
+    """Return the number in the name of a trial's folder: its own, or that of its first try."""
     return trial.user_attrs.get(FOLDER, trial.number)
 
 
 def _machine() -> str:
-    """Where a process id means what it means here: the host's name alone may be that of a twin."""
+    """Return a name for the machine and the namespace in which process ids are those seen here."""
     try:
         booted = Path('/proc/sys/kernel/random/boot_id').read_text().strip()
         return f'{socket.gethostname()} {booted} {os.readlink("/proc/self/ns/pid")}'
@@ -109,7 +114,7 @@ def _machine() -> str:
 
 
 def _identity(process: int) -> str:
-    """A process as no other one will be called: its id, and when it started; ``0@`` if gone."""
+    """Return a unique name of a process, its id and start time; ``0@`` if it is gone."""
     try:
         fields = Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a search leaves: a config that trains the best found, and a short table."""
+"""Outcome of a search: a config that trains the best trial's settings, and a short table."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -19,7 +19,7 @@ def write_outcome(task: Search, trials: Sequence[Trial]) -> str:
 
     Args:
         task: the search.
-        trials: its finished trials, the best first.
+        trials: its finished trials, best first.
 
     Returns:
         The table.
@@ -31,7 +31,7 @@ def write_outcome(task: Search, trials: Sequence[Trial]) -> str:
 
 
 def best_config(task: Search, best: Trial) -> Config:
-    """The config with the best found in it: the splits and the epochs are the config's own."""
+    """Return the config with the best trial's values, and with its own splits and epochs."""
     config = deepcopy(task.config)
     if not best.is_default:
         best.step.apply(config, best.values)
@@ -42,7 +42,7 @@ def best_config(task: Search, best: Trial) -> Config:
 
 
 def trial_table(trials: Sequence[Trial]) -> str:
-    """The best trials in Markdown, and the config as it is wherever it stands among them."""
+    """Return the best trials in Markdown, and the config as it is whatever its rank."""
     shown = [t for place, t in enumerate(trials) if place < ROWS or t.is_default]
     rows = [('trial', 'settings', 'validation top-1 (%)')]
     rows += [(f'{t.step.name} {t.number}', t.describe(), f'{t.accuracy:.2f}') for t in shown]

@@ -1,4 +1,4 @@
-"""The search: trials, one after the other, until there are enough of them."""
+"""Search: trials, one after the other, until there are enough of them."""
 
 import time
 from collections.abc import Callable
@@ -9,33 +9,33 @@ from typing import Any
 
 from mmengine.config import Config
 
-from memba_vision.errors import UserError
+from memba_vision.errors import DiskFull, UserError
 from memba_vision.search import bookkeeping
 from memba_vision.search import study as studies
 from memba_vision.search.space import Space
 from memba_vision.search.split import use_validation_split
 from memba_vision.search.steps import Step, check_fits, first_step, second_step
-from memba_vision.search.trial import Died, Failed, NoRoom, Pruned, run_trial
+from memba_vision.search.trial import Died, Failed, Pruned, run_trial
 
 AS_IT_IS = 'the config as it is'
-POLL = 5.0  # seconds
+POLL = 5.0  # seconds between two looks at the trials of other workers
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched, and how.
+    """Description of a search.
 
     Attributes:
-        config: whose settings are the default.
-        space: what may change.
-        folder: where trials, storage and results are.
-        name: of its studies in the storage.
+        config: its settings are the default.
+        space: settings and adapters that may change.
+        folder: folder of trials, storage and results.
+        name: name of its studies in the storage.
         storage: an Optuna storage URL, or the file of an SQLite database.
-        trials: of each step, the default among them.
-        epochs: of a trial; None: as many as the config has.
+        trials: trials of each step, the default among them.
+        epochs: epochs of a trial; None stands for those of the config.
         pruner: one of ``memba_vision.search.PRUNERS``.
-        seed: of what is drawn; several workers want different ones.
-        tell: takes a line on what happens.
+        seed: seed of the sampler; several workers want different ones.
+        tell: called with a line for each event.
     """
 
     config: Config
@@ -51,11 +51,11 @@ class Search:
 
     @property
     def trial_epochs(self) -> int:
-        """The epochs of a trial."""
+        """Number of epochs of a trial."""
         return self.epochs or self.config.train_cfg.max_epochs
 
     def settings(self) -> dict[str, Any]:
-        """What may not change between two calls of the same search."""
+        """Return the settings that may not change between two calls of the same search."""
         config = {k: v for k, v in self.config.to_dict().items() if k not in ('work_dir', 'resume')}
         return {**config, 'search space': asdict(self.space), 'epochs': self.trial_epochs}
 
@@ -66,10 +66,10 @@ class Trial:
 
     Attributes:
         step: the step it belongs to.
-        number: in its step.
-        accuracy: on the validation split, in percent.
-        values: what it tried.
-        is_default: whether it is the config as it is.
+        number: number in its step.
+        accuracy: validation accuracy in percent.
+        values: values that it tried.
+        is_default: True for the config as it is.
     """
 
     step: Step
@@ -79,22 +79,22 @@ class Trial:
     is_default: bool
 
     def describe(self) -> str:
-        """What it tried, in one line."""
+        """Return the values in one line."""
         return AS_IT_IS if self.is_default else self.step.describe(self.values)
 
 
 def search(task: Search) -> list[Trial]:
-    """Run what is missing of a search.
+    """Run the trials that a search lacks.
 
     Returns:
-        All finished trials, the best first; of equals, the earlier one.
+        All finished trials, best first; equal ones in their order.
 
     Raises:
         UserError: the config and the space do not fit, the search was started with other settings,
             the config's own trial failed, or the disk is full.
     """
     check_fits(task.space, task.config)
-    use_validation_split(deepcopy(task.config))  # what is wrong shows before the first trial
+    use_validation_split(deepcopy(task.config))  # raises before the first trial
     step = first_step(task.space)
     trials = _run_step(task, step, None)
     if task.space.adapters:
@@ -108,13 +108,12 @@ def search(task: Search) -> list[Trial]:
 
 
 def _run_step(task: Search, step: Step, start: Trial | None) -> list[Trial]:
-    """Run what is missing of a step.
+    """Run the trials that a step lacks.
 
     Args:
         task: the search.
-        step: what to vary.
-        start: the trial that the step goes on from, which counts as its first; without one, its
-            first is the config as it is.
+        step: the step.
+        start: trial of an earlier step that counts as the first; None for the config as it is.
     """
     name = f'{task.name}/{step.key}'
     study = studies.open_study(task.storage, name, task.pruner, task.trial_epochs)
@@ -125,11 +124,11 @@ def _run_step(task: Search, step: Step, start: Trial | None) -> list[Trial]:
     else:
         _add_finished(study, step, own_values, start.accuracy)
     while True:
-        for number in bookkeeping.take_up_dead_trials(study):
+        for number in bookkeeping.recover_dead_trials(study):
             task.tell(f'{step.name} {number}: its worker was killed, it is taken up again')
         if studies.left_to_do(study, task.trials):
             _run_next(task, step, study, own_values)
-        elif studies.is_running(study):  # by other workers, who may find something better
+        elif studies.is_running(study):  # by other workers, which may find something better
             time.sleep(POLL)
         else:
             break
@@ -140,7 +139,7 @@ def _run_step(task: Search, step: Step, start: Trial | None) -> list[Trial]:
 
 
 def _add_finished(study: Any, step: Step, values: dict[str, Any], accuracy: float) -> None:
-    """Put a trial that another step has run at the front of an empty study."""
+    """Enter the trial of an earlier step as the first of an empty study."""
     if study.get_trials(deepcopy=False):
         return
     optuna = studies.import_optuna()
@@ -155,17 +154,17 @@ def _add_finished(study: Any, step: Step, values: dict[str, Any], accuracy: floa
 
 
 def _as_trial(step: Step, trial: Any) -> Trial:
-    is_default = trial.user_attrs.get(bookkeeping.DEFAULT, False)
+    is_default = bookkeeping.is_default(trial)
     return Trial(step, trial.number, trial.value, dict(trial.params), is_default)
 
 
 def _run_next(task: Search, step: Step, study: Any, own_values: dict[str, Any]) -> None:
-    """Ask for a trial, run it, and tell how it ended."""
+    """Ask for a trial, run it, and tell its outcome."""
     trial = studies.ask(study, step, own_values, task.seed, task.trials)
     try:
         _run(task, step, study, trial)
     except studies.import_optuna().exceptions.UpdateFinishedTrialError:
-        # This worker gave no sign for so long that another one took it for dead.
+        # Its heartbeats were so late that another worker took it for dead.
         task.tell(f'{_label(step, trial)}: was taken over by another worker')
 
 
@@ -178,13 +177,13 @@ def _run(task: Search, step: Step, study: Any, trial: Any) -> None:
         task.tell(f'{_label(step, trial)}: the same as {twin.number}')
         return
     folder = task.folder / 'trials' / f'{step.key}_{bookkeeping.folder_number(trial):03d}'
-    if not bookkeeping.goes_on(trial):
+    if not bookkeeping.is_retry(trial):
         _remove_checkpoints(folder)  # of an earlier search in the same place
     config = trial_config(task, step, trial, folder)
     report = studies.make_objective_report(study, trial)
-    is_default = trial.user_attrs.get(bookkeeping.DEFAULT, False)
+    is_default = bookkeeping.is_default(trial)
     try:
-        accuracy = run_trial(config, report, lambda: bookkeeping.sign(trial))
+        accuracy = run_trial(config, report, lambda: bookkeeping.heartbeat(trial))
     except Pruned:
         studies.tell(study, trial, None, state.PRUNED)
         outcome = 'pruned'
@@ -194,9 +193,9 @@ def _run(task: Search, step: Step, study: Any, trial: Any) -> None:
             raise UserError(f'the config as it is cannot be trained: {death}') from death
         task.tell(f'{_label(step, trial)}: {death}')
         return
-    except NoRoom as failure:
-        bookkeeping.give_up(study, trial.number, str(failure), is_its_fault=False)
-        raise UserError(str(failure)) from failure
+    except DiskFull as failure:
+        bookkeeping.give_up(study, trial.number, str(failure), counts_as_try=False)
+        raise
     except Failed as failure:
         trial.set_user_attr(bookkeeping.ERROR, str(failure))
         studies.tell(study, trial, None, state.FAIL)
@@ -211,21 +210,21 @@ def _run(task: Search, step: Step, study: Any, trial: Any) -> None:
 
 
 def trial_config(task: Search, step: Step, trial: Any, folder: Path) -> Config:
-    """The config of a trial: shortened, with values put in and without a test split."""
+    """Return the config of a trial: shortened, with its values, and without a test split."""
     config = deepcopy(task.config)
-    if not trial.user_attrs.get(bookkeeping.DEFAULT):
+    if not bookkeeping.is_default(trial):
         step.apply(config, trial.params)
     config.train_cfg.max_epochs = task.trial_epochs
     use_validation_split(config)
     config.work_dir = str(folder)
-    # Trials of two searches have the same names, and _remove_checkpoints looks in this folder.
+    # Checkpoints go to this folder alone: trials of two searches have the same names.
     for setting in ('out_dir', 'filename_tmpl'):
         (config.get('default_hooks', {}).get('checkpoint') or {}).pop(setting, None)
     return config
 
 
 def _label(step: Step, trial: Any) -> str:
-    is_default = trial.user_attrs.get(bookkeeping.DEFAULT, False)
+    is_default = bookkeeping.is_default(trial)
     return f'{step.name} {trial.number} ({AS_IT_IS if is_default else step.describe(trial.params)})'
 
 

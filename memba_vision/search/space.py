@@ -1,4 +1,4 @@
-"""What a search may change: small config files with a grammar of their own."""
+"""Search spaces: small config files with a grammar of their own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ GRAMMAR = 'a list of values, or dict(low=…, high=…) with log=True or step=�
 
 @dataclass(frozen=True)
 class Choices:
-    """One of some values."""
+    """Parameter that takes one of some values."""
 
     values: tuple
 
     def suggest(self, trial: Any, name: str) -> Any:
-        """A value for an Optuna trial."""
+        """Return a value for an Optuna trial."""
         return trial.suggest_categorical(name, self.values)
 
     def contains(self, value: Any) -> bool:
-        """Whether the search could try it."""
+        """Return True if the search could try a value."""
         return value in self.values
 
 
 @dataclass(frozen=True)
 class Range:
-    """A number between two others, both included; whole where both are."""
+    """Parameter between two numbers, both included. It is an integer if both are."""
 
     low: float
     high: float
@@ -37,13 +37,13 @@ class Range:
     step: float | None = None
 
     def suggest(self, trial: Any, name: str) -> float:
-        """A value for an Optuna trial."""
+        """Return a value for an Optuna trial."""
         if self._whole:
             return trial.suggest_int(name, self.low, self.high, log=self.log, step=self.step or 1)
         return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
 
     def contains(self, value: Any) -> bool:
-        """Whether the search could try it."""
+        """Return True if the search could try a value."""
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or (self._whole and value != int(value)):
             return False
@@ -64,7 +64,7 @@ class Candidate:
 
     Attributes:
         adapter: its settings, as in a config.
-        sizes: what the second step searches of them.
+        sizes: settings that the second step searches.
     """
 
     adapter: dict
@@ -76,8 +76,8 @@ class Space:
     """A search space.
 
     Attributes:
-        settings: by dotted key, as ``--cfg-options`` has them.
-        adapters: candidates by name; empty for a search of settings alone.
+        settings: parameters by dotted key, as ``--cfg-options`` has them.
+        adapters: candidates by name; empty for a search of settings only.
     """
 
     settings: dict[str, Parameter]

@@ -1,4 +1,4 @@
-"""Training on 800 images and choosing on 200 others, with no test split in reach."""
+"""Split for a search: 800 images train, 200 others validate, and the test split is removed."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -14,10 +14,10 @@ TRAIN, VALIDATION = 'train800', 'val200'
 def use_validation_split(config: Config) -> None:
     """Make a config train on ``train800`` and validate on ``val200`` after each epoch.
 
-    The config has no test data afterwards: nothing that is built from it can read them.
+    The config has no test data afterwards, so that no trial can read them.
 
     Raises:
-        UserError: its datasets have no splits to choose, or another one is left somewhere.
+        UserError: its datasets have no splits to choose, or another split is left in it.
     """
     train, test = config.get('train_dataloader'), config.get('test_dataloader')
     if not all(loader and 'split' in loader.get('dataset', {}) for loader in (train, test)):
@@ -38,7 +38,7 @@ def use_validation_split(config: Config) -> None:
 
 
 def _splits(value: Any) -> Iterator[str]:
-    """The values of all keys 'split'."""
+    """Yield the values of all keys 'split'."""
     if isinstance(value, dict):
         yield from (str(v) for key, v in value.items() if key == 'split')
         value = list(value.values())

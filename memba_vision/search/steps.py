@@ -1,5 +1,6 @@
-"""The steps of a search: what each varies, and how that gets into a config."""
+"""Steps of a search: the parameters that each varies, and their places in a config."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -14,33 +15,52 @@ from memba_vision.runs.known_settings import MISSING, find_setting, reason_ignor
 from memba_vision.search.space import Candidate, Choices, Parameter, Space
 
 
+class Step(ABC):
+    """Step of a search."""
+
+    name: str
+
+    @property
+    def key(self) -> str:
+        """Name of its study and of the folders of its trials."""
+        return self.name
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, Parameter]:
+        """Parameters of the search by name."""
+
+    @abstractmethod
+    def apply(self, config: Config, values: Mapping[str, Any]) -> None:
+        """Put values into a config."""
+
+    @abstractmethod
+    def own_values(self, config: Config) -> dict[str, Any]:
+        """Return the values that the config itself has, as far as the search could try them."""
+
+    def describe(self, values: Mapping[str, Any]) -> str:
+        """Return values in one line."""
+        return describe_settings(values)
+
+
 @dataclass(frozen=True)
-class SettingsStep:
+class SettingsStep(Step):
     """Varies settings of the config."""
 
     settings: dict[str, Parameter]
     name: str = 'settings'
 
     @property
-    def key(self) -> str:
-        """What its study and the folders of its trials are called."""
-        return self.name
-
-    @property
     def parameters(self) -> dict[str, Parameter]:
-        """What is searched, by name."""
+        """Settings by dotted key."""
         return self.settings
 
     def apply(self, config: Config, values: Mapping[str, Any]) -> None:
         """Put values into a config."""
         _put_settings(config, values)
 
-    def describe(self, values: Mapping[str, Any]) -> str:
-        """Values in one line."""
-        return describe_settings(values)
-
     def own_values(self, config: Config) -> dict[str, Any]:
-        """What the config itself states, of what the search could try."""
+        """See :class:`Step`."""
         stated = {name: find_setting(config, name) for name in self.settings}
         return {
             name: value
@@ -50,20 +70,15 @@ class SettingsStep:
 
 
 @dataclass(frozen=True)
-class AdaptersStep:
-    """Varies which of the candidates are attached, each with its own settings."""
+class AdaptersStep(Step):
+    """Varies the choice of candidates, each with its own settings."""
 
     candidates: dict[str, Candidate]
     name: str = 'adapters'
 
     @property
-    def key(self) -> str:
-        """What its study and the folders of its trials are called."""
-        return self.name
-
-    @property
     def parameters(self) -> dict[str, Parameter]:
-        """What is searched, by name: whether each candidate is there."""
+        """One choice for each candidate: to attach it or not."""
         return dict.fromkeys(self.candidates, Choices((False, True)))
 
     def apply(self, config: Config, values: Mapping[str, Any]) -> None:
@@ -72,16 +87,16 @@ class AdaptersStep:
         _put_adapters(config, deepcopy(chosen))
 
     def describe(self, values: Mapping[str, Any]) -> str:
-        """The chosen adapters in one line."""
+        """Return the chosen adapters in one line."""
         return ' + '.join(name for name, used in values.items() if used) or 'no adapter'
 
     def own_values(self, config: Config) -> dict[str, Any]:
-        """None: the config's own method need not be a combination of the candidates."""
+        """Return nothing: the config's own method need not be a combination of the candidates."""
         return {}
 
 
 @dataclass(frozen=True)
-class SizesStep:
+class SizesStep(Step):
     """Varies the sizes of chosen adapters, and settings of the config."""
 
     candidates: dict[str, Candidate]
@@ -90,12 +105,12 @@ class SizesStep:
 
     @property
     def key(self) -> str:
-        """What its study and the folders of its trials are called: each combination has its own."""
+        """Name of its study and of the folders of its trials, different for each combination."""
         return '-'.join([self.name, *self.candidates])
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """What is searched, by name: ``candidate.size`` and settings."""
+        """Sizes as ``candidate.size``, and settings by dotted key."""
         return {full: sizes[size] for full, _, size, sizes in self._sizes()} | self.settings
 
     def apply(self, config: Config, values: Mapping[str, Any]) -> None:
@@ -106,12 +121,8 @@ class SizesStep:
         _put_adapters(config, list(adapters.values()))
         _put_settings(config, {key: values[key] for key in self.settings if key in values})
 
-    def describe(self, values: Mapping[str, Any]) -> str:
-        """Values in one line."""
-        return describe_settings(values)
-
     def own_values(self, config: Config) -> dict[str, Any]:
-        """What the candidates and the config state."""
+        """See :class:`Step`."""
         sizes = {full: self.candidates[name].adapter[size] for full, name, size, _ in self._sizes()}
         return sizes | SettingsStep(self.settings).own_values(config)
 
@@ -121,23 +132,20 @@ class SizesStep:
                 yield f'{name}.{size}', name, size, candidate.sizes
 
 
-Step = SettingsStep | AdaptersStep | SizesStep
-
-
 def first_step(space: Space) -> Step:
-    """Which adapters, where the space has candidates; otherwise the settings."""
+    """Return the choice of adapters if the space has candidates, otherwise its settings."""
     return AdaptersStep(space.adapters) if space.adapters else SettingsStep(space.settings)
 
 
 def second_step(space: Space, chosen: Mapping[str, bool]) -> SizesStep | None:
-    """The sizes of the chosen candidates; None where there is nothing to vary."""
+    """Return the sizes of the chosen candidates; None if there is nothing to vary."""
     candidates = {name: c for name, c in space.adapters.items() if chosen.get(name)}
     step = SizesStep(candidates, space.settings)
     return step if step.parameters else None
 
 
 def check_fits(space: Space, config: Config) -> None:
-    """Raise a UserError where a config has no place for what a space varies."""
+    """Raise a UserError if a config has no place for a parameter of a space."""
     for name in space.settings:
         if _is_lost_by_peft(name, config):
             raise UserError(
@@ -158,7 +166,7 @@ def _is_lost_by_peft(name: str, config: Config) -> bool:
 
 
 def describe_settings(values: Mapping[str, Any]) -> str:
-    """Settings in one line, each by the end of its key where no other one ends alike."""
+    """Return settings in one line, each by the last part of its key if that is unique."""
     ends = Counter(name.rpartition('.')[2] for name in values)
     short = {name: name.rpartition('.')[2] for name in values}
     names = {name: end if ends[end] == 1 else name for name, end in short.items()}

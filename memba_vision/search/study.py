@@ -1,4 +1,4 @@
-"""Optuna's studies, as a search uses them."""
+"""Optuna's studies, in the form that a search needs."""
 
 import json
 import logging
@@ -11,17 +11,16 @@ from typing import Any
 
 from memba_vision.errors import UserError
 from memba_vision.files import escape_surrogates
-from memba_vision.runs.compared_settings import differences, flat_settings
+from memba_vision.runs.compared_settings import describe_differences, flat_settings
 from memba_vision.search import bookkeeping
 from memba_vision.search.steps import Step
 
 SETTINGS = 'memba_vision_settings'
-SHOWN = 8  # differences that an error lists
 SQLITE_PATIENCE = 60.0  # seconds that a worker waits for another one
 
 
 def import_optuna() -> Any:
-    """Optuna, quiet.
+    """Import Optuna without its messages.
 
     Raises:
         UserError: it is not installed.
@@ -50,13 +49,13 @@ def _as_storage(storage: str | Path) -> Any:
 
 
 def open_study(storage: str | Path, name: str, pruner: str, epochs: int) -> Any:
-    """The study of that name, made if it is not there.
+    """Open a study, created if it does not exist.
 
     Args:
         storage: an Optuna storage URL, or the file of an SQLite database.
-        name: of the study.
+        name: name of the study.
         pruner: one of ``memba_vision.search.PRUNERS``.
-        epochs: of a trial.
+        epochs: epochs of a trial.
 
     Raises:
         UserError: the storage cannot be opened.
@@ -77,43 +76,42 @@ def open_study(storage: str | Path, name: str, pruner: str, epochs: int) -> Any:
             pruner=pruners[pruner](),
             load_if_exists=True,
         )
-    except Exception as error:  # whatever the driver of a database raises
+    except Exception as error:  # of the database's driver
         reason = ' '.join(str(error).split())
         raise UserError(f'--storage cannot be opened: {reason}') from error
 
 
 def check_settings(study: Any, settings: dict[str, Any]) -> None:
-    """Note what a search is of, or compare with what it was started with.
+    """Note the settings of a search, or compare them with its earlier ones.
 
     Raises:
-        UserError: it was started with others; the message says which.
+        UserError: it was started with other settings, which the message names.
     """
     earlier = study.user_attrs.get(SETTINGS)
     if earlier is None:
         study.set_user_attr(SETTINGS, json.loads(json.dumps(settings, default=str)))
         return
-    lines = differences(*(flat_settings(each, passing=()) for each in (earlier, settings)))
-    if lines:
+    both = (flat_settings(each, passing=()) for each in (earlier, settings))
+    if found := describe_differences(*both):
         raise UserError(
             f'the search {study.study_name} was started with other settings '
-            f'({"; ".join(lines[:SHOWN])}): repeat them, or give another --work-dir '
+            f'({found}): repeat them, or give another --work-dir '
             '(and with --storage another database)'
         )
 
 
 def enqueue_default(study: Any, own_values: dict[str, Any]) -> None:
     """Queue the config as it is, unless it is queued, running or done."""
-    states = import_optuna().trial.TrialState
-    defaults = [t for t in study.get_trials(deepcopy=False) if bookkeeping.DEFAULT in t.user_attrs]
-    if all(t.state is states.FAIL for t in defaults):
+    alive = trials_in(study, 'WAITING', 'RUNNING', 'COMPLETE', 'PRUNED')
+    if not any(map(bookkeeping.is_default, alive)):
         study.enqueue_trial(own_values, user_attrs={bookkeeping.DEFAULT: True})
 
 
 def ask(study: Any, step: Step, own_values: dict[str, Any], seed: int, trials: int) -> Any:
-    """The next trial of a study, with the values it is to try as its ``params``.
+    """Return the next trial of a study, with the values to try as its ``params``.
 
-    What is drawn depends on the seed and on how many trials there are, so that a search that is
-    taken up again does not draw the same once more.
+    The draw depends on the seed and the number of trials, so that a search that is continued does
+    not repeat its draws.
     """
     optuna = import_optuna()
     number = len(study.get_trials(deepcopy=False))
@@ -123,8 +121,8 @@ def ask(study: Any, step: Step, own_values: dict[str, Any], seed: int, trials: i
         constant_liar=True,
     )
     trial = study.ask()
-    bookkeeping.sign(trial)
-    is_default = trial.user_attrs.get(bookkeeping.DEFAULT, False)
+    bookkeeping.heartbeat(trial)
+    is_default = bookkeeping.is_default(trial)
     for name, parameter in step.parameters.items():
         if not is_default or name in own_values:
             parameter.suggest(trial, name)
@@ -132,10 +130,10 @@ def ask(study: Any, step: Step, own_values: dict[str, Any], seed: int, trials: i
 
 
 def tell(study: Any, trial: Any, accuracy: float | None, state: Any) -> None:
-    """Tell how a trial ended.
+    """Report the outcome of a trial to Optuna.
 
     Raises:
-        UpdateFinishedTrialError: another worker has told already.
+        UpdateFinishedTrialError: another worker has reported one.
     """
     try:
         study.tell(trial, accuracy, state=state)
@@ -145,50 +143,47 @@ def tell(study: Any, trial: Any, accuracy: float | None, state: Any) -> None:
         raise import_optuna().exceptions.UpdateFinishedTrialError(str(error)) from error
 
 
+def trials_in(study: Any, *states: str) -> list[Any]:
+    """Return the trials of a study in one of some states, by the names that Optuna gives them."""
+    known = import_optuna().trial.TrialState
+    return study.get_trials(deepcopy=False, states=[known[state] for state in states])
+
+
 def left_to_do(study: Any, trials: int) -> bool:
-    """Whether trials are missing; what was queued again after a death counts once."""
-    states = import_optuna().trial.TrialState
+    """Return True if trials are missing. A trial that was queued again counts once."""
     found = study.get_trials(deepcopy=False)
-    if any(t.state is states.WAITING for t in found):
-        return True
     counted = [t for t in found if bookkeeping.RETRIED not in t.user_attrs]
-    return len(counted) < trials
+    return len(counted) < trials or bool(trials_in(study, 'WAITING'))
 
 
 def is_running(study: Any) -> bool:
-    """Whether a worker is still on a trial."""
-    states = import_optuna().trial.TrialState
-    return bool(study.get_trials(deepcopy=False, states=[states.RUNNING]))
+    """Return True if a worker is running a trial."""
+    return bool(trials_in(study, 'RUNNING'))
 
 
 def finished(study: Any) -> list[Any]:
-    """The trials with an accuracy, the best first; of equals the one that was first."""
-    states = import_optuna().trial.TrialState
-    complete = study.get_trials(deepcopy=False, states=[states.COMPLETE])
-    return sorted(complete, key=lambda trial: (-trial.value, trial.number))
+    """Return the trials with an accuracy, best first; equal ones by number."""
+    return sorted(trials_in(study, 'COMPLETE'), key=lambda trial: (-trial.value, trial.number))
 
 
 def same_values(study: Any, trial: Any) -> Any | None:
-    """An earlier finished trial of the same values; None for the default, or where there is none.
+    """Return a finished trial of the same values; None for the default, or if there is none.
 
-    Training repeats itself, so that such a trial need not be run.
+    Such a trial need not be run, since trainings are reproducible.
     """
-    states = import_optuna().trial.TrialState
-    if trial.user_attrs.get(bookkeeping.DEFAULT):
+    if bookkeeping.is_default(trial):
         return None
-    done = study.get_trials(deepcopy=False, states=[states.COMPLETE, states.PRUNED])
-    equal = [t for t in done if t.params == trial.params and t.number != trial.number]
-    return equal[0] if equal else None
+    done = trials_in(study, 'COMPLETE', 'PRUNED')
+    return next((t for t in done if t.params == trial.params and t.number != trial.number), None)
 
 
 def make_objective_report(study: Any, trial: Any) -> Callable[[int, float], bool]:
-    """What takes the accuracies of a trial's epochs, and says whether to prune it."""
-    is_default = trial.user_attrs.get(bookkeeping.DEFAULT, False)
+    """Return a function of epoch and accuracy that returns True to prune the trial."""
 
     def report(epoch: int, accuracy: float) -> bool:
         known = study.trials[trial.number].intermediate_values
-        if epoch not in known:  # a sign that comes twice is no harm, but Optuna warns of it
+        if epoch not in known:  # Optuna warns of a second report
             trial.report(accuracy, epoch)
-        return not is_default and trial.should_prune()
+        return not bookkeeping.is_default(trial) and trial.should_prune()
 
     return report

@@ -1,4 +1,4 @@
-"""One trial: a training in a process of its own, which tells its accuracy epoch by epoch."""
+"""One trial: a training in a process of its own, which reports its accuracy after each epoch."""
 
 import multiprocessing
 import os
@@ -22,21 +22,17 @@ from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
 from memba_vision.errors import DiskFull, Terminated, UserError
 from memba_vision.runs.training import resume_from
 
-BEAT = 20.0  # seconds between two signs of life
+BEAT = 20.0  # seconds between two heartbeats
 LOG = 'log.txt'
 PRELOADED = ('memba_vision.search.trial', 'mmpretrain.models', 'mmpretrain.datasets')
 
 
 class Pruned(Exception):
-    """The trial is not worth going on with."""
+    """The pruner ended the trial."""
 
 
 class Failed(Exception):
     """The trial cannot be finished, for the reason in the text."""
-
-
-class NoRoom(Exception):
-    """The disk is full: any other trial would fail too."""
 
 
 class Died(Exception):
@@ -44,14 +40,14 @@ class Died(Exception):
 
 
 class ReportHook(Hook):
-    """Tells the validation accuracy of each epoch, and stops where the answer is to prune."""
+    """Hook that reports the accuracy of each epoch, and stops if the answer is to prune."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.told = 0
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Tell, and wait for the answer."""
+        """Report the accuracy, and wait for the answer."""
         self.told = runner.epoch
         self.connection.send(('epoch', runner.epoch, float(metrics[TOP1])))
         if self.connection.recv():
@@ -64,18 +60,18 @@ def run_trial(
     """Train in a new process, from the newest checkpoint of its folder if it has one.
 
     Args:
-        config: with a validation split.
-        report: takes the number of an epoch and its validation accuracy in percent, and says
-            whether to prune.
-        beat: called every now and then while the training goes on.
+        config: a config with a validation split.
+        report: called with the number of an epoch and its validation accuracy in percent; returns
+            True to prune.
+        beat: called at least every ``BEAT`` seconds while the training goes on.
 
     Returns:
         The validation accuracy after the last epoch, in percent.
 
     Raises:
-        Pruned: ``report`` said so.
+        Pruned: ``report`` returned True.
         Failed: the training ended with an error.
-        NoRoom: it found the disk full.
+        DiskFull: it found the disk full, as any other trial would.
         Died: its process was killed.
     """
     context = _context()
@@ -91,10 +87,9 @@ def run_trial(
 
 
 def _context() -> BaseContext:
-    """How processes are started: from one that has imported everything, except for a GPU.
+    """Return the way to start processes: without a GPU, forks of one that has imported everything.
 
-    mmengine looks for a GPU when it is imported, and a process that did cannot fork into one that
-    uses it.
+    mmengine looks for a GPU when it is imported, and forks of a process that did cannot use it.
     """
     if torch.cuda.is_available():
         return multiprocessing.get_context('spawn')
@@ -120,8 +115,8 @@ def _follow(
             connection.send(report(epoch, accuracy))
         elif kind == 'failed':
             raise Failed(said[0])
-        elif kind == 'no room':
-            raise NoRoom(said[0])
+        elif kind == 'disk full':
+            raise DiskFull(said[0])
         elif kind == 'pruned':
             raise Pruned
         elif accuracy is None:
@@ -131,12 +126,12 @@ def _follow(
 
 
 def _train(config: Config, connection: Connection) -> None:
-    """What the process of a trial does."""
+    """Run a trial in its own process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _write_output_to(Path(config.work_dir, LOG))
     prepare_process()
     try:
-        # Reading a config file imports what it names; here it came from another process.
+        # The config came from another process, which has run its imports as it read the file.
         import_modules_from_strings(**config.get('custom_imports', {'imports': []}))
         resume_from(config, 'auto')
         runner = ReadableRunner.from_cfg(config)
@@ -150,9 +145,9 @@ def _train(config: Config, connection: Connection) -> None:
     except Pruned:
         connection.send(('pruned',))
     except Terminated:
-        pass  # the end of the connection says it
+        pass  # the search sees the end of the connection
     except DiskFull as error:
-        connection.send(('no room', str(error)))
+        connection.send(('disk full', str(error)))
     except Exception as error:
         traceback.print_exc()
         is_plain = isinstance(error, UserError)
@@ -161,7 +156,7 @@ def _train(config: Config, connection: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """A trial whose search was killed must not go on: the next search takes it up again."""
+    """End the trial if its search was killed: the next search takes it up again."""
     multiprocessing.parent_process().join()
     os._exit(1)
 

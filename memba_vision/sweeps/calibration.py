@@ -1,4 +1,4 @@
-"""How long a run takes on this device, from a few steps on made-up images."""
+"""Estimates of time and disk space of a run, from a few steps on made-up images."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ from memba_vision.sweeps.jobs import Job
 
 STEPS = 3
 FEW = 4  # images of a first, small batch
-LONG = 5.0  # seconds; batches that take longer are reckoned from a small one
+LONG = 5.0  # seconds; the time of a batch that takes longer is estimated from a small one
 START = 'import memba_vision.runs.training, mmpretrain.models, mmpretrain.datasets'
 BYTES_PER_PARAMETER = 12  # in a checkpoint: the weight, and AdamW's two moments
 LOG_BYTES = 500_000  # logs, config and record of a run
@@ -29,7 +29,7 @@ LOG_BYTES = 500_000  # logs, config and record of a run
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured of one model.
+    """Measurements of one model.
 
     Attributes:
         step: seconds of a training step with the config's batch.
@@ -44,21 +44,21 @@ class Speed:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run takes, in seconds and in bytes on the disk."""
+    """Cost of a run, in seconds and in bytes on the disk."""
 
     seconds: float
     disk: int
 
 
 def measure_start() -> float:
-    """Seconds that a training needs before it builds anything: Python's imports."""
+    """Return the seconds that Python's imports take at the start of a training."""
     began = time.perf_counter()
     subprocess.run([sys.executable, '-c', START], check=True, capture_output=True)
     return time.perf_counter() - began
 
 
 def measure_all(jobs: Sequence[Job], device: torch.device) -> dict[str, Speed]:
-    """Measure each model once: methods differ, tasks and seeds hardly do.
+    """Measure each model once. Its speed depends on the method, hardly on task and seed.
 
     Returns:
         The speeds by :func:`model_key`.
@@ -72,7 +72,7 @@ def measure_all(jobs: Sequence[Job], device: torch.device) -> dict[str, Speed]:
 
 
 def model_key(job: Job) -> str:
-    """What the speed depends on: the model but for its classes, and the batch sizes."""
+    """Return the settings that speed depends on: batch sizes and model, without its classes."""
     config = job.resolved.to_dict()
     head = {**config['model'].get('head', {}), 'num_classes': 0}
     batches = [config[f'{part}_dataloader'].get('batch_size') for part in ('train', 'test')]
@@ -83,7 +83,7 @@ def measure(config: Config, device: torch.device) -> Speed:
     """Train and test a model with random weights for a few steps."""
     init_default_scope('mmpretrain')
     settings = config.model.to_dict()
-    settings['backbone'].get('module', {}).pop('init_cfg', None)  # the speed is that of any weights
+    settings['backbone'].get('module', {}).pop('init_cfg', None)  # any weights are as fast
     settings.setdefault('data_preprocessor', config.get('data_preprocessor'))
     model = MODELS.build(settings).to(device)
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
@@ -97,7 +97,7 @@ def measure(config: Config, device: torch.device) -> Speed:
 
 
 def cost(job: Job, speed: Speed, start: float) -> Cost:
-    """What one run takes."""
+    """Estimate the cost of one run."""
     loaders = job.resolved.train_dataloader, job.resolved.test_dataloader
     train_steps, test_batches = (
         -(-_count_images(loader, job.task) // loader.batch_size) for loader in loaders
@@ -135,7 +135,7 @@ def _made_up_batch(images: int, size: tuple[int, int]) -> dict[str, list]:
 def _seconds(
     work: Callable[[dict], object], images: int, size: tuple[int, int], device: torch.device
 ) -> float:
-    """Seconds that ``work`` takes on a batch; the quickest of a few calls, as others only add."""
+    """Return the seconds that ``work`` takes on a batch: the least of a few calls."""
     few = _made_up_batch(min(FEW, images), size)
     work(few)  # compiles kernels
     seconds = _time(work, few, device) * images / min(FEW, images)

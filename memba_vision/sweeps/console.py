@@ -1,4 +1,4 @@
-"""What a sweep shows: a live table in a terminal, and a line per event elsewhere."""
+"""Display of a sweep: a live table in a terminal, and a line per event elsewhere."""
 
 import time
 from abc import ABC, abstractmethod
@@ -24,14 +24,14 @@ COLOURS = {
     'failed': 'bold red',
     'stopped': 'yellow',
 }
-#: Which runs a terminal that is too small for all of them shows first.
+#: States in the order in which a terminal too small for all runs shows them.
 URGENCY = ('failed', 'running', 'stopped', 'finished', 'waiting')
-BESIDE_ROWS = 7  # lines of the terminal that are not rows of the table
+OTHER_LINES = 7  # of the terminal, around the rows of the table
 
 
 @dataclass(frozen=True)
 class Row:
-    """A run, its state, and how far it is."""
+    """A run with its state and its progress."""
 
     job: Job
     status: Status
@@ -39,40 +39,49 @@ class Row:
 
 
 class Console(ABC):
-    """Told what happens."""
+    """Display that a sweep reports to.
+
+    Args:
+        terminal: where it is shown.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
 
     def begin(self, rows: Sequence[Row]) -> None:
-        """The sweep begins."""
+        """Show the beginning of the sweep."""
         self.show(rows)
 
     @abstractmethod
     def event(self, row: Row, text: str) -> None:
-        """Something happened to a run."""
+        """Show an event of one run."""
 
     @abstractmethod
     def show(self, rows: Sequence[Row]) -> None:
-        """How all runs stand now."""
+        """Show the state of all runs."""
 
-    @abstractmethod
     def say(self, text: str) -> None:
-        """Something that concerns the whole sweep."""
+        """Show a message on the whole sweep, with the time."""
+        line = f'{time.strftime("%H:%M:%S")} {text}'
+        self.terminal.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.terminal.file.flush()
 
-    @abstractmethod
     def close(self) -> None:
-        """The sweep ends."""
+        """Show the end of the sweep."""
+        self.terminal.file.flush()
 
 
 def open_console(terminal: Terminal | None = None) -> Console:
-    """The live table for a terminal; lines for a file, a pipe or a log."""
+    """Return a live table for a terminal, and lines for a file, a pipe or a log."""
     terminal = terminal or Terminal()
     return LiveTable(terminal) if terminal.is_terminal else EventLines(terminal)
 
 
 class EventLines(Console):
-    """A line with the time for each event."""
+    """A line for each event, with the time."""
 
     def __init__(self, terminal: Terminal) -> None:
-        self.terminal = terminal
+        super().__init__(terminal)
         self.finished: set[str] = set()
         self.total = 0
 
@@ -95,27 +104,15 @@ class EventLines(Console):
         self.say(f'{row.job.name} {text}')
 
     def show(self, rows: Sequence[Row]) -> None:
-        """See :class:`Console`; there is nothing to say as long as nothing happens."""
-
-    def say(self, text: str) -> None:
-        """See :class:`Console`."""
-        self.terminal.print(
-            f'{time.strftime("%H:%M:%S")} {text}', markup=False, highlight=False, soft_wrap=True
-        )
-        self.terminal.file.flush()
-
-    def close(self) -> None:
-        """See :class:`Console`."""
-        self.terminal.file.flush()
+        """See :class:`Console`. Lines are for events alone."""
 
 
 class LiveTable(Console):
-    """A table that is drawn anew; failures stay above it."""
+    """Table that is redrawn in place, below a list of failures."""
 
     def __init__(self, terminal: Terminal) -> None:
-        self.terminal = terminal
-        # Without a thread of its own: processes started from another thread than this one would
-        # be told to end when that thread ends.
+        super().__init__(terminal)
+        # No refreshing thread: Linux ends a run when the thread ends that started it.
         self.live = Live(console=terminal, auto_refresh=False)
         self.live.start()
 
@@ -126,14 +123,8 @@ class LiveTable(Console):
 
     def show(self, rows: Sequence[Row]) -> None:
         """See :class:`Console`."""
-        height = max(3, self.terminal.size.height - BESIDE_ROWS)
+        height = max(3, self.terminal.size.height - OTHER_LINES)
         self.live.update(Group(table(rows, height), Text(summary(rows))), refresh=True)
-
-    def say(self, text: str) -> None:
-        """See :class:`Console`."""
-        self.live.console.print(
-            f'{time.strftime("%H:%M:%S")} {text}', markup=False, highlight=False
-        )
 
     def close(self) -> None:
         """See :class:`Console`."""
@@ -141,7 +132,7 @@ class LiveTable(Console):
 
 
 def table(rows: Sequence[Row], height: int) -> Table:
-    """The runs as a table of at most ``height`` rows, the urgent ones where not all fit in."""
+    """Return the runs as a table of at most ``height`` rows: the most urgent if not all fit."""
     shown = rows
     if len(rows) > height:
         urgent = sorted(rows, key=lambda row: URGENCY.index(row.status.state))[: height - 1]
@@ -161,7 +152,7 @@ def table(rows: Sequence[Row], height: int) -> Table:
 
 
 def cells(row: Row) -> list[str]:
-    """State, epoch, loss, accuracy and time left of a run, as text."""
+    """Return state, epoch, loss, accuracy and time left of a run as text."""
     status, progress = row.status, row.progress
     running, (counted, total) = status.state == 'running', row.job.length()
     began = running or progress.done
@@ -186,14 +177,14 @@ def cells(row: Row) -> list[str]:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """How many runs are in which state, and how long the rest will take."""
+    """Return the number of runs in each state, and the time that the rest will take."""
     left = seconds_left(rows)
     text = f'{len(rows)} runs: {_counts(Counter(row.status.state for row in rows))}'
     return f'{text}; about {duration(left)} left' if left else text
 
 
 def seconds_left(rows: Sequence[Row]) -> float | None:
-    """An estimate from the runs that are finished and those that run; None before there are any."""
+    """Estimate the time left from finished and running runs; return None if there are none."""
     running = [row for row in rows if row.status.state == 'running']
     waiting = sum(row.status.state == 'waiting' for row in rows)
     took = [r.status.seconds for r in rows if r.status.state == 'finished' and r.status.seconds]
@@ -209,7 +200,7 @@ def _counts(states: Counter) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them: '50 s', '12 min', '3 h 05 min', '2 d 4 h'."""
+    """Return a time in units for reading: '50 s', '12 min', '3 h 05 min', '2 d 4 h'."""
     if seconds is None:
         return ''
     minutes, hours = round(seconds / 60), round(seconds / 3600)

@@ -1,4 +1,4 @@
-"""Sharing out a machine's GPUs or cores among runs."""
+"""Division of a machine's GPUs or cores among runs."""
 
 import os
 from collections.abc import Sequence
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 
 from memba_vision.errors import UserError
 
-CORES_PER_JOB = 2  # where nobody says how many runs a CPU is to do at a time
+CORES_PER_JOB = 2  # without --jobs
 
 
 @dataclass(frozen=True)
 class Slot:
-    """What one run has for itself.
+    """Share of the machine that one run has.
 
     Attributes:
         gpus: names of GPUs as ``CUDA_VISIBLE_DEVICES`` has them; none on a CPU.
-        threads: how many threads it may use. Two runs with as many threads as there are cores
-            do not take twice as long, but ten times: each waits for threads that do not run.
+        threads: number of threads. Two runs with as many threads each as there are cores take ten
+            times as long, not twice: each waits for threads that do not run.
     """
 
     gpus: tuple[str, ...]
     threads: int
 
     def environment(self) -> dict[str, str]:
-        """Environment variables that keep a run to its share."""
+        """Return the environment variables that keep a run to its share."""
         return {
             'CUDA_VISIBLE_DEVICES': ','.join(self.gpus),
             'OMP_NUM_THREADS': str(self.threads),
@@ -31,7 +31,7 @@ class Slot:
 
 
 def usable_cores() -> int:
-    """How many cores this process may run on."""
+    """Return the number of cores that this process may run on."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
@@ -39,8 +39,8 @@ def usable_cores() -> int:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that torch may use, by the names that ``CUDA_VISIBLE_DEVICES`` knows."""
-    import torch  # here alone: the help of tools asks for the number of cores
+    """Return the GPUs that torch may use, by their names in ``CUDA_VISIBLE_DEVICES``."""
+    import torch  # not above: the help of tools imports this file
 
     if not torch.cuda.is_available():
         return []
@@ -50,16 +50,16 @@ def visible_gpus() -> list[str]:
 
 
 def gpu_slots(gpus: Sequence[str], jobs_per_gpu: int, gpus_per_run: int, cores: int) -> list[Slot]:
-    """Slots for runs on GPUs.
+    """Return slots for runs on GPUs.
 
     Args:
         gpus: the GPUs to use.
-        jobs_per_gpu: how many runs share one.
-        gpus_per_run: how many one run trains on.
+        jobs_per_gpu: runs that share one.
+        gpus_per_run: GPUs that one run trains on.
         cores: the machine's cores.
 
     Raises:
-        UserError: that does not work out.
+        UserError: runs share GPUs and need several, or there are too few GPUs.
     """
     if gpus_per_run > 1 and jobs_per_gpu > 1:
         raise UserError(
@@ -78,13 +78,13 @@ def gpu_slots(gpus: Sequence[str], jobs_per_gpu: int, gpus_per_run: int, cores: 
 
 
 def cpu_slots(jobs: int | None, cores: int) -> list[Slot]:
-    """Slots for runs on the CPU: as many as asked for, or one for every two cores."""
+    """Return ``jobs`` slots for runs on the CPU; for None, one for every two cores."""
     jobs = jobs or max(1, cores // CORES_PER_JOB)
     return [Slot((), threads_of(cores, jobs))] * jobs
 
 
 def threads_of(cores: int, jobs: int) -> int:
-    """The threads that each of some runs at a time gets; at most what OMP_NUM_THREADS allows."""
+    """Return the threads of each of ``jobs`` runs at a time, limited by OMP_NUM_THREADS."""
     share = max(1, cores // jobs)
     allowed = os.environ.get('OMP_NUM_THREADS', '')
     return min(share, int(allowed)) if allowed.isdigit() and int(allowed) else share

@@ -1,4 +1,4 @@
-"""The folder of a sweep: its list of runs, and the settings that all of them share."""
+"""Folder of a sweep: its list of runs, and the settings that all of them share."""
 
 import json
 from collections.abc import Sequence
@@ -6,24 +6,23 @@ from pathlib import Path
 
 from memba_vision.errors import UserError
 from memba_vision.files import exclusive_lock, write_atomically
-from memba_vision.runs.compared_settings import differences, flat_settings
+from memba_vision.runs.compared_settings import describe_differences, flat_settings
 from memba_vision.runs.record import RECORD_FILE
 from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options
 from memba_vision.sweeps.supervise import STATUS_FILE
 
-SHOWN = 8  # differences that an error lists
-
 
 def enter(folder: Path, jobs: Sequence[Job], options: Options) -> None:
-    """Enter runs into a sweep's folder; those that are there already stay as they are.
+    """Enter runs into a sweep's folder. Earlier runs stay in it.
 
     Args:
-        folder: the sweep's folder, made when missing.
+        folder: the sweep's folder, created if it is missing.
         jobs: the runs.
-        options: what holds for all of them.
+        options: settings of all runs.
 
     Raises:
-        UserError: the sweep, or one of the runs, was begun with other settings, which are named.
+        UserError: the sweep or one of the runs was begun with other settings. The message names
+            them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SWEEP_FILE
@@ -63,28 +62,24 @@ def _as_json(options: Options) -> dict:
 
 
 def _check_options(path: Path, before: dict | None, options: Options) -> None:
-    now = flat_settings(_as_json(options))
-    lines = [] if before is None else differences(flat_settings(before), now)
-    if lines:
-        _refuse(f'the sweep in {path.parent}', lines)
+    if before is not None:
+        now = flat_settings(_as_json(options))
+        _refuse_differences(f'the sweep in {path.parent}', flat_settings(before), now)
 
 
 def _check_job(job: Job) -> None:
-    """Compare with the config of the run's first start, as it recorded it."""
+    """Compare a run with the config that its first start recorded."""
     try:
         starts = json.loads((job.folder / RECORD_FILE).read_text(encoding='utf-8'))
         before = flat_settings(starts[0]['config'])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return  # never started: there is nothing that could be mixed up
-    lines = differences(before, flat_settings(job.resolved.to_dict()))
-    if lines:
-        _refuse(f'the run {job.name}', lines)
+        return  # it was never started
+    _refuse_differences(f'the run {job.name}', before, flat_settings(job.resolved.to_dict()))
 
 
-def _refuse(what: str, lines: list[str]) -> None:
-    shown = '; '.join(lines[:SHOWN])
-    more = f'; and {len(lines) - SHOWN} more' if len(lines) > SHOWN else ''
-    raise UserError(
-        f'{what} was begun with other settings: {shown}{more}. Give the same settings to go on, '
-        'or another --work-dir'
-    )
+def _refuse_differences(name: str, before: dict, now: dict) -> None:
+    if found := describe_differences(before, now):
+        raise UserError(
+            f'{name} was begun with other settings: {found}. Give the same settings to go on, or '
+            'another --work-dir'
+        )

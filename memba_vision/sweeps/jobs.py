@@ -1,9 +1,10 @@
-"""The runs of a sweep: configs x methods x seeds."""
+"""Runs of a sweep: configs x methods x seeds."""
 
 import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -12,16 +13,16 @@ from typing import Any
 from mmengine.config import Config
 
 from memba_vision.errors import UserError
-from memba_vision.package_data import package_data_folder
+from memba_vision.package_data import find_config, package_data_folder
+from memba_vision.reports.collect import SWEEP_FILE
 from memba_vision.runs.backbone import Backbone, backbone_of
 from memba_vision.runs.config import load_config, method_name, set_seed_and_precision
-from memba_vision.runs.presets import preset_names
+from memba_vision.runs.presets import preset_names, read_config
 from memba_vision.runs.result_files import recorded_backbone
 from memba_vision.runs.tool_options import parse_options
 
 TRAIN = package_data_folder() / 'tools' / 'train.py'
 ALL_METHODS = 'all'
-SWEEP_FILE = 'sweep.json'
 
 #: Task, architecture, method and seed.
 Identity = tuple[str, str, str, int]
@@ -29,7 +30,7 @@ Identity = tuple[str, str, str, int]
 
 @dataclass(frozen=True)
 class Options:
-    """What holds for every run of a sweep.
+    """Settings of every run of a sweep.
 
     Attributes:
         cfg_options: settings as the command line spells them, ``KEY=VALUE``.
@@ -40,7 +41,7 @@ class Options:
     amp: bool = False
 
     def parsed(self) -> dict[str, Any]:
-        """The settings by key.
+        """Return the settings by key.
 
         Raises:
             UserError: one of them is not ``KEY=VALUE``.
@@ -53,16 +54,16 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-        name: ``<task>_<method>_seed<k>``, with the backbone in it where the sweep has several; also
-            the name of its folder.
-        folder: where its log, checkpoints and result go.
+        name: ``<task>_<method>_seed<k>``, with the backbone if the sweep has several. It is also
+            the name of the folder.
+        folder: place of its log, checkpoints and result.
         config: the config file.
-        method: the method, as in tables of results.
+        method: the method, as tables of results name it.
         task: the task.
         seed: the seed.
-        backbone: the backbone that is adapted, whose weights are not read yet.
+        backbone: the adapted backbone, before its weights are read.
         resolved: the whole config of the run, with its seed.
-        arguments: of tools/train.py, without those that depend on the machine.
+        arguments: arguments of tools/train.py that do not depend on the machine.
     """
 
     name: str
@@ -76,22 +77,22 @@ class Job:
     arguments: tuple[str, ...] = field(repr=False)
 
     def command(self, processes: int = 1) -> list[str]:
-        """The command line that trains; with several processes, through torch's launcher."""
+        """Return the command line that trains, with a launcher for several processes."""
         python = [sys.executable]
         launcher = []
         if processes > 1:
-            python += ['-m', 'torch.distributed.run', '--standalone']
+            python += ['-m', 'memba_vision.sweeps.launch', '--standalone']
             python += ['--nproc_per_node', str(processes)]
             launcher = ['--launcher', 'pytorch']
         return [*python, str(TRAIN), *self.arguments, *launcher]
 
     def record(self) -> dict[str, Any]:
-        """The run as sweep.json lists it."""
+        """Return the run as sweep.json lists it."""
         record = {key: getattr(self, key) for key in ('name', 'config', 'method', 'task', 'seed')}
         return {**record, 'backbone': asdict(self.backbone)}
 
     def length(self) -> tuple[str, int]:
-        """What the training counts, 'epochs' or 'iterations', and how many of them it takes."""
+        """Return the unit of the training's length, 'epochs' or 'iterations', and their number."""
         loop = self.resolved.get('train_cfg') or {}
         epochs = loop.get('max_epochs')
         return ('epochs', epochs) if epochs else ('iterations', loop.get('max_iters', 0))
@@ -104,15 +105,15 @@ def make_jobs(
     folder: Path,
     options: Options,
 ) -> list[Job]:
-    """All runs of a sweep, one seed after the other: each gives a whole table.
+    """Return all runs of a sweep, ordered by seed, so that each seed completes a table.
 
     Args:
         configs: config files.
-        methods: presets that take the place of the configs' methods; none: those stay; 'all'
-            alone: every preset there is.
+        methods: presets in place of the configs' methods. An empty list keeps those; 'all' alone
+            stands for every preset.
         seeds: the seeds.
         folder: the sweep's folder.
-        options: what holds for every run.
+        options: settings of every run.
 
     Raises:
         UserError: a config cannot be read or names no task, an option does not fit, or two runs
@@ -121,7 +122,13 @@ def make_jobs(
     if list(methods) == [ALL_METHODS]:
         methods = preset_names()
     pairs = list(product(configs, methods or [None]))
-    wanted = [(_resolve(*pair, seed, options), *pair) for seed in seeds for pair in pairs]
+    parsed = {path: read_config(find_config(path)) for path in configs}
+    resolved = [_resolve(parsed[path], path, method, options) for path, method in pairs]
+    wanted = [
+        (_with_seed(config, seed), *pair)
+        for seed in seeds
+        for config, pair in zip(resolved, pairs, strict=True)
+    ]
     names = _names([_identity(config) for config, *_ in wanted], folder)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -132,17 +139,23 @@ def make_jobs(
     return [_make_job(*run, folder, name, options) for run, name in zip(wanted, names, strict=True)]
 
 
-def _resolve(path: str, method: str | None, seed: int, options: Options) -> Config:
-    """Read the whole config of a run.
+def _resolve(parsed: Config, path: str, method: str | None, options: Options) -> Config:
+    """Return the whole config of some runs but for their seeds.
 
     Raises:
         UserError: it has no result that could be compared.
     """
-    config = load_config(path, options.parsed(), None, peft=method)
-    set_seed_and_precision(config, seed, options.amp)
+    config = load_config(deepcopy(parsed), options.parsed(), None, peft=method)
+    set_seed_and_precision(config, None, options.amp)
     if config.get('task') is None or config.get('test_dataloader') is None:
         lacks = 'names no task' if config.get('task') is None else 'has no test_dataloader'
         raise UserError(f'{path} {lacks}, so there is no accuracy to compare')
+    return config
+
+
+def _with_seed(config: Config, seed: int) -> Config:
+    config = deepcopy(config)
+    set_seed_and_precision(config, seed, amp=False)
     return config
 
 
@@ -151,7 +164,7 @@ def _identity(config: Config) -> Identity:
 
 
 def _names(runs: Sequence[Identity], folder: Path) -> list[str]:
-    """Names of runs: those that the sweep's folder lists already keep theirs."""
+    """Name the runs. Runs that the sweep's folder lists keep their names."""
     listed = _listed(Path(folder))
     several = len({arch for _, arch, *_ in [*runs, *listed]}) > 1
     return [listed.get(run) or _name(*run, several) for run in runs]
@@ -162,7 +175,7 @@ def _name(task: str, arch: str, method: str, seed: int, with_arch: bool) -> str:
 
 
 def _listed(folder: Path) -> dict[Identity, str]:
-    """Names of the runs of a sweep whose backbones are known; a damaged list is told later."""
+    """Read the names of a sweep's runs whose backbones are known. A damaged list is none yet."""
     try:
         runs = json.loads((folder / SWEEP_FILE).read_text(encoding='utf-8'))['runs']
         return {

@@ -1,4 +1,4 @@
-"""The work of a sweep: start what waits, watch what runs, take note of what ended."""
+"""Loop of a sweep: it starts runs that wait, watches those that run, and notes their ends."""
 
 import contextlib
 import signal
@@ -7,27 +7,26 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from memba_vision.errors import Terminated, UserError
+from memba_vision.errors import ExitStatus, Terminated, UserError
 from memba_vision.sweeps.console import Console, Row
 from memba_vision.sweeps.executors import Attempt, Ended, Executor
 from memba_vision.sweeps.jobs import Job
 from memba_vision.sweeps.progress import read_progress
 from memba_vision.sweeps.status import run_status
-from memba_vision.sweeps.supervise import NO_ROOM, NO_ROOM_WORDS, TAKEN
 
-PAUSE = 0.3  # seconds between two looks
-PAUSE_ELSEWHERE = 2.0  # between two looks at what another sweep does
-PAUSE_REFUSED = 60.0  # after the executor has refused a run
+PAUSE = 0.3  # seconds between two looks at the runs
+PAUSE_ELSEWHERE = 2.0  # seconds between two looks at the runs of other sweeps
+PAUSE_REFUSED = 60.0  # seconds after the executor has refused a run
 GRACE = 60.0  # seconds that runs have to save when the sweep is interrupted
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What to do about runs that did not end well.
+    """Treatment of runs that did not finish.
 
     Attributes:
-        retries: how often a run that was killed, or whose node was lost, is started again.
-        retry_failed: start those again that failed in an earlier sweep.
+        retries: number of times that a run is started again after it was killed or its node lost.
+        retry_failed: start runs again that failed in an earlier sweep.
     """
 
     retries: int = 2
@@ -35,13 +34,13 @@ class Policy:
 
 
 class Sweep:
-    """Brings every run to its end.
+    """Scheduler that brings every run to its end.
 
     Args:
         jobs: the runs, entered into the sweep's folder.
-        executor: where they run.
-        console: where it tells what happens.
-        policy: what to do about runs that did not end well.
+        executor: starts the runs.
+        console: displays events and states.
+        policy: treatment of runs that did not finish.
     """
 
     def __init__(
@@ -53,14 +52,14 @@ class Sweep:
         self.going: dict[str, Attempt] = {}
         self.elsewhere: dict[str, Job] = {}
         self.retries: dict[str, int] = {}
-        self.no_room = ''  # what was said of the full disk
+        self.full_disk = ''  # the error of a run that found the disk full
         self.looked_elsewhere = 0.0
         self.refused_until = 0.0
         for job in jobs:
             self._look(job)
 
     def run(self) -> list[Row]:
-        """Run until nothing is left to do; how every run stands then.
+        """Run until nothing is left to do, and return the final state of every run.
 
         Raises:
             UserError: the executor takes no run at all.
@@ -89,7 +88,7 @@ class Sweep:
         return bool(self.waiting or self.going or self.elsewhere)
 
     def _sort(self) -> None:
-        """What is done, what another sweep does, what an earlier one left, and what waits."""
+        """Sort runs into finished, left by an earlier sweep, running elsewhere, failed, waiting."""
         for name, row in self.rows.items():
             state = row.status.state
             if state == 'finished' or self._adopt(row.job):
@@ -115,13 +114,13 @@ class Sweep:
         while self.waiting and self._has_room():
             job = self.waiting.popleft()
             row = self._look(job)
-            if row.status.state == 'finished':  # by another sweep, in the meantime
+            if row.status.state == 'finished':  # another sweep did it in the meantime
                 self.console.event(row, 'finished')
                 continue
             try:
                 self.going[job.name] = self.executor.start(job)
             except UserError as error:
-                if not self.going:  # nothing will end and make room for it
+                if not self.going:  # no run will end and make room
                     raise
                 self._wait_for_room(job, error)
                 return
@@ -155,13 +154,13 @@ class Sweep:
     def _settle(self, job: Job, ended: Ended) -> None:
         row = self._look(job)
         state = row.status.state
-        if state == 'running' or ended.status == TAKEN:
-            # Another sweep was quicker, or what was killed has not saved yet.
+        if state == 'running' or ended.status == ExitStatus.BUSY:
+            # Another sweep was quicker, or the killed run is still saving.
             self.elsewhere[job.name] = job
             self.console.event(row, 'is held by other processes: waiting for them')
         elif state == 'finished':
             self.console.event(row, 'finished')
-        elif ended.status == NO_ROOM or NO_ROOM_WORDS in row.status.message:
+        elif ExitStatus.DISK_FULL in (ended.status, row.status.exit_status):
             self._note_full_disk(row)
         elif state == 'failed':
             self.console.event(row, f'failed: {row.status.message}')
@@ -174,7 +173,7 @@ class Sweep:
             row, status=replace(row.status, state='stopped', message=message)
         )
         used = self.retries.get(job.name, 0)
-        if used >= self.policy.retries or self.no_room:
+        if used >= self.policy.retries or self.full_disk:
             self.console.event(row, f'stopped: {message}')
             return
         self.retries[job.name] = used + 1
@@ -182,9 +181,9 @@ class Sweep:
         self.console.event(row, f'{message}; going on from its last checkpoint')
 
     def _note_full_disk(self, row: Row) -> None:
-        self.no_room = row.status.message or f'cannot write to {row.job.folder}: free some space'
-        self.console.event(row, f'stopped: {self.no_room}')
-        self.waiting.clear()  # they would fare no better
+        self.full_disk = row.status.message or f'cannot write to {row.job.folder}: free some space'
+        self.console.event(row, f'stopped: {self.full_disk}')
+        self.waiting.clear()  # they would find it full too
 
     def _watch_elsewhere(self) -> None:
         if time.monotonic() - self.looked_elsewhere < PAUSE_ELSEWHERE:
@@ -195,14 +194,14 @@ class Sweep:
             if row.status.state == 'running':
                 continue
             del self.elsewhere[job.name]
-            if row.status.state == 'waiting':  # the other sweep was ended before it came to it
-                if not self.no_room:
+            if row.status.state == 'waiting':  # the other sweep has ended before this run
+                if not self.full_disk:
                     self.waiting.append(job)
             else:
                 self._settle(job, Ended(0))
 
     def _stop_all(self) -> None:
-        """Ask all to save and to end; a second Ctrl-C, or too long a wait, ends them at once."""
+        """Ask all runs to save and end. After ``GRACE`` or a second Ctrl-C, end them at once."""
         self.console.say(f'stopping {len(self.going)} runs: they save what they have')
         for attempt in self.going.values():
             attempt.stop()

@@ -1,4 +1,4 @@
-"""What a sweep will take, before it starts."""
+"""Forecast of the time and disk space that a sweep will take."""
 
 import heapq
 from collections import defaultdict
@@ -18,12 +18,12 @@ WORKERS = (1, 2, 4, 8, 16, 32)
 
 
 def make_plan(jobs: Sequence[Job], slots: Sequence[Slot], workers: Sequence[int]) -> str:
-    """Measure a few steps of each model here, and say what the runs will take.
+    """Measure a few steps of each model here, and describe the cost of the runs.
 
     Args:
-        jobs: the runs; those that have finished are left out.
-        slots: how this machine is shared out.
-        workers: further numbers of runs at a time; empty: some powers of two.
+        jobs: the runs; finished ones are left out.
+        slots: shares of this machine.
+        workers: further numbers of runs at a time; if empty, some powers of two.
 
     Returns:
         A text with two tables in Markdown.
@@ -49,7 +49,7 @@ def make_plan(jobs: Sequence[Job], slots: Sequence[Slot], workers: Sequence[int]
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:
-    """When the last run ends, if each worker takes the next one as soon as it is free."""
+    """Return the time at which the last run ends if each free worker takes the next one."""
     free_at = [0.0] * workers
     for run in seconds:
         heapq.heappush(free_at, heapq.heappop(free_at) + run)
@@ -57,7 +57,7 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 
 
 def size(count: int) -> str:
-    """Bytes as people say them."""
+    """Return a number of bytes in units for reading."""
     for unit in ('B', 'kB', 'MB', 'GB'):
         if count < 1000:
             return f'{count:.0f} {unit}'

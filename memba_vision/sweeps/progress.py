@@ -1,23 +1,24 @@
-"""How far a run is, read from the numbers that it logs."""
+"""Progress of a run, read from the numbers that it logs."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-END = 1 << 14  # bytes at the end of a log that are looked at
+from memba_vision.reports.curves import SCALARS, read_entry
+
+END = 1 << 14  # bytes that are read at the end of a log
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The last that a run logged.
+    """Last numbers that a run logged.
 
     Attributes:
-        done: epochs, or iterations, that it has finished.
-        loss: the training loss.
-        accuracy: top-1 in percent, where the run validates or has been tested.
-        seconds_left: until the end of the training, as of now.
+        done: finished epochs or iterations.
+        loss: training loss.
+        accuracy: top-1 in percent, if the run validates or has been tested.
+        seconds_left: seconds from now until the end of the training.
     """
 
     done: int = 0
@@ -27,15 +28,14 @@ class Progress:
 
 
 def read_progress(folder: Path, length: tuple[str, int]) -> Progress:
-    """Look into the newest log of mmengine's that has a training step in it.
+    """Read the newest of mmengine's logs that holds a training step.
 
     Args:
         folder: the run's folder.
-        length: what the run counts, and how many of those it takes; see
-            :meth:`memba_vision.sweeps.jobs.Job.length`.
+        length: unit and length of the training; see :meth:`memba_vision.sweeps.jobs.Job.length`.
     """
-    for path in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
-        records = _last_records(path)
+    for path in sorted(folder.glob(SCALARS), reverse=True):
+        records = [read_entry(line) for line in last_lines(path)]
         steps = [record for record in records if 'loss' in record]
         if steps:
             scores = [r['accuracy/top1'] for r in records if 'accuracy/top1' in r]
@@ -43,19 +43,11 @@ def read_progress(folder: Path, length: tuple[str, int]) -> Progress:
     return Progress()
 
 
-def _last_records(path: Path) -> list[dict[str, Any]]:
+def last_lines(path: Path) -> list[str]:
+    """Return the lines at the end of a log, the first of which may be cut off."""
     with path.open('rb') as file:
         file.seek(max(0, path.stat().st_size - END))
-        lines = file.read().decode(errors='replace').splitlines()
-    records = []
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue  # cut in two, at either end
-        if isinstance(record, dict):
-            records.append(record)
-    return records
+        return file.read().decode(errors='replace').splitlines()
 
 
 def _progress(

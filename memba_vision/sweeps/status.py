@@ -1,4 +1,4 @@
-"""The state of a run, as its folder tells it."""
+"""State of a run, read from its folder."""
 
 import fcntl
 import json
@@ -14,15 +14,16 @@ STATES = ('waiting', 'running', 'finished', 'failed', 'stopped')
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is.
+    """State of a run, and what is known of its tries.
 
     Attributes:
         state: 'waiting' (never started), 'running', 'finished', 'failed' (ended with an error of
             its own) or 'stopped' (ended from outside: it goes on from its checkpoint).
-        message: a line on what went wrong.
-        tries: how often it was started.
-        seconds: how long it ran, over all tries that ended.
-        score: its test result as text, as '61.50 %', once it has finished.
+        message: a line that describes the error.
+        tries: number of starts.
+        seconds: running time of all tries that ended.
+        score: test result as text, as '61.50 %', once it has finished.
+        exit_status: exit status of its supervisor; None while it runs, or if its end was not noted.
     """
 
     state: str = 'waiting'
@@ -30,33 +31,35 @@ class Status:
     tries: int = 0
     seconds: float = 0.0
     score: str = ''
+    exit_status: int | None = None
 
 
 def run_status(folder: Path) -> Status:
-    """The state of the run in ``folder``.
+    """Return the state of the run in ``folder``.
 
-    What was written down is not all: a run whose processes are gone does not run, whatever it
-    said last. A result alone does not end a run: tools/test.py leaves one of any checkpoint.
+    The lock tells whether the run has processes, whatever its status file says. A result alone
+    does not make a run finished, since tools/test.py writes one for any checkpoint.
     """
     noted = read_status(str(folder))
     state, message = noted.get('state', 'waiting'), noted.get('message', '')
+    tries, seconds = noted.get('tries', 0), noted.get('seconds', 0.0)
     score = _score(folder / RESULT_FILE) if state == 'finished' else ''
     if not score:
         if is_locked(folder):
             state, message = 'running', ''
         elif state in ('running', 'finished'):
             state, message = 'stopped', 'was killed, or its machine went down'
-    return Status(state, message, noted.get('tries', 0), noted.get('seconds', 0.0), score)
+    return Status(state, message, tries, seconds, score, noted.get('exit_status'))
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether some process, here or on a machine that shares the disk, is at work in ``folder``."""
+    """Return True if a process on any machine that shares the disk is at work in ``folder``."""
     try:
         descriptor = os.open(folder / LOCK_FILE, os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
-        # Shared, so that two who look do not take each other for one who works.
+        # Shared, so that two sweeps that look do not see each other's lock.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -1,4 +1,4 @@
-"""The configs that train on the tasks of a suite."""
+"""Configs that train on the tasks of a suite."""
 
 from pathlib import Path
 

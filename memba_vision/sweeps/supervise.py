@@ -1,11 +1,11 @@
-"""Run one command of a sweep: alone in its folder, with a log, and with its state written down.
+"""Run one command of a sweep under a lock on its folder, with a log and a status file.
 
-A script that needs nothing but Python, so that it starts at once and runs on any node:
+This script needs nothing but Python, so that it starts at once and runs on any node:
 
     python -I supervise.py --folder FOLDER --directory WHERE [--set NAME=VALUE …] -- COMMAND …
 
-While it lives, it and the command hold a lock on the folder, which the system lifts when both are
-gone, whatever ended them. Whoever holds the lock is alone in writing ``status.json``.
+It and the command hold the lock together. The system lifts it when both are gone, whatever ended
+them. Only a process that holds the lock writes ``status.json``.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import errno
 import fcntl
 import json
 import os
-import re
+import runpy
 import signal
 import socket
 import subprocess
@@ -24,17 +24,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-FINISHED, FAILED, NO_ROOM, TAKEN, STOPPED = 0, 1, 74, 75, 143  # exit statuses
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+#: Read from its file: to import the package would take seconds.
+ExitStatus = runpy.run_path(os.path.join(_PACKAGE, 'errors.py'))['ExitStatus']
+
 LOCK_FILE, LOG_FILE, STATUS_FILE, RESULT_FILE = '.lock', 'log.txt', 'status.json', 'result.json'
-#: Words of the error that a training ends with where it finds the disk full.
-NO_ROOM_WORDS = 'what was written before is intact; free some space'
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-PATIENCE = 2.0  # seconds that a lock is tried for: those who look whether it is held take it too
+PATIENCE = 2.0  # seconds to try for the lock: a sweep that looks whether it is held takes it too
 TAIL = 1 << 14  # bytes of the log's end that are kept in memory
 
 
 def main() -> int:
-    """Do as the command line says; the status to exit with."""
+    """Do as the command line says, and return the status to exit with."""
     args = parse_arguments()
     end_with_parent()
     os.chdir(args.directory)
@@ -42,13 +43,13 @@ def main() -> int:
     os.makedirs(args.folder, exist_ok=True)
     with locked(args.folder) as lock:
         if lock is None:
-            return TAKEN
+            return ExitStatus.BUSY
         try:
             return Supervisor(args.folder, args.command, lock).run()
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            return NO_ROOM
+            return ExitStatus.DISK_FULL
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -62,14 +63,18 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def end_with_parent() -> None:
-    """Have Linux send this process SIGTERM when its parent dies, however that happens."""
+    """Ask Linux to send this process SIGTERM when its parent dies in any way."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextlib.contextmanager
 def locked(folder: str, patience: float = PATIENCE) -> Iterator[int | None]:
-    """Hold the lock of a run's folder; yields its file descriptor, or None if another has it."""
+    """Hold the lock of a run's folder.
+
+    Yields:
+        The file descriptor of the lock; None if another process holds it.
+    """
     descriptor = os.open(os.path.join(folder, LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         yield descriptor if _lock(descriptor, time.monotonic() + patience) else None
@@ -93,7 +98,7 @@ class Supervisor:
 
     Args:
         folder: the run's folder.
-        command: what to run.
+        command: the command to run.
         lock: descriptor of the folder's lock, which is held.
     """
 
@@ -105,15 +110,16 @@ class Supervisor:
         self.seconds_before = self.status.get('seconds', 0.0)
 
     def run(self) -> int:
-        """Run the command to its end, unless it was run before; the status to exit with."""
+        """Run the command unless it has finished before, and return the status to exit with."""
         if self.status.get('state') == 'finished' and self._has_result():
-            return FINISHED
+            return ExitStatus.FINISHED
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what Ctrl-C means
         signal.signal(signal.SIGTERM, self._stop)
         began = time.time()
         self.status.update(
             state='running',
             message='',
+            exit_status=None,
             tries=self.status.get('tries', 0) + 1,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -130,7 +136,7 @@ class Supervisor:
             self.process.terminate()  # the command saves what it has
 
     def _run(self) -> tuple[int, str]:
-        """Run the command; its exit status and the last it said."""
+        """Run the command, and return its exit status and the end of its output."""
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
@@ -152,34 +158,34 @@ class Supervisor:
         return code, copier.tail.decode(errors='replace')
 
     def _judge(self, code: int, tail: str) -> tuple[int, str]:
-        """How the try ended, and a line on it."""
+        """Return the status that stands for the end of a try, and a line that describes it."""
         if code == 0 and self._has_result():
-            return FINISHED, ''
-        if self.asked_to_stop or code == STOPPED:
-            return STOPPED, 'was stopped (SIGTERM)'
-        if code == 1:
-            code = -killed_process(tail) or code
+            return ExitStatus.FINISHED, ''
+        if self.asked_to_stop or code == ExitStatus.TERMINATED:
+            return ExitStatus.TERMINATED, 'was stopped (SIGTERM)'
         if code < 0:
             name = signal.Signals(-code).name
             hint = ': did the machine run out of memory?' if name == 'SIGKILL' else ''
-            return STOPPED, f'was killed ({name}{hint})'
+            return ExitStatus.TERMINATED, f'was killed ({name}{hint})'
+        if code == 0:
+            return ExitStatus.FAILED, 'ended well, but wrote no result.json'
         message = last_words(tail) or f'ended with status {code} and said nothing'
-        if NO_ROOM_WORDS in message:
-            return NO_ROOM, message
-        return FAILED, message if code else 'ended well, but wrote no result.json'
+        is_full = code == ExitStatus.DISK_FULL
+        return ExitStatus.DISK_FULL if is_full else ExitStatus.FAILED, message
 
     def _has_result(self) -> bool:
         return os.path.exists(os.path.join(self.folder, RESULT_FILE))
 
     def _note(self, status: int, message: str) -> int:
-        state = {FINISHED: 'finished', FAILED: 'failed'}.get(status, 'stopped')
-        self.status.update(state=state, message=message, ended=time.time())
+        states = {ExitStatus.FINISHED: 'finished', ExitStatus.FAILED: 'failed'}
+        state = states.get(status, 'stopped')
+        self.status.update(state=state, message=message, exit_status=status, ended=time.time())
         write_status(self.folder, self.status)
         return status
 
 
 class Copier(threading.Thread):
-    """Copies a pipe to the log, and keeps the end of it, also where the log cannot grow."""
+    """Copy of a pipe into the log; its end is kept in memory, in case the log cannot grow."""
 
     def __init__(self, pipe: int, write: Callable[[bytes], object]) -> None:
         super().__init__(daemon=True)
@@ -194,24 +200,14 @@ class Copier(threading.Thread):
 
 
 def last_words(log: str) -> str:
-    """The line that says best what went wrong: the last error of a tool, or the last line."""
+    """Return the line for the user to read: the last error of a tool, or else the last line."""
     lines = [line.strip() for line in log.splitlines() if line.strip(' =-')]
     errors = [line.removeprefix('error: ') for line in lines if line.startswith('error: ')]
     return (errors or lines or [''])[-1]
 
 
-def killed_process(log: str) -> int:
-    """The signal that ended one of several processes, by the report of torch's launcher; or 0.
-
-    The launcher itself ends with status 1, and the others by SIGTERM, which it sends them.
-    """
-    cause = log.rpartition('Root Cause')[2]
-    found = re.search(r'exitcode\s*: -(\d+) ', cause)
-    return int(found[1]) if found else 0
-
-
 def read_status(folder: str) -> dict:
-    """What ``status.json`` says; empty where there is none that can be read."""
+    """Read ``status.json``; return an empty dict where there is none that can be read."""
     try:
         with open(os.path.join(folder, STATUS_FILE), encoding='utf-8') as file:
             status = json.load(file)

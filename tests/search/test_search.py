@@ -15,7 +15,7 @@ import pytest
 from helpers import CONFIGS, DEMO, REPOSITORY, as_arguments, run_tool, tiny_options
 
 from memba_vision.engine.checkpoint_folders import checkpoint_folders
-from memba_vision.errors import UserError
+from memba_vision.errors import DiskFull, UserError
 from memba_vision.runs.config import load_config
 from memba_vision.search import bookkeeping
 from memba_vision.search import search as searching
@@ -24,7 +24,7 @@ from memba_vision.search.outcome import write_outcome
 from memba_vision.search.search import Search, search
 from memba_vision.search.space import read_space
 from memba_vision.search.study import SETTINGS
-from memba_vision.search.trial import Died, Failed, NoRoom, Pruned, run_trial
+from memba_vision.search.trial import Died, Failed, Pruned, run_trial
 
 MEMBA, HYBRID = (CONFIGS / 'search' / f'{name}.py' for name in ('memba_small', 'hybrid'))
 
@@ -232,7 +232,7 @@ def test_a_search_waits_for_what_other_workers_are_at(make, trainings, monkeypat
     trainings(lambda config: 50.0)
     search(make(trials=2))
     other = study(make()).ask()
-    bookkeeping.sign(other)
+    bookkeeping.heartbeat(other)
     waited = []
 
     def sleep(seconds):
@@ -279,7 +279,7 @@ def test_a_trial_that_another_worker_took_over(make, monkeypatch):
     def run(config, report, beat):
         calls.append(config.work_dir)
         if len(calls) == 2:
-            bookkeeping.give_up(study(make()), 1, 'it gave no sign', is_its_fault=False)
+            bookkeeping.give_up(study(make()), 1, 'it gave no sign', counts_as_try=False)
         beat()
         return 50.0
 
@@ -295,7 +295,7 @@ def test_a_full_disk_ends_the_search_and_loses_no_trial(make, trainings):
     trainings(by_rank)
     search(make(trials=1))
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match='no space'):
-        patch.setattr(searching, 'run_trial', raising(NoRoom('no space')))
+        patch.setattr(searching, 'run_trial', raising(DiskFull('no space')))
         search(make(trials=3))
     assert len(search(make(trials=3))) == 3
 

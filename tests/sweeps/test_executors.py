@@ -21,10 +21,6 @@ UNTIL_TOLD = f'{SAVE}\nwhile not pathlib.Path("go").exists(): time.sleep(0.05)\n
 FAIL = 'raise SystemExit("error: it cannot be")'
 
 
-def test_there_are_three():
-    assert set(EXECUTORS) == {'local', 'ray', 'slurm'}
-
-
 @pytest.fixture(params=EXECUTORS)
 def runner(request, tmp_path):
     given = arguments(gpus_per_run=0, slurm_options=['timeout_min=5'])
@@ -70,7 +66,8 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, executor, package):
         ([DEMO, '--suite', 'demo'], 'give either --suite or configs'),
     ],
 )
-def test_a_cluster_that_cannot_be_used(tmp_path, options, expected):
+def test_a_cluster_that_cannot_be_used(tmp_path, monkeypatch, options, expected):
+    monkeypatch.setenv('PATH', str(tmp_path))  # Slurm's commands may be on this machine
     config = [] if DEMO in options else [DEMO]
     outcome = run_tool('sweep', *config, '--work-dir', tmp_path, *options)
     assert expected in outcome.error()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers import CONFIGS, DEMO
+from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import UserError
@@ -13,7 +14,7 @@ from memba_vision.sweeps.folder import enter
 from memba_vision.sweeps.jobs import Options, make_jobs
 from memba_vision.sweeps.suites import suite_configs
 
-LR = 'optim_wrapper.optimizer.lr=0.01'
+LR, EPOCHS = 'optim_wrapper.optimizer.lr=0.01', 'train_cfg.max_epochs=7'
 
 
 def demo_jobs(folder: Path, methods=('memba', 'lora'), seeds=(0, 1), **options):
@@ -23,20 +24,16 @@ def demo_jobs(folder: Path, methods=('memba', 'lora'), seeds=(0, 1), **options):
 # Which runs
 
 
-@pytest.mark.parametrize(
-    ('suite', 'tasks'),
-    [('vtab1k', 19), ('natural', 7), ('specialized', 4), ('structured', 8), ('demo', 3)],
-)
-def test_suites(suite, tasks):
+@pytest.mark.parametrize('suite', suites())
+def test_each_task_of_a_suite_has_a_config(suite):
     configs = suite_configs(suite)
-    assert len(set(configs)) == tasks
+    assert len(set(configs)) == len(suites()[suite][1])
     assert all(Path(config).is_file() for config in configs)
 
 
 def test_the_groups_make_up_vtab1k():
     natural, specialized, structured = map(suite_configs, ('natural', 'specialized', 'structured'))
     assert [*natural, *specialized, *structured] == suite_configs('vtab1k')
-    assert set(suites()) == {'vtab1k', 'natural', 'specialized', 'structured', 'demo'}
 
 
 def test_every_seed_gives_a_whole_table(tmp_path):
@@ -49,14 +46,25 @@ def test_every_seed_gives_a_whole_table(tmp_path):
     ]
     assert jobs[-1].folder == tmp_path / jobs[-1].name
     assert (jobs[-1].task, jobs[-1].method, jobs[-1].seed) == ('sprites_location', 'lora', 7)
-    assert jobs[-1].resolved.randomness.seed == 7
+    assert [job.resolved.randomness.seed for job in jobs] == [0] * 4 + [7] * 4
+
+
+def test_each_config_is_parsed_once(tmp_path, monkeypatch):
+    parse, parsed = Config.fromfile, []
+
+    def counting(path, *args, **kwargs):
+        parsed.append(Path(path).stem)
+        return parse(path, *args, **kwargs)
+
+    monkeypatch.setattr(Config, 'fromfile', counting)
+    assert len(demo_jobs(tmp_path, seeds=range(5))) == 10
+    assert sorted(parsed) == ['digits_memba', 'lora', 'memba']
 
 
 def test_configs_keep_their_own_methods(tmp_path):
     configs = sorted(map(str, (CONFIGS / 'demo').glob('digits_*.py')))
     jobs = make_jobs(configs, [], [0], tmp_path, Options())
     assert [job.method for job in jobs] == ['linear-probing', 'lora', 'memba-gate', 'memba']
-    assert [job.length() for job in jobs] == [('epochs', 50)] + [('epochs', 20)] * 3
 
 
 def test_all_methods(tmp_path):
@@ -65,16 +73,19 @@ def test_all_methods(tmp_path):
 
 
 def test_the_command_line_of_a_run(tmp_path):
-    job = demo_jobs(tmp_path, ['lora'], [3], cfg_options=(LR,), amp=True)[0]
+    job = demo_jobs(tmp_path, ['lora'], [3], cfg_options=(LR, EPOCHS), amp=True)[0]
     tool, config, *rest = job.command()[1:]
     assert (Path(tool).name, config) == ('train.py', str(DEMO))
     assert ' '.join(rest) == (
-        f'--work-dir {job.folder} --resume auto --seed 3 --amp --peft lora --cfg-options {LR}'
+        f'--work-dir {job.folder} --resume auto --seed 3 --amp --peft lora '
+        f'--cfg-options {LR} {EPOCHS}'
     )
     assert job.resolved.optim_wrapper.optimizer.lr == 0.01
+    assert job.length() == ('epochs', 7)
     assert job.resolved.optim_wrapper.type == 'BFloat16OptimWrapper'
     several = job.command(processes=4)
-    assert several[1:6] == ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '4']
+    launcher = '-m memba_vision.sweeps.launch --standalone --nproc_per_node 4'
+    assert several[1:6] == launcher.split()
     assert several[-2:] == ['--launcher', 'pytorch']
 
 

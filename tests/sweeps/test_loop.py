@@ -1,6 +1,5 @@
 """Sweeps that are interrupted in every way, over scripts in place of trainings."""
 
-import errno
 import os
 import signal
 import time
@@ -19,16 +18,14 @@ from script_jobs import (
     wait_for,
 )
 
-from memba_vision.errors import UserError
-from memba_vision.files import cannot_write
+from memba_vision.errors import ExitStatus, UserError
 from memba_vision.sweeps import loop
 from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.loop import Policy
 from memba_vision.sweeps.status import is_locked, run_status
 
 A, B, C = (f'digits_{method}_seed0' for method in 'abc')
-FULL = cannot_write('x', OSError(errno.ENOSPC, 'full'))
-NO_ROOM = f'import sys; sys.exit({str(f"error: {FULL}")!r})'
+NO_ROOM = f'print("error: free some space"); raise SystemExit({ExitStatus.DISK_FULL})'
 
 
 def states(rows) -> list[str]:

@@ -1,16 +1,16 @@
-"""Where runs are executed: a file for each, which registers itself."""
+"""Executors of runs: a file for each, which registers itself."""
 
 from collections.abc import Callable
 
 from memba_vision.discovery import import_submodules
 from memba_vision.sweeps.executors.base import Attempt, Ended, Executor
 
-#: The executors by the name that ``--executor`` takes.
+#: Executors by their names for ``--executor``.
 EXECUTORS: dict[str, type[Executor]] = {}
 
 
 def register(name: str) -> Callable[[type[Executor]], type[Executor]]:
-    """Enter an executor under a name."""
+    """Return a decorator that enters an executor under a name."""
 
     def enter(executor: type[Executor]) -> type[Executor]:
         EXECUTORS[name] = executor

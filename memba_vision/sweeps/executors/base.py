@@ -1,4 +1,4 @@
-"""What an executor is: something that runs commands elsewhere, and tells how they ended."""
+"""Base class of executors, which run commands and report how they ended."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from memba_vision.errors import ExitStatus, UserError
 from memba_vision.sweeps import supervise
 
 if TYPE_CHECKING:  # the help of the sweep needs the options of executors, and no torch
     from memba_vision.sweeps.jobs import Job
 
-LOST = -1  # the status of a try whose end nobody saw: its node went down, say
-PASSED_ON = ('PYTHONPATH', 'TORCH_HOME')  # what a run on another node must have as here
+LOST = -1  # status of a try whose end was not seen, as when its node went down
+PASSED_ON = ('PYTHONPATH', 'TORCH_HOME')  # variables that other nodes must have as here
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of a try.
+    """End of a try.
 
     Attributes:
         status: the supervisor's exit status, or ``LOST``.
-        message: what the executor says on it.
+        message: the executor's explanation.
     """
 
     status: int
@@ -38,22 +40,22 @@ class Attempt(ABC):
 
     @abstractmethod
     def poll(self) -> Ended | None:
-        """How it ended; None while it waits or runs."""
+        """Return its end; None while it waits or runs."""
 
     @abstractmethod
     def stop(self, at_once: bool = False) -> None:
-        """Ask it to save and to end; ``at_once``: not to save."""
+        """Ask it to save and end, or with ``at_once`` to end without saving."""
 
 
 class Executor(ABC):
-    """Runs commands somewhere.
+    """Place where runs are executed.
 
-    A file in this folder with a class that derives from it and is entered by
-    :func:`memba_vision.sweeps.executors.register` is all that a new one takes.
+    A new one takes a file in this folder with a class that derives from this one and is entered by
+    :func:`memba_vision.sweeps.executors.register`.
 
     Args:
         args: the command line, with the options that :meth:`add_arguments` added.
-        folder: the sweep's folder, for what the executor has to keep.
+        folder: the sweep's folder, for files of the executor.
     """
 
     help: ClassVar[str] = ''
@@ -63,33 +65,48 @@ class Executor(ABC):
 
     @classmethod
     def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
-        """Add the options that this executor alone has."""
+        """Add the options of this executor."""
         return None
 
-    @abstractmethod
     def has_room(self) -> bool:
-        """Whether :meth:`start` may be called."""
+        """Return True if :meth:`start` may be called, as is always so with a queue."""
+        return True
 
     @abstractmethod
     def start(self, job: Job) -> Attempt:
-        """Start a run, or hand it to a queue."""
+        """Start a run, or put it into a queue."""
 
     def adopt(self, job: Job) -> Attempt | None:
-        """A try that an earlier sweep handed over and that still waits or runs, if any."""
+        """Return a try of an earlier sweep that still waits or runs, if there is one."""
         return None
 
     def close(self) -> None:
-        """Leave what was opened."""
+        """Close connections."""
         return None
 
 
+def import_for(executor: str, package: str) -> Any:
+    """Import a package that an executor needs.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise UserError(
+            f"--executor {executor} needs {package} ({error}): pip install 'memba_vision[cluster]'"
+        ) from error
+
+
 def supervised(job: Job, environment: dict[str, str], processes: int = 1) -> list[str]:
-    """The command line that runs a job under its supervisor, from any folder of any node.
+    """Return the command line that runs a job under its supervisor, from any folder of any node.
 
     Args:
         job: the run.
         environment: variables to set for it.
-        processes: how many processes train it; see :meth:`memba_vision.sweeps.jobs.Job.command`.
+        processes: number of processes that train it; see
+            :meth:`memba_vision.sweeps.jobs.Job.command`.
     """
     passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     pairs = [f'{name}={value}' for name, value in {**passed_on, **environment}.items()]
@@ -103,11 +120,13 @@ def supervised(job: Job, environment: dict[str, str], processes: int = 1) -> lis
 
 
 def caller(command: list[str]) -> Callable[[], int]:
-    """A function without arguments that runs ``command`` and returns its status.
+    """Return a function without arguments that runs ``command`` and returns its status.
 
-    It is sent to other nodes as it is: they need not import this package to call it. Where the
-    call is interrupted, the command is asked to end, and has the time that takes.
+    The function is pickled by value, so that other nodes need not import this package to call it.
+    If the call is interrupted, the command is asked to end and waited for.
     """
+
+    terminated = int(ExitStatus.TERMINATED)
 
     def call() -> int:
         import signal
@@ -116,19 +135,19 @@ def caller(command: list[str]) -> Callable[[], int]:
         import time
 
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            # Inherited from a shell that started the sweep in the background.
+            # A shell that starts the sweep in the background has it ignored.
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
         def end(*_):
-            raise SystemExit(143)
+            raise SystemExit(terminated)
 
         process = subprocess.Popen(command)
         before = None
         try:
             if threading.current_thread() is threading.main_thread():
-                # Slurm ends a job by this signal, which submitit would only write into its log.
+                # Slurm ends a job by this signal; submitit's handler only logs it.
                 before = signal.signal(signal.SIGTERM, end)
-            # Not wait(): some interrupt by a flag that Python sees between two instructions alone.
+            # Not wait(), during which Python does not see the flag by which Ray interrupts.
             while process.poll() is None:
                 time.sleep(0.2)
             return process.returncode
@@ -137,7 +156,7 @@ def caller(command: list[str]) -> Callable[[], int]:
             process.wait()
             raise
         finally:
-            if before is not None:  # Ray gives a process to one call after the other
+            if before is not None:  # Ray uses a process for many calls
                 signal.signal(signal.SIGTERM, before)
 
     return call

@@ -1,4 +1,4 @@
-"""This machine: a process for each run, on its share of GPUs or cores."""
+"""Executor for this machine: a process for each run, on its share of GPUs or cores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LocalExecutor(Executor):
 
     @classmethod
     def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
-        """Which GPUs, how many runs at a time."""
+        """Add the options for GPUs and the number of runs at a time."""
         group.add_argument(
             '--gpus', metavar='0,1,…', help='GPUs to use (default: all that torch sees)'
         )
@@ -39,11 +39,11 @@ class LocalExecutor(Executor):
         )
 
     def has_room(self) -> bool:
-        """Whether a slot is free."""
+        """Return True if a slot is free."""
         return bool(self.free)
 
     def start(self, job: Job) -> Attempt:
-        """Start a process of its own session, which Ctrl-C in the terminal does not reach."""
+        """Start a process in a session of its own, out of reach of Ctrl-C in the terminal."""
         slot = self.free.pop(0)
         process = subprocess.Popen(
             supervised(job, slot.environment(), self.processes),
@@ -55,7 +55,7 @@ class LocalExecutor(Executor):
 
 
 class LocalAttempt(Attempt):
-    """A process; its slot is free again when it has ended."""
+    """A process, whose slot is free again when it has ended."""
 
     def __init__(self, process: subprocess.Popen, slot: Slot, free: list[Slot]) -> None:
         self.process, self.free = process, free
@@ -78,7 +78,7 @@ class LocalAttempt(Attempt):
 
 
 def local_slots(args: argparse.Namespace) -> list[Slot]:
-    """How this machine is shared out, by the command line.
+    """Divide this machine as the command line says.
 
     Raises:
         UserError: the options contradict each other or the machine.

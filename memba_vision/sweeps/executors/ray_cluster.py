@@ -1,4 +1,4 @@
-"""A Ray cluster: every run is a task with its cores and GPUs."""
+"""Executor for a Ray cluster: every run is a task with its cores and GPUs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from memba_vision.sweeps.executors.base import (
     Ended,
     Executor,
     caller,
+    import_for,
     supervised,
 )
 
@@ -34,7 +35,8 @@ class RayExecutor(Executor):
     help = 'a Ray cluster'
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
-        self.ray = _import_ray()
+        os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # sends usage data to Ray's makers
+        self.ray = import_for('ray', 'ray')
         self.cpus = args.cpus_per_run
         try:
             self.ray.init(
@@ -46,39 +48,35 @@ class RayExecutor(Executor):
         except (ConnectionError, ValueError) as error:
             reason = ' '.join(str(error).split())
             raise UserError(f'--ray-address {args.ray_address}: {reason}') from error
-        if not args.ray_address:  # more than this machine has would be waited for in vain
+        if not args.ray_address:  # Ray would wait for ever for more than this machine has
             self.cpus = min(self.cpus, int(self.ray.cluster_resources().get('CPU', 1)))
         has_gpus = self.ray.cluster_resources().get('GPU', 0) > 0
         self.gpus = args.gpus_per_run if args.gpus_per_run is not None else int(has_gpus)
 
     @classmethod
     def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
-        """Which cluster."""
+        """Add the option for the cluster."""
         group.add_argument(
             '--ray-address',
             metavar='ADDRESS',
             help="'auto' or HOST:PORT of a running cluster (default: one for this sweep, here)",
         )
 
-    def has_room(self) -> bool:
-        """Always: Ray has a queue."""
-        return True
-
     def start(self, job: Job) -> Attempt:
-        """Hand the run to Ray."""
+        """Submit the run to Ray."""
         environment = {'OMP_NUM_THREADS': str(self.cpus)}
         command = supervised(job, environment, max(1, self.gpus))
-        # Lost nodes are the sweep's to count: it is told, and starts the run again.
+        # No retries: the sweep counts lost nodes, and starts the run again.
         task = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
         return RayAttempt(self.ray, task(caller(command)).options(name=job.name).remote())
 
     def close(self) -> None:
-        """Leave the cluster; one that was started for this sweep ends."""
+        """Leave the cluster, and end it if it was started for this sweep."""
         self.ray.shutdown()
 
 
 class RayAttempt(Attempt):
-    """A task of Ray's."""
+    """A task in Ray."""
 
     def __init__(self, ray, reference) -> None:
         self.ray, self.reference = ray, reference
@@ -97,14 +95,3 @@ class RayAttempt(Attempt):
     def stop(self, at_once: bool = False) -> None:
         """See :class:`Attempt`."""
         self.ray.cancel(self.reference, force=at_once)
-
-
-def _import_ray():
-    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # it would report to its makers
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError(
-            f"--executor ray needs Ray ({error}): pip install 'memba_vision[cluster]'"
-        ) from error
-    return ray

@@ -1,4 +1,4 @@
-"""Slurm, through submitit: every run is a job."""
+"""Executor for Slurm, through submitit: every run is a job."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from memba_vision.sweeps.executors.base import (
     Ended,
     Executor,
     caller,
+    import_for,
     supervised,
 )
 
 if TYPE_CHECKING:
     from memba_vision.sweeps.jobs import Job
 
-JOB_FILE = 'slurm_job'  # in a run's folder: the id of its job
-#: submitit's names that are the same for all its clusters; the others are Slurm's own.
+JOB_FILE = 'slurm_job'  # file in a run's folder with the id of its job
+#: Options that submitit has for all clusters; the others are Slurm's own.
 SHARED = ('timeout_min', 'mem_gb', 'nodes', 'tasks_per_node', 'cpus_per_task', 'gpus_per_node')
 DAY = 24 * 60  # minutes
 RESULT_DELAY = 5.0  # seconds that a file may take from one node to another
-#: What submitit takes for a job that goes on, and is so only where the queue still has it: Slurm
-#: without accounting, or one that has forgotten the job, calls every job unknown.
+#: States that submitit takes for those of a job that goes on. Slurm without accounting calls every
+#: job unknown, and so does Slurm that has forgotten a job: the queue tells whether it goes on.
 DOUBTFUL = ('PREEMPTED', 'UNKNOWN')
 DOUBT_DELAY = 30.0  # seconds between two looks into the queue
 
@@ -50,7 +51,7 @@ class SlurmExecutor(Executor):
     help = 'Slurm'
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
-        submitit = _import_submitit()
+        submitit = import_for('slurm', 'submitit')
         self.gpus = args.gpus_per_run if args.gpus_per_run is not None else 1
         self.cpus = args.cpus_per_run
         self.cluster = args.slurm_cluster
@@ -64,7 +65,7 @@ class SlurmExecutor(Executor):
 
     @classmethod
     def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
-        """What a job asks Slurm for."""
+        """Add the options of jobs."""
         group.add_argument(
             '--slurm-options',
             nargs='+',
@@ -78,10 +79,6 @@ class SlurmExecutor(Executor):
             default='slurm',
             help="'local': submitit's stand-in for Slurm, to try things out",
         )
-
-    def has_room(self) -> bool:
-        """Always: Slurm has a queue."""
-        return True
 
     def start(self, job: Job) -> Attempt:
         """Submit the run.
@@ -102,7 +99,7 @@ class SlurmExecutor(Executor):
         return SlurmAttempt(submitted)
 
     def adopt(self, job: Job) -> Attempt | None:
-        """The run's job of an earlier sweep, where Slurm still has it."""
+        """Return the run's job of an earlier sweep if Slurm still has it."""
         path = job.folder / JOB_FILE
         if self.cluster != 'slurm' or not path.is_file():
             return None
@@ -117,7 +114,7 @@ class SlurmExecutor(Executor):
 
 
 class SlurmAttempt(Attempt):
-    """A job of submitit's."""
+    """A job in Slurm."""
 
     def __init__(self, job) -> None:
         self.job = job
@@ -130,7 +127,7 @@ class SlurmAttempt(Attempt):
             return None
         if self.job.paths.result_pickle.exists():
             return self._result()
-        # It was cancelled or lost, or its result has not come through the shared disk yet.
+        # It was cancelled or lost, or its result is not visible on the shared disk yet.
         self.gone_since = self.gone_since or time.monotonic()
         if time.monotonic() - self.gone_since < RESULT_DELAY:
             return None
@@ -158,7 +155,7 @@ class SlurmAttempt(Attempt):
 
 
 def is_queued(number: str) -> bool:
-    """Whether Slurm's queue has a job, waiting or running; also where it does not answer."""
+    """Return True if Slurm's queue has a job, waiting or running, or does not answer."""
     command = ['squeue', '--noheader', '--jobs', number, '--format', '%T']
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -170,9 +167,9 @@ def is_queued(number: str) -> bool:
 
 @contextmanager
 def interruptible_children() -> Iterator[None]:
-    """Let processes that start in here notice SIGINT, by which submitit's stand-in cancels jobs.
+    """Have processes heed SIGINT that start in this context: it cancels jobs of the stand-in.
 
-    A shell that started the sweep in the background ignores it, which children inherit.
+    A shell that starts the sweep in the background has it ignored, which children inherit.
     """
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if ignored:
@@ -193,13 +190,3 @@ def _options(pairs: list[str]) -> dict[str, int | str]:
         name = key if key in SHARED or key.startswith('slurm_') else f'slurm_{key}'
         options[name] = int(value) if value.isdigit() else value
     return options
-
-
-def _import_submitit():
-    try:
-        import submitit
-    except ImportError as error:
-        raise UserError(
-            f"--executor slurm needs submitit ({error}): pip install 'memba_vision[cluster]'"
-        ) from error
-    return submitit
