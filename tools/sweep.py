@@ -43,6 +43,13 @@ def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
         help='presets of configs/_base_/peft, or files like those; "all": every preset '
         "(default: the configs' own)",
     )
+    group.add_argument(
+        '--backbones',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help="models of configs/_base_/models, or files like those (default: the configs' own)",
+    )
     group.add_argument('--seeds', nargs='+', type=int, default=[0], help='seeds (default: 0)')
     group.add_argument('--work-dir', default='work_dirs/sweep', help='the folder of the sweep')
     group.add_argument('--amp', action='store_true', help='train under bfloat16 autocast')
@@ -58,6 +65,11 @@ def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
 
 def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
     """Add options for the execution of runs, and the treatment of those that do not finish."""
+    group.add_argument(
+        '--write-configs',
+        metavar='DIR',
+        help='write a config for every task of --suite, method and backbone, and run nothing',
+    )
     group.add_argument('--plan', action='store_true', help='say what it will take, and run nothing')
     group.add_argument(
         '--workers',
@@ -99,7 +111,20 @@ def jobs_of(args: argparse.Namespace, options: Options) -> list[Job]:
     if bool(args.configs) == bool(args.suite):
         raise UserError('give either --suite or configs')
     configs = args.configs or suite_configs(args.suite)
-    return make_jobs(configs, args.methods, args.seeds, Path(args.work_dir), options)
+    return make_jobs(
+        *(configs, args.methods, args.seeds, Path(args.work_dir), options, args.backbones)
+    )
+
+
+def write_configs(args: argparse.Namespace) -> None:
+    """Write the configs that the command line asks for, and print their paths."""
+    from memba_vision.sweeps.suites import write_leaf_configs
+
+    if not args.suite:
+        raise UserError('--write-configs goes with --suite')
+    methods, backbones = args.methods or ['memba'], args.backbones or [None]
+    for path in write_leaf_configs(args.suite, methods, backbones, Path(args.write_configs)):
+        print(path)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -111,6 +136,9 @@ def main(args: argparse.Namespace) -> None:
     from memba_vision.sweeps.plan import make_plan
     from memba_vision.sweeps.summary import describe_unfinished, results_table
 
+    if args.write_configs:
+        write_configs(args)
+        return
     options = Options(tuple(args.cfg_options), args.amp)
     jobs = jobs_of(args, options)
     if args.plan:

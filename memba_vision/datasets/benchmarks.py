@@ -21,7 +21,7 @@ class Benchmark:
         configs: the folder of its configs in ``configs``.
         dataset: the file of its data in ``configs/_base_/datasets``, without the image size.
         schedule: the file of its recipe in ``configs/_base_/schedules``.
-        schedules: those of presets that want another one.
+        schedules: recipes by preset, where one wants another.
         backbone: the model of ``configs/_base_/models`` that its own configs adapt.
         published: True where results of others are known.
     """

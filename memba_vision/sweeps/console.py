@@ -42,7 +42,7 @@ class Console(ABC):
     """Display that a sweep reports to.
 
     Args:
-        terminal: where it is shown.
+        terminal: terminal that shows it.
     """
 
     def __init__(self, terminal: Terminal) -> None:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
-from itertools import product
+from itertools import product, starmap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
@@ -26,6 +26,30 @@ ALL_METHODS = 'all'
 
 #: Task, architecture, method and seed.
 Identity = tuple[str, str, str, int]
+
+
+class Variant(NamedTuple):
+    """A config, and the parts of it that are replaced.
+
+    Attributes:
+        config: the config file.
+        backbone: as ``--backbone`` of tools/train.py.
+        method: as its ``--peft``.
+    """
+
+    config: str
+    backbone: str | None
+    method: str | None
+
+    def arguments(self) -> list[str]:
+        """Return the options of tools/train.py that replace the parts."""
+        chosen = {'--backbone': self.backbone, '--peft': self.method}
+        return [
+            part
+            for option, name in chosen.items()
+            if name
+            for part in (option, str(Path(name).absolute()) if name.endswith('.py') else name)
+        ]
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,7 @@ def make_jobs(
     seeds: Sequence[int],
     folder: Path,
     options: Options,
+    backbones: Sequence[str] = (),
 ) -> list[Job]:
     """Return all runs of a sweep, ordered by seed, so that each seed completes a table.
 
@@ -114,6 +139,7 @@ def make_jobs(
         seeds: the seeds.
         folder: the sweep's folder.
         options: settings of every run.
+        backbones: shipped models in place of the configs' backbones; an empty list keeps those.
 
     Raises:
         UserError: a config cannot be read or names no task, an option does not fit, or two runs
@@ -121,15 +147,15 @@ def make_jobs(
     """
     if list(methods) == [ALL_METHODS]:
         methods = preset_names()
-    pairs = list(product(configs, methods or [None]))
+    variants = list(starmap(Variant, product(configs, backbones or [None], methods or [None])))
     parsed = {path: read_config(find_config(path)) for path in configs}
-    resolved = [_resolve(parsed[path], path, method, options) for path, method in pairs]
+    resolved = [_resolve(parsed[variant.config], variant, options) for variant in variants]
     wanted = [
-        (_with_seed(config, seed), *pair)
+        (_with_seed(config, seed), variant)
         for seed in seeds
-        for config, pair in zip(resolved, pairs, strict=True)
+        for config, variant in zip(resolved, variants, strict=True)
     ]
-    names = _names([_identity(config) for config, *_ in wanted], folder)
+    names = _names([_identity(config) for config, _ in wanted], folder)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise UserError(
@@ -139,17 +165,18 @@ def make_jobs(
     return [_make_job(*run, folder, name, options) for run, name in zip(wanted, names, strict=True)]
 
 
-def _resolve(parsed: Config, path: str, method: str | None, options: Options) -> Config:
+def _resolve(parsed: Config, variant: Variant, options: Options) -> Config:
     """Return the whole config of some runs but for their seeds.
 
     Raises:
         UserError: it has no result that could be compared.
     """
-    config = load_config(deepcopy(parsed), options.parsed(), None, peft=method)
+    chosen = dict(peft=variant.method, backbone=variant.backbone)
+    config = load_config(deepcopy(parsed), options.parsed(), None, **chosen)
     set_seed_and_precision(config, None, options.amp)
     if config.get('task') is None or config.get('test_dataloader') is None:
         lacks = 'names no task' if config.get('task') is None else 'has no test_dataloader'
-        raise UserError(f'{path} {lacks}, so there is no accuracy to compare')
+        raise UserError(f'{variant.config} {lacks}, so there is no accuracy to compare')
     return config
 
 
@@ -193,22 +220,18 @@ def _listed_backbone(run: dict[str, Any], folder: Path) -> Backbone:
     return recorded_backbone(folder / run['name'])
 
 
-def _make_job(
-    config: Config, path: str, method: str | None, folder: Path, name: str, options: Options
-) -> Job:
+def _make_job(config: Config, variant: Variant, folder: Path, name: str, options: Options) -> Job:
     task, _, method_of_table, seed = _identity(config)
     own_folder = Path(folder).absolute() / name
     arguments = [str(Path(config.filename).absolute()), '--work-dir', str(own_folder)]
     arguments += ['--resume', 'auto', '--seed', str(seed), *(['--amp'] if options.amp else [])]
-    if method:
-        is_file = method.endswith('.py')
-        arguments += ['--peft', str(Path(method).absolute()) if is_file else method]
+    arguments += variant.arguments()
     if options.cfg_options:
         arguments += ['--cfg-options', *options.cfg_options]
     return Job(
         name=name,
         folder=own_folder,
-        config=path,
+        config=variant.config,
         method=method_of_table,
         task=task,
         seed=seed,

@@ -1,10 +1,14 @@
 """Configs that train on the tasks of a suite."""
 
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from memba_vision.datasets.benchmarks import find_suite
 from memba_vision.errors import UserError
+from memba_vision.files import write_atomically
 from memba_vision.package_data import package_data_folder
+from memba_vision.runs.leaf_configs import leaf_config, leaf_name
 
 CONFIGS = package_data_folder() / 'configs'
 
@@ -21,6 +25,31 @@ def suite_configs(suite: str) -> list[str]:
     if missing:
         raise UserError(f'--suite {suite} needs {missing[0]}: work in a copy of the repository')
     return [_relative(path) for path in paths]
+
+
+def write_leaf_configs(
+    suite: str, methods: Sequence[str], backbones: Sequence[str | None], folder: Path
+) -> list[Path]:
+    """Write the config of every task of a suite, method and backbone; return their paths.
+
+    Args:
+        suite: the suite.
+        methods: presets.
+        backbones: shipped models; None stands for that of the suite's benchmark.
+        folder: where the files go; it is made if need be.
+
+    Raises:
+        UserError: there is no such suite, method or backbone, or no data of its image size.
+    """
+    wanted = list(product(find_suite(suite)[1], backbones, methods))
+    texts = {
+        folder / leaf_name(task.name, method, backbone): leaf_config(task.name, method, backbone)
+        for task, backbone, method in wanted
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        write_atomically(path, text.encode())
+    return list(texts)
 
 
 def _relative(path: Path) -> str:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers import CONFIGS, DEMO
+from helpers import CONFIGS, DEMO, run_tool
 from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import suites
@@ -226,3 +226,25 @@ def test_a_damaged_list(tmp_path, content):
     (tmp_path / 'sweep.json').write_text(content)
     with pytest.raises(UserError, match='cannot be read: remove it'):
         enter(tmp_path, demo_jobs(tmp_path), Options())
+
+
+def test_backbones_take_the_place_of_the_configs_own(tmp_path):
+    jobs = make_jobs([str(DEMO)], ['lora'], [0], tmp_path, Options(), ['vim-mini', 'vim-tiny'])
+    assert [job.name for job in jobs] == [
+        'digits_vim_mini_lora_seed0',
+        'digits_vim_tiny_lora_seed0',
+    ]
+    assert [job.resolved.model.head.in_channels for job in jobs] == [96, 192]
+    command = jobs[1].command()
+    assert command[command.index('--backbone') + 1] == 'vim-tiny'
+
+
+def test_configs_of_a_suite_are_written(tmp_path):
+    folder = tmp_path / 'configs'
+    arguments = ['--suite', 'natural', '--methods', 'lora', '--backbones', 'vim-tiny']
+    outcome = run_tool('sweep', *arguments, '--write-configs', folder)
+    files = {str(path) for path in folder.iterdir()}
+    assert set(outcome.out.split()) == files
+    assert len(files) == 7
+    job = make_jobs(sorted(files)[:1], [], [0], tmp_path, Options())[0]
+    assert (job.task, job.method, job.backbone.arch) == ('caltech101', 'lora', 'vim_tiny')
