@@ -9,7 +9,7 @@ from vmamba_reference import features, official_shapes, random_weights
 
 from memba_vision.errors import UserError
 from memba_vision.models import VMamba
-from memba_vision.models.backbones.vmamba_weights import ARCHS
+from memba_vision.models.backbones.vmamba_weights import ARCHS, FILES
 from memba_vision.models.peft.model import attach_adapters
 
 #: Parameters with a head of 1,000 classes, as the authors' own models have them.
@@ -115,9 +115,8 @@ def test_half_precision_is_near(tiny):
 def test_the_published_sizes(arch):
     with torch.device('meta'):
         backbone = dict(type='VMamba', arch=arch)
-        head = dict(
-            type='LinearClsHead', num_classes=1000, in_channels=ARCHS[arch]['embed_dims'] * 8
-        )
+        in_channels = ARCHS[arch]['embed_dims'] * 8
+        head = dict(type='LinearClsHead', num_classes=1000, in_channels=in_channels)
         model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
     assert sum(p.numel() for p in model.parameters()) == COUNTS[arch]
 
@@ -234,13 +233,7 @@ def test_a_file_of_another_architecture_is_named(of, asked):
         weights = VMamba(of).state_dict()
     message = f"file.pth is of VMamba '{of}', and this one is '{asked}': set arch='{of}'"
     with pytest.raises(UserError, match=message):
-        model_files().fit(model, weights, 'file.pth')
-
-
-def model_files():
-    from memba_vision.models.backbones.vmamba_weights import FILES
-
-    return FILES
+        FILES.fit(model, weights, 'file.pth')
 
 
 def test_a_file_of_an_architecture_without_a_name_is_described(tmp_path):

@@ -122,9 +122,9 @@ class VMamba(BaseModule):
 
     A batch goes through ``patch_embed`` to a map of a quarter of its height and width, then through
     the stages of ``layers``, each of which but the last halves the map behind its blocks and
-    doubles the width. ``classifier.norm`` follows the last block. There is no position embedding: any
-    image of at least 4 pixels a side will do. What a gate carries from block to block travels as
-    an argument, within a stage.
+    doubles the width. ``classifier.norm`` follows the last block. There is no position embedding:
+    any image of at least 4 pixels a side will do. What a gate carries from block to block travels
+    as an argument, within a stage.
 
     v2, the published S, B and T of today, has a stem and transitions of 3 x 3 convolutions, no gate
     and an MLP in every block; v0 cuts patches of 4 pixels (what is left at the bottom and right is
