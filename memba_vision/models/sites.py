@@ -39,6 +39,8 @@ PARAMETERS = MappingProxyType(
         'scan.D': "a scan's skip weights",
         'scan.bias': "bias of a scan's step size",
         'mix.conv': "weight of a mixer's depthwise convolution",
+        'cls_token': 'class token',
+        'pos_embed': 'position embedding',
     }
 )
 #: The roles of what presets call by the names that it has in Vim. They stand for these roles on a
@@ -195,11 +197,14 @@ def tensor_at(backbone: nn.Module, path: str) -> torch.Tensor:
 def lacking(backbone: nn.Module, needs: Iterable[str]) -> str | None:
     """Return a line on the first place that a backbone lacks, None where it has all of them."""
     offered = sites_of(backbone).offered()
-    for need in needs:
-        if need not in offered:
-            described = {**ROLES, **SLOTS}.get(need, 'place of that name')
-            return f'needs "{need}" ({described}), which {type(backbone).__name__} has not'
-    return None
+    absent = (need for need in needs if need not in offered)
+    return next((absence(backbone, need) for need in absent), None)
+
+
+def absence(backbone: nn.Module, need: str) -> str:
+    """Return a line on a place that a backbone lacks."""
+    described = {**ROLES, **PARAMETERS, **SLOTS}.get(need, 'place of that name')
+    return f'needs "{need}" ({described}), which {type(backbone).__name__} has not'
 
 
 def check_sites(backbone: nn.Module, adapter: str, *needs: str) -> Sites:

@@ -244,8 +244,8 @@ def _claim(
     part: str | None,
 ) -> dict[str, nn.Module]:
     """Return the modules at ``places`` that an adapter can work on; see :func:`find_targets`."""
-    if target in ROLES and not places:
-        check_sites(backbone, f'target {target!r}', target)
+    if not places and (target in ROLES or (target in ALIASES and sites_of(backbone).blocks)):
+        check_sites(backbone, f'target {target!r}', ALIASES.get(target, target))
     modules = dict(backbone.named_modules())
     taken = [name for name, module in modules.items() if hasattr(module, 'base_layer')]
     inside_taken = tuple(f'{name}.' for name in taken)
