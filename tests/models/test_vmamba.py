@@ -2,6 +2,8 @@
 
 import copy
 import math
+import sys
+import types
 
 import pytest
 import torch
@@ -190,6 +192,30 @@ def test_two_sets_of_weights_in_one_file(tmp_path):
         model = VMamba(arch, init_cfg=init_cfg)
         model.init_weights()
         assert torch.equal(model.classifier.norm.weight, weights['classifier.norm.weight'])
+
+
+def test_the_config_of_the_training_script_may_stand_beside_the_weights(tmp_path, monkeypatch):
+    class CfgNode(dict):
+        """As that of yacs, which is not installed."""
+
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.__dict__['__immutable__'] = False
+
+        def __setstate__(self, state):
+            raise AssertionError('it runs')
+
+    CfgNode.__module__, CfgNode.__qualname__ = 'yacs.config', 'CfgNode'
+    arch = TINY['v2_ratio_1']
+    weights = random_weights(official_shapes(**arch))
+    with monkeypatch.context() as patch:
+        module = types.ModuleType('yacs.config')
+        module.CfgNode = CfgNode
+        patch.setitem(sys.modules, 'yacs', types.ModuleType('yacs'))
+        patch.setitem(sys.modules, 'yacs.config', module)
+        config = CfgNode({'MODEL': CfgNode({'DEPTHS': [1, 2]})})
+        path = save(tmp_path / 'weights.pth', {'model': weights, 'config': config})
+    assert torch.equal(load(path, arch).classifier.norm.bias, weights['classifier.norm.bias'])
 
 
 def test_what_was_pickled_beside_the_weights_is_not_run(tmp_path):
