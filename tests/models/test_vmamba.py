@@ -7,6 +7,8 @@ import types
 
 import pytest
 import torch
+from helpers import CONFIGS
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from torch import nn
 from vmamba_reference import features, official_shapes, random_weights
@@ -478,3 +480,15 @@ def test_a_copy_has_directions_of_its_own():
     assert (op.directions[1].x_proj.weight == 0).all()
     assert (twin.directions[1].x_proj.weight != 0).any()
     assert model.double().layers[0].blocks[0].op.directions[0].A_log.dtype is torch.float64
+
+
+@pytest.mark.parametrize(
+    ('size', 'rank', 'count'), [('small', 64, 1_511_424), ('base', 16, 503_808)]
+)
+def test_the_configs_of_models(size, rank, count):
+    config = Config.fromfile(CONFIGS / '_base_' / 'models' / f'vmamba-{size}.py').model
+    with torch.device('meta'):
+        backbone = MODELS.build(config.backbone.module)
+        attach_adapters(backbone, [dict(type='LoRA', targets=['in_proj'], rank=rank)])
+    assert sum(p.numel() for p in backbone.parameters() if p.requires_grad) == count
+    assert config.head.in_channels == backbone.embed_dims
