@@ -13,11 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.vim_weights import (
-    fit_files,
-    initialize_vim,
-    rename_for_classifier,
-)
+from memba_vision.models.backbones.vim_weights import FILES
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.modules.norm import RMSNorm
@@ -143,7 +139,7 @@ class Vim(BaseModule):
     #: Parameters that weight decay would harm, by the last part of their name.
     no_weight_decay = ('A_log', 'A_b_log', 'D', 'D_b', 'cls_token', 'pos_embed')
     #: mmpretrain's classifiers call it before they load.
-    _checkpoint_filter = staticmethod(rename_for_classifier)
+    _checkpoint_filter = FILES.rename_for_classifier
 
     def __init__(
         self,
@@ -187,7 +183,7 @@ class Vim(BaseModule):
         self.patch_map = PatchMap()
         self.norm_f = RMSNorm(self.embed_dims, eps=NORM_EPS)
         self._init_tokens_and_outputs()
-        self.register_load_state_dict_pre_hook(fit_files)
+        self.register_load_state_dict_pre_hook(FILES.fit_files)
         self.register_load_state_dict_pre_hook(_fit_pos_embed)
         for module in self._frozen_parts():
             module.requires_grad_(False)
@@ -230,7 +226,7 @@ class Vim(BaseModule):
     def init_weights(self) -> None:
         """Initialize as ``init_cfg`` says; without it, keep the random weights."""
         self._is_init = True
-        initialize_vim(self)
+        FILES.initialize(self)
 
     def _fitting(self, pos_embed: torch.Tensor, source: str) -> torch.Tensor:
         has_cls_token = self.cls_token is not None

@@ -8,7 +8,16 @@ from pathlib import Path
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.sites import ROLES, Rows, ScanSite, Sites, check_sites, sites_of
+from memba_vision.models.sites import (
+    ALIASES,
+    ROLES,
+    Rows,
+    ScanSite,
+    Sites,
+    check_sites,
+    is_named,
+    sites_of,
+)
 
 
 class Adapter(ABC):
@@ -48,7 +57,7 @@ class Adapter(ABC):
         Returns:
             None if nothing is left, or what stays and why.
         """
-        return f'{type(self).__name__} stays: it is no change of the weights that Vim has'
+        return f'{type(self).__name__} stays: it is no change of the weights that the backbone has'
 
     def save_hf(self, backbone: nn.Module, folder: Path) -> None:
         """Write what :meth:`attach` added into ``folder``, as Hugging Face's peft would save it.
@@ -121,6 +130,21 @@ def check_free(backbone: nn.Module, adapter: str, slot: str) -> nn.Module:
     return module
 
 
+def check_state_free(backbone: nn.Module, adapter: str, otherwise: str) -> None:
+    """Raise a UserError where another adapter's state goes from block to block already.
+
+    Args:
+        backbone: the backbone.
+        adapter: the adapter that hands on a state, for the error's text.
+        otherwise: what the user can do beside leaving one of them out.
+    """
+    if any(getattr(module, 'hands_on_state', False) for module in backbone.modules()):
+        raise UserError(
+            f"{adapter}: another adapter's state goes from block to block already: use one of the "
+            f'two, or {otherwise}'
+        )
+
+
 def wrap_scans(
     backbone: nn.Module,
     adapter: str,
@@ -164,7 +188,8 @@ def find_targets(
         backbone: the backbone.
         targets: roles such as ``'mix.in'`` (see :data:`memba_vision.models.sites.ROLES`), or names
             such as ``'in_proj'``, matching every module whose dotted name is that or ends with
-            ``'.in_proj'``. Each must match something.
+            ``'.in_proj'``; some stand for roles in blocks that have none of that name (see
+            :data:`memba_vision.models.sites.ALIASES`). Each must match something.
         kinds: the classes that the adapter can work on.
         stacks_on: the adapted layers that it can stand on too, if they adapt another ``part``.
         part: the outputs that it adapts; None is all.
@@ -176,7 +201,7 @@ def find_targets(
     """
     found = {}
     for target in targets:
-        places = _projections(backbone, target)
+        places = places_of(backbone, target)
         if any(place.rows is not None for place in places):
             raise UserError(
                 f'target {target!r} stands for some outputs of {places[0].module} alone, and this '
@@ -201,17 +226,30 @@ def find_parts(
     """
     found = {}
     for target in targets:
-        places = _projections(backbone, target)
+        places = places_of(backbone, target)
         if any(place.rows is not None for place in places):
             _claim(backbone, target, places, [nn.Linear], stacks_on, target)
             found[target] = places
     return found
 
 
-def _projections(backbone: nn.Module, target: str) -> list[Rows]:
-    """Return the places of a role or, where the backbone has no such role, of a name."""
-    places = sites_of(backbone).projections(target) if target in ROLES else []
-    return places or [Rows(name) for name, _ in backbone.named_modules() if is_named(name, target)]
+def places_of(backbone: nn.Module, target: str) -> list[Rows]:
+    """Return the places of a role or, where the backbone has no such role, of a name.
+
+    The places of a name are the modules so named, and what stands for them in other blocks.
+    """
+    sites = sites_of(backbone)
+    places = sites.projections(target) if target in ROLES else []
+    if places:
+        return places
+    named = [Rows(name) for name, _ in backbone.named_modules() if is_named(name, target)]
+    return named + sites.stand_ins(target)
+
+
+def name_all(targets: Collection[str], layers: Collection[str]) -> bool:
+    """Return True if ``targets`` are no roles, and name all of the adapted ``layers``."""
+    named = all(any(is_named(layer, target) for target in targets) for layer in layers)
+    return named and not ROLES.keys() & set(targets)
 
 
 def _claim(
@@ -223,8 +261,8 @@ def _claim(
     part: str | None,
 ) -> dict[str, nn.Module]:
     """Return the modules at ``places`` that an adapter can work on; see :func:`find_targets`."""
-    if target in ROLES and not places:
-        check_sites(backbone, f'target {target!r}', target)
+    if not places and (target in ROLES or (target in ALIASES and sites_of(backbone).blocks)):
+        check_sites(backbone, f'target {target!r}', *ALIASES.get(target, (target,))[:1])
     modules = dict(backbone.named_modules())
     taken = [name for name, module in modules.items() if hasattr(module, 'base_layer')]
     inside_taken = tuple(f'{name}.' for name in taken)
@@ -276,11 +314,6 @@ def _short_names(names: Collection[str]) -> set[str]:
         last if last_parts[last := name.rpartition('.')[2]] > 1 else '.'.join(name.split('.')[-2:])
         for name in names
     }
-
-
-def is_named(name: str, target: str) -> bool:
-    """Return True if ``target`` is the dotted ``name`` or its last parts."""
-    return f'.{name}'.endswith(f'.{target}')
 
 
 def replace_module(backbone: nn.Module, name: str, replacement: nn.Module) -> None:

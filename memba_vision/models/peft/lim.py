@@ -7,8 +7,13 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.modules.gates import GateState
-from memba_vision.models.peft.adapter import Adapter, check_free, replace_module
+from memba_vision.models.modules.gates import GateState, Scans
+from memba_vision.models.peft.adapter import (
+    Adapter,
+    check_free,
+    check_state_free,
+    replace_module,
+)
 from memba_vision.models.sites import Rows, check_sites, sites_of
 from memba_vision.ops import (
     MembraneSettings,
@@ -31,6 +36,11 @@ class Membrane(nn.Module):
         super().__init__()
         self.settings = settings
         self.cross_layer = cross_layer
+
+    @property
+    def hands_on_state(self) -> bool:
+        """True where the state that blocks hand on is this membrane's."""
+        return self.cross_layer
 
     def forward(self, current: torch.Tensor, state: GateState) -> tuple[torch.Tensor, GateState]:
         """Integrate (batch, length, dim) from both ends.
@@ -57,6 +67,15 @@ class Membrane(nn.Module):
         return ', '.join(f'{name}={value}' for name, value in fields.items())
 
 
+def membrane_settings(num_chunks: int, leak: float, threshold: float | None) -> MembraneSettings:
+    """Return the settings of a membrane; a threshold of None stands for no reset.
+
+    Raises:
+        UserError: a setting is out of range.
+    """
+    return MembraneSettings(num_chunks, leak, math.inf if threshold is None else threshold)
+
+
 class MembraneGate(nn.Module):
     """Site 'gate': the membrane integrates the whole gate pre-activation, ``silu(LIM_k(z))``."""
 
@@ -67,11 +86,7 @@ class MembraneGate(nn.Module):
         self.membrane = membrane
 
     def forward(
-        self,
-        forward_scan: torch.Tensor,
-        backward_scan: torch.Tensor,
-        gate_input: torch.Tensor,
-        state: GateState = None,
+        self, scans: Scans, gate_input: torch.Tensor, state: GateState = None
     ) -> tuple[torch.Tensor, GateState]:
         """Merge the directions; see :mod:`memba_vision.models.modules.gates`.
 
@@ -79,8 +94,8 @@ class MembraneGate(nn.Module):
         """
         merged, mean = membrane_gate(
             gate_input.transpose(1, 2),
-            forward_scan.transpose(1, 2),
-            backward_scan.transpose(1, 2),
+            scans[0].transpose(1, 2),
+            scans[-1].transpose(1, 2),
             self.membrane.initial(state),
             self.membrane.settings,
         )
@@ -108,8 +123,7 @@ class LowRankMembraneGate(nn.Module):
 
     def forward(
         self,
-        forward_scan: torch.Tensor,
-        backward_scan: torch.Tensor,
+        scans: Scans,
         gate_input: tuple[torch.Tensor, torch.Tensor],
         state: GateState = None,
     ) -> tuple[torch.Tensor, GateState]:
@@ -121,7 +135,7 @@ class LowRankMembraneGate(nn.Module):
         base, low_rank = gate_input
         potentials, state = self.membrane(low_rank, state)
         updates = self.up(self.scale * self.dropout(potentials))
-        return gated_merge(forward_scan, backward_scan, base, updates), state
+        return gated_merge(scans[0], scans[-1], base, updates), state
 
 
 @ADAPTERS.register_module()
@@ -155,19 +169,21 @@ class LIM(Adapter):
         if site not in self.SITES:
             raise UserError(f'LIM: unknown site {site!r}; known are {", ".join(self.SITES)}')
         self.site = site
-        threshold = math.inf if threshold is None else threshold
-        self.settings = MembraneSettings(num_chunks, leak, threshold)
+        self.settings = membrane_settings(num_chunks, leak, threshold)
         self.cross_layer = cross_layer
 
     def attach(self, backbone: nn.Module) -> None:
         """Replace the gate of every mixer."""
+        gates = free_gates(backbone, 'LIM')
+        if self.cross_layer:
+            check_state_free(backbone, 'LIM', 'set cross_layer=False in one')
         if self.site == 'lora':
             check_taps(backbone, 'LIM', "site 'lora'", ", or choose site 'gate'")
             if self.cross_layer:
                 _check_one_rank(backbone)
             tap_gates(backbone, 'LIM', lambda lora: Membrane(self.settings, self.cross_layer))
             return
-        for gate in free_gates(backbone, 'LIM'):
+        for gate in gates:
             membrane = Membrane(self.settings, self.cross_layer)
             replace_module(backbone, gate, MembraneGate(membrane))
 
