@@ -1,5 +1,6 @@
 """Vision Mamba backbones."""
 
+from memba_vision.models.backbones.mamba_reg import MambaReg
 from memba_vision.models.backbones.vim import Vim
 
-__all__ = ['Vim']
+__all__ = ['MambaReg', 'Vim']
