@@ -1,6 +1,7 @@
 """Vision Mamba backbones."""
 
 from memba_vision.models.backbones.mamba_reg import MambaReg
+from memba_vision.models.backbones.mamba_vision import MambaVision
 from memba_vision.models.backbones.vim import Vim
 
-__all__ = ['MambaReg', 'Vim']
+__all__ = ['MambaReg', 'MambaVision', 'Vim']

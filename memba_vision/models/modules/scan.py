@@ -19,6 +19,7 @@ class ScanCall(NamedTuple):
         A_log: (d_inner, d_state).
         D: (d_inner,).
         reverse: True where the scan goes from the last position to the first.
+        delta_bias: added to the step size after its projection, (d_inner,); None adds nothing.
     """
 
     x: torch.Tensor
@@ -28,6 +29,7 @@ class ScanCall(NamedTuple):
     A_log: torch.Tensor
     D: torch.Tensor
     reverse: bool
+    delta_bias: torch.Tensor | None = None
 
 
 class DirectionScan(nn.Module):
@@ -50,7 +52,8 @@ class DirectionScan(nn.Module):
         delta, B, C = projected.split([dt_rank, d_state, d_state], dim=-1)
         A = minus_exp(call.A_log)
         delta = call.dt_proj(delta).transpose(1, 2)
-        return ScanInputs(x, delta, A, B.transpose(1, 2), C.transpose(1, 2), call.D)
+        B, C = B.transpose(1, 2), C.transpose(1, 2)
+        return ScanInputs(x, delta, A, B, C, call.D, call.delta_bias)
 
     def run(self, inputs: ScanInputs, reverse: bool) -> torch.Tensor:
         """Run the recurrence over prepared inputs, to (batch, length, d_inner)."""
