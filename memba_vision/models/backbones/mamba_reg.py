@@ -9,7 +9,7 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.backbones.official_files import check_arch, count_blocks
 from memba_vision.models.backbones.vim import NORM_EPS, Vim
-from memba_vision.models.backbones.vim_weights import ANCHORS
+from memba_vision.models.backbones.vim_weights import VimFiles
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.norm import RMSNorm
 from memba_vision.models.modules.patches import spread_evenly, take_apart
@@ -21,6 +21,25 @@ ARCHS = {
     'large': dict(embed_dims=1024, num_layers=48, num_registers=16, reduction=8),
 }
 SETTINGS = ('embed_dims', 'num_layers', 'num_registers', 'reduction')
+
+
+class MambaRegFiles(VimFiles):
+    """The files of Mamba-R, which tell their arch by their shapes."""
+
+    kept = ('neck.weight',)
+
+    def fit(
+        self, backbone: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
+    ) -> dict[str, torch.Tensor]:
+        """Interpolate the position embedding to the image size of ``backbone``.
+
+        Raises:
+            UserError: the file is of another arch.
+        """
+        found = _arch_of(tensors)
+        if found:
+            check_arch('MambaReg', found, backbone.settings, ARCHS, source)
+        return super().fit(backbone, tensors, source)
 
 
 @MODELS.register_module()
@@ -48,9 +67,10 @@ class MambaReg(Vim):
         UserError: as :class:`Vim` does, or the registers cannot be made narrower like that.
     """
 
+    _checkpoint_filter = MambaRegFiles().rename_for_classifier
     no_weight_decay = (*Vim.no_weight_decay, 'pos_embed_cls')
     family = 'MambaReg'
-    anchors = (*ANCHORS, 'neck.weight')
+    files = MambaRegFiles()
     archs = ARCHS
     arch_settings = SETTINGS
     out_types = ('registers', 'avg_featmap', 'featmap', 'raw')
@@ -83,7 +103,7 @@ class MambaReg(Vim):
             zeros = torch.zeros(1, tokens, self.embed_dims)
             self.register_parameter(name, nn.Parameter(zeros))
         values = self.embed_dims, self.num_layers, count, reduction
-        self._arch = dict(zip(SETTINGS, values, strict=True))
+        self.settings = dict(zip(SETTINGS, values, strict=True))
         width = self.embed_dims // reduction
         self.neck = Linear(self.embed_dims, width, bias=False)
         self.norm_neck = RMSNorm(width * count, eps=NORM_EPS)
@@ -103,17 +123,6 @@ class MambaReg(Vim):
     def feature_of(self, registers: torch.Tensor) -> torch.Tensor:
         """The registers, (batch, n, embed_dims), narrower, side by side and normalised."""
         return self.norm_neck(self.neck(registers).flatten(1))
-
-    def fitted(self, tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
-        """Return a file's weights with the position embedding in the size of this backbone.
-
-        Raises:
-            UserError: it is of another arch.
-        """
-        found = _arch_of(tensors)
-        if found:
-            check_arch(self.family, found, self._arch, self.archs, source)
-        return super().fitted(tensors, source)
 
 
 def _arch_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, int] | None:

@@ -17,14 +17,8 @@ from memba_vision.models.backbones.arguments import (
     check_out_type,
     output_numbers,
 )
-from memba_vision.models.backbones.official_files import (
-    check_arch,
-    count_blocks,
-    fit_files,
-    initialize_backbone,
-    load_official,
-    rename_for_classifier,
-)
+from memba_vision.models.backbones.official_files import check_arch, count_blocks
+from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.models.modules.attention import Attention
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.mamba_vision_blocks import (
@@ -51,8 +45,32 @@ ARCHS = {
     'large2': dict(embed_dims=196, stem_dims=64, depths=(3, 3, 12, 5), **_LARGE),
 }
 SETTINGS = ('embed_dims', 'stem_dims', 'depths', 'num_heads', 'window_sizes')
+OPTIONAL = dict(layer_scale=False, d_state=8)
 OUT_TYPES = ('avg_featmap', 'featmap', 'raw')
 NUM_STAGES, CONV_STAGES = 4, 2
+
+
+class MambaVisionFiles(WeightFiles):
+    """The files of MambaVision, which tell their arch by their shapes."""
+
+    anchors = ('patch_embed.conv_down.0.weight',)
+
+    def fit(
+        self, backbone: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
+    ) -> dict[str, torch.Tensor]:
+        """Return the weights as they are.
+
+        Raises:
+            UserError: the file is of another arch.
+        """
+        found = _arch_of(tensors)
+        if found:
+            own = {name: backbone.settings[name] for name in found}
+            check_arch('MambaVision', found, own, ARCHS, source)
+        return dict(tensors)
+
+
+FILES = MambaVisionFiles()
 
 
 @MODELS.register_module()
@@ -94,10 +112,8 @@ class MambaVision(BaseModule):
 
     #: Parameters that weight decay would harm, by the last part of their name.
     no_weight_decay = ('A_log', 'D', 'gamma_1', 'gamma_2')
-    #: Names in every file of its weights.
-    anchors = ('patch_embed.conv_down.0.weight',)
     #: mmpretrain's classifiers call it before they load.
-    _checkpoint_filter = classmethod(rename_for_classifier)
+    _checkpoint_filter = FILES.rename_for_classifier
 
     def __init__(
         self,
@@ -112,13 +128,13 @@ class MambaVision(BaseModule):
         frozen_stages: int = -1,
     ) -> None:
         super().__init__(init_cfg)
-        settings = arch_settings('MambaVision', arch, ARCHS, SETTINGS, ('layer_scale', 'd_state'))
+        given = arch_settings('MambaVision', arch, ARCHS, SETTINGS, OPTIONAL)
+        self.settings = settings = {**OPTIONAL, **given, 'depths': tuple(given['depths'])}
         _check_arch_dict(settings)
         check_out_type('MambaVision', out_type, OUT_TYPES)
         check_frozen_stages('MambaVision', frozen_stages, NUM_STAGES, 'stages')
-        self.arch_settings = settings
         self.embed_dims = settings['embed_dims']
-        self.depths = tuple(settings['depths'])
+        self.depths = settings['depths']
         self.img_size = to_pair(img_size, 'img_size')
         self.out_type = out_type
         self.out_indices = output_numbers('MambaVision', out_indices, NUM_STAGES, 'stages')
@@ -133,7 +149,7 @@ class MambaVision(BaseModule):
         )
         self.norm = nn.BatchNorm2d(self.num_features)
         self.apply(_init_linear)
-        self.register_load_state_dict_pre_hook(fit_files)
+        self.register_load_state_dict_pre_hook(FILES.fit_files)
         for module in self._frozen_parts():
             module.requires_grad_(False)
         self.train(self.training)
@@ -141,20 +157,7 @@ class MambaVision(BaseModule):
     def init_weights(self) -> None:
         """Initialize as ``init_cfg`` says; without it, keep the random weights."""
         self._is_init = True
-        initialize_backbone(self, lambda *file: load_official(self, *file))
-
-    def fitted(self, tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
-        """Return a file's weights as they are.
-
-        Raises:
-            UserError: it is of another arch.
-        """
-        found = _arch_of(tensors)
-        if found:
-            own = {**self.arch_settings, 'depths': self.depths}
-            own = {name: own.get(name, False) for name in found}
-            check_arch('MambaVision', found, own, ARCHS, source)
-        return dict(tensors)
+        FILES.initialize(self)
 
     def _frozen_parts(self) -> list[nn.Module]:
         if self.frozen_stages < 1:
@@ -241,9 +244,8 @@ def _make_stage(
     mixers = math.ceil(len(rates) / 2)
     blocks = []
     for k, rate in enumerate(rates):
-        d_state = settings.get('d_state', 8)
-        mixer = MambaVisionMixer(dim, d_state) if k < mixers else Attention(dim, heads)
-        blocks.append(WindowBlock(dim, mixer, rate, settings.get('layer_scale', False)))
+        mixer = MambaVisionMixer(dim, settings['d_state']) if k < mixers else Attention(dim, heads)
+        blocks.append(WindowBlock(dim, mixer, rate, settings['layer_scale']))
     return Stage(blocks, settings['window_sizes'][number - CONV_STAGES], downsample, with_cp)
 
 

@@ -3,7 +3,7 @@
 import inspect
 import logging
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -20,8 +20,8 @@ from memba_vision.models.backbones.arguments import (
     check_out_type,
     output_numbers,
 )
-from memba_vision.models.backbones.official_files import fit_files, rename_for_classifier
-from memba_vision.models.backbones.vim_weights import ANCHORS, initialize_vim
+from memba_vision.models.backbones.vim_weights import FILES
+from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.modules.norm import RMSNorm
@@ -147,11 +147,11 @@ class Vim(BaseModule):
     #: Parameters that weight decay would harm, by the last part of their name.
     no_weight_decay = ('A_log', 'A_b_log', 'D', 'D_b', 'cls_token', 'pos_embed')
     #: mmpretrain's classifiers call it before they load.
-    _checkpoint_filter = classmethod(rename_for_classifier)
+    _checkpoint_filter = FILES.rename_for_classifier
 
     # What families that derive from it have otherwise.
     family: ClassVar[str] = 'Vim'  #: its name, for messages
-    anchors: ClassVar[tuple[str, ...]] = ANCHORS  #: names in every file of its weights
+    files: ClassVar[WeightFiles] = FILES  #: loads its weights
     archs: ClassVar[dict[str, dict[str, Any]]] = ARCHS
     arch_settings: ClassVar[tuple[str, ...]] = ('embed_dims', 'num_layers')  #: beside the mixers'
     out_types: ClassVar[tuple[str, ...]] = OUT_TYPES  #: the first is made of the extra tokens
@@ -203,7 +203,7 @@ class Vim(BaseModule):
         self.patch_map = PatchMap()
         self.norm_f = RMSNorm(self.embed_dims, eps=NORM_EPS)
         self._init_tokens_and_outputs()
-        self.register_load_state_dict_pre_hook(fit_files)
+        self.register_load_state_dict_pre_hook(self.files.fit_files)
         self.register_load_state_dict_pre_hook(_fit_pos_embed)
         for module in self._frozen_parts():
             module.requires_grad_(False)
@@ -258,14 +258,7 @@ class Vim(BaseModule):
     def init_weights(self) -> None:
         """Initialize as ``init_cfg`` says; without it, keep the random weights."""
         self._is_init = True
-        initialize_vim(self)
-
-    def fitted(self, tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
-        """Return a file's weights with the position embedding in the size of this backbone."""
-        positions = tensors.get('pos_embed')
-        if positions is None or positions.ndim != 3:
-            return dict(tensors)
-        return {**tensors, 'pos_embed': self._fitting(positions, source)}
+        self.files.initialize(self)
 
     @property
     def _cls_has_position(self) -> bool:

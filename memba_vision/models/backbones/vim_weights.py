@@ -3,19 +3,14 @@
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from mmengine.logging import print_log
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.official_files import (
-    initialize_backbone,
-    linear_head,
-    load_stored,
-)
-from memba_vision.weights import HEADS, StoredWeights, read_weights, under_names
+from memba_vision.models.backbones.weight_files import WeightFiles
+from memba_vision.weights import StoredWeights
 
 #: Names in every file of weights of Vim: they tell what is before all of its names.
 ANCHORS = ('cls_token', 'pos_embed', 'patch_embed.proj.weight', 'norm_f.weight')
@@ -26,42 +21,6 @@ _VARIANT = {
     'div2': 'its directions are added, not averaged',
     '^(?!.*rope)': 'it has rotary position embeddings',
 }
-
-
-def initialize_vim(vim: nn.Module) -> None:
-    """Do as ``vim.init_cfg`` says; see :func:`initialize_backbone`."""
-    initialize_backbone(vim, lambda *file: _load(vim, read_vim(*file)))
-
-
-def _load(vim: nn.Module, stored: StoredWeights) -> None:
-    named = re.search(r'_stride(\d+)_', stored.model_name or '')
-    stride = vim.patch_embed.proj.stride[0]
-    if named and int(named[1]) != stride:
-        print_log(
-            f'{stored.source} is of {stored.model_name}, with a stride of {named[1]}; this '
-            f'{vim.family} has stride={stride}',
-            logger='current',
-            level=logging.WARNING,
-        )
-    load_stored(vim, stored)
-
-
-def read_vim(location: str, prefix: str | None = None, key: str | None = None) -> StoredWeights:
-    """Read weights of Vim under the official names, whatever stands before them in the file.
-
-    A head that is one linear layer comes along as ``head.weight`` and ``head.bias``.
-
-    Args:
-        location: see :func:`memba_vision.weights.resolve`.
-        prefix: see :func:`memba_vision.weights.read_weights`.
-        key: see there.
-
-    Raises:
-        UserError: the file cannot be read, or is of another variant of Vim.
-    """
-    stored = read_weights(location, prefix, key)
-    check_variant(stored)
-    return replace(stored, tensors=official_names(stored.tensors, location))
 
 
 def check_variant(stored: StoredWeights) -> None:
@@ -83,15 +42,42 @@ def check_variant(stored: StoredWeights) -> None:
         )
 
 
-def official_names(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
-    """The tensors without a shared prefix; a linear head becomes 'head', other heads are dropped.
+class VimFiles(WeightFiles):
+    """The files of Vim. A position embedding of another size is interpolated."""
 
-    A neck stays, for the head needs it.
+    anchors = ANCHORS
 
-    Raises:
-        UserError: two names become one.
-    """
-    named = under_names(tensors, ANCHORS, source)
-    heads = {n: t for n, t in named.items() if n.startswith(HEADS)}
-    body = {n: t for n, t in named.items() if n not in heads}
-    return body | linear_head(heads, source)
+    def check(self, stored: StoredWeights) -> None:
+        """See :func:`check_variant`."""
+        check_variant(stored)
+
+    def fit(
+        self, backbone: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
+    ) -> dict[str, torch.Tensor]:
+        """Interpolate the position embedding to the image size of ``backbone``."""
+        positions = tensors.get('pos_embed')
+        if positions is None or positions.ndim != 3:
+            return dict(tensors)
+        return {**tensors, 'pos_embed': backbone._fitting(positions, source)}
+
+    def load(self, backbone: nn.Module, stored: StoredWeights) -> None:
+        """Load strictly, and warn where the name of the model says another stride."""
+        named = re.search(r'_stride(\d+)_', stored.model_name or '')
+        stride = backbone.patch_embed.proj.stride[0]
+        if named and int(named[1]) != stride:
+            print_log(
+                f'{stored.source} is of {stored.model_name}, with a stride of {named[1]}; this Vim '
+                f'has stride={stride}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        try:
+            super().load(backbone, stored)
+        except UserError as error:
+            if not stored.model_name:
+                raise
+            raise UserError(f'{error} (its training named it {stored.model_name})') from error
+
+
+FILES = VimFiles()
+read_vim = FILES.read
