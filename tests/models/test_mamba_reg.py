@@ -166,7 +166,10 @@ def test_blocks_in_between():
 
 def test_images_of_any_size():
     weights, images = make_weights(), make_images(40, 24)
-    resized = {**weights, 'pos_embed': resize_pos_embed(weights['pos_embed'], (5, 3), (4, 4), False)}
+    resized = {
+        **weights,
+        'pos_embed': resize_pos_embed(weights['pos_embed'], (5, 3), (4, 4), False),
+    }
     model = make_model(weights, dynamic_img_size=True)
     torch.testing.assert_close(model(images)[0], reference_feature(resized, images))
     assert torch.equal(make_model(weights, img_size=(40, 24))(images)[0], model(images)[0])
@@ -324,7 +327,7 @@ def test_a_file_of_an_arch_without_a_name_is_described(write):
 def test_files_of_vim_and_of_mamba_reg_are_not_mixed_up(write, tmp_path):
     settings = {**SETTINGS, 'arch': dict(embed_dims=16, num_layers=2, d_state=4)}
     torch.save(Vim(**settings).state_dict(), tmp_path / 'vim.pth')
-    with pytest.raises(UserError, match='missing pos_embed_cls; missing neck.weight'):
+    with pytest.raises(UserError, match=r'missing pos_embed_cls; missing neck\.weight'):
         load(str(tmp_path / 'vim.pth'))
     vim = Vim(**settings, init_cfg=dict(checkpoint=write(make_weights())))
     with pytest.raises(UserError, match='does not fit Vim: unexpected pos_embed_cls'):

@@ -42,6 +42,9 @@ class MambaRegFiles(VimFiles):
         return super().fit(backbone, tensors, source)
 
 
+FILES = MambaRegFiles()
+
+
 @MODELS.register_module()
 class MambaReg(Vim):
     """Vim with registers, under the parameter names of the official checkpoints.
@@ -67,10 +70,10 @@ class MambaReg(Vim):
         UserError: as :class:`Vim` does, or the registers cannot be made narrower like that.
     """
 
-    _checkpoint_filter = MambaRegFiles().rename_for_classifier
+    _checkpoint_filter = FILES.rename_for_classifier
     no_weight_decay = (*Vim.no_weight_decay, 'pos_embed_cls')
     family = 'MambaReg'
-    files = MambaRegFiles()
+    files = FILES
     archs = ARCHS
     arch_settings = SETTINGS
     out_types = ('registers', 'avg_featmap', 'featmap', 'raw')

@@ -114,6 +114,7 @@ class MambaVision(BaseModule):
     no_weight_decay = ('A_log', 'D', 'gamma_1', 'gamma_2')
     #: mmpretrain's classifiers call it before they load.
     _checkpoint_filter = FILES.rename_for_classifier
+    files = FILES  #: loads its weights
 
     def __init__(
         self,

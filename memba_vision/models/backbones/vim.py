@@ -241,8 +241,12 @@ class Vim(BaseModule):
         """
         if self.cls_token is None and self.grid_size[0] == self.grid_size[1]:
             return 0
-        extra = 0 if self.cls_token is None else self.cls_token.shape[1]
-        return int(_is_square(self.num_patches + extra))
+        return int(_is_square(self.num_tokens))
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of an image of ``img_size``, the patches and those that stand among them."""
+        return self.num_patches + (0 if self.cls_token is None else self.cls_token.shape[1])
 
     def _own_tokens(self) -> list[nn.Parameter]:
         own = (getattr(self, name) for name in self.tokens)
