@@ -20,7 +20,6 @@ from memba_vision.models.backbones.arguments import (
 from memba_vision.models.backbones.official_files import check_arch, count_blocks
 from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.models.modules.attention import Attention
-from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.mamba_vision_blocks import (
     ConvBlock,
     Downsample,
@@ -149,7 +148,6 @@ class MambaVision(BaseModule):
             for number, depth in enumerate(self.depths)
         )
         self.norm = nn.BatchNorm2d(self.num_features)
-        self.apply(_init_linear)
         self.register_load_state_dict_pre_hook(FILES.fit_files)
         for module in self._frozen_parts():
             module.requires_grad_(False)
@@ -276,10 +274,3 @@ def _arch_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
     scaled = any(name.endswith('.gamma_1') for name in tensors)
     values = stem.shape[0], stem.shape[1], tuple(depths), scaled
     return dict(zip(('embed_dims', 'stem_dims', 'depths', 'layer_scale'), values, strict=True))
-
-
-def _init_linear(module: nn.Module) -> None:
-    if type(module) is Linear:
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
