@@ -11,13 +11,13 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.arguments import (
+from memba_vision.models.backbones.official_files import check_arch, count_blocks
+from memba_vision.models.backbones.settings import (
     arch_settings,
     check_frozen_stages,
     check_out_type,
     output_numbers,
 )
-from memba_vision.models.backbones.official_files import check_arch, count_blocks
 from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.models.modules.attention import Attention
 from memba_vision.models.modules.mamba_vision_blocks import (
@@ -128,7 +128,7 @@ class MambaVision(BaseModule):
         frozen_stages: int = -1,
     ) -> None:
         super().__init__(init_cfg)
-        given = arch_settings('MambaVision', arch, ARCHS, SETTINGS, OPTIONAL)
+        given = arch_settings('MambaVision', arch, ARCHS, SETTINGS, (*SETTINGS, *OPTIONAL))
         self.settings = settings = {**OPTIONAL, **given, 'depths': tuple(given['depths'])}
         _check_arch_dict(settings)
         check_out_type('MambaVision', out_type, OUT_TYPES)
@@ -217,12 +217,14 @@ class MambaVision(BaseModule):
         for number, stage in enumerate(self.levels):
             maps = stage(maps)
             if number in self.out_indices:
-                is_last = number == NUM_STAGES - 1
-                outputs[number] = self._formatted(self.norm(maps) if is_last else maps)
+                outputs[number] = self._formatted(self._normed(maps, number))
             if number == max(self.out_indices):
                 break
             maps = stage.downsample(maps)
         return tuple(outputs[number] for number in self.out_indices)
+
+    def _normed(self, maps: torch.Tensor, stage: int) -> torch.Tensor:
+        return self.norm(maps.to(self.norm.weight.dtype)) if stage == NUM_STAGES - 1 else maps
 
     def _formatted(self, maps: torch.Tensor) -> torch.Tensor:
         if self.out_type == 'avg_featmap':
