@@ -43,17 +43,22 @@ PARAMETERS = MappingProxyType(
         'pos_embed': 'position embedding',
     }
 )
-#: The roles of what presets call by the names that it has in Vim. They stand for these roles on a
-#: backbone that has nothing of such a name.
+#: Names that stand for roles, one of them in each block, where a block has no module so named: a
+#: preset reaches every backbone by them.
 ALIASES = MappingProxyType(
     {
-        'in_proj': 'mix.in',
-        'x_proj': 'mix.params',
-        'x_proj_b': 'mix.params',
-        'dt_proj': 'mix.dt',
-        'dt_proj_b': 'mix.dt',
-        'out_proj': 'mix.out',
-        'patch_embed.proj': 'embed',
+        'in_proj': ('mix.in',),
+        'x_proj': ('mix.params',),
+        'x_proj_b': ('mix.params',),
+        'dt_proj': ('mix.dt',),
+        'dt_proj_b': ('mix.dt',),
+        'out_proj': ('mix.out',),
+        'patch_embed.proj': ('embed',),
+    }
+)
+#: Names of parameters that stand for roles where a backbone has no parameter so named.
+PARAMETER_ALIASES = MappingProxyType(
+    {
         'A_log': 'scan.A',
         'A_b_log': 'scan.A',
         'D': 'scan.D',
@@ -170,6 +175,21 @@ class Sites:
         per_block = [block.projections.get(role, ()) for block in self.blocks]
         most = max(map(len, per_block), default=0)
         return [rows[k] for k in range(most) for rows in per_block if k < len(rows)]
+
+    def stand_ins(self, name: str) -> list[Rows]:
+        """Return the projections of those blocks that have none of a name, by :data:`ALIASES`."""
+        parts = [block.projections for block in self.blocks]
+        parts += [{'embed': (self.embed,)}] if self.embed else []
+        found = []
+        for role in ALIASES.get(name, ()):
+            for rows in (part.get(role, ()) for part in parts):
+                found += [] if any(is_named(place.module, name) for place in rows) else rows
+        return found
+
+
+def is_named(name: str, target: str) -> bool:
+    """Return True if ``target`` is the dotted ``name`` or its last parts."""
+    return f'.{name}'.endswith(f'.{target}')
 
 
 def sites_of(backbone: nn.Module) -> Sites:
