@@ -206,7 +206,7 @@ def find_targets(
     """
     found = {}
     for target in targets:
-        places = _projections(backbone, target)
+        places = places_of(backbone, target)
         if any(place.rows is not None for place in places):
             raise UserError(
                 f'target {target!r} stands for some outputs of {places[0].module} alone, and this '
@@ -231,14 +231,14 @@ def find_parts(
     """
     found = {}
     for target in targets:
-        places = _projections(backbone, target)
+        places = places_of(backbone, target)
         if any(place.rows is not None for place in places):
             _claim(backbone, target, places, [nn.Linear], stacks_on, target)
             found[target] = places
     return found
 
 
-def _projections(backbone: nn.Module, target: str) -> list[Rows]:
+def places_of(backbone: nn.Module, target: str) -> list[Rows]:
     """Return the places of a role or, where the backbone has no such role, of a name.
 
     The places of a name are the modules so named, and what stands for them in other blocks.
