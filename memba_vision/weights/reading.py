@@ -4,6 +4,7 @@ import argparse
 import os
 import pickle
 import zipfile
+from collections import OrderedDict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from memba_vision.errors import UserError
 from memba_vision.files import check_record, write_atomically
 
 PACKAGE_SCHEME = 'memba_vision://'
-# Published checkpoints of the DeiT family keep their command line beside the weights.
-_HARMLESS_TYPES = [argparse.Namespace]
+# Published checkpoints of the DeiT family keep their command line beside the weights, and those of
+# Swin's descendants, VMamba among them, a config. It is read as an ordered dict: its own class is
+# neither looked for nor run.
+_HARMLESS_TYPES = [argparse.Namespace, (OrderedDict, 'yacs.config.CfgNode')]
 
 
 def resolve(location: str) -> Path:
