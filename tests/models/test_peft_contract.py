@@ -7,7 +7,7 @@ import copy
 
 import pytest
 import torch
-from backbones_for_contracts import BACKBONES
+from backbones_for_contracts import BACKBONES, FEATURES
 from mmpretrain.registry import MODELS
 
 from memba_vision.errors import UserError
@@ -37,9 +37,16 @@ NO_GATE = {
         'SSMLoRA': ['ssm_lora'],
     }.items()
     for preset in presets
-} | {'memba_no_transfer': 'LIM needs "gate"', 'lorap_z': 'target .mix.z. needs "mix.z"'}
+} | {'memba_no_transfer': 'LIM needs "gate"'}
 NO_SINGLE_EMBED = dict.fromkeys(('lora_embed', 'sll_lora'), 'target .* needs "embed"')
-REFUSED = {'vim': {}, 'vmamba_v2': STAGES | NO_GATE | NO_SINGLE_EMBED, 'vmamba_v0': STAGES}
+NO_Z = {'lorap_z': 'target .mix.z. needs "mix.z"'}
+REFUSED = {
+    'vim': {},
+    'vmamba_v2': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_Z,
+    'vmamba_v0': STAGES,
+    'mamba_reg': {},
+    'mamba_vision': STAGES | NO_GATE | NO_SINGLE_EMBED,
+}
 
 CELLS = [(name, preset) for name in BACKBONES for preset in METHODS if preset not in REFUSED[name]]
 EMPTY_CELLS = [(name, *cell) for name, cells in REFUSED.items() for cell in cells.items()]
@@ -64,7 +71,7 @@ def build(cell, seed=0, **settings):
     torch.manual_seed(seed)
     adapters = read_preset(preset, SMALL).adapters
     backbone = dict(type='PEFTModel', module=BACKBONES[name] | settings, adapters=adapters)
-    head = dict(type='LinearClsHead', num_classes=4, in_channels=16)
+    head = dict(type='LinearClsHead', num_classes=4, in_channels=FEATURES.get(name, 16))
     return MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
 
 
