@@ -11,6 +11,7 @@ from types import MappingProxyType
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.transformer_sites import find_blocks, find_embedding
 
 #: The roles of projections. ``mix`` stands for a state-space mixer.
 ROLES = MappingProxyType(
@@ -25,10 +26,27 @@ ROLES = MappingProxyType(
         'mix.dt': "projection of the step size's bottleneck to all channels",
         'mix.out': 'output projection of a mixer',
         'attn.qkv': 'input projection of an attention layer',
+        'attn.q': 'rows of that projection that make the queries',
+        'attn.k': 'rows of that projection that make the keys',
+        'attn.v': 'rows of that projection that make the values',
         'attn.out': 'output projection of an attention layer',
         'mlp.fc1': 'first layer of an MLP',
         'mlp.fc2': 'second layer of an MLP',
         'embed': 'patch embedding',
+    }
+)
+#: Names that stand for roles, one of them in each block, where a block has no module so named: a
+#: preset reaches every backbone by them. 'in_proj' is what takes tokens into a mixer, whichever it
+#: be, and 'out_proj' what brings them out.
+ALIASES = MappingProxyType(
+    {
+        'in_proj': ('mix.in', 'attn.qkv'),
+        'x_proj': ('mix.params',),
+        'x_proj_b': ('mix.params',),
+        'dt_proj': ('mix.dt',),
+        'dt_proj_b': ('mix.dt',),
+        'out_proj': ('mix.out', 'attn.out'),
+        'patch_embed.proj': ('embed',),
     }
 )
 #: The other places, which modules of an adapter can take.
@@ -127,21 +145,46 @@ class Sites:
         most = max(map(len, per_block), default=0)
         return [rows[k] for k in range(most) for rows in per_block if k < len(rows)]
 
+    def stand_ins(self, name: str) -> list[Rows]:
+        """Return the projections of those blocks that have none of a name, by :data:`ALIASES`."""
+        parts = [block.projections for block in self.blocks]
+        parts += [{'embed': (self.embed,)}] if self.embed else []
+        found = []
+        for role in ALIASES.get(name, ()):
+            for rows in (part.get(role, ()) for part in parts):
+                found += [] if any(is_named(place.module, name) for place in rows) else rows
+        return found
+
+
+def is_named(name: str, target: str) -> bool:
+    """Return True if ``target`` is the dotted ``name`` or its last parts."""
+    return f'.{name}'.endswith(f'.{target}')
+
 
 def sites_of(backbone: nn.Module) -> Sites:
     """Return the sites of a backbone.
 
     That is what its method ``sites()`` says. A backbone without it has those of its parts: of every
-    module with a method ``block_sites(name)``, which gets its own path.
+    module with a method ``block_sites(name)``, which gets its own path. Where no part has that
+    either, attention and MLP layers are found by their structure.
     """
     if hasattr(backbone, 'sites'):
         return backbone.sites()
-    blocks = (
+    blocks = tuple(
         module.block_sites(name)
         for name, module in backbone.named_modules()
         if hasattr(module, 'block_sites')
     )
-    return Sites(tuple(blocks))
+    return Sites(blocks) if blocks else _found_sites(backbone)
+
+
+def _found_sites(backbone: nn.Module) -> Sites:
+    blocks = []
+    for stage, roles in find_blocks(backbone):
+        rows = {role: tuple(Rows(*place) for place in places) for role, places in roles.items()}
+        blocks.append(BlockSites(rows, stage=stage))
+    embed = find_embedding(backbone)
+    return Sites(tuple(blocks), embed=Rows(embed) if embed else None)
 
 
 def lacking(backbone: nn.Module, needs: Iterable[str]) -> str | None:

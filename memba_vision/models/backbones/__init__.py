@@ -1,5 +1,6 @@
-"""Vision Mamba backbones."""
+"""Vision Mamba backbones, and those of the timm library."""
 
+from memba_vision.models.backbones.timm_model import TimmModel
 from memba_vision.models.backbones.vim import Vim
 
-__all__ = ['Vim']
+__all__ = ['TimmModel', 'Vim']

@@ -8,7 +8,16 @@ from pathlib import Path
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.sites import ROLES, Rows, ScanSite, Sites, check_sites, sites_of
+from memba_vision.models.sites import (
+    ROLES,
+    Rows,
+    ScanSite,
+    Sites,
+    check_sites,
+    is_named,
+    sites_of,
+)
+from memba_vision.models.transformer_sites import bypasses
 
 
 class Adapter(ABC):
@@ -164,15 +173,16 @@ def find_targets(
         backbone: where to look.
         targets: roles such as ``'mix.in'`` (see :data:`memba_vision.models.sites.ROLES`), or names
             such as ``'in_proj'``, matching every module whose dotted name is that or ends with
-            ``'.in_proj'``. Each must match something.
+            ``'.in_proj'``; some stand for roles in blocks that have none of that name (see
+            :data:`memba_vision.models.sites.ALIASES`). Each must match something.
         kinds: the classes that the adapter can work on.
         stacks_on: the adapted layers that it can stand on too, if they adapt another ``part``.
         part: the outputs that it adapts; None is all.
 
     Raises:
         UserError: a target matches nothing (the possible ones are listed), what another adapter
-            has wrapped (a module that holds a ``base_layer``), a projection that trains in full,
-            or some outputs of a projection alone.
+            has wrapped (a module that holds a ``base_layer``), a projection that trains in full or
+            that is never called, or some outputs of a projection alone.
     """
     found = {}
     for target in targets:
@@ -209,9 +219,22 @@ def find_parts(
 
 
 def _projections(backbone: nn.Module, target: str) -> list[Rows]:
-    """Return the places of a role or, where the backbone has no such role, of a name."""
-    places = sites_of(backbone).projections(target) if target in ROLES else []
-    return places or [Rows(name) for name, _ in backbone.named_modules() if is_named(name, target)]
+    """Return the places of a role or, where the backbone has no such role, of a name.
+
+    The places of a name are the modules so named, and what stands for them in other blocks.
+    """
+    sites = sites_of(backbone)
+    places = sites.projections(target) if target in ROLES else []
+    if places:
+        return places
+    named = [Rows(name) for name, _ in backbone.named_modules() if is_named(name, target)]
+    return named + sites.stand_ins(target)
+
+
+def name_all(targets: Collection[str], layers: Collection[str]) -> bool:
+    """Return True if ``targets`` are no roles, and name all of the adapted ``layers``."""
+    named = all(any(is_named(layer, target) for target in targets) for layer in layers)
+    return named and not ROLES.keys() & set(targets)
 
 
 def _claim(
@@ -255,7 +278,18 @@ def _claim(
                 f'target {target!r}: {name}.weight trains in full, so an adapter on it adds '
                 'nothing: leave one of the two out'
             )
+        _check_called(backbone, target, name)
     return matches
+
+
+def _check_called(backbone: nn.Module, target: str, name: str) -> None:
+    parent, _, part = name.rpartition('.')
+    module = backbone.get_submodule(parent)
+    if bypasses(module, part):
+        raise UserError(
+            f'target {target!r}: {type(module).__name__} reads the weight of {name} and does not '
+            'call it, so an adapter around it would have no effect: choose other targets'
+        )
 
 
 def _bottom(module: nn.Module) -> nn.Module:
@@ -276,11 +310,6 @@ def _short_names(names: Collection[str]) -> set[str]:
         last if last_parts[last := name.rpartition('.')[2]] > 1 else '.'.join(name.split('.')[-2:])
         for name in names
     }
-
-
-def is_named(name: str, target: str) -> bool:
-    """Return True if ``target`` is the dotted ``name`` or its last parts."""
-    return f'.{name}'.endswith(f'.{target}')
 
 
 def replace_module(backbone: nn.Module, name: str, replacement: nn.Module) -> None:
