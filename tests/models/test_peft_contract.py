@@ -1,17 +1,21 @@
 """What holds for every method that has a preset: size, training, saving, loading and merging."""
 
 import copy
+import re
+import warnings
 
 import pytest
 import torch
+from backbones_for_contracts import BACKBONES
 from mmpretrain.registry import MODELS
 
+
 from memba_vision.apis.presets import preset_names, read_preset
+from memba_vision.errors import UserError
 from memba_vision.models import Vim
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.zoo.methods import all_methods
 
-VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
 SMALL = dict(rank=3, scale=1.0)
 
 METHODS = {method.preset: method for method in all_methods()}
@@ -20,13 +24,43 @@ METHODS = {method.preset: method for method in all_methods()}
 WITHOUT_EFFECT = {'backbone.module.layers.0.mixer.gate.carry.weight'}
 
 
-def build(preset, seed=0, **vim):
-    """A tiny classifier with a preset's adapters."""
+def build(cell, seed=0, **settings):
+    """A tiny classifier of a backbone with a preset's adapters."""
+    name, preset = cell
     torch.manual_seed(seed)
     adapters = read_preset(preset, SMALL).adapters
-    backbone = dict(type='PEFTModel', module=VIM | vim, adapters=adapters)
-    head = dict(type='LinearClsHead', num_classes=4, in_channels=16)
-    return MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
+    backbone = dict(type='PEFTModel', module=BACKBONES[name] | settings, adapters=adapters)
+    head = dict(type='LinearClsHead', num_classes=4, in_channels=64 if name == 'timm-vit' else 16)
+    neck = dict(type='GlobalAveragePooling') if name == 'swin' else None
+    model = dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return MODELS.build(model)
+
+
+def refusal(name, preset):
+    """The reason for which a backbone has no place for a method, None where it has."""
+    with torch.device('meta'):
+        try:
+            attach_adapters(MODELS.build(BACKBONES[name]), read_preset(preset, SMALL).adapters)
+        except UserError as error:
+            return str(error)
+    return None
+
+
+REFUSED = {
+    (name, preset): reason
+    for name in BACKBONES
+    for preset in METHODS
+    if (reason := refusal(name, preset))
+}
+CELLS = [(n, p) for n in BACKBONES for p in METHODS if (n, p) not in REFUSED]
+#: What any backbone has: a patch embedding, layers around a mixer of tokens, and biases.
+FOR_ALL = {
+    *('bitfit', 'dora', 'full_fine_tuning', 'linear_probing', 'lora', 'lora_embed'),
+    *('lora_in_proj', 'lora_out_proj', 'parallel_adapter', 'prodial', 'scratch'),
+}
+each_cell = pytest.mark.parametrize('cell', CELLS, ids='-'.join)
 
 
 def make_images(batch=8):
@@ -52,9 +86,9 @@ def train(model, steps=4):
         return before, loss_of(model).item()
 
 
-@pytest.fixture(scope='module', params=METHODS)
+@pytest.fixture(scope='module', params=CELLS, ids='-'.join)
 def run(request):
-    """Each method before and after a short training: its name, both models and the losses."""
+    """Each cell before and after a short training: backbone and preset, both models, the losses."""
     model = build(request.param)
     start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     losses = train(model)
@@ -84,6 +118,13 @@ def test_size_on_vim_small(preset, vim_small):
     )
 
 
+@pytest.mark.parametrize('name', BACKBONES)
+def test_a_method_fits_or_a_line_says_why_not(name):
+    assert FOR_ALL <= {preset for other, preset in CELLS if other == name}
+    for (_, preset), reason in REFUSED.items():
+        assert re.search('needs "|matches no', reason) and '\n' not in reason, (preset, reason)
+
+
 def test_a_short_training_lowers_the_loss(run):
     *_, (before, after) = run
     assert after < before
@@ -98,10 +139,10 @@ def test_training_changes_what_the_method_owns_and_the_head_and_nothing_else(run
 
 
 def test_saved_and_loaded_into_a_fresh_model(run, tmp_path):
-    preset, _, model, _ = run
+    cell, _, model, _ = run
     torch.save(model.state_dict(), tmp_path / 'trained.pth')
     # What trains in full is in the file, so it is the same over whatever base.
-    fresh = build(preset, seed=1 if preset in ('scratch', 'full_fine_tuning') else 0)
+    fresh = build(cell, seed=1 if cell[1] in ('scratch', 'full_fine_tuning') else 0)
     fresh.load_state_dict(torch.load(tmp_path / 'trained.pth', weights_only=True))
     fresh.eval()
     with torch.no_grad():
@@ -109,7 +150,7 @@ def test_saved_and_loaded_into_a_fresh_model(run, tmp_path):
 
 
 def test_merged_equals_unmerged(run):
-    preset, _, model, _ = run
+    (name, preset), _, model, _ = run
     merged, reasons = model.backbone.merge()
     adapters = {adapter['type'] for adapter in read_preset(preset, SMALL).adapters}
     assert {reason.split()[0] for reason in reasons} <= adapters
@@ -119,7 +160,7 @@ def test_merged_equals_unmerged(run):
             merged(make_images())[0], model.backbone(make_images())[0], rtol=1e-5, atol=1e-5
         )
     if not reasons:
-        assert list(merged.state_dict()) == list(MODELS.build(VIM).state_dict())
+        assert list(merged.state_dict()) == list(MODELS.build(BACKBONES[name]).state_dict())
 
 
 def test_merging_leaves_the_model_as_it_was(run):
@@ -129,14 +170,13 @@ def test_merging_leaves_the_model_as_it_was(run):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize('preset', METHODS)
-def test_the_pretrained_function_at_step_0(preset):
-    torch.manual_seed(0)
-    expected = MODELS.build(VIM).eval()
-    backbone = build(preset).eval().backbone
+@each_cell
+def test_the_pretrained_function_at_step_0(cell):
+    expected = build((cell[0], 'linear_probing')).eval().backbone.module
+    backbone = build(cell).eval().backbone
     with torch.no_grad():
         same = torch.allclose(backbone(make_images())[0], expected(make_images())[0], atol=1e-6)
-    assert same == METHODS[preset].pretrained_at_step_0
+    assert same == METHODS[cell[1]].pretrained_at_step_0
 
 
 def gradients(model):
@@ -145,9 +185,9 @@ def gradients(model):
     return torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
 
 
-@pytest.mark.parametrize('preset', METHODS)
-def test_blocks_that_are_recomputed_give_the_same_gradients(preset):
-    plain, recomputed = build(preset).train(), build(preset, with_cp=True).train()
+@pytest.mark.parametrize('cell', [c for c in CELLS if c[0] != 'vit'], ids='-'.join)
+def test_blocks_that_are_recomputed_give_the_same_gradients(cell):
+    plain, recomputed = build(cell).train(), build(cell, with_cp=True).train()
     torch.testing.assert_close(gradients(recomputed), gradients(plain))
 
 
@@ -156,7 +196,7 @@ def has_membrane(preset):
 
 
 def test_under_autocast(run):
-    preset, _, model, _ = run
+    (_, preset), _, model, _ = run
     expected = model(make_images())
     with torch.autocast('cpu', dtype=torch.bfloat16):
         actual = model(make_images())
