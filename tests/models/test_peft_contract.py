@@ -9,11 +9,10 @@ import torch
 from backbones_for_contracts import BACKBONES
 from mmpretrain.registry import MODELS
 
-
-from memba_vision.apis.presets import preset_names, read_preset
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
 from memba_vision.models.peft.model import attach_adapters
+from memba_vision.runs.presets import preset_names, read_preset
 from memba_vision.zoo.methods import all_methods
 
 SMALL = dict(rank=3, scale=1.0)
