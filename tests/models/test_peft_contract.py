@@ -39,11 +39,10 @@ def build(cell, seed=0, **settings):
 
 def refusal(name, preset):
     """The reason for which a backbone has no place for a method, None where it has."""
-    with torch.device('meta'):
-        try:
-            attach_adapters(MODELS.build(BACKBONES[name]), read_preset(preset, SMALL).adapters)
-        except UserError as error:
-            return str(error)
+    try:
+        build((name, preset))
+    except UserError as error:
+        return str(error)
     return None
 
 
@@ -119,7 +118,7 @@ def test_size_on_vim_small(preset, vim_small):
 
 @pytest.mark.parametrize('name', BACKBONES)
 def test_a_method_fits_or_a_line_says_why_not(name):
-    assert FOR_ALL <= {preset for other, preset in CELLS if other == name}
+    assert {preset for other, preset in CELLS if other == name} >= FOR_ALL
     for (_, preset), reason in REFUSED.items():
         assert re.search('needs "|matches no', reason) and '\n' not in reason, (preset, reason)
 
@@ -180,8 +179,9 @@ def test_the_pretrained_function_at_step_0(cell):
 
 def gradients(model):
     torch.manual_seed(1)
-    loss = loss_of(model)
-    return torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
+    model.zero_grad()
+    loss_of(model).backward()
+    return [p.grad.clone() for p in model.parameters() if p.requires_grad]
 
 
 @pytest.mark.parametrize('cell', [c for c in CELLS if c[0] != 'vit'], ids='-'.join)
