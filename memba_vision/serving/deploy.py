@@ -15,7 +15,7 @@ from memba_vision.engine.file_backend import write_atomically
 from memba_vision.engine.runner import one_line
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
-from memba_vision.models.modules.patches import to_pair
+from memba_vision.models.modules.patches import input_size
 
 #: The formats, and how their files' names end.
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
@@ -136,10 +136,10 @@ def trace(model: LogitsOfImages) -> torch.export.ExportedProgram:
 
 
 def _images(model: LogitsOfImages, number: int) -> torch.Tensor:
-    size = to_pair(model.backbone.img_size, 'img_size')
-    channels = model.backbone.patch_embed.proj.in_channels
+    first = next(module for module in model.backbone.modules() if isinstance(module, nn.Conv2d))
     generator = torch.Generator().manual_seed(number)
-    return torch.randn(number, channels, *size, generator=generator)
+    size = input_size(model.backbone)
+    return torch.randn(number, first.in_channels, *size, generator=generator)
 
 
 def _as_torch_export(program: torch.export.ExportedProgram, metadata: dict) -> bytes:
