@@ -130,6 +130,12 @@ def trace(model: LogitsOfImages) -> torch.export.ExportedProgram:
     try:
         return torch.export.export(model, (_images(model, 2),), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # torch raises nearly anything on what it cannot trace
+        if 'specialized it to be a constant' in str(error):
+            kind = type(model.backbone).__name__
+            raise UserError(
+                f'{kind} cannot be exported: its code fixes the number of images in a batch; try '
+                "the same architecture of timm, with the backbone's type='TimmModel'"
+            ) from error
         raise UserError(
             f'this method cannot be exported: {type(error).__name__}: {one_line(error)}'
         ) from error
