@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import torch
 from torch import nn
 
 from memba_vision.errors import UserError
@@ -35,9 +36,20 @@ ROLES = MappingProxyType(
         'embed': 'patch embedding',
     }
 )
-#: Names that stand for roles, one of them in each block, where a block has no module so named: a
-#: preset reaches every backbone by them. 'in_proj' is what takes tokens into a mixer, whichever it
-#: be, and 'out_proj' what brings them out.
+#: The roles of parameters that are trained by themselves.
+PARAMETERS = MappingProxyType(
+    {
+        'scan.A': "logarithm of a scan's decay rates",
+        'scan.D': "a scan's skip weights",
+        'scan.bias': "bias of a scan's step size",
+        'mix.conv': "weight of a mixer's depthwise convolution",
+        'cls_token': 'class token',
+        'pos_embed': 'position embedding',
+    }
+)
+#: The roles of what presets call by the names that it has in Vim: a preset reaches every backbone
+#: by them. They stand for these roles in each block that has nothing of such a name; 'in_proj' is
+#: what takes tokens into a mixer, be it a scan or attention, and 'out_proj' what brings them out.
 ALIASES = MappingProxyType(
     {
         'in_proj': ('mix.in', 'attn.qkv'),
@@ -49,11 +61,25 @@ ALIASES = MappingProxyType(
         'patch_embed.proj': ('embed',),
     }
 )
+#: The same for parameters, on a backbone that has none of such a name.
+PARAMETER_ALIASES = MappingProxyType(
+    {
+        'A_log': 'scan.A',
+        'A_b_log': 'scan.A',
+        'D': 'scan.D',
+        'D_b': 'scan.D',
+        'dt_proj.bias': 'scan.bias',
+        'dt_proj_b.bias': 'scan.bias',
+        'conv1d.weight': 'mix.conv',
+        'conv1d_b.weight': 'mix.conv',
+    }
+)
 #: The other places, which modules of an adapter can take.
 SLOTS = MappingProxyType(
     {
         'gate': 'multiplicative gate on the scans of a mixer',
         'scan': 'scan of a direction',
+        'state': 'state that blocks hand on, from projection to projection',
         'tokens': 'sequence of tokens before the first block and behind the last one',
     }
 )
@@ -79,8 +105,8 @@ class ScanSite:
     Attributes:
         slot: the path of the module that is called with a
             :class:`~memba_vision.models.modules.scan.ScanCall`.
-        A_log: the path of its decay rates' logarithm, (d_inner, d_state).
-        D: the path of its skip weights, (d_inner,).
+        A_log: the path of its decay rates' logarithm, (d_inner, d_state), for :func:`tensor_at`.
+        D: the path of its skip weights, (d_inner,), likewise.
     """
 
     slot: str
@@ -96,14 +122,19 @@ class BlockSites:
         projections: by role; a role has one entry for each direction or copy.
         scans: one for each direction; none where the block scans nothing.
         gate: the path of the module that gates the scans, called as
-            ``gate(forward_scan, backward_scan, gate_input, state)``; None where there is none.
-        stage: blocks of one stage have sequences of one shape, and hand on the gate's state.
+            ``gate(scans, gate_input, state)``; None where there is none.
+        stage: blocks of one stage have sequences of one shape, and hand on a state.
+        parameters: the paths of parameters by role.
+        stateful: the roles of projections that may take the state of the block before and hand on
+            their own (:func:`memba_vision.models.modules.linear.project`).
     """
 
     projections: Mapping[str, tuple[Rows, ...]] = field(default_factory=dict)
     scans: tuple[ScanSite, ...] = ()
     gate: str | None = None
     stage: int = 0
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stateful: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +157,7 @@ class Sites:
         found = {role for block in self.blocks for role in block.projections}
         found |= {'gate' for block in self.blocks if block.gate}
         found |= {'scan' for block in self.blocks if block.scans}
+        found |= {'state' for block in self.blocks if block.stateful}
         found |= {'embed'} if self.embed else set()
         return frozenset(found | ({'tokens'} if self.tokens else set()))
 
@@ -136,6 +168,10 @@ class Sites:
     def gates(self) -> list[str]:
         """Return the paths of the gates, block by block."""
         return [block.gate for block in self.blocks if block.gate]
+
+    def parameters(self, role: str) -> list[str]:
+        """Return the paths of the parameters of a role, block by block."""
+        return [path for block in self.blocks for path in block.parameters.get(role, ())]
 
     def projections(self, role: str) -> list[Rows]:
         """Return the projections of a role: all blocks' first ones, then all second ones."""
@@ -187,14 +223,23 @@ def _found_sites(backbone: nn.Module) -> Sites:
     return Sites(tuple(blocks), embed=Rows(embed) if embed else None)
 
 
+def tensor_at(backbone: nn.Module, path: str) -> torch.Tensor:
+    """Return the parameter at a path, or the part of one that a module has under that name."""
+    owner, _, name = path.rpartition('.')
+    return getattr(backbone.get_submodule(owner), name)
+
+
 def lacking(backbone: nn.Module, needs: Iterable[str]) -> str | None:
     """Return a line on the first place that a backbone lacks, None where it has all of them."""
     offered = sites_of(backbone).offered()
-    for need in needs:
-        if need not in offered:
-            described = {**ROLES, **SLOTS}.get(need, 'place of that name')
-            return f'needs "{need}" ({described}), which {type(backbone).__name__} has not'
-    return None
+    absent = (need for need in needs if need not in offered)
+    return next((absence(backbone, need) for need in absent), None)
+
+
+def absence(backbone: nn.Module, need: str) -> str:
+    """Return a line on a place that a backbone lacks."""
+    described = {**ROLES, **PARAMETERS, **SLOTS}.get(need, 'place of that name')
+    return f'needs "{need}" ({described}), which {type(backbone).__name__} has not'
 
 
 def check_sites(backbone: nn.Module, adapter: str, *needs: str) -> Sites:

@@ -4,4 +4,4 @@ about = dict(
     formula='all biases of the backbone, in full',
     parameters=dict(vim_small=74_112),
 )
-adapters = [dict(type='PartialTuning', patterns=['bias'])]
+adapters = [dict(type='PartialTuning', patterns=['*bias'])]

@@ -9,6 +9,7 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.sites import (
+    ALIASES,
     ROLES,
     Rows,
     ScanSite,
@@ -57,7 +58,7 @@ class Adapter(ABC):
         Returns:
             None if nothing is left, or what stays and why.
         """
-        return f'{type(self).__name__} stays: it is no change of the weights that Vim has'
+        return f'{type(self).__name__} stays: it is no change of the weights that the backbone has'
 
     def save_hf(self, backbone: nn.Module, folder: Path) -> None:
         """Write what :meth:`attach` added into ``folder``, as Hugging Face's peft would save it.
@@ -86,6 +87,11 @@ class AdaptedLayer(nn.Module):
     def weight(self) -> nn.Parameter:
         """The frozen weight at the bottom."""
         return self.base_layer.weight
+
+    @property
+    def bias(self) -> nn.Parameter | None:
+        """The bias at the bottom, None where there is none."""
+        return self.base_layer.bias
 
     @property
     def in_features(self) -> int:
@@ -128,6 +134,21 @@ def check_free(backbone: nn.Module, adapter: str, slot: str) -> nn.Module:
         which = f'use one {adapter} alone' if owner == adapter else f'use {owner} or {adapter}'
         raise UserError(f'{adapter}: {slot} has been replaced by {owner} already: {which}')
     return module
+
+
+def check_state_free(backbone: nn.Module, adapter: str, otherwise: str) -> None:
+    """Raise a UserError where another adapter's state goes from block to block already.
+
+    Args:
+        backbone: the backbone.
+        adapter: the adapter that hands on a state, for the error's text.
+        otherwise: what the user can do beside leaving one of them out.
+    """
+    if any(getattr(module, 'hands_on_state', False) for module in backbone.modules()):
+        raise UserError(
+            f"{adapter}: another adapter's state goes from block to block already: use one of the "
+            f'two, or {otherwise}'
+        )
 
 
 def wrap_scans(
@@ -246,8 +267,8 @@ def _claim(
     part: str | None,
 ) -> dict[str, nn.Module]:
     """Return the modules at ``places`` that an adapter can work on; see :func:`find_targets`."""
-    if target in ROLES and not places:
-        check_sites(backbone, f'target {target!r}', target)
+    if not places and (target in ROLES or (target in ALIASES and sites_of(backbone).blocks)):
+        check_sites(backbone, f'target {target!r}', ALIASES.get(target, (target,))[0])
     modules = dict(backbone.named_modules())
     taken = [name for name, module in modules.items() if hasattr(module, 'base_layer')]
     inside_taken = tuple(f'{name}.' for name in taken)
