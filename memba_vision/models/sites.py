@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.transformer_sites import find_blocks, find_embedding
 
 #: The roles of projections. ``mix`` stands for a state-space mixer.
 ROLES = MappingProxyType(
@@ -26,6 +27,9 @@ ROLES = MappingProxyType(
         'mix.dt': "projection of the step size's bottleneck to all channels",
         'mix.out': 'output projection of a mixer',
         'attn.qkv': 'input projection of an attention layer',
+        'attn.q': 'rows of that projection that make the queries',
+        'attn.k': 'rows of that projection that make the keys',
+        'attn.v': 'rows of that projection that make the values',
         'attn.out': 'output projection of an attention layer',
         'mlp.fc1': 'first layer of an MLP',
         'mlp.fc2': 'second layer of an MLP',
@@ -43,20 +47,21 @@ PARAMETERS = MappingProxyType(
         'pos_embed': 'position embedding',
     }
 )
-#: Names that stand for roles, one of them in each block, where a block has no module so named: a
-#: preset reaches every backbone by them.
+#: The roles of what presets call by the names that it has in Vim: a preset reaches every backbone
+#: by them. They stand for these roles in each block that has nothing of such a name; 'in_proj' is
+#: what takes tokens into a mixer, be it a scan or attention, and 'out_proj' what brings them out.
 ALIASES = MappingProxyType(
     {
-        'in_proj': ('mix.in',),
+        'in_proj': ('mix.in', 'attn.qkv'),
         'x_proj': ('mix.params',),
         'x_proj_b': ('mix.params',),
         'dt_proj': ('mix.dt',),
         'dt_proj_b': ('mix.dt',),
-        'out_proj': ('mix.out',),
+        'out_proj': ('mix.out', 'attn.out'),
         'patch_embed.proj': ('embed',),
     }
 )
-#: Names of parameters that stand for roles where a backbone has no parameter so named.
+#: The same for parameters, on a backbone that has none of such a name.
 PARAMETER_ALIASES = MappingProxyType(
     {
         'A_log': 'scan.A',
@@ -196,16 +201,26 @@ def sites_of(backbone: nn.Module) -> Sites:
     """Return the sites of a backbone.
 
     That is what its method ``sites()`` says. A backbone without it has those of its parts: of every
-    module with a method ``block_sites(name)``, which gets its own path.
+    module with a method ``block_sites(name)``, which gets its own path. Where no part has that
+    either, attention and MLP layers are found by their structure.
     """
     if hasattr(backbone, 'sites'):
         return backbone.sites()
-    blocks = (
+    blocks = tuple(
         module.block_sites(name)
         for name, module in backbone.named_modules()
         if hasattr(module, 'block_sites')
     )
-    return Sites(tuple(blocks))
+    return Sites(blocks) if blocks else _found_sites(backbone)
+
+
+def _found_sites(backbone: nn.Module) -> Sites:
+    blocks = []
+    for stage, roles in find_blocks(backbone):
+        rows = {role: tuple(Rows(*place) for place in places) for role, places in roles.items()}
+        blocks.append(BlockSites(rows, stage=stage))
+    embed = find_embedding(backbone)
+    return Sites(tuple(blocks), embed=Rows(embed) if embed else None)
 
 
 def tensor_at(backbone: nn.Module, path: str) -> torch.Tensor:

@@ -3,7 +3,13 @@
 Every file of weights that this project opens goes through :func:`read_checkpoint`.
 """
 
-from memba_vision.weights.loading import check_finite, check_fit, fingerprint, load_strictly
+from memba_vision.weights.loading import (
+    check_finite,
+    check_fit,
+    fingerprint,
+    load_strictly,
+    load_through_hooks,
+)
 from memba_vision.weights.names import ADAPTER_HEADER, BESIDE_THE_BACKBONE, HEADS, under_names
 from memba_vision.weights.provenance import marked, source_of
 from memba_vision.weights.reading import read_checkpoint, resolve
@@ -24,6 +30,7 @@ __all__ = [
     'find_weights',
     'fingerprint',
     'load_strictly',
+    'load_through_hooks',
     'marked',
     'read_checkpoint',
     'read_state_dict',

@@ -50,5 +50,9 @@ def build_without_weights(config: Config) -> nn.Module:
     if module is None:
         raise UserError(f'{config.filename} adapts no backbone (it has no model.backbone.module)')
     init_default_scope('mmpretrain')
-    with torch.device('meta'):
-        return MODELS.build({**module, 'init_cfg': None})
+    without_weights = {**module, 'init_cfg': None}
+    try:
+        with torch.device('meta'):
+            return MODELS.build(without_weights)
+    except (RuntimeError, NotImplementedError):  # it computes with tensors while it is built
+        return MODELS.build(without_weights).to('meta')

@@ -18,6 +18,7 @@ from memba_vision.models.sites import (
     is_named,
     sites_of,
 )
+from memba_vision.models.transformer_sites import bypasses
 
 
 class Adapter(ABC):
@@ -201,8 +202,8 @@ def find_targets(
 
     Raises:
         UserError: a target matches nothing (the possible ones are listed), what another adapter
-            has wrapped (a module that holds a ``base_layer``), a projection that trains in full,
-            or some outputs of a projection alone.
+            has wrapped (a module that holds a ``base_layer``), a projection that trains in full or
+            that is never called, or some outputs of a projection alone.
     """
     found = {}
     for target in targets:
@@ -298,7 +299,18 @@ def _claim(
                 f'target {target!r}: {name}.weight trains in full, so an adapter on it adds '
                 'nothing: leave one of the two out'
             )
+        _check_called(backbone, target, name)
     return matches
+
+
+def _check_called(backbone: nn.Module, target: str, name: str) -> None:
+    parent, _, part = name.rpartition('.')
+    module = backbone.get_submodule(parent)
+    if bypasses(module, part):
+        raise UserError(
+            f'target {target!r}: {type(module).__name__} reads the weight of {name} and does not '
+            'call it, so an adapter around it would have no effect: choose other targets'
+        )
 
 
 def _bottom(module: nn.Module) -> nn.Module:
