@@ -60,7 +60,7 @@ def _scan(
     from memba_vision.ops.numba_kernels import selective_scan
 
     return selective_scan.forward(
-        u, delta, A, B, C, D, delta_bias, delta_softplus, reverse, keep_states
+        u, delta, A, B, C, D, delta_bias, delta_softplus, [reverse], [1], keep_states
     )
 
 
@@ -96,7 +96,7 @@ def _scan_backward(
 ]:
     from memba_vision.ops.numba_kernels import selective_scan
 
-    return selective_scan.backward(
+    return tuple(selective_scan.backward(
         grad_out,
         states,
         u,
@@ -107,9 +107,9 @@ def _scan_backward(
         D,
         delta_bias,
         delta_softplus,
-        reverse,
+        [reverse], [1],
         (needs_grad_A, needs_grad_D, needs_grad_bias),
-    )
+    ))
 
 
 @_scan_backward.register_fake
