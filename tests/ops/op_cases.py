@@ -35,6 +35,12 @@ def two_way_shapes(**sizes):
     return {f'{way}.{name}': shape for way in ways for name, shape in one_way.items()}
 
 
+def cross_scan_shapes(**sizes):
+    shapes = scan_shapes(**sizes)
+    del shapes['z']
+    return {name: shape if name == 'u' else (4, *shape) for name, shape in shapes.items()}
+
+
 def convolution_shapes(batch, dim, length, width, **_):
     return dict(
         x=(batch, dim, length),
@@ -75,6 +81,7 @@ SHAPES = {
     'selective_scan': scan_shapes,
     'selective_scan, grouped': grouped_scan_shapes,
     'bidirectional_scan': two_way_shapes,
+    'cross_scan': cross_scan_shapes,
     'causal_conv1d': convolution_shapes,
     'leaky_integrate': membrane_shapes,
     'bidirectional_membrane': both_membranes_shapes,
@@ -124,10 +131,12 @@ def call(case, tensors, backend, num_chunks=1, **options):
             ops.ScanInputs(**{name: tensors.get(f'{way}.{name}') for name in names})
             for way in ('forward', 'backward')
         )
-        results = function(*ways, delta_softplus=True, backend=backend)
+        results = function(*ways, delta_softplus=True, backend=backend, **options)
     else:
-        if op == 'selective_scan':
+        if op in ('selective_scan', 'cross_scan'):
             options['delta_softplus'] = True
+        if op == 'cross_scan':
+            options.setdefault('grid', (1, SIZES['length']))
         results = function(**tensors, backend=backend, **options)
     return [results] if isinstance(results, torch.Tensor) else list(results)
 

@@ -13,6 +13,7 @@ from memba_vision.ops import (
     bidirectional_membrane,
     bidirectional_scan,
     causal_conv1d,
+    cross_scan,
     gated_merge,
     leaky_integrate,
     linear,
@@ -27,6 +28,7 @@ from memba_vision.ops.selective_scan import BACKENDS as SCANS
 TABLES = list(backends.TABLES.values())
 SEQUENCE = torch.zeros(1, 2, 3)
 WAY = ScanInputs(SEQUENCE, SEQUENCE, torch.zeros(2, 1), SEQUENCE[:, :1], SEQUENCE[:, :1])
+FOUR = SEQUENCE.expand(4, -1, -1, -1)
 CALLS = {
     'selective_scan': lambda **options: selective_scan(
         SEQUENCE, SEQUENCE, torch.zeros(2, 1), SEQUENCE[:, :1], SEQUENCE[:, :1], **options
@@ -37,6 +39,9 @@ CALLS = {
     'gated_merge': lambda **options: gated_merge(SEQUENCE, SEQUENCE, SEQUENCE, **options),
     'linear': lambda **options: linear(SEQUENCE, torch.zeros(4, 3), **options),
     'bidirectional_scan': lambda **options: bidirectional_scan(WAY, WAY, **options),
+    'cross_scan': lambda **options: cross_scan(
+        SEQUENCE, FOUR, torch.zeros(4, 2, 1), FOUR[:, :, :1], FOUR[:, :, :1], grid=(1, 3), **options
+    ),
     'membrane_gate': lambda **options: membrane_gate(SEQUENCE, SEQUENCE, SEQUENCE, **options),
 }
 

@@ -87,10 +87,10 @@ def test_the_backward_pass_is_laid_out_as_declared(state, needs):
         inputs[n] for n in ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
     )
     ops = torch.ops.memba_vision
-    _, states = ops.selective_scan_numba(u, delta, A, B, C, D, bias, True, False, True)
+    _, states = ops.selective_scan_numba(u, delta, A, B, C, D, bias, True, [False], [1], True)
     torch.library.opcheck(
         ops.selective_scan_numba_backward.default,
-        (u, states, u, delta, A, B, C, D, bias, True, False, needs, needs, needs),
+        (u, states, u, delta, A, B, C, D, bias, True, [False], [1], [needs] * 3),
         test_utils=('test_schema', 'test_faketensor'),
     )
 
@@ -191,7 +191,7 @@ def test_ops_agree_with_their_declarations():
     tensors = [tensor.requires_grad_(name != 'A') for name, tensor in inputs.items()]
     torch.library.opcheck(
         torch.ops.memba_vision.selective_scan_numba.default,
-        (*tensors, True, False, True),
+        (*tensors, True, [False], [1], True),
         test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'),
     )
 

@@ -202,9 +202,7 @@ def backward(first, last, grads, grad_out, out_last, states, inputs):
                 if grads.bias.size:
                     add_rows(grad_bias, grad_delta, at.size)
                 store(grad_u, grads.u, inputs.u_last, sample, channel, at, scan > 0)
-                store(
-                    grad_delta, grads.delta[scan], inputs.delta_last, sample, channel, at, False
-                )
+                store(grad_delta, grads.delta[scan], inputs.delta_last, sample, channel, at, False)
             if grads.A.size:
                 store_channels(grad_A, grads.A[scan], sample, channel)
             if grads.D.size:

@@ -4,7 +4,6 @@ All tensors are of one dtype. Those of a single scan are as in
 :func:`memba_vision.ops.selective_scan`; all but ``u`` may have an axis of scans in front.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np

@@ -28,7 +28,9 @@ class Row(types.Type):
 class _RowModel(models.PrimitiveModel):
     def __init__(self, manager, row) -> None:
         vector = _vector(manager.lookup(row.dtype).get_value_type())
-        super().__init__(manager, row, vector if row.count == 1 else ir.ArrayType(vector, row.count))
+        super().__init__(
+            manager, row, vector if row.count == 1 else ir.ArrayType(vector, row.count)
+        )
 
 
 def _vector(element: ir.Type) -> ir.VectorType:

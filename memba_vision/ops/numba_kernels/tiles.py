@@ -3,7 +3,7 @@
 import numpy as np
 
 from memba_vision.ops.numba_kernels.jit import part
-from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
+from memba_vision.ops.numba_kernels.layout import WIDTH
 from memba_vision.ops.numba_kernels.simd import load as load_row
 from memba_vision.ops.numba_kernels.simd import spread
 from memba_vision.ops.numba_kernels.simd import store as store_row

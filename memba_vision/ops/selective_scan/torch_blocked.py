@@ -14,6 +14,7 @@ import torch
 
 from memba_vision.ops.second_derivatives import differentiate_by_twin
 from memba_vision.ops.selective_scan import BACKENDS
+from memba_vision.ops.selective_scan.grids import walk_by_copy
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.surroundings import scan_with
 from memba_vision.ops.selective_scan.torch_portable import scan_gradients
@@ -42,6 +43,7 @@ class Group(NamedTuple):
 
 @BACKENDS.register('torch', priority=0)
 @one_group_at_a_time
+@walk_by_copy
 def selective_scan_torch(
     u: torch.Tensor,
     delta: torch.Tensor,
@@ -283,7 +285,7 @@ _scan.register_autograd(_backward, setup_context=_setup_context)
 
 
 def _twin(grad_out, u, delta, A, B, C, starts, reverse, _):
-    return scan_gradients(grad_out, (u, delta, A, B, C, None, None), False, reverse)[:5]
+    return scan_gradients(grad_out, (u, delta, A, B, C, None, None), False, [reverse], [1])[:5]
 
 
 differentiate_by_twin(_scan_backward, _twin)

@@ -13,18 +13,21 @@ in infinity over infinity. The whole (batch, length, state, dim) is in memory.
 
 import math
 from collections.abc import Sequence
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
 
 from memba_vision.ops.second_derivatives import gradients
 from memba_vision.ops.selective_scan import BACKENDS
+from memba_vision.ops.selective_scan.grids import walk_by_copy
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.surroundings import scan_with
 
 
 @BACKENDS.register('portable', priority=-1, portable=True)
 @one_group_at_a_time
+@walk_by_copy
 def selective_scan_portable(
     u: torch.Tensor,
     delta: torch.Tensor,
@@ -45,11 +48,30 @@ def scan_gradients(
     grad_out: torch.Tensor,
     inputs: Sequence[torch.Tensor | None],
     delta_softplus: bool,
-    reverse: bool,
+    reverse: Sequence[bool],
+    rows: Sequence[int],
 ) -> list[torch.Tensor | None]:
-    """Differentiable gradients of ``inputs``: u, delta, A, B, C, and D and delta_bias or None."""
-    *tensors, bias = inputs
-    out = selective_scan_portable(*tensors, None, bias, delta_softplus, reverse)
+    """Return differentiable gradients of a sum of scans of the same ``u``.
+
+    Args:
+        grad_out: that of the sum, (batch, dim, length).
+        inputs: u, delta, A, B, C, and D and delta_bias or None. All but ``u`` have an axis of
+            scans in front where there are several.
+        delta_softplus: pass the step sizes through softplus.
+        reverse: of each scan.
+        rows: of each scan those of the image whose columns it goes down, or 1.
+    """
+    u, *others = inputs
+    if len(reverse) == 1:
+        scans = [others]
+    else:
+        unbound = (repeat(None) if tensor is None else tensor.unbind() for tensor in others)
+        scans = zip(*unbound, strict=False)
+    out = 0
+    for (*tensors, bias), backwards, count in zip(scans, reverse, rows, strict=True):
+        grid = None if count == 1 else (count, u.shape[-1] // count)
+        flags = delta_softplus, backwards
+        out = out + selective_scan_portable(u, *tensors, None, bias, *flags, grid=grid)
     return gradients(out, inputs, grad_out)
 
 

@@ -1,4 +1,4 @@
-"""Sizes and layouts of what the kernels write; known without Triton."""
+"""Sizes and layouts of the tensors that the kernels write; known without Triton."""
 
 import torch
 
@@ -8,6 +8,11 @@ BLOCK = 32
 STATES_PER_WARP = 16
 # Positions from one state that the forward pass keeps to the next.
 CHUNK = 32
+
+
+def empty_like(sequence: torch.Tensor) -> torch.Tensor:
+    """An uninitialised (batch, dim, length), a view of (batch, length, dim) memory."""
+    return sequence.new_empty(sequence.mT.shape).mT
 
 
 def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool, ways: int = 1) -> torch.Tensor:

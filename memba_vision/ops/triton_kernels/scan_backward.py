@@ -26,7 +26,7 @@ GROUP = tl.constexpr(2)
 
 @triton.jit
 def _advance(h, u_now, step, a, b):
-    """The state before a step, decayed, and the state after it."""
+    """Return the state before a step, decayed, and the state after it."""
     decayed = tl.exp2(step[None, :] * a) * h
     return decayed, decayed + (step * u_now)[None, :] * b.to(tl.float32)[:, None]
 
@@ -51,23 +51,23 @@ def _retreat(carry, decayed, dy, u_now, raw, step, a, b, c, SOFTPLUS: tl.constex
 
 
 @triton.jit
-def _store_sums(rows, t, block, length, STATE: tl.constexpr, reverse):
+def _store_sums(sums, t, block, length, STATE: tl.constexpr, rows, reverse):
     """Write the sums of (state, channels) over the channels to the row of step ``t``."""
-    position = position_of(t, length, reverse)
+    position = position_of(t, length, rows, reverse)
     row = row_of_lane(block.shape[0])
     mask = within(t, length, row < STATE)
-    tl.store(rows + position * STATE + row, sum_channels(block), mask=mask)
+    tl.store(sums + position * STATE + row, sum_channels(block), mask=mask)
 
 
 @triton.jit
-def _store_row(rows, t, stride, values, length, mask, reverse):
+def _store_row(sequence, t, stride, values, length, rows, reverse, mask):
     """Write the values of step ``t`` of the scan."""
-    position = position_of(t, length, reverse)
+    position = position_of(t, length, rows, reverse)
     mask = within(t, length, mask)
-    tl.store(rows + position * stride, values.to(rows.dtype.element_ty), mask=mask)
+    tl.store(sequence + position * stride, values.to(sequence.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=['A_channel', 'A_state', 'unit'])
+@triton.jit(do_not_specialize=['unit'])
 def backward(
     grad_u,
     grad_delta,
@@ -98,30 +98,10 @@ def backward(
     back_bias,
     dim,
     length,
+    rows,
+    B_row,
+    C_row,
     unit,
-    grad_u_batch,
-    grad_u_channel,
-    grad_u_position,
-    grad_delta_batch,
-    grad_delta_channel,
-    grad_delta_position,
-    grad_out_batch,
-    grad_out_channel,
-    grad_out_position,
-    u_batch,
-    u_channel,
-    u_position,
-    delta_batch,
-    delta_channel,
-    delta_position,
-    A_channel,
-    A_state,
-    B_batch,
-    B_state,
-    B_position,
-    C_batch,
-    C_state,
-    C_position,
     STATE: tl.constexpr,
     SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr,
@@ -133,13 +113,12 @@ def backward(
     """Differentiate :func:`forward`, whose arguments these are where the names are the same.
 
     Args:
-        grad_u, grad_delta: (batch, dim, length), of any strides.
+        grad_u, grad_delta: (batch, length, dim).
         grad_A: (ways, batch, state, dim) float32, or None where nobody asks for it; so below.
         grad_B, grad_C: (ways, batch, blocks, length, state) float32, a share per block of channels.
         grad_D, grad_bias: (ways, batch, dim) float32, or None.
         scratch: (ways, programs, CHUNK / GROUP, ROWS, BLOCK) float32.
-        grad_out: (batch, dim, length), of any strides.
-        unit: the number one, unknown to the compiler.
+        grad_out: (batch, length, dim).
     """
     blocks = tl.cdiv(dim, BLOCK)
     chunks = tl.cdiv(length, CHUNK)
@@ -162,16 +141,17 @@ def backward(
             if bias is not None:
                 bias = back_bias
 
-    a = load_decay_rate(A, n, d, A_channel, A_state, has_both)
+    a = load_decay_rate(A, n, d, unit, STATE, has_both)
     skip = load_weight(D, d, has_d)
     shift = load_weight(bias, d, has_d)
-    u += sample * u_batch + d * u_channel
-    delta += sample * delta_batch + d * delta_channel
-    grad_out += sample * grad_out_batch + d * grad_out_channel
-    grad_u += sample * grad_u_batch + d * grad_u_channel
-    grad_delta += sample * grad_delta_batch + d * grad_delta_channel
-    B += sample * B_batch + n * B_state
-    C += sample * C_batch + n * C_state
+    offset = sample * length
+    u += offset * dim + d
+    delta += offset * dim + d
+    grad_out += offset * dim + d
+    grad_u += offset * dim + d
+    grad_delta += offset * dim + d
+    B += offset * B_row + n
+    C += offset * C_row + n
     grad_B += program * length * STATE
     grad_C += program * length * STATE
     states += (row * chunks * STATE + n[:, None]) * dim + d[None, :] * unit
@@ -189,48 +169,48 @@ def backward(
             tl.store(scratch + group * ROWS * BLOCK, h)
             for k in tl.static_range(GROUP):
                 t = start + group * GROUP + k
-                u0 = load_row(u, t, u_position, length, has_d, reverse).to(tl.float32)
-                raw0 = load_row(delta, t, delta_position, length, has_d, reverse)
-                b0 = load_row(B, t, B_position, length, has_n, reverse)
+                u0 = load_row(u, t, dim, length, rows, reverse, has_d).to(tl.float32)
+                raw0 = load_row(delta, t, dim, length, rows, reverse, has_d)
+                b0 = load_row(B, t, B_row, length, rows, reverse, has_n)
                 _, h = _advance(h, u0, activate(raw0, shift, SOFTPLUS), a, b0)
         tl.debug_barrier()
         for group in range(groups):
             first = start + (groups - 1 - group) * GROUP
             last = first + 1
             h = tl.load(scratch + (groups - 1 - group) * ROWS * BLOCK)
-            u0 = load_row(u, first, u_position, length, has_d, reverse).to(tl.float32)
-            u1 = load_row(u, last, u_position, length, has_d, reverse).to(tl.float32)
-            raw0 = load_row(delta, first, delta_position, length, has_d, reverse) + shift
-            raw1 = load_row(delta, last, delta_position, length, has_d, reverse) + shift
-            dy0 = load_row(grad_out, first, grad_out_position, length, has_d, reverse)
-            dy1 = load_row(grad_out, last, grad_out_position, length, has_d, reverse)
-            b0 = load_row(B, first, B_position, length, has_n, reverse)
-            b1 = load_row(B, last, B_position, length, has_n, reverse)
+            u0 = load_row(u, first, dim, length, rows, reverse, has_d).to(tl.float32)
+            u1 = load_row(u, last, dim, length, rows, reverse, has_d).to(tl.float32)
+            raw0 = load_row(delta, first, dim, length, rows, reverse, has_d) + shift
+            raw1 = load_row(delta, last, dim, length, rows, reverse, has_d) + shift
+            dy0 = load_row(grad_out, first, dim, length, rows, reverse, has_d)
+            dy1 = load_row(grad_out, last, dim, length, rows, reverse, has_d)
+            b0 = load_row(B, first, B_row, length, rows, reverse, has_n)
+            b1 = load_row(B, last, B_row, length, rows, reverse, has_n)
             dy0, dy1 = dy0.to(tl.float32), dy1.to(tl.float32)
             step0 = activate(raw0, 0.0, SOFTPLUS)
             step1 = tl.where(last < length, activate(raw1, 0.0, SOFTPLUS), 0.0)
 
             decayed0, h = _advance(h, u0, step0, a, b0)
-            _store_sums(grad_C, first, h * dy0[None, :], length, STATE, reverse)
+            _store_sums(grad_C, first, h * dy0[None, :], length, STATE, rows, reverse)
             decayed1, h = _advance(h, u1, step1, a, b1)
-            _store_sums(grad_C, last, h * dy1[None, :], length, STATE, reverse)
+            _store_sums(grad_C, last, h * dy1[None, :], length, STATE, rows, reverse)
 
-            c1 = load_row(C, last, C_position, length, has_n, reverse)
+            c1 = load_row(C, last, C_row, length, rows, reverse, has_n)
             carry, grad_b1, exponent1, grad_u1, grad_delta1 = _retreat(
                 carry, decayed1, dy1, u1, raw1, step1, a, b1, c1, SOFTPLUS
             )
-            _store_sums(grad_B, last, grad_b1, length, STATE, reverse)
-            c0 = load_row(C, first, C_position, length, has_n, reverse)
+            _store_sums(grad_B, last, grad_b1, length, STATE, rows, reverse)
+            c0 = load_row(C, first, C_row, length, rows, reverse, has_n)
             carry, grad_b0, exponent0, grad_u0, grad_delta0 = _retreat(
                 carry, decayed0, dy0, u0, raw0, step0, a, b0, c0, SOFTPLUS
             )
-            _store_sums(grad_B, first, grad_b0, length, STATE, reverse)
+            _store_sums(grad_B, first, grad_b0, length, STATE, rows, reverse)
             grad_u0 += dy0 * skip
             grad_u1 += dy1 * skip
-            _store_row(grad_u, first, grad_u_position, grad_u0, length, has_d, reverse)
-            _store_row(grad_u, last, grad_u_position, grad_u1, length, has_d, reverse)
-            _store_row(grad_delta, first, grad_delta_position, grad_delta0, length, has_d, reverse)
-            _store_row(grad_delta, last, grad_delta_position, grad_delta1, length, has_d, reverse)
+            _store_row(grad_u, first, dim, grad_u0, length, rows, reverse, has_d)
+            _store_row(grad_u, last, dim, grad_u1, length, rows, reverse, has_d)
+            _store_row(grad_delta, first, dim, grad_delta0, length, rows, reverse, has_d)
+            _store_row(grad_delta, last, dim, grad_delta1, length, rows, reverse, has_d)
             sum_A += exponent0 * step0[None, :] + exponent1 * step1[None, :]
             sum_D += dy0 * u0 + dy1 * u1
             sum_bias += grad_delta0 + grad_delta1

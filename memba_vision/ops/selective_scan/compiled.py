@@ -1,0 +1,114 @@
+"""The operators of torch around a module of compiled kernels."""
+
+from collections.abc import Callable
+from importlib import import_module
+
+import torch
+
+from memba_vision.ops.second_derivatives import differentiate_by_twin
+from memba_vision.ops.selective_scan.torch_portable import scan_gradients
+
+
+def define_scan(
+    backend: str,
+    kernels: str,
+    empty_like: Callable[[torch.Tensor], torch.Tensor],
+    empty_states: Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor],
+) -> Callable[..., torch.Tensor]:
+    """Define ``memba_vision::selective_scan_{backend}`` and its backward operator.
+
+    All tensors but ``u`` may have an axis of scans in front; the result is then their sum.
+    ``reverse`` and ``rows`` say for each scan whether it goes from the last position to the first,
+    and of how many rows the image is whose columns it goes down, 1 for a plain sequence.
+
+    Args:
+        backend: name of the backend.
+        kernels: module with the functions ``forward`` and ``backward``; imported when they run.
+        empty_like: allocates a result that belongs to a sequence.
+        empty_states: allocates what the forward pass keeps, of ``u``, ``A`` and whether it does.
+
+    Returns:
+        A function of u, delta, A, B, C, D, delta_bias, delta_softplus, reverse and rows.
+    """
+
+    @torch.library.custom_op(f'memba_vision::selective_scan_{backend}', mutates_args=())
+    def scan(
+        u: torch.Tensor,
+        delta: torch.Tensor,
+        A: torch.Tensor,
+        B: torch.Tensor,
+        C: torch.Tensor,
+        D: torch.Tensor | None,
+        delta_bias: torch.Tensor | None,
+        delta_softplus: bool,
+        reverse: list[bool],
+        rows: list[int],
+        keep_states: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return import_module(kernels).forward(
+            u, delta, A, B, C, D, delta_bias, delta_softplus, reverse, rows, keep_states
+        )
+
+    @scan.register_fake
+    def _(u, delta, A, *others):
+        return empty_like(u), empty_states(u, A, others[-1])
+
+    @torch.library.custom_op(f'memba_vision::selective_scan_{backend}_backward', mutates_args=())
+    def scan_backward(
+        grad_out: torch.Tensor,
+        states: torch.Tensor,
+        u: torch.Tensor,
+        delta: torch.Tensor,
+        A: torch.Tensor,
+        B: torch.Tensor,
+        C: torch.Tensor,
+        D: torch.Tensor | None,
+        delta_bias: torch.Tensor | None,
+        delta_softplus: bool,
+        reverse: list[bool],
+        rows: list[int],
+        needs: list[bool],
+    ) -> list[torch.Tensor]:
+        inputs = u, delta, A, B, C, D, delta_bias
+        flags = delta_softplus, reverse, rows
+        return import_module(kernels).backward(grad_out, states, *inputs, *flags, needs)
+
+    @scan_backward.register_fake
+    def _(grad_out, states, u, delta, A, B, C, D, delta_bias, *flags):
+        needs_A, needs_D, needs_bias = flags[-1]
+        return [
+            empty_like(u),
+            empty_like(delta),
+            A.new_empty(A.mT.shape).mT if needs_A else u.new_empty(0),
+            B.new_empty(B.mT.shape).mT,
+            C.new_empty(C.mT.shape).mT,
+            D.new_empty(D.shape) if needs_D else u.new_empty(0),
+            delta_bias.new_empty(delta_bias.shape) if needs_bias else u.new_empty(0),
+        ]
+
+    def save(ctx, inputs, output) -> None:
+        ctx.save_for_backward(output[1], *inputs[:7])
+        ctx.flags = inputs[7:10]
+        ctx.set_materialize_grads(False)  # the states get no gradient: spare the zeros
+
+    def differentiate(ctx, grad_out, _):
+        if grad_out is None:
+            return (None,) * len(ctx.needs_input_grad)
+        needs = [ctx.needs_input_grad[i] for i in (2, 5, 6)]
+        grads = scan_backward(grad_out, *ctx.saved_tensors, *ctx.flags, needs)
+        wanted = zip(grads, ctx.needs_input_grad, strict=False)
+        return *(grad if needed else None for grad, needed in wanted), None, None, None, None
+
+    scan.register_autograd(differentiate, setup_context=save)
+
+    def twin(grad_out, states, *arguments):
+        return scan_gradients(grad_out, arguments[:7], *arguments[7:10])
+
+    differentiate_by_twin(scan_backward, twin)
+
+    def run(*arguments) -> torch.Tensor:
+        inputs = [tensor for tensor in arguments[:7] if tensor is not None]
+        keep_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+        return scan(*arguments, keep_states)[0]
+
+    return run
