@@ -8,10 +8,10 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
 import re
 from pathlib import Path
 
-from memba_vision.apis.report import accuracy_table
-from memba_vision.apis.tables import markdown_table
 from memba_vision.datasets.tasks import VTAB1K_TASKS
+from memba_vision.reports.accuracy_table import accuracy_table
 from memba_vision.reports.run_list import read_run_list
+from memba_vision.reports.text_tables import markdown_table
 from memba_vision.zoo.methods import all_methods
 from memba_vision.zoo.official import OFFICIAL
 

@@ -14,18 +14,18 @@ __version__ = '0.1.0'
 
 # What is imported when it is asked for.
 _FUNCTIONS = {
-    'AdapterBank': 'memba_vision.apis.bank',
-    'Inferencer': 'memba_vision.apis.inference',
-    'deploy': 'memba_vision.apis.deploy',
-    'extract_features': 'memba_vision.apis.inference',
-    'get_model': 'memba_vision.apis.models',
-    'list_models': 'memba_vision.apis.models',
-    'load_trained': 'memba_vision.apis.predict',
+    'AdapterBank': 'memba_vision.serving.bank',
+    'Inferencer': 'memba_vision.serving.inference',
+    'deploy': 'memba_vision.serving.deploy',
+    'extract_features': 'memba_vision.serving.inference',
+    'get_model': 'memba_vision.zoo.models',
+    'list_models': 'memba_vision.zoo.models',
+    'load_trained': 'memba_vision.serving.predict',
 }
 __all__ = ['UserError', 'datasets', 'engine', 'models', *_FUNCTIONS]
 
 __getattr__ = late_names(__name__, _FUNCTIONS)
 
-# A tool reads its arguments first, without torch; memba_vision.apis.cli.run_tool does this then.
+# A tool reads its arguments first, without torch; command_line.run_tool does this then.
 if not starts_a_tool():
     register_everything()

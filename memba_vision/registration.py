@@ -31,8 +31,8 @@ MODULES = (
 def register_everything() -> None:
     """Import the package, and enter its classes, models and configs; once in a process."""
     import_optimizers()  # before anything else imports mmengine
-    from memba_vision.apis.external_bases import register_bases
-    from memba_vision.apis.model_index import register_models
+    from memba_vision.runs.external_bases import register_bases
+    from memba_vision.zoo.model_index import register_models
 
     for module in MODULES:
         import_module(module)

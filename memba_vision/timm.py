@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from memba_vision.errors import UserError
 
 try:
-    from memba_vision.apis.timm_models import MODELS
+    from memba_vision.zoo.timm_models import MODELS
 except ImportError as error:
     try:
         found = f'found timm {version("timm")}'

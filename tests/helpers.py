@@ -14,7 +14,7 @@ from mmengine.utils import ManagerMixin
 from PIL import Image
 
 import memba_vision
-from memba_vision.apis.cli import run_tool as run_main
+from memba_vision.command_line import run_tool as run_main
 from memba_vision.datasets.tasks import find_task
 from memba_vision.shipped import shipped_folder
 

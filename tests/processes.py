@@ -14,7 +14,7 @@ from helpers import TESTS, run_tool
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(
     [
-        'memba_vision.apis.runs',
+        'memba_vision.runs.training',
         'mmpretrain.models',
         'mmpretrain.datasets',
         'mmpretrain.engine',

@@ -8,11 +8,11 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
-from memba_vision.apis.config import load_config
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.registry import MODELS
+from memba_vision.runs.config import load_config
 
 VTAB1K = {task: CONFIGS / 'vtab1k' / f'{task}_memba.py' for task in VTAB1K_TASKS}
 DEMO = {

@@ -6,9 +6,9 @@ import pytest
 from helpers import DEMO
 
 import memba_vision
-from memba_vision.apis.config import load_config
-from memba_vision.apis.runs import train
 from memba_vision.models import Vim
+from memba_vision.runs.config import load_config
+from memba_vision.runs.training import train
 from memba_vision.weights import read_state_dict, resolve
 
 

@@ -16,9 +16,9 @@ import torch
 from helpers import DEMO, REPOSITORY, as_arguments, make_task, run_tool, tiny_options
 from processes import start
 
-from memba_vision.apis.checkpoints import newest_readable
-from memba_vision.apis.record import git_state
 from memba_vision.errors import UserError
+from memba_vision.runs.checkpoints import newest_readable
+from memba_vision.runs.record import git_state
 from memba_vision.weights import read_checkpoint
 
 EPOCHS = 6

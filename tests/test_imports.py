@@ -58,16 +58,29 @@ ALLOWED = {
         *('errors', 'discovery', 'registry', 'weights', 'ops', 'files', 'datasets'),
         'visualization',
     },
-    'apis': {
-        *('errors', 'shipped', 'discovery', 'registry', 'weights', 'files', 'download'),
-        *('datasets', 'engine', 'models', 'visualization', 'zoo', 'registration'),
+    'apis': {'serving'},
+    'runs': {'errors', 'shipped', 'registry', 'weights', 'files', 'datasets', 'engine', 'models'},
+    'zoo': {
+        *('errors', 'shipped', 'registry', 'weights', 'files', 'download', 'engine', 'models'),
+        'runs',
     },
-    'registration': {'errors', 'engine', 'apis'},
-    'timm': {'errors', 'apis'},
-    'zoo': {'errors', 'shipped'},
-    'sweeps': {'errors', 'shipped', 'discovery', 'registry', 'files', 'datasets', 'apis'},
-    'reports': {'errors', 'files', 'datasets', 'models', 'apis', 'zoo', '__init__'},
-    'search': {'errors', 'shipped', 'files', 'engine', 'apis'},
+    'serving': {
+        *('errors', 'registry', 'weights', 'files', 'datasets', 'engine', 'models'),
+        *('visualization', 'runs', 'zoo'),
+    },
+    'reports': {
+        *('errors', 'registry', 'files', 'datasets', 'models', 'visualization', 'runs', 'zoo'),
+        'serving',
+        '__init__',
+    },
+    'search': {'errors', 'shipped', 'files', 'engine', 'runs', 'reports', 'command_line'},
+    'sweeps': {
+        *('errors', 'shipped', 'discovery', 'registry', 'files', 'datasets', 'engine', 'runs'),
+        *('reports', 'command_line'),
+    },
+    'registration': {'errors', 'engine', 'runs', 'zoo'},
+    'command_line': {'errors', 'engine', 'files', 'registration', 'registry'},
+    'timm': {'errors', 'zoo'},
     '__main__': {'shipped'},
     '__init__': {'errors', 'shipped', 'discovery', 'registration'},
 }

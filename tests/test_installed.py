@@ -10,8 +10,8 @@ import pytest
 from helpers import CONFIGS, REPOSITORY, TOOLS, needs_checkout
 
 from memba_vision.__main__ import main
-from memba_vision.apis.config import load_config
 from memba_vision.errors import UserError
+from memba_vision.runs.config import load_config
 from memba_vision.shipped import find_config
 
 

@@ -16,12 +16,12 @@ from helpers import CONFIGS, DEMO, as_arguments, run_tool, tiny_options
 from PIL import Image
 
 import memba_vision
-from memba_vision.apis.cli import run_tool as run_main
-from memba_vision.apis.config import load_config
-from memba_vision.apis.predict import Prediction, confusion_csv, csv_pieces, json_pieces
+from memba_vision.command_line import run_tool as run_main
 from memba_vision.datasets.own_data import read_classes
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of
+from memba_vision.runs.config import load_config
+from memba_vision.serving.predict import Prediction, confusion_csv, csv_pieces, json_pieces
 
 CLASSES = ('blue tit', 'café', 'red')
 

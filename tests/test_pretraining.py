@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from helpers import CONFIGS, run_tool
 
-from memba_vision.apis.config import load_config
-from memba_vision.apis.runs import train
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.models import Vim
+from memba_vision.runs.config import load_config
+from memba_vision.runs.training import train
 from memba_vision.weights import read_state_dict
 
 CONFIG = CONFIGS / 'pretrain' / 'vim-mini_shapes.py'

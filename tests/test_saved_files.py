@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from helpers import DEMO, TESTS, as_arguments, run_tool, tiny_options
 
-from memba_vision.apis.adapter_files import write_adapter
-from memba_vision.apis.checkpoints import newest_readable
-from memba_vision.apis.predict import Predictor
 from memba_vision.datasets.vtab1k import read_list_file
+from memba_vision.runs.checkpoints import newest_readable
+from memba_vision.serving.predict import Predictor
+from memba_vision.zoo.adapter_files import write_adapter
 
 VALIDATION = """
 val_dataloader = dict(

@@ -24,8 +24,8 @@ from helpers import (
 )
 from safetensors.torch import load_file
 
-from memba_vision.apis.config import load_config
 from memba_vision.engine.runner import ReadableRunner
+from memba_vision.runs.config import load_config
 from memba_vision.weights import read_checkpoint
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ python tools/app.py digits.safetensors --config configs/demo/digits_memba.py
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.command_line import run_tool, tool_parser
 
 DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
 
@@ -33,8 +33,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Serve until interrupted."""
-    from memba_vision.apis.app import build_app, config_of, load_subjects, serve
-    from memba_vision.apis.config import load_config
+    from memba_vision.runs.config import load_config
+    from memba_vision.serving.app import build_app, config_of, load_subjects, serve
 
     config = None if args.config else config_of(args.sources)
     config = config or load_config(args.config or str(DEMO), {}, None)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from benchmarking.parts import PARTS
 
-from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 

@@ -10,9 +10,9 @@ python tools/export.py work_dirs/digits_memba/epoch_20.pth digits.onnx --as onnx
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.tool_options import add_options_argument
+from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.errors import UserError
+from memba_vision.runs.tool_options import add_options_argument
 
 FORMATS = {
     'backbone': 'the weights of a backbone that was trained in full, with the official key names',
@@ -50,11 +50,11 @@ def parse_arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Export as the command line says."""
-    from memba_vision.apis.adapter_files import write_adapter
-    from memba_vision.apis.config import load_config
-    from memba_vision.apis.deploy import SUFFIXES, deploy
-    from memba_vision.apis.export import export_backbone, export_hf, export_merged
-    from memba_vision.apis.predict import load_trained
+    from memba_vision.runs.config import load_config
+    from memba_vision.serving.deploy import SUFFIXES, deploy
+    from memba_vision.serving.export import export_backbone, export_hf, export_merged
+    from memba_vision.serving.predict import load_trained
+    from memba_vision.zoo.adapter_files import write_adapter
 
     suffix = SUFFIXES.get(args.format, '.safetensors')
     if args.format != 'hf' and Path(args.out).suffix != suffix:

@@ -8,7 +8,7 @@ python tools/methods.py --step0 vim_s_midclstok_80p5acc.pth --images data/vtab-1
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 
@@ -36,10 +36,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Print the table that the command line asks for."""
-    from memba_vision.apis.config import load_config
-    from memba_vision.apis.methods import FIRST_NUMBER, method_notes, method_table
-    from memba_vision.apis.step0 import load_step0
-    from memba_vision.apis.tables import csv_table, markdown_table
+    from memba_vision.reports.method_table import FIRST_NUMBER, method_notes, method_table
+    from memba_vision.reports.step0 import load_step0
+    from memba_vision.reports.text_tables import csv_table, markdown_table
+    from memba_vision.runs.config import load_config
 
     if args.out and Path(args.out).suffix not in ('.md', '.csv'):
         raise UserError(f'--out {args.out}: the name must end in .md or .csv')

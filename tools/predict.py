@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.engine.class_names import HELP, OPTION
 from memba_vision.errors import UserError
 from memba_vision.files import check_file_place, encoded, write_atomically
 
 if TYPE_CHECKING:
-    from memba_vision.apis.predict import Prediction
+    from memba_vision.serving.predict import Prediction
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -62,10 +62,10 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Predict as the command line says."""
-    from memba_vision.apis.config import load_config
-    from memba_vision.apis.images import with_folders_open
-    from memba_vision.apis.predict import Predictor, confusion_csv, csv_pieces, json_pieces
     from memba_vision.datasets.vtab1k import read_list_file
+    from memba_vision.runs.config import load_config
+    from memba_vision.serving.images import with_folders_open
+    from memba_vision.serving.predict import Predictor, confusion_csv, csv_pieces, json_pieces
 
     check_arguments(args)
     config = load_config(args.config, {}, None) if args.config else None

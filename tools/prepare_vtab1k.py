@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.datasets.vtab1k_tools import archive
 from memba_vision.errors import UserError
@@ -124,12 +124,12 @@ def _task(root: Path, name: str) -> Task:
 
 def run_build(args: argparse.Namespace) -> None:
     """Build one task."""
-    from memba_vision.apis.tables import markdown_table
     from memba_vision.datasets.vtab1k_tools.build import build_task, count_images
     from memba_vision.datasets.vtab1k_tools.images import examine_all, summary
     from memba_vision.datasets.vtab1k_tools.left_out import LEFT_OUT, LeftOut
     from memba_vision.datasets.vtab1k_tools.left_out import as_text as left_out_text
     from memba_vision.datasets.vtab1k_tools.sources import labelled_images
+    from memba_vision.reports.text_tables import markdown_table
 
     folder = _place(args)
     left_out: list[LeftOut] = []

@@ -6,7 +6,7 @@ python tools/report.py work_dirs/sweep --out paper --baseline lora_out_proj
 
 import argparse
 
-from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.command_line import run_tool, tool_parser
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -25,7 +25,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Report as the command line says."""
-    from memba_vision.apis.report import accuracy_table
+    from memba_vision.reports.accuracy_table import accuracy_table
     from memba_vision.reports.content import describe_run
     from memba_vision.reports.write import WRITERS, write_report
 

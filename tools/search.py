@@ -7,9 +7,9 @@ python tools/search.py configs/search/hybrid.py --config configs/demo/digits_mem
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.tool_options import add_config_arguments
+from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.errors import UserError
+from memba_vision.runs.tool_options import add_config_arguments
 from memba_vision.search import PRUNERS
 
 
@@ -42,7 +42,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Search as the command line says."""
-    from memba_vision.apis.config import load_config, run_name
+    from memba_vision.runs.config import load_config, run_name
     from memba_vision.search.outcome import BEST, write_outcome
     from memba_vision.search.search import Search, search
     from memba_vision.search.space import read_space

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import UserError
 from memba_vision.sweeps.executors import EXECUTORS

@@ -7,10 +7,10 @@ python tools/test.py configs/vtab1k/*_memba.py --out table.md
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.tool_options import add_config_arguments
+from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.engine.class_names import HELP, OPTION, RENAMED
 from memba_vision.errors import UserError
+from memba_vision.runs.tool_options import add_config_arguments
 
 CHECKPOINTS = ('.pth', '.pt', '.safetensors')
 
@@ -42,9 +42,9 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], str | None]:
 
 def main(args: argparse.Namespace) -> None:
     """Test as the command line says."""
-    from memba_vision.apis.config import load_config
-    from memba_vision.apis.results import as_markdown, check_table_path, write_table
-    from memba_vision.apis.runs import test
+    from memba_vision.reports.result_tables import as_markdown, check_table_path, write_table
+    from memba_vision.runs.config import load_config
+    from memba_vision.runs.testing import test
 
     configs, checkpoint = split_arguments(args.configs)
     if args.out:

@@ -6,9 +6,9 @@ python tools/train.py configs/demo/digits_memba.py --peft conv1d_tuning
 
 import argparse
 
-from memba_vision.apis.cli import run_tool, tool_parser
-from memba_vision.apis.tool_options import add_config_arguments
+from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.engine.class_names import HELP, OPTION, RENAMED
+from memba_vision.runs.tool_options import add_config_arguments
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -31,8 +31,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Train as the command line says."""
-    from memba_vision.apis.config import load_config, set_seed_and_precision
-    from memba_vision.apis.runs import resume_from, train
+    from memba_vision.runs.config import load_config, set_seed_and_precision
+    from memba_vision.runs.training import resume_from, train
 
     config = load_config(args.config, args.cfg_options, args.work_dir, args.launcher, args.peft)
     set_seed_and_precision(config, args.seed, args.amp)

@@ -12,11 +12,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.errors import UserError
 
 if TYPE_CHECKING:
-    from memba_vision.apis.visualize import Subject
+    from memba_vision.serving.visualize import Subject
 
 DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
 
@@ -52,8 +52,8 @@ def find_subjects(args: argparse.Namespace) -> list[Subject]:
     Raises:
         UserError: options do not go together, or a model cannot be loaded.
     """
-    from memba_vision.apis.config import load_config
-    from memba_vision.apis.visualize import untrained_subject
+    from memba_vision.runs.config import load_config
+    from memba_vision.serving.visualize import untrained_subject
 
     if args.run and args.checkpoint:
         raise UserError('give --run FOLDER or --checkpoint FILE, one of the two')
@@ -70,9 +70,9 @@ def find_subjects(args: argparse.Namespace) -> list[Subject]:
 
 def load_subject(place: str, args: argparse.Namespace) -> Subject:
     """The model of a checkpoint or a run's folder, by its own config where that is known."""
-    from memba_vision.apis.config import load_config
-    from memba_vision.apis.record import has_record
-    from memba_vision.apis.visualize import checkpoint_of, trained_subject
+    from memba_vision.runs.config import load_config
+    from memba_vision.runs.record import has_record
+    from memba_vision.serving.visualize import checkpoint_of, trained_subject
 
     checkpoint = checkpoint_of(place)
     recorded = has_record(Path(checkpoint).parent)
@@ -83,8 +83,8 @@ def load_subject(place: str, args: argparse.Namespace) -> Subject:
 
 def main(args: argparse.Namespace) -> None:
     """Draw as the command line says."""
-    from memba_vision.apis.images import with_folders_open
-    from memba_vision.apis.visualize import write_page
+    from memba_vision.serving.images import with_folders_open
+    from memba_vision.serving.visualize import write_page
 
     subjects = find_subjects(args)
     images = with_folders_open(args.images, print)

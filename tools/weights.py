@@ -10,7 +10,7 @@ python tools/weights.py verify larger.safetensors --name small --img-size 384
 import argparse
 from pathlib import Path
 
-from memba_vision.apis.cli import run_tool, tool_parser
+from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.zoo.official import OFFICIAL
 
 
@@ -52,7 +52,7 @@ def add_choice(command: argparse.ArgumentParser) -> None:
 
 def run_fetch(args: argparse.Namespace) -> None:
     """Download, record and verify."""
-    from memba_vision.apis.official_weights import default_folder, fetch
+    from memba_vision.zoo.official_weights import default_folder, fetch
 
     path, compared = fetch(OFFICIAL[args.name], args.out or default_folder(), args.url)
     how = 'the same as it was first recorded' if compared else 'size and SHA-256 recorded'
@@ -61,7 +61,7 @@ def run_fetch(args: argparse.Namespace) -> None:
 
 def run_convert(args: argparse.Namespace) -> None:
     """Convert."""
-    from memba_vision.apis.official_weights import convert
+    from memba_vision.zoo.official_weights import convert
 
     weights = convert(args.checkpoint, args.out, args.prefix, args.key, args.any_variant)
     values = sum(tensor.numel() for tensor in weights.values())
@@ -70,7 +70,7 @@ def run_convert(args: argparse.Namespace) -> None:
 
 def run_verify(args: argparse.Namespace) -> None:
     """Verify."""
-    from memba_vision.apis.official_weights import verify
+    from memba_vision.zoo.official_weights import verify
 
     official = OFFICIAL[args.name]
     choice = dict(img_size=args.img_size, prefix=args.prefix, key=args.key)

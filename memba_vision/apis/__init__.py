@@ -1,1 +1,1 @@
-"""What the command-line tools do, as functions."""
+"""Old names of modules, for code that imports them."""

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from memba_vision.apis.backbone import RANDOM, UNKNOWN, Backbone, backbone_labels, backbone_of
-from memba_vision.apis.config import method_of_file
-from memba_vision.apis.record import RECORD_FILE
-from memba_vision.apis.report import read_result
-from memba_vision.apis.results import Result
-from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.errors import UserError
+from memba_vision.runs.backbone import RANDOM, UNKNOWN, Backbone, backbone_labels, backbone_of
+from memba_vision.runs.config import method_of_file
+from memba_vision.runs.record import RECORD_FILE
+from memba_vision.runs.result import RESULT_FILE, Result
+from memba_vision.runs.result_files import read_result
 
 SWEEP_FILE = 'sweep.json'
 STATUS_FILE = 'status.json'

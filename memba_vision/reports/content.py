@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memba_vision.apis.results import Result
 from memba_vision.reports.collect import Run
 from memba_vision.reports.figures import FigureOfReport, figures
 from memba_vision.reports.scores import SuiteScores, scores_by_suite
 from memba_vision.reports.tables import Table, summary_table, task_table
+from memba_vision.runs.result import Result
 
 HOW_TO_READ = (
     'A mean over tasks gives each task the same weight, whatever its group; groups likewise.',

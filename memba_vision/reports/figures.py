@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from memba_vision.apis.metrics import Metric
 from memba_vision.files import readable
 from memba_vision.reports.colours import Style, styles
 from memba_vision.reports.curves import Curve, loss_curve, mean_curve
 from memba_vision.reports.scores import SuiteScores
 from memba_vision.reports.statistics import Difference, Mean
 from memba_vision.reports.svg import FAINT, INK, as_svg, panels, settings
+from memba_vision.runs.metrics import Metric
 from memba_vision.zoo.methods import architecture_title
 
 WIDTH = 9.0  # inches

@@ -1,8 +1,8 @@
 """A report's tables in Markdown."""
 
-from memba_vision.apis.tables import markdown_table
 from memba_vision.reports.content import Content, describe_run
 from memba_vision.reports.tables import Cell, Table
+from memba_vision.reports.text_tables import markdown_table
 
 
 def as_markdown(content: Content) -> str:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from memba_vision.apis.metrics import Metric
-from memba_vision.apis.tables import csv_table
 from memba_vision.reports.collect import Run
 from memba_vision.reports.content import Content
 from memba_vision.reports.scores import SuiteScores, mean_cost
+from memba_vision.reports.text_tables import csv_table
+from memba_vision.runs.metrics import Metric
 
 COLUMNS = (
     'suite',

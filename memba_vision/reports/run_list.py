@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from memba_vision.apis.backbone import UNKNOWN, Backbone, backbone_labels
-from memba_vision.apis.metrics import TOP1
-from memba_vision.apis.results import Result
-from memba_vision.apis.tables import csv_table
+from memba_vision.reports.text_tables import csv_table
+from memba_vision.runs.backbone import UNKNOWN, Backbone, backbone_labels
+from memba_vision.runs.metrics import TOP1
+from memba_vision.runs.result import Result
 
 # Of a result, what is not a path of the machine that wrote it.
 COLUMNS = {

@@ -5,9 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from memba_vision.apis.backbone import Backbone
-from memba_vision.apis.metrics import Metric
-from memba_vision.apis.results import Result
 from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
 from memba_vision.errors import UserError
 from memba_vision.reports.collect import Run
@@ -18,6 +15,9 @@ from memba_vision.reports.statistics import (
     mean_over_tasks,
     paired_difference,
 )
+from memba_vision.runs.backbone import Backbone
+from memba_vision.runs.metrics import Metric
+from memba_vision.runs.result import Result
 from memba_vision.zoo.methods import Published, all_methods, method_of
 
 #: What a report compares with where nothing is asked for: the first of these that was measured.

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from memba_vision.apis.metrics import Metric
-from memba_vision.apis.results import Result
 from memba_vision.reports.scores import SuiteScores, mean_cost
 from memba_vision.reports.statistics import Mean
+from memba_vision.runs.metrics import Metric
+from memba_vision.runs.result import Result
 from memba_vision.zoo.methods import Published, architecture_title
 
 NOTHING = '\N{EN DASH}'
@@ -98,7 +98,7 @@ def _column(
     Args:
         scores: what was measured.
         tasks: those to average.
-        digits: see :meth:`memba_vision.apis.metrics.Metric.number`.
+        digits: see :meth:`memba_vision.runs.metrics.Metric.number`.
         figure: what of the published figures belongs to it.
     """
     means = [scores.mean(method, tasks) for method in scores.methods]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from memba_vision.apis.tables import markdown_table
 from memba_vision.files import encoded, readable, write_atomically
+from memba_vision.reports.text_tables import markdown_table
 from memba_vision.search.search import Search, Trial
 
 ROWS = 10

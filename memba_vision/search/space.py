@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memba_vision.apis.presets import read_config
 from memba_vision.errors import UserError
+from memba_vision.runs.presets import read_config
 from memba_vision.shipped import find_config
 
 GRAMMAR = 'a list of values, or dict(low=…, high=…) with log=True or step=… if wanted'

@@ -8,9 +8,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from memba_vision.apis.image_size import following_image_size
-from memba_vision.apis.known_settings import MISSING, find_setting, why_unread
 from memba_vision.errors import UserError
+from memba_vision.runs.image_size import following_image_size
+from memba_vision.runs.known_settings import MISSING, find_setting, why_unread
 from memba_vision.search.space import Candidate, Choices, Parameter, Space
 
 

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from memba_vision.apis.compared_settings import differences, flat_settings
 from memba_vision.errors import UserError
 from memba_vision.files import readable
+from memba_vision.runs.compared_settings import differences, flat_settings
 from memba_vision.search import bookkeeping
 from memba_vision.search.steps import Step
 

@@ -16,11 +16,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
-from memba_vision.apis.cli import prepare_process, user_message
-from memba_vision.apis.runs import resume_from
+from memba_vision.command_line import prepare_process, user_message
 from memba_vision.engine.rehearsal import TOP1, RehearsalHook
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import DiskFull, Terminated, UserError
+from memba_vision.runs.training import resume_from
 
 BEAT = 20.0  # seconds between two signs of life
 LOG = 'log.txt'

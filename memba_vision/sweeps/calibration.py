@@ -22,7 +22,7 @@ IMAGES = {'train800': 800, 'val200': 200, 'train800val200': 1000}
 STEPS = 3
 FEW = 4  # images of a first, small batch
 LONG = 5.0  # seconds; batches that take longer are reckoned from a small one
-START = 'import memba_vision.apis.runs, mmpretrain.models, mmpretrain.datasets'
+START = 'import memba_vision.runs.training, mmpretrain.models, mmpretrain.datasets'
 BYTES_PER_PARAMETER = 12  # in a checkpoint: the weight, and AdamW's two moments
 LOG_BYTES = 500_000  # logs, config and record of a run
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from memba_vision.apis.compared_settings import differences, flat_settings
-from memba_vision.apis.record import RECORD_FILE
 from memba_vision.errors import UserError
 from memba_vision.files import alone, write_atomically
+from memba_vision.runs.compared_settings import differences, flat_settings
+from memba_vision.runs.record import RECORD_FILE
 from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options
 from memba_vision.sweeps.supervise import STATUS_FILE
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from mmengine.config import Config
 
-from memba_vision.apis.backbone import Backbone, backbone_of
-from memba_vision.apis.config import load_config, method_name, set_seed_and_precision
-from memba_vision.apis.presets import preset_names
-from memba_vision.apis.report import recorded_backbone
-from memba_vision.apis.tool_options import parse_options
 from memba_vision.errors import UserError
+from memba_vision.runs.backbone import Backbone, backbone_of
+from memba_vision.runs.config import load_config, method_name, set_seed_and_precision
+from memba_vision.runs.presets import preset_names
+from memba_vision.runs.result_files import recorded_backbone
+from memba_vision.runs.tool_options import parse_options
 from memba_vision.shipped import shipped_folder
 
 TRAIN = shipped_folder() / 'tools' / 'train.py'

@@ -7,7 +7,7 @@ from statistics import mean
 
 import torch
 
-from memba_vision.apis.tables import markdown_table
+from memba_vision.reports.text_tables import markdown_table
 from memba_vision.sweeps.calibration import Cost, Speed, cost, measure_all, measure_start, model_key
 from memba_vision.sweeps.console import duration
 from memba_vision.sweeps.devices import Slot

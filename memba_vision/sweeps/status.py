@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from memba_vision.apis.metrics import TOP1, Metric
+from memba_vision.runs.metrics import TOP1, Metric
 from memba_vision.sweeps.supervise import LOCK_FILE, RESULT_FILE, read_status
 
 STATES = ('waiting', 'running', 'finished', 'failed', 'stopped')

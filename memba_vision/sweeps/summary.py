@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from memba_vision.apis.report import accuracy_table, collect
+from memba_vision.reports.accuracy_table import accuracy_table
+from memba_vision.runs.result_files import collect
 from memba_vision.sweeps.console import Row
 from memba_vision.sweeps.supervise import LOG_FILE
 

@@ -16,14 +16,14 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image, ImageFilter
 
-from memba_vision.apis import step0
-from memba_vision.apis.images import ImagePipeline
 from memba_vision.datasets.loading import LoadRGB
 from memba_vision.datasets.own_data import OwnData
 from memba_vision.datasets.pixels import read_rgb
 from memba_vision.datasets.vtab1k_tools.images import examine, summary
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import UserError
+from memba_vision.reports import step0
+from memba_vision.serving.images import ImagePipeline
 
 SIDE = 16
 NOISE = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 4)).astype(np.uint8)

@@ -11,13 +11,13 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from memba_vision.apis.record import _describe_data
 from memba_vision.datasets.mini_vtab.dataset import MiniVTAB
 from memba_vision.datasets.own_data import OwnData
 from memba_vision.datasets.vtab1k import VTAB1k
 from memba_vision.datasets.wrapped_data import images_in_work, inner_datasets
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of
+from memba_vision.runs.record import _describe_data
 
 LOAD = [
     dict(type='LoadImageFromFile', imdecode_backend='pillow'),

@@ -9,9 +9,9 @@ from itertools import product
 import pytest
 from helpers import REPOSITORY
 
-from memba_vision.apis.presets import preset_names
 from memba_vision.datasets.tasks import MINI_TASKS
 from memba_vision.reports.run_list import read_run_list
+from memba_vision.runs.presets import preset_names
 
 DOCS = REPOSITORY / 'docs'
 FETCHED = re.compile(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from memba_vision.apis.checkpoints import checkpoints_newest_first
 from memba_vision.engine.checkpoint_place import BEST, places
+from memba_vision.runs.checkpoints import checkpoints_newest_first
 
 
 def config_of(work_dir: Path, hook: dict, custom: list | None = None) -> Config:

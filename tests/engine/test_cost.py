@@ -8,9 +8,9 @@ import pytest
 import torch
 from helpers import DEMO, as_arguments, run_tool, tiny_options
 
-from memba_vision.apis.backbone import backbone_of
-from memba_vision.apis.results import Result
 from memba_vision.engine.hooks.cost import INFO, peak_memory_mib, recorded_cost
+from memba_vision.runs.backbone import backbone_of
+from memba_vision.runs.result import Result
 from memba_vision.weights import read_checkpoint
 
 

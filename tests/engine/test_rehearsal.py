@@ -8,12 +8,12 @@ import torch
 from helpers import DEMO, forget_runs, run_tool, tiny_options
 from mmengine.config import Config
 
-from memba_vision.apis.config import load_config
-from memba_vision.apis.runs import test as run_test
-from memba_vision.apis.runs import train
 from memba_vision.engine.rehearsal import RehearsalHook, _untouched
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import UserError
+from memba_vision.runs.config import load_config
+from memba_vision.runs.testing import test as run_test
+from memba_vision.runs.training import train
 from memba_vision.sweeps.jobs import Options, make_jobs
 
 NORM = {'type': 'ClsBatchNormNeck', 'input_features': 16}

@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS
 
-from memba_vision.apis.presets import preset_names, read_preset
 from memba_vision.models import Vim
 from memba_vision.models.peft.model import attach_adapters
+from memba_vision.runs.presets import preset_names, read_preset
 from memba_vision.zoo.methods import all_methods
 
 VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)

@@ -7,10 +7,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import LinearLR
 from mmengine.registry import init_default_scope
 
-from memba_vision.apis.config import load_config
-from memba_vision.apis.presets import preset_names
 from memba_vision.engine.optim import TrainableOptimWrapperConstructor
 from memba_vision.registry import DATASETS, MODELS
+from memba_vision.runs.config import load_config
+from memba_vision.runs.presets import preset_names
 
 pytestmark = pytest.mark.slow
 

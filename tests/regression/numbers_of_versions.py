@@ -6,7 +6,7 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import nn
 
-from memba_vision.apis.presets import read_preset
+from memba_vision.runs.presets import read_preset
 
 VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
 FAMILY_SETTINGS = dict(rank=3, scale=1.0)

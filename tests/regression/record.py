@@ -9,7 +9,7 @@ from pathlib import Path
 from numbers_of_versions import features_and_gradients, fill, make_adapted, make_base
 from safetensors.torch import save_file
 
-from memba_vision.apis.presets import preset_names
+from memba_vision.runs.presets import preset_names
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from numbers_of_versions import features_and_gradients, make_adapted, make_base
 from safetensors.torch import load_file
 
 from memba_vision import AdapterBank
-from memba_vision.apis.presets import preset_names
 from memba_vision.engine.runner import read_training_checkpoint
 from memba_vision.registry import MODELS
+from memba_vision.runs.presets import preset_names
 from memba_vision.sweeps.folder import enter
 from memba_vision.sweeps.jobs import Options, make_jobs
 

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from memba_vision.apis.results import Result
-from memba_vision.apis.runs import RESULT_FILE
 from memba_vision.datasets.tasks import VTAB1K_TASKS
+from memba_vision.runs.result import RESULT_FILE, Result
 
 
 def make_result(method='memba', task='digits', seed=0, top1=90.0, **others) -> Result:

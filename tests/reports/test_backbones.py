@@ -8,12 +8,12 @@ import pytest
 from helpers import run_tool
 from made_runs import make_result, plan, save_runs, set_status
 
-from memba_vision.apis.backbone import RANDOM, Backbone
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import make_content
 from memba_vision.reports.figures import draw_differences
 from memba_vision.reports.scores import scores_by_suite
 from memba_vision.reports.tables import summary_table, task_table
+from memba_vision.runs.backbone import RANDOM, Backbone
 
 TINY, SMALL = Backbone('vim', 'vim_tiny', '1' * 64), Backbone('vim', 'vim_small', '2' * 64)
 

@@ -10,12 +10,12 @@ from helpers import run_tool
 from made_runs import make_result, plan, save_runs, set_status, with_group_means
 from selenium.webdriver.common.by import By
 
-from memba_vision.apis.backbone import Backbone
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import make_content
 from memba_vision.reports.latex import as_latex, escape
 from memba_vision.reports.scores import scores_by_suite
 from memba_vision.reports.tables import NOTHING, summary_table, task_table
+from memba_vision.runs.backbone import Backbone
 
 
 def table_of(make, folder) -> dict[str, dict]:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from helpers import REPOSITORY
 from made_runs import make_result
 
-from memba_vision.apis.backbone import RANDOM, Backbone
 from memba_vision.reports.run_list import COLUMNS, read_run_list, write_run_list
+from memba_vision.runs.backbone import RANDOM, Backbone
 
 
 def test_a_list_of_runs_is_read_as_it_was_written():

@@ -14,9 +14,9 @@ import optuna
 import pytest
 from helpers import CONFIGS, DEMO, REPOSITORY, as_arguments, run_tool, tiny_options
 
-from memba_vision.apis.config import load_config
 from memba_vision.engine.checkpoint_place import places
 from memba_vision.errors import UserError
+from memba_vision.runs.config import load_config
 from memba_vision.search import bookkeeping
 from memba_vision.search import search as searching
 from memba_vision.search import trial as trial_module

@@ -3,10 +3,10 @@
 import pytest
 from helpers import CONFIGS, DEMO
 
-from memba_vision.apis.config import load_config
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.errors import UserError
 from memba_vision.registry import MODELS
+from memba_vision.runs.config import load_config
 from memba_vision.search.space import Choices, Range, read_space
 from memba_vision.search.steps import check_fits, first_step, second_step
 

@@ -3,8 +3,8 @@
 import pytest
 from helpers import CONFIGS, DEMO
 
-from memba_vision.apis.config import load_config
 from memba_vision.errors import UserError
+from memba_vision.runs.config import load_config
 from memba_vision.search.split import use_validation_split
 
 

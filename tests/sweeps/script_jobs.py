@@ -13,7 +13,7 @@ from mmengine.config import Config
 from processes import CONTEXT
 from rich.console import Console as Terminal
 
-from memba_vision.apis.backbone import Backbone
+from memba_vision.runs.backbone import Backbone
 from memba_vision.sweeps.console import EventLines, Row
 from memba_vision.sweeps.executors import EXECUTORS, Executor
 from memba_vision.sweeps.jobs import Job

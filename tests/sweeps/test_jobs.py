@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from helpers import CONFIGS, DEMO
 
-from memba_vision.apis.presets import preset_names
 from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import UserError
+from memba_vision.runs.presets import preset_names
 from memba_vision.sweeps.folder import enter
 from memba_vision.sweeps.jobs import Options, make_jobs
 from memba_vision.sweeps.suites import suite_configs

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from helpers import CONFIGS, tiny_options
 
-from memba_vision.apis.config import load_config
-from memba_vision.apis.models import build_classifier
+from memba_vision.runs.config import load_config
+from memba_vision.zoo.models import build_classifier
 
 
 def make_run(folder: Path, base: Path, config: str = 'digits_memba', seed: int = 0, **options):

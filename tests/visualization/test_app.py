@@ -18,12 +18,12 @@ from membrane_runs import make_run
 from PIL import Image
 from selenium.webdriver.common.by import By
 
-from memba_vision.apis.adapter_files import write_adapter
-from memba_vision.apis.app import build_app, config_of, describe, load_subjects, serve
-from memba_vision.apis.config import load_config
 from memba_vision.datasets.pixels import read_rgb
 from memba_vision.errors import UserError
+from memba_vision.runs.config import load_config
+from memba_vision.serving.app import build_app, config_of, describe, load_subjects, serve
 from memba_vision.visualization.page import CAPTIONS
+from memba_vision.zoo.adapter_files import write_adapter
 
 
 @pytest.fixture(scope='session')

@@ -14,7 +14,7 @@ from membrane_runs import make_run
 from PIL import Image
 from selenium.webdriver.common.by import By
 
-from memba_vision.apis.visualize import (
+from memba_vision.serving.visualize import (
     checkpoint_of,
     choose_layers,
     file_names,

@@ -1,0 +1,118 @@
+"""All methods side by side: what they train on a given backbone, and what is known of them."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import mean
+
+from mmengine.config import Config
+
+from memba_vision.datasets.benchmarks import BENCHMARKS, benchmark_of
+from memba_vision.errors import UserError
+from memba_vision.reports.step0 import Step0
+from memba_vision.runs.backbone import Backbone, backbone_labels, backbone_of
+from memba_vision.runs.presets import read_preset
+from memba_vision.runs.result import RESULT_FILE, Result
+from memba_vision.runs.result_files import collect
+from memba_vision.zoo.methods import Method, all_methods, architecture_title
+from memba_vision.zoo.model_size import Size, build_without_weights, measure_size
+
+COLUMNS = ('method', 'preset', 'adapters', 'trained parameters', 'share (%)')
+MEASURED = 'measured top-1 (%)'
+STEP0_COLUMNS = ('cosine at step 0', 'reset per block (%)')
+FIRST_NUMBER = 3
+
+
+def method_table(
+    config: Config, runs: str | Path | None = None, step0: Step0 | None = None
+) -> list[tuple[str, ...]]:
+    """A header and a row per method.
+
+    Args:
+        config: whose backbone, family's settings and suite of tasks count.
+        runs: the folder whose ``result.json`` files hold measured accuracies.
+        step0: adds what each method does to the features before any training.
+    """
+    module = build_without_weights(config)
+    arch = backbone_of(config).arch
+    overrides = config.get('adapter_settings', {})
+    measured = measured_accuracies(config, runs)
+    rows = [(*COLUMNS, *published_columns(arch), MEASURED, *(STEP0_COLUMNS if step0 else ()))]
+    for method in all_methods():
+        preset = read_preset(method.preset, overrides)
+        try:
+            size = measure_size(module, preset.adapters)
+        except UserError:  # the backbone has no place for it
+            size = None
+        row = _row(method, size, arch, measured)
+        if step0:
+            # A preset with a module of its own would be another backbone.
+            is_shown = size is not None and 'module' not in preset
+            row += step0.describe(preset.adapters) if is_shown else ('', '')
+        rows.append(row)
+    return rows
+
+
+def published_columns(arch: str) -> tuple[str, ...]:
+    """Return the columns of published results; none where there are none of an architecture."""
+    if not any(arch in method.published for method in all_methods()):
+        return ()
+    return f'published for {architecture_title(arch)} (K)', 'published top-1 (%)'
+
+
+def method_notes() -> str:
+    """What a reader of the table has to know besides, a line of Markdown each."""
+    return ''.join(f'* {method.name}: {method.note}.\n' for method in all_methods() if method.note)
+
+
+def _row(method: Method, size: Size | None, arch: str, measured: dict[str, str]) -> tuple[str, ...]:
+    figures = method.published.get(arch)
+    known = (f'{figures.thousands:,}', f'{figures.average:.2f}') if figures else ('', '')
+    return (
+        method.name,
+        method.preset,
+        *_cells(size),
+        *(known if published_columns(arch) else ()),
+        measured.get(method.preset, ''),
+    )
+
+
+def _cells(size: Size | None) -> tuple[str, str, str]:
+    if size is None:
+        return 'does not fit this backbone', '', ''
+    return ', '.join(size.adapters) or '-', f'{size.trained:,}', f'{size.share:.2f}'
+
+
+def measured_accuracies(config: Config, runs: str | Path | None) -> dict[str, str]:
+    """Mean top-1 over the tasks of the config's suite, by preset, with the number of tasks.
+
+    A task's value is the mean over its seeds. Runs of other backbones do not count; over several
+    base weights of the config's architecture each mean names its own.
+    """
+    if runs is None or not any(Path(runs).rglob(RESULT_FILE)):
+        return {}
+    suite = (benchmark_of(config.get('task')) or BENCHMARKS['vtab1k']).tasks
+    arch = backbone_of(config).arch
+    results = [
+        result
+        for result in collect(runs)
+        if result.task in suite and result.backbone.arch == arch and result.top1 is not None
+    ]
+    cells: dict[str, list[str]] = defaultdict(list)
+    names = backbone_labels(result.backbone for result in results)
+    for (preset, name), values in _by_preset(results, names):
+        of = f'{len(values)} of {len(suite)} tasks' + (f', {name}' if name != arch else '')
+        cells[preset].append(f'{mean(values):.2f} ({of})')
+    return {preset: '; '.join(found) for preset, found in cells.items()}
+
+
+def _by_preset(
+    results: Iterable[Result], names: dict[Backbone, str]
+) -> Iterable[tuple[tuple[str, str], list[float]]]:
+    """Each preset on each backbone with the means of its tasks; a config's name has hyphens."""
+    seeds = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        key = result.method.replace('-', '_'), names[result.backbone]
+        seeds[key][result.task].append(result.value)
+    for key, tasks in seeds.items():
+        yield key, [mean(values) for values in tasks.values()]

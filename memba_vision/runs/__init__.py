@@ -1,0 +1,1 @@
+"""One run: its config, record and checkpoints, training, test and result."""

@@ -1,0 +1,124 @@
+"""Identity of the backbone that a run adapted."""
+
+import hashlib
+import inspect
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from memba_vision.registry import MODELS
+from memba_vision.runs.presets import read_config
+from memba_vision.shipped import shipped_folder
+
+RANDOM = 'random'
+#: Settings of a backbone without an ``arch`` that do not belong to its architecture.
+NOT_ARCH = ('type', 'init_cfg', 'pretrained', 'drop_path_rate', 'with_cp')
+SHOWN = 8  # digits of a fingerprint that a label has
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Family, architecture and base weights: results of two backbones are never averaged.
+
+    Attributes:
+        family: the name of the class in lower case, as 'vim'.
+        arch: family and architecture, as 'vim_small'; ``vim_custom_…`` with a digest for settings
+            that no shipped model has. None: unknown.
+        base: :func:`~memba_vision.weights.fingerprint` of the weights before they were adapted,
+            'random' where none were loaded. None: unknown.
+    """
+
+    family: str = 'vim'
+    arch: str | None = None
+    base: str | None = None
+
+
+#: The backbone of results of version 0.1.
+UNKNOWN = Backbone()
+
+
+def backbone_of(config: Mapping[str, Any], fingerprint: str | None = None) -> Backbone:
+    """Return the backbone of a run's config.
+
+    Args:
+        config: of the run, also as its record has it.
+        fingerprint: of the base weights; None: unknown.
+
+    Raises:
+        LookupError: the config has no model.
+    """
+    model = config['model']
+    settings = model.get('backbone') or model  # a model of the user's own may state none
+    settings = settings.get('module') or settings
+    arch = _arch(settings)
+    return Backbone(_family(settings), arch, fingerprint if _loads_weights(settings) else RANDOM)
+
+
+def backbone_labels(backbones: Iterable[Backbone]) -> dict[Backbone, str]:
+    """Return the name of each backbone; those of the same name may be averaged.
+
+    Two sets of base weights of one architecture have two names. Runs from random weights, and those
+    whose weights are unknown, go with the others as long as these have the same weights.
+    """
+    backbones = set(backbones)
+    bases = defaultdict(set)
+    for backbone in backbones:
+        if backbone.base not in (None, RANDOM):
+            bases[backbone.family, backbone.arch].add(backbone.base)
+    return {b: _label(b, len(bases[b.family, b.arch]) > 1) for b in backbones}
+
+
+def _label(backbone: Backbone, with_base: bool) -> str:
+    name = backbone.arch or backbone.family
+    base = backbone.base[:SHOWN] if backbone.base else 'unknown base'
+    return f'{name} ({base})' if with_base else name
+
+
+def _family(settings: Mapping[str, Any]) -> str:
+    kind = settings.get('type', 'unknown')
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2].lower()
+
+
+def _loads_weights(settings: Mapping[str, Any]) -> bool:
+    init = settings.get('init_cfg') or {}
+    steps = [init] if isinstance(init, Mapping) else init
+    return bool(settings.get('pretrained') or any(step.get('checkpoint') for step in steps))
+
+
+def _arch(settings: Mapping[str, Any]) -> str:
+    family = _family(settings)
+    arch = settings.get('arch') or settings.get('model_name') or _default_arch(settings.get('type'))
+    if isinstance(arch, str):
+        return f'{family}_{arch}'.replace('/', '-')  # folders are named by it
+    if arch is None:
+        arch = {key: value for key, value in settings.items() if key not in NOT_ARCH}
+    digest = _digest(arch)
+    return _named_architectures().get((family, digest), f'{family}_custom_{digest}')
+
+
+def _default_arch(kind: Any) -> Any:
+    """Return the architecture of a backbone whose config names none."""
+    known = MODELS.module_dict.get(kind) if isinstance(kind, str) else kind
+    parameter = inspect.signature(known).parameters.get('arch') if known else None
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+@cache
+def _named_architectures() -> dict[tuple[str, str], str]:
+    """Return the names of the shipped models that spell their architecture out."""
+    folder = shipped_folder() / 'configs' / '_base_' / 'models'
+    found = {}
+    for path in sorted(folder.glob('*.py')):
+        if '_' not in path.stem:
+            settings = read_config(path).model.backbone.module
+            if isinstance(settings.get('arch'), dict):
+                found[_family(settings), _digest(settings.arch)] = path.stem.replace('-', '_')
+    return found
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:SHOWN]

@@ -1,0 +1,113 @@
+"""Finding the checkpoint to go on from."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from memba_vision.engine.checkpoint_place import BEST, places
+from memba_vision.errors import UserError
+from memba_vision.runs.record import folder_of_run, has_record, point_to_run, read_config
+from memba_vision.weights import read_checkpoint
+
+LEFT = ('result.json', 'last_checkpoint')  # what a run leaves beside its checkpoints
+
+
+def checkpoints_newest_first(config: Config, before: str = '') -> list[Path]:
+    """The checkpoints of a run that training can go on from.
+
+    Args:
+        config: of the run, with its ``work_dir``.
+        before: see :meth:`memba_vision.engine.checkpoint_place.Place.checkpoints`.
+
+    Raises:
+        UserError: the hook's ``out_dir`` leads into the folder of another run.
+    """
+    for folder in folders(config):
+        _check_owner(folder, Path(config.work_dir))
+    found = {entry for place in places(config) for entry in place.checkpoints(before)}
+    return [path for _, _, path in sorted(found, reverse=True)]
+
+
+def folders(config: Config) -> list[Path]:
+    """Folders in which the checkpoints of a run may lie."""
+    return list(dict.fromkeys(place.folder for place in places(config)))
+
+
+def claim_folders(config: Config) -> None:
+    """Note, in the folders of checkpoints that are not the run's own, whose they are.
+
+    Raises:
+        UserError: one is of another run.
+    """
+    work_dir = Path(config.work_dir).absolute()
+    for folder in folders(config):
+        _check_owner(folder, work_dir)
+        if folder != work_dir:
+            point_to_run(folder, work_dir)
+
+
+def _check_owner(folder: Path, work_dir: Path) -> None:
+    owner = folder_of_run(folder)
+    if has_record(owner) and owner.resolve() != work_dir.resolve():
+        raise UserError(
+            f'{folder} holds the checkpoints of the run in {owner}: give this run a --work-dir of '
+            "another name, or set another out_dir in the config's checkpoint hook"
+        )
+
+
+def set_aside(config: Config, needed: str | None = None) -> None:
+    """Move what an earlier run left in a folder, so that nothing goes on from it by mistake.
+
+    Args:
+        config: of the new run, with its ``work_dir``.
+        needed: a checkpoint that stays where it is, for the new run starts from its weights.
+    """
+    left = checkpoints_newest_first(config) + checkpoints_newest_first(config, BEST)
+    left += [path for name in LEFT for path in Path(config.work_dir).absolute().glob(name)]
+    left = [path for path in left if not needed or path.resolve() != Path(needed).resolve()]
+    moment = time.strftime('%Y%m%d_%H%M%S')
+    for path in left:
+        folder = path.parent / f'earlier_{moment}'
+        folder.mkdir(exist_ok=True)
+        # Not under its own name: reports look for results in all folders.
+        name = f'earlier_{path.name}' if path.name in LEFT else path.name
+        path.rename(folder / name)
+    for folder in dict.fromkeys(path.parent for path in left):
+        print_log(f'What an earlier run left is in {folder}/earlier_{moment}', logger='current')
+
+
+def newest_readable(work_dir: str | Path, config: Config | None = None) -> Path | None:
+    """The newest checkpoint that can be read, or a best one where there is no other.
+
+    Args:
+        work_dir: the run's folder.
+        config: of the run; None takes it from the record in the folder.
+    """
+    config = config or _recorded(Path(work_dir))
+    return first_readable(checkpoints_newest_first(config) + checkpoints_newest_first(config, BEST))
+
+
+def _recorded(work_dir: Path) -> Config:
+    """The config of a folder; where there is no record, one that says where the folder is."""
+    try:
+        config = read_config(work_dir)
+    except UserError:
+        config = Config()
+    config.work_dir = str(work_dir)  # it may have been moved
+    return config
+
+
+def first_readable(paths: Sequence[Path]) -> Path | None:
+    """The first checkpoint that can be read; a damaged one is passed over with a warning."""
+    for path in paths:
+        try:
+            read_checkpoint(str(path))
+        except UserError as error:
+            print_log(f'passed over: {error}', logger='current', level=logging.WARNING)
+        else:
+            return path
+    return None

@@ -1,0 +1,56 @@
+"""Settings of a run by dotted key, so that those of two starts can be compared."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from memba_vision.runs.config_paths import absolute_paths
+
+#: What differs from start to start of one run, or from machine to machine.
+PASSING = (
+    *('work_dir', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg'),
+    'renamed_classes',
+)
+WITHOUT_EFFECT = '.persistent_workers'  # on what comes out
+
+
+def flat_settings(config: Mapping[str, Any], passing: Sequence[str] = PASSING) -> dict[str, Any]:
+    """All settings by dotted key, without ``passing`` ones and what is switched off.
+
+    Args:
+        config: as a dict.
+        passing: keys that may differ.
+    """
+    kept = {key: value for key, value in absolute_paths(config).items() if key not in passing}
+    flat: dict[str, Any] = {}
+    _flatten(json.loads(json.dumps(kept, default=str)), '', flat)
+    return {key: value for key, value in flat.items() if not key.endswith(WITHOUT_EFFECT)}
+
+
+def _flatten(value: Any, key: str, into: dict[str, Any]) -> None:
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, part in parts:
+        name = f'{key}.{name}' if key else str(name)
+        if isinstance(part, dict) and part.get('enable') is False:
+            continue
+        if isinstance(part, dict | list):
+            _flatten(part, name, into)
+        else:
+            into[name] = part
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A line for each setting that is not what it was.
+
+    Args:
+        before: settings by dotted key.
+        now: the same, of another start.
+    """
+    missing = object()
+    lines = []
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key, missing), now.get(key, missing)
+        if old != new:
+            old, new = ('not set' if value is missing else repr(value) for value in (old, new))
+            lines.append(f'{key} was {old}, is {new}')
+    return lines

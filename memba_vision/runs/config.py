@@ -1,0 +1,66 @@
+"""From a config file and the command line to the config of a run."""
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from memba_vision.runs.options import apply_options
+from memba_vision.runs.presets import read_config, use_preset
+from memba_vision.shipped import find_config
+
+
+def load_config(
+    path: str,
+    options: dict,
+    work_dir: str | None,
+    launcher: str = 'none',
+    peft: str | None = None,
+) -> Config:
+    """Read a config file and apply what the command line says.
+
+    Args:
+        path: the config file, or its name; see :func:`memba_vision.shipped.find_config`.
+        options: settings by dotted key; see :func:`memba_vision.runs.options.apply_options`.
+        work_dir: the run's folder; None stands for ``work_dirs/<config's name>``.
+        launcher: 'none', or who starts the processes of a distributed run.
+        peft: a method in place of the config's own; see :func:`memba_vision.runs.presets.
+            use_preset`. It comes before ``options``.
+
+    Raises:
+        UserError: the file is missing or does not parse, or an option is not read or does not fit.
+    """
+    config = read_config(find_config(path))
+    if peft:
+        use_preset(config, peft)
+    apply_options(config, options)
+    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{run_name(config)}'
+    config.launcher = launcher
+    if launcher != 'none' and not torch.cuda.is_available():
+        # mmengine's default wrapper is told a GPU's number.
+        config.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
+    return config
+
+
+def set_seed_and_precision(config: Config, seed: int | None, amp: bool) -> None:
+    """Put the seed, unless it is None, and bfloat16 autocast, if asked for, into a config."""
+    if seed is not None:
+        config.merge_from_dict({'randomness.seed': seed})
+    if amp:
+        config.merge_from_dict({'optim_wrapper.type': 'BFloat16OptimWrapper'})
+
+
+def method_name(config: Config) -> str:
+    """The method: that of ``--peft``, or what the file's name has beside the task's."""
+    return method_of_file(config.filename, config.get('task', ''), config.get('peft'))
+
+
+def method_of_file(filename: str | None, task: str | None, peft: str | None) -> str:
+    """The method of a run, by its config's file, its task and what ``--peft`` said, if anything."""
+    return peft or Path(filename or 'config').stem.removeprefix(f'{task}_')
+
+
+def run_name(config: Config) -> str:
+    """The name of a run's folder: the config's, or task and method where that was replaced."""
+    stem = Path(config.filename).stem
+    return f'{config.get("task", stem)}_{config.peft}' if config.get('peft') else stem

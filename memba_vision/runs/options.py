@@ -1,0 +1,152 @@
+"""Settings of the command line: ``KEY=VALUE``, and ``KEY+=VALUE`` for what is added on purpose."""
+
+import ast
+import re
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from memba_vision.errors import UserError
+from memba_vision.runs.image_size import following_image_size
+from memba_vision.runs.known_settings import find_setting, missing, why_unread
+from memba_vision.runs.tool_options import Typed
+
+LISTS = ('custom_hooks',)  # what is one where a config has none yet
+_PAIRS = {'(': ')', '[': ']', '{': '}'}
+
+
+def apply_options(config: Config, options: dict[str, Any]) -> None:
+    """Put settings into a config, which is changed in place.
+
+    Where they change the backbone's ``img_size``, the pipelines follow as far as the settings do
+    not say otherwise; see :func:`memba_vision.runs.image_size.following_image_size`.
+
+    Args:
+        config: the config.
+        options: values by dotted key. A key that ends in ``+`` is added whatever the config has,
+            and its value is appended where that is a list.
+
+    Raises:
+        UserError: a key is not one that the config has or that what is built from it would take,
+            or a value does not fit; the message says which keys are near.
+    """
+    given = {key.removesuffix('+'): key.endswith('+') for key in options}
+    before = Config(config.to_dict())
+    sizes = [key for key in options if key.removesuffix('+').endswith('img_size')]
+    with following_image_size(config):
+        for key in sizes:
+            _put(config, key.removesuffix('+'), options[key], key.endswith('+'))
+    for key in options:  # what they say of a pipeline stands
+        if key not in sizes:
+            _put(config, key.removesuffix('+'), options[key], key.endswith('+'))
+    for key, is_added in given.items():
+        problem = None if is_added else why_unread(key, before, config)
+        if problem:
+            raise UserError(f'--cfg-options: {problem} (to set it on purpose: {key}+=…)')
+
+
+def _put(config: Config, key: str, value: Any, is_added: bool) -> None:
+    present = find_setting(config, key, None)
+    if present is None and is_added and key in LISTS:
+        present = []
+    if isinstance(value, Typed):
+        value = _checked(key, read_value(value, present), present)
+    if is_added and isinstance(present, list | tuple):
+        value = [*present, *(value if isinstance(value, list | tuple) else [value])]
+    try:
+        config.merge_from_dict({key: value})
+    except (KeyError, IndexError) as error:  # it is behind the end of a list
+        raise UserError(f'--cfg-options: {missing(key, config)}') from error
+    except (TypeError, AssertionError, AttributeError) as error:
+        raise UserError(f'--cfg-options: {key}: {" ".join(str(error).split())}') from error
+
+
+def _checked(key: str, value: Any, present: Any) -> Any:
+    """A value, unless it is text where there was a switch or a number."""
+    if isinstance(value, str) and isinstance(present, bool):
+        raise UserError(f'--cfg-options: {key} is True or False, found {str(value)!r}')
+    if isinstance(value, str) and isinstance(present, int | float) and re.search(r'\s', value):
+        raise UserError(
+            f'--cfg-options: {key} is {present!r}, found {str(value)!r}: settings are arguments of '
+            'their own, without quotes around several'
+        )
+    return value
+
+
+def read_value(text: str, present: Any) -> Any:
+    """Return the value that a typed text stands for.
+
+    Brackets make a list or a tuple, braces a dict, quotes a text; numbers, True, False and None
+    are read as such. A comma separates entries of a list, as in mmengine, except where a text
+    stands in the config, or the value is a path.
+
+    Args:
+        text: as it was typed.
+        present: what the config has there, or None.
+
+    Raises:
+        UserError: brackets or braces that do not close.
+    """
+    bare = _unquoted(text)
+    quoted = bare is not None
+    if quoted and isinstance(present, str):
+        return bare
+    text = bare if quoted else text.strip() if not isinstance(present, str) else str(text)
+    if text[:1] in _PAIRS and text.endswith(_PAIRS[text[0]]):
+        return _read_brackets(text)
+    if text[:1] in _PAIRS and not isinstance(present, str):
+        _entries(text)  # they must close
+    is_text = isinstance(present, str) or quoted or re.search(r'[/\\]', text)
+    if ',' in text and (isinstance(present, list | tuple) or not is_text):
+        return [_read_entry(entry) for entry in _entries(text)]
+    return DictAction._parse_int_float_bool(text)
+
+
+def _read_entry(text: str) -> Any:
+    bare = _unquoted(text)
+    if bare is not None:
+        return bare
+    if text[:1] in _PAIRS and text.endswith(_PAIRS[text[0]]):
+        return _read_brackets(text)
+    return DictAction._parse_int_float_bool(text)
+
+
+def _read_brackets(text: str) -> Any:
+    if text[0] == '{':
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError) as error:
+            raise UserError(
+                f"--cfg-options: {text} is no dict; write it as {{'type': 'EMAHook'}}"
+            ) from error
+    entries = [_read_entry(entry) for entry in _entries(text[1:-1])]
+    return tuple(entries) if text[0] == '(' else entries
+
+
+def _unquoted(text: str) -> str | None:
+    """The text inside quotes that enclose all of it; None where there are none."""
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in '\'"'
+    return str(text[1:-1]) if is_quoted and text[0] not in text[1:-1] else None
+
+
+def _entries(text: str) -> list[str]:
+    """Return the parts between commas that are inside neither brackets nor quotes."""
+    entries, start, closing = [], 0, []
+    for place, sign in enumerate(text):
+        if closing and closing[-1] in '\'"':
+            if sign == closing[-1]:
+                closing.pop()
+        elif sign in '\'"':
+            closing.append(sign)
+        elif sign in _PAIRS:
+            closing.append(_PAIRS[sign])
+        elif closing and sign == closing[-1]:
+            closing.pop()
+        elif sign == ',' and not closing:
+            entries.append(text[start:place])
+            start = place + 1
+    if closing:
+        raise UserError(f'--cfg-options: {text!r} has no closing {closing[-1]}')
+    if text[start:].strip() or not entries:
+        entries.append(text[start:])
+    return [entry.strip() for entry in entries] if text.strip() else []

@@ -1,0 +1,105 @@
+"""Result of a run: the metric of its test, with all that belongs to it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from memba_vision.files import sha256_of, write_atomically
+from memba_vision.runs.backbone import UNKNOWN, Backbone
+from memba_vision.runs.metrics import TOP1, Metric
+
+#: In the folder of a run.
+RESULT_FILE = 'result.json'
+
+
+@dataclass(frozen=True)
+class Result:
+    """The test result of one run.
+
+    Attributes:
+        task: the task's name.
+        method: the config's name without the task.
+        value: of the metric on the test split; for top-1 in percent.
+        test_images: images it was measured on.
+        trained_parameters: adapters and head.
+        adapter_parameters: adapters alone.
+        seed: seed of the run.
+        config: path of the config file.
+        checkpoint: path of the checkpoint that was tested; empty where none was saved.
+        training_seconds: wall-clock time of the training that led to the weights, over all its
+            starts; None: unknown.
+        peak_memory_mib: of the training, in MiB: what torch allocated on the GPU, without one the
+            resident memory of the process. None: unknown.
+        checkpoint_sha256: of that file, which tells it from others of the same name. None:
+            unknown.
+        backbone: identity of the backbone that was adapted.
+        metric: name of the metric.
+        higher_is_better: False for a metric such as an error.
+    """
+
+    task: str
+    method: str
+    value: float
+    test_images: int
+    trained_parameters: int
+    adapter_parameters: int
+    seed: int | None
+    config: str
+    checkpoint: str
+    training_seconds: float | None = None
+    peak_memory_mib: float | None = None
+    checkpoint_sha256: str | None = None
+    backbone: Backbone = UNKNOWN
+    metric: str = TOP1
+    higher_is_better: bool = True
+
+    @property
+    def top1(self) -> float | None:
+        """Top-1 accuracy in percent; None where another metric was measured."""
+        return self.value if self.metric == TOP1 else None
+
+    @property
+    def measure(self) -> Metric:
+        """The metric, with what is known of it."""
+        return Metric(self.metric, self.higher_is_better)
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the result for JSON, with ``top1`` for those who read older files."""
+        record = asdict(self)
+        return record if self.top1 is None else {**record, 'top1': self.top1}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> 'Result':
+        """Read what :meth:`as_record` returned, also in version 0.1, which knew top-1 alone.
+
+        Raises:
+            TypeError, ValueError: it is no record of a result.
+        """
+        record = dict(record)
+        top1 = record.pop('top1', None)
+        record['value'] = float(record.get('value', top1))
+        if 'backbone' in record:
+            record['backbone'] = Backbone(**record['backbone'])
+        return cls(**record)
+
+    def save(self, path: Path) -> None:
+        """Write the record as JSON."""
+        write_atomically(path, (json.dumps(self.as_record(), indent=2) + '\n').encode())
+
+    def is_of(self, checkpoint: Path) -> bool:
+        """Return True if ``checkpoint`` is the file that was tested, wherever it lies now."""
+        tested = Path(self.checkpoint)
+        if tested.name != checkpoint.name:
+            return False
+        if self.checkpoint_sha256 is None:  # of an older version: the path is all there is
+            return tested.is_file() and tested.samefile(checkpoint)
+        return sha256_of(checkpoint) == self.checkpoint_sha256
+
+    def line(self) -> str:
+        """The record in one line, for a log."""
+        metric = 'top-1 ' if self.metric == TOP1 else ''
+        return (
+            f'{self.task}, {self.method}: test {metric}{self.measure.text(self.value)} of '
+            f'{self.test_images:,} images, {self.trained_parameters:,} trained parameters'
+        )

@@ -1,0 +1,82 @@
+"""Test of one config, and the record of its result."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+
+from memba_vision.engine.hooks.cost import recorded_cost
+from memba_vision.engine.hooks.parameter_report import count_parameters
+from memba_vision.engine.rehearsal import TOP1, rehearse_test
+from memba_vision.engine.runner import ReadableRunner
+from memba_vision.errors import UserError
+from memba_vision.files import sha256_of
+from memba_vision.runs.backbone import backbone_of
+from memba_vision.runs.checkpoints import (
+    newest_readable,
+)
+from memba_vision.runs.config import method_name
+from memba_vision.runs.result import RESULT_FILE, Result
+from memba_vision.weights import read_checkpoint, resolve
+
+
+def test(config: Config, checkpoint: str | None = None) -> Result:
+    """Measure the test accuracy of a checkpoint, or of the newest one of the run's folder.
+
+    Raises:
+        UserError: there is no checkpoint, it does not fit the config, or that names no task or
+            has no test that gives an accuracy.
+    """
+    if config.get('task') is None:
+        raise UserError(f'{config.filename} names no task, so there is no accuracy to report')
+    if config.get('test_dataloader') is None:
+        raise UserError(f'{config.filename} has no test_dataloader, so there is nothing to test on')
+    path = Path(checkpoint) if checkpoint else newest_readable(config.work_dir, config)
+    if path is None:
+        peft = f' --peft {config.peft}' if config.get('peft') else ''
+        raise UserError(
+            f'no checkpoint in {config.work_dir}: train first with '
+            f'"python tools/train.py {config.filename}{peft}", or name a checkpoint'
+        )
+    config.load_from, config.resume = str(path), False
+    runner = ReadableRunner.from_cfg(config)
+    rehearse_test(runner, TOP1)
+    return record_result(runner, runner.test(), path)
+
+
+def record_result(
+    runner: ReadableRunner, metrics: dict[str, float], checkpoint: Path | None
+) -> Result:
+    """Write the result of a test into the run's folder, and return it.
+
+    Args:
+        runner: that of the test.
+        metrics: measured by it.
+        checkpoint: the tested file; None where the weights in memory were tested.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    # Only the first process writes: for another one there may be no such file.
+    is_there = checkpoint is not None and is_main_process()
+    content = read_checkpoint(str(checkpoint)) if is_there else {}
+    cost = recorded_cost(content)
+    result = Result(
+        task=runner.cfg.task,
+        method=method_name(runner.cfg),
+        value=float(metrics[TOP1]),
+        test_images=len(runner.test_dataloader.dataset),
+        trained_parameters=count_parameters(model)[0],
+        adapter_parameters=count_parameters(model.backbone)[0],
+        seed=content.get('meta', {}).get('seed', runner.seed),  # that of the training
+        config=str(runner.cfg.filename),
+        checkpoint=str(checkpoint or ''),
+        checkpoint_sha256=sha256_of(resolve(str(checkpoint))) if is_there else None,
+        training_seconds=cost.get('seconds'),
+        peak_memory_mib=cost.get('peak_memory_mib'),
+        backbone=backbone_of(runner.cfg, getattr(model.backbone, 'base_fingerprint', None)),
+        metric=TOP1,
+    )
+    if is_main_process():
+        result.save(Path(runner.work_dir) / RESULT_FILE)
+    runner.logger.info(result.line())
+    return result

@@ -1,0 +1,88 @@
+"""Training of one config, with the test of what it saved."""
+
+import logging
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.logging import print_log
+
+from memba_vision.engine.checkpoint_place import last_saved
+from memba_vision.engine.hooks.cost import CostHook
+from memba_vision.engine.rehearsal import TOP1, RehearsalHook
+from memba_vision.engine.runner import ReadableRunner
+from memba_vision.files import remove_unfinished
+from memba_vision.runs.checkpoints import (
+    checkpoints_newest_first,
+    claim_folders,
+    first_readable,
+    folders,
+    set_aside,
+)
+from memba_vision.runs.record import command_line, write_record
+from memba_vision.runs.result import Result
+from memba_vision.runs.testing import record_result
+
+
+def train(config: Config) -> Result | None:
+    """Train, test what came out, and write the result into the run's folder.
+
+    Returns:
+        The result; None for a config that has no test, or that names no task, as one for
+        pre-training, whose metrics are in the log alone.
+
+    Raises:
+        UserError: something in the config would end the training, or the test after it.
+    """
+    if config.get('resume') and not config.get('load_from'):
+        resume_from(config, 'auto')  # mmengine's way of asking for it
+    runner = ReadableRunner.from_cfg(config)
+    runner.register_hook(RehearsalHook({'test': TOP1} if config.get('task') else {}))
+    runner.register_hook(CostHook())
+    # Builds both datasets: what is wrong with the test data shows before the first step too.
+    _, has_test = runner.train_loop, runner.test_loop is not None
+    runner.check_classes()  # before anything in the folder is touched
+    if is_main_process():
+        for folder in folders(config):
+            remove_unfinished(folder)
+        if not config.get('resume'):
+            set_aside(config, config.get('load_from'))
+        claim_folders(config)
+        write_record(runner, command_line())
+    runner.train()
+    if not has_test:
+        runner.logger.warning('There is no result: the config has no test_dataloader')
+        return None
+    found = [last_saved(runner) if is_main_process() else None]
+    broadcast_object_list(found)  # the others may write elsewhere, or not at all
+    (checkpoint,) = found
+    metrics = _test_saved(runner, checkpoint)
+    return None if config.get('task') is None else record_result(runner, metrics, checkpoint)
+
+
+def resume_from(config: Config, checkpoint: str) -> None:
+    """Set ``config`` to go on from ``checkpoint``, or with 'auto' from the newest in its folder.
+
+    With 'auto' and no checkpoint yet, the run starts from the beginning, and that is said.
+    """
+    path = Path(checkpoint)
+    if checkpoint == 'auto':
+        path = first_readable(checkpoints_newest_first(config))
+    if path is not None:
+        config.load_from = str(path)
+    else:
+        print_log(
+            f'--resume: no checkpoint to go on from in {" or ".join(map(str, folders(config)))}, '
+            'so the training starts at its beginning',
+            logger='current',
+            level=logging.WARNING,
+        )
+    config.resume = path is not None
+
+
+def _test_saved(runner: ReadableRunner, checkpoint: Path | None) -> dict[str, float]:
+    """Test what a training has saved, which need not be what is in memory at its end."""
+    if checkpoint is not None:
+        return runner.test_file(str(checkpoint))
+    runner.logger.warning('No checkpoint to read back: what is tested are the weights in memory')
+    return runner.test_loop.run()

@@ -1,0 +1,1 @@
+"""Trained models in use: inference, banks of adapters, export, deployment, the app."""

@@ -1,0 +1,101 @@
+"""Many adapters over one backbone in memory, chosen by name for each request."""
+
+import copy
+import threading
+from pathlib import Path
+
+import torch
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from memba_vision.errors import UserError
+from memba_vision.models.peft.model import PEFTModel
+from memba_vision.models.peft.sharing import copy_sharing_weights, own_what_trains
+from memba_vision.registry import MODELS
+from memba_vision.zoo.adapter_files import AdapterInfo, read_adapter
+
+#: Adapters that may change the frozen weights where they are attached.
+CHANGE_THE_BASE = ('HFPeft',)
+
+
+class AdapterBank:
+    """Classifiers that share the weights of one backbone.
+
+    Each adapter file is attached once, by :meth:`add`; after that a request costs a forward pass.
+    The adapters may be of different methods and tasks.
+
+    Args:
+        backbone: with its weights loaded; it is not to be changed afterwards.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        self.backbone = backbone
+        self._models: dict[str, nn.Module] = {}
+        self._infos: dict[str, AdapterInfo] = {}
+        self._adding = threading.Lock()
+
+    def add(self, name: str, path: str | Path) -> AdapterInfo:
+        """Attach an adapter file under a name; threads that do so wait for each other.
+
+        Raises:
+            UserError: the name is taken, or the file is of another base.
+        """
+        with self._adding:  # while one is attached, the shared weights look like its own
+            return self._add(name, path)
+
+    def _add(self, name: str, path: str | Path) -> AdapterInfo:
+        if name in self._models:
+            raise UserError(f'there is an adapter {name!r} already: choose another name')
+        state_dict, info = read_adapter(path)
+        apart = any(adapter['type'] in CHANGE_THE_BASE for adapter in info.adapters)
+        copied = copy.deepcopy(self.backbone) if apart else copy_sharing_weights(self.backbone)
+        model = _build_classifier(PEFTModel(copied, info.adapters), state_dict)
+        own_what_trains(model.backbone.module, self.backbone)
+        _load(model, state_dict, path)
+        self._models[name] = model.eval()
+        self._infos[name] = info
+        return info
+
+    def infos(self) -> dict[str, AdapterInfo]:
+        """The headers of the adapters, by name."""
+        return dict(self._infos)
+
+    def model(self, name: str) -> nn.Module:
+        """The classifier with the adapter ``name``, in evaluation mode; not to be changed.
+
+        Raises:
+            UserError: there is no such adapter.
+        """
+        if name not in self._models:
+            known = ', '.join(self._models) or 'none'
+            raise UserError(f'no adapter {name!r}; known are {known}')
+        return self._models[name]
+
+    @torch.no_grad()
+    def __call__(self, name: str, images: torch.Tensor) -> torch.Tensor:
+        """The logits (batch, classes) of normalised ``images`` by the adapter ``name``.
+
+        Raises:
+            UserError: there is no such adapter.
+        """
+        return self.model(name)(images)
+
+
+def _build_classifier(backbone: PEFTModel, state_dict: dict[str, torch.Tensor]) -> nn.Module:
+    """An untrained classifier with a linear head, and the neck of the state dict if it has one."""
+    init_default_scope('mmpretrain')
+    classes, width = state_dict['head.fc.weight'].shape
+    head = dict(type='LinearClsHead', num_classes=classes, in_channels=width)
+    has_neck = any(key.startswith('neck.') for key in state_dict)
+    neck = dict(type='FeatureNorm', input_features=width) if has_neck else None
+    settings = dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)
+    return MODELS.build(settings).to(next(backbone.parameters()).device)
+
+
+def _load(model: nn.Module, state_dict: dict[str, torch.Tensor], path: str | Path) -> None:
+    try:
+        model.load_state_dict(state_dict)
+    except UserError as error:
+        raise UserError(f'{path}: {error}') from error
+    except RuntimeError as error:
+        raise UserError(f'{path} does not fit its own header: {error}') from error

@@ -1,0 +1,104 @@
+"""Weights and adapters out of training checkpoints, in the formats that others read."""
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.models import ImageClassifier
+from safetensors.torch import save
+from torch import nn
+
+from memba_vision.engine.file_backend import write_atomically
+from memba_vision.errors import UserError
+from memba_vision.models.necks import FeatureNorm
+from memba_vision.registry import MODELS
+from memba_vision.weights import ADAPTER_HEADER, read_state_dict
+from memba_vision.zoo.adapter_files import read_adapter_state
+from memba_vision.zoo.model_size import build_without_weights
+
+
+def export_backbone(checkpoint: str, out: str) -> str:
+    """Write the backbone of a checkpoint that was trained in full, under the official key names.
+
+    Returns:
+        What was written, in a line.
+
+    Raises:
+        UserError: the checkpoint holds no whole backbone.
+    """
+    tensors = read_state_dict(checkpoint)
+    prefix = 'backbone.'
+    weights = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+    if not weights or ADAPTER_HEADER in weights:
+        raise UserError(
+            f'{checkpoint} holds no whole backbone (an adapter checkpoint does not): give one that '
+            'was trained in full, or choose another --as'
+        )
+    return _write(weights, out)
+
+
+def export_merged(config: Config, checkpoint: str, out: str) -> str:
+    """Fold the adapters of a checkpoint into plain weights, the head beside them.
+
+    Returns:
+        What was written, and what of the method is not in it, in a line each.
+
+    Raises:
+        UserError: the adapters or the neck cannot be folded whole.
+    """
+    model = load_adapted(config, checkpoint)
+    backbone, reasons = model.backbone.merge()
+    weights = backbone.state_dict()
+    if weights.keys() != build_without_weights(config).state_dict().keys():
+        raise UserError(f'{checkpoint} cannot be merged: {"; ".join(reasons)}. Use --as adapter')
+    head = {f'head.{name}': weight for name, weight in _folded_head(model, checkpoint).items()}
+    return '\n'.join([_write(weights | head, out), *(f'not in it: {r}' for r in reasons)])
+
+
+def _folded_head(model: ImageClassifier, checkpoint: str) -> dict[str, torch.Tensor]:
+    if not model.with_neck:
+        return model.head.fc.state_dict()
+    if isinstance(model.neck, FeatureNorm):
+        return model.neck.folded_into(model.head.fc)
+    neck = type(model.neck).__name__
+    raise UserError(f'{checkpoint} cannot be merged: Vim has no {neck}. Use --as adapter')
+
+
+def export_hf(config: Config, checkpoint: str, out: str) -> str:
+    """Write the adapter of a checkpoint in the format of Hugging Face's peft, without the head.
+
+    Returns:
+        What was written, in a line.
+
+    Raises:
+        UserError: peft has no such method.
+    """
+    load_adapted(config, checkpoint).backbone.save_hf(out)
+    return f'{out}: {", ".join(sorted(path.name for path in Path(out).iterdir()))}'
+
+
+def load_adapted(config: Config, checkpoint: str) -> nn.Module:
+    """Build the classifier of ``config`` with its base weights, and load a checkpoint into it.
+
+    Raises:
+        UserError: the checkpoint holds no adapters, or others.
+    """
+    state_dict = read_adapter_state(checkpoint)
+    init_default_scope('mmpretrain')
+    if config.get('model', {}).get('backbone', {}).get('module') is None:
+        raise UserError(f'{config.filename} adapts no backbone: name the config of the training')
+    model = MODELS.build(config.model)
+    try:
+        model.load_state_dict(state_dict)
+    except UserError as error:
+        raise UserError(f'{checkpoint}: {error}') from error
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(f'{checkpoint} does not fit {config.filename}: {reason}') from error
+    return model.eval()
+
+
+def _write(weights: dict[str, torch.Tensor], out: str) -> str:
+    write_atomically(out, save({k: v.contiguous() for k, v in weights.items()}))
+    return f'{out}: {len(weights)} tensors, {sum(v.numel() for v in weights.values()):,} values'

@@ -1,0 +1,202 @@
+"""From what a user has, a path or an image in memory, to what a model's data loader would make."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import init_default_scope
+
+from memba_vision.datasets.loading import LoadRGB, with_one_reader
+from memba_vision.datasets.pixels import ImageLike, cannot_read, read_rgb
+from memba_vision.datasets.vtab1k_tools.folders import reason_to_leave
+from memba_vision.datasets.vtab1k_tools.images import FORMATS
+from memba_vision.datasets.vtab1k_tools.left_out import shown
+from memba_vision.engine.runner import building
+from memba_vision.errors import UserError
+from memba_vision.runs.image_size import pipelines_below
+from memba_vision.zoo.arguments import is_count
+
+NAMED = 5  # of the entries of a folder that are left out
+
+
+class ImagePipeline:
+    """The transforms of a config's test data.
+
+    Files and images in memory are read by :func:`memba_vision.datasets.pixels.read_rgb`, as in
+    training.
+
+    Args:
+        config: of a model, with ``test_dataloader.dataset.pipeline``.
+
+    Raises:
+        UserError: the transforms cannot be built.
+    """
+
+    def __init__(self, config: Config) -> None:
+        init_default_scope('mmpretrain')
+        with building('test_dataloader.dataset.pipeline'):
+            steps = with_one_reader(Compose(_settings_of(config)))
+        loaders = [s for s in steps.transforms if isinstance(s, LoadImageFromFile)]
+        self._reader = next((s for s in loaders if isinstance(s, LoadRGB)), LoadRGB())
+        self._of_files = steps
+        self._of_pixels = Compose([s for s in steps.transforms if s not in loaders])
+        self._channels = _channels_of(config)
+
+    def __call__(self, image: ImageLike) -> dict:
+        """Load and transform one image.
+
+        Raises:
+            UserError: the file cannot be read, the array is no image, or the model takes another
+                number of channels.
+        """
+        if isinstance(image, str | Path):
+            packed = self._of_file(str(image))
+        else:
+            packed = self._of_pixels(self._reader.loaded(read_pixels(image)))
+        channels = len(packed['inputs'])
+        if self._channels not in (None, channels):
+            raise UserError(
+                f'the model takes images of {self._channels} channel(s), its pipeline makes '
+                f'{channels}: build the model with in_channels={channels}'
+            )
+        return packed
+
+    def _of_file(self, path: str) -> dict:
+        try:
+            packed = self._of_files({'img_path': path})
+        except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+            raise cannot_read(path, error) from error
+        if packed is None:
+            raise UserError(f'cannot read image {path}: the pipeline makes nothing of it')
+        return packed
+
+
+def read_pixels(image: ImageLike) -> np.ndarray:
+    """:func:`memba_vision.datasets.pixels.read_rgb` with errors for users."""
+    try:
+        return read_rgb(image)
+    except Exception as error:
+        if isinstance(error, UserError) and not isinstance(image, str | Path):
+            raise
+        raise cannot_read(_name_of(image), error) from error
+
+
+def _name_of(image: ImageLike) -> str:
+    """A name of an image for messages."""
+    if isinstance(image, str | Path):
+        return str(image)
+    return f'of {len(image):,} bytes' if isinstance(image, bytes) else 'in memory'
+
+
+def images_in(folder: str | Path) -> tuple[list[str], str]:
+    """The image files of a folder in the order of their names, and in a line what is left out.
+
+    An image is known as ``prepare_vtab1k.py build`` knows it: by its ending or, with any other
+    ending or none, by its content. Hidden files and folders are left out. The line is empty where
+    nothing is.
+
+    Raises:
+        UserError: there is no image.
+    """
+    images, others = [], []
+    for path in sorted(Path(folder).iterdir()):
+        is_image = path.is_file() and not reason_to_leave(path)
+        (images if is_image else others).append(path)
+    if not images:
+        raise UserError(
+            f'{folder} holds no image: expected files of {", ".join(FORMATS)}, found '
+            f'{len(others):,} other(s)'
+        )
+    named = ', '.join(shown(path.name) for path in others[:NAMED])
+    more = ', …' if len(others) > NAMED else ''
+    line = (
+        f'{shown(folder)}: {len(images):,} image(s) taken, left out {len(others):,}: {named}{more}'
+    )
+    return [str(path) for path in images], line if others else ''
+
+
+def with_folders_open(
+    images: Sequence[ImageLike], tell: Callable[[str], object]
+) -> list[ImageLike]:
+    """The same images with :func:`images_in` of it in the place of each folder.
+
+    Args:
+        images: paths of files and folders, and images in memory.
+        tell: is called with a line where something of a folder is left out.
+    """
+    found = []
+    for image in images:
+        # Not Path's, for which the empty name is a folder.
+        if isinstance(image, str | Path) and os.path.isdir(image):
+            inside, left_out = images_in(image)
+            found += inside
+            if left_out:
+                tell(left_out)
+        else:
+            found.append(image)
+    return found
+
+
+def listed(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
+    """A list of one image, of an array of several, or of the images in another list."""
+    several = (
+        images.ndim == 4 if isinstance(images, np.ndarray) else isinstance(images, list | tuple)
+    )
+    return list(images) if several else [images]
+
+
+def batches(
+    pipeline: ImagePipeline, images: Sequence[ImageLike], batch_size: int
+) -> Iterator[dict]:
+    """Images as a model's ``test_step`` takes them, ``batch_size`` at a time.
+
+    Raises:
+        UserError: an image cannot be read, or ``batch_size`` is not positive.
+    """
+    if not is_count(batch_size):
+        raise UserError(f'batch_size must be at least 1, and whole, got {batch_size!r}')
+    rest = iter(images)
+    while batch := [pipeline(image) for image in islice(rest, batch_size)]:
+        yield pseudo_collate(batch)
+
+
+def file_names(images: Sequence[Any]) -> list[str]:
+    """A name for each image, numbered where two have the same one.
+
+    An image is called by its file's name without the ending, one in memory by its place.
+    """
+    stems = [
+        Path(image).stem if isinstance(image, str | Path) else str(place)
+        for place, image in enumerate(images)
+    ]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [f'{number}_{stem}' for number, stem in enumerate(stems, 1)]
+
+
+def _settings_of(config: Config) -> list[dict]:
+    """The one pipeline of the test data, which may be wrapped."""
+    pipelines = list(pipelines_below(config.get('test_dataloader')))
+    if not pipelines:
+        raise UserError(
+            'the config has no test_dataloader.dataset.pipeline, which says how images are read: '
+            'give a config that has one'
+        )
+    if any(pipeline != pipelines[0] for pipeline in pipelines):
+        raise UserError(
+            f'the {len(pipelines)} datasets of test_dataloader read images by different pipelines: '
+            'give a config with one of them'
+        )
+    return pipelines[0]
+
+
+def _channels_of(config: Config) -> int | None:
+    """The channels that a model's settings ask for; None where they do not say."""
+    backbone = config.get('model', {}).get('backbone', {})
+    return backbone.get('module', backbone).get('in_channels')

@@ -1,0 +1,107 @@
+"""This package's models in mmpretrain's index, and the same as OpenMMLab's metafile."""
+
+import yaml
+from mmengine.config import Config
+from mmpretrain.apis.model import ModelHub
+from modelindex.models.Model import Model
+
+from memba_vision.errors import UserError
+from memba_vision.zoo.methods import Published, all_methods
+from memba_vision.zoo.models import architectures, model_config
+
+CLASSIFICATION = 'Image Classification'
+COLLECTIONS = [
+    {
+        'Name': 'Vim',
+        'Metadata': {'Architecture': ['State Space Model', 'RMSNorm']},
+        'Paper': {
+            'Title': 'Vision Mamba: Efficient Visual Representation Learning with Bidirectional '
+            'State Space Model',
+            'URL': 'https://arxiv.org/abs/2401.09417',
+        },
+    }
+]
+
+
+class IndexedModel(Model):
+    """An entry of mmpretrain's index whose config is put together when it is asked for."""
+
+    @property
+    def config(self) -> Config:
+        """The config of the model, its backbone with random weights."""
+        config = model_config(self.name)
+        backbone = config.model.backbone
+        backbone = backbone.get('module', backbone)
+        config.model.update(type='IndexedClassifier', official=backbone.get('init_cfg'))
+        backbone.init_cfg = None
+        return config
+
+    @property
+    def weights(self) -> str:
+        """The official weights of the backbone.
+
+        Raises:
+            UserError: there are none. mmpretrain would leave the weights random.
+        """
+        official = self.config.model.official or {}
+        if official.get('checkpoint') is None:
+            raise UserError(
+                f'{self.name} starts from random weights: give pretrained=False, or the path of a '
+                'file'
+            )
+        return official['checkpoint']
+
+
+def register_models() -> None:
+    """Enter each architecture, alone and with each preset, as 'vim-small_lora', into the index."""
+    for architecture in architectures():
+        _register(architecture, None)
+        plain = architecture.replace('-', '_')
+        for method in all_methods():
+            _register(f'{architecture}_{method.preset}', method.published.get(plain))
+
+
+def _register(name: str, published: Published | None) -> None:
+    # A result without metrics tells mmpretrain what the model is for.
+    results = _results(published) if published else [{'Task': CLASSIFICATION}]
+    ModelHub._models_dict[name] = IndexedModel(name=name, results=results)
+
+
+def metafile() -> str:
+    """The published models, as OpenMMLab's tools read them: the text of configs/metafile.yml."""
+    bases = [
+        {
+            'Name': name,
+            'In Collection': 'Vim',
+            'Config': f'configs/_base_/models/{name}.py',
+            'Weights': model_config(name).model.backbone.init_cfg.checkpoint,
+        }
+        for name in architectures()
+    ]
+    adapted = [
+        {
+            'Name': f'{arch.replace("_", "-")}_{method.preset}',
+            'In Collection': 'Vim',
+            'Metadata': {
+                'Method': method.name,
+                'Source': method.source,
+                'Parameters': figures.thousands * 1000,
+                'Preset': f'configs/_base_/peft/{method.preset}.py',
+            },
+            'Results': _results(figures),
+        }
+        for method in all_methods()
+        for arch, figures in method.published.items()
+    ]
+    content = {'Collections': COLLECTIONS, 'Models': bases + adapted}
+    return yaml.safe_dump(content, sort_keys=False, width=100)
+
+
+def _results(published: Published) -> list[dict]:
+    metrics = {
+        'Top 1 Accuracy': published.average,
+        'Natural': published.natural,
+        'Specialized': published.specialized,
+        'Structured': published.structured,
+    }
+    return [{'Task': CLASSIFICATION, 'Dataset': 'VTAB-1k', 'Metrics': metrics}]

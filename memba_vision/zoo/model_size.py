@@ -1,0 +1,54 @@
+"""Sizes of adapters on a backbone, counted without its weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from memba_vision.engine.hooks.parameter_report import count_parameters
+from memba_vision.errors import UserError
+from memba_vision.models.peft.model import attach_adapters
+from memba_vision.models.peft.sharing import copy_sharing_weights
+from memba_vision.registry import MODELS
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a method's adapters are on a backbone.
+
+    Attributes:
+        adapters: their names, in the order they are attached.
+        trained: parameters that train, the head aside.
+        share: of the backbone's own, in percent.
+    """
+
+    adapters: tuple[str, ...]
+    trained: int
+    share: float
+
+
+def measure_size(backbone: nn.Module, adapters: Sequence[dict]) -> Size:
+    """Attach adapters to a copy of ``backbone``, which may be on the meta device, and count."""
+    total = count_parameters(backbone)[1]
+    adapted = copy_sharing_weights(backbone)
+    with torch.device('meta'):
+        attach_adapters(adapted, adapters)
+    trained = count_parameters(adapted)[0]
+    return Size(tuple(adapter['type'] for adapter in adapters), trained, 100 * trained / total)
+
+
+def build_without_weights(config: Config) -> nn.Module:
+    """The backbone of a config on the meta device: shapes, but no memory.
+
+    Raises:
+        UserError: the config adapts no backbone.
+    """
+    module = config.get('model', {}).get('backbone', {}).get('module')
+    if module is None:
+        raise UserError(f'{config.filename} adapts no backbone (it has no model.backbone.module)')
+    init_default_scope('mmpretrain')
+    with torch.device('meta'):
+        return MODELS.build({**module, 'init_cfg': None})

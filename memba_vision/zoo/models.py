@@ -1,0 +1,152 @@
+"""Models by name: an architecture, and a method behind it or none."""
+
+import warnings
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
+from torch import nn
+
+from memba_vision.engine.runner import building
+from memba_vision.errors import UserError
+from memba_vision.models.backbones.vim import ARCHS
+from memba_vision.registry import MODELS, ignore_missing_operator
+from memba_vision.runs.image_size import following_image_size
+from memba_vision.runs.presets import preset_names, read_config, use_preset
+from memba_vision.shipped import shipped_folder
+from memba_vision.zoo.arguments import check_arguments, placed
+from memba_vision.zoo.pretrained import NUM_CLASSES, pretrained_weights, take_head
+
+BASES = shipped_folder() / 'configs' / '_base_'
+
+
+def architectures() -> list[str]:
+    """The backbones that have a file of their own in ``configs/_base_/models``: 'vim-mini', …"""
+    stems = sorted(path.stem for path in (BASES / 'models').glob('vim-*.py'))
+    return [stem for stem in stems if '_' not in stem]
+
+
+def list_models(pattern: str | None = None) -> list[str]:
+    """The names that :func:`get_model` knows.
+
+    Args:
+        pattern: show names that begin like this; ``*`` stands for anything, as in '*lora*'.
+
+    Returns:
+        Each architecture, and each with the preset of each method behind it, as
+        'vim_small_lora_out_proj'.
+    """
+    names = []
+    for architecture in architectures():
+        plain = architecture.replace('-', '_')
+        names += [plain, *(f'{plain}_{preset}' for preset in preset_names())]
+    return [name for name in names if fnmatch(name, f'{pattern or ""}*')]
+
+
+def get_model(
+    name: str,
+    pretrained: bool | str | Path | Mapping[str, Any] = False,
+    num_classes: int | None = None,
+    device: str | torch.device | None = None,
+    **settings: Any,
+) -> nn.Module:
+    """Build a classifier: mmpretrain's, in evaluation mode.
+
+    Args:
+        name: one of :func:`list_models`.
+        pretrained: True takes the official weights of the backbone, which are downloaded once
+            (those of vim_mini come with the package). A path takes that file: weights of the
+            backbone, or for a model with a method a checkpoint of its training, over the official
+            weights. ``dict(checkpoint=PATH, key='model_ema', prefix='student.')`` chooses where a
+            file holds several models. Loading is strict. False leaves the weights random.
+        num_classes: outputs of the head. None stands for those of the weights where they have a
+            head for this model, else for 1000; only then is the head not a fresh one.
+        device: where the model goes.
+        **settings: of :class:`memba_vision.models.Vim`, such as ``img_size``, ``out_type``,
+            ``out_indices`` and ``drop_path_rate``.
+
+    Raises:
+        UserError: there is no such model, a setting does not fit, or the weights do not.
+    """
+    check_arguments(num_classes, settings)
+    config = model_config(name)
+    adapted = 'module' in config.model.backbone
+    backbone = config.model.backbone.module if adapted else config.model.backbone
+    with following_image_size(config):
+        backbone.update(settings)
+    weights = pretrained_weights(name, config.model, pretrained, num_classes)
+    backbone.init_cfg = weights.init_cfg
+    config.model.head.num_classes = weights.outputs or num_classes or NUM_CLASSES
+    config.model.head.in_channels = _width(backbone.arch)
+    if 'neck' in config.model:
+        config.model.neck.input_features = _width(backbone.arch)
+    model = build_classifier(config)
+    if not adapted:
+        model.backbone.init_weights()
+    weights.load_beside(model)
+    return placed(model, device).eval()
+
+
+def build_classifier(config: Config) -> nn.Module:
+    """The model of a config, with what mmpretrain's inferencers look for on it.
+
+    Raises:
+        UserError: a setting does not fit.
+    """
+    init_default_scope('mmpretrain')
+    with building('the model'):
+        import_modules_from_strings(**config.get('custom_imports', dict(imports=[])))
+        settings = config.model
+        if 'data_preprocessor' in config:
+            settings.setdefault('data_preprocessor', config.data_preprocessor)
+        with warnings.catch_warnings():
+            ignore_missing_operator()
+            model = MODELS.build(settings)
+    model.register_load_state_dict_pre_hook(take_head)
+    model._config, model._metainfo, model._dataset_meta = config, None, {}
+    return model
+
+
+def model_config(name: str) -> Config:
+    """Model, preprocessing and test pipeline of a model's name, hyphens or underscores in it.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    architecture, preset = _split(name)
+    config = read_config(BASES / 'models' / f'{architecture}.py')
+    data = read_config(BASES / 'datasets' / f'own_{config.model.backbone.module.img_size}.py')
+    config.data_preprocessor = data.data_preprocessor
+    config.test_dataloader = data.test_dataloader
+    if preset:
+        use_preset(config, preset)
+    else:
+        config.model.backbone = config.model.backbone.module
+    config.model.head.num_classes = NUM_CLASSES
+    return config
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    plain = str(name).lower().replace('-', '_')
+    for architecture in architectures():
+        prefix = architecture.replace('-', '_')
+        if plain == prefix:
+            return architecture, None
+        preset = plain.removeprefix(f'{prefix}_')
+        if preset != plain and preset in preset_names():
+            return architecture, preset
+    known = ', '.join(architectures()).replace('-', '_')
+    raise UserError(
+        f'no model {name!r}: a name is one of {known}, alone or with _METHOD behind it, as '
+        'vim_small_memba; memba_vision.list_models() has them all'
+    )
+
+
+def _width(arch: str | dict) -> int:
+    known = ARCHS.get(arch, {}) if isinstance(arch, str) else arch
+    return known.get('embed_dims', 1)  # what is unknown or missing, Vim reports

@@ -1,0 +1,136 @@
+"""Runs of several methods, tasks and seeds in one table."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from helpers import run_tool
+
+from memba_vision.errors import UserError
+from memba_vision.reports.accuracy_table import accuracy_table
+from memba_vision.runs.backbone import Backbone
+from memba_vision.runs.result import RESULT_FILE, Result
+from memba_vision.runs.result_files import collect
+
+
+def make_result(method='memba', task='digits', seed=0, top1=90.0, **others) -> Result:
+    settings = dict(
+        test_images=797,
+        trained_parameters=74_698,
+        adapter_parameters=73_728,
+        config='digits_memba.py',
+        checkpoint='epoch_20.pth',
+    )
+    return Result(task=task, method=method, seed=seed, value=top1, **(settings | others))
+
+
+def rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines()]
+
+
+def test_mean_and_deviation_over_seeds():
+    results = [make_result(seed=seed, top1=top1) for seed, top1 in enumerate([90.0, 91.0, 95.0])]
+    header, _, row = rows(accuracy_table(results))
+    assert header == ['method (3 seeds)', 'adapter parameters', 'digits']
+    assert row == ['memba', '73,728', '92.0 ± 2.6']
+
+
+def test_one_seed_has_no_deviation():
+    header, _, row = rows(accuracy_table([make_result()]))
+    assert header[0] == 'method (1 seed)'
+    assert row[2] == '90.0'
+
+
+def test_missing_runs_are_empty_and_fewer_seeds_are_said():
+    results = [make_result(seed=seed) for seed in range(2)]
+    results += [make_result(method='lora', task='sprites_location', top1=50.0)]
+    header, _, lora, memba = rows(accuracy_table(results))
+    assert header[2:] == ['digits', 'sprites_location', 'mean']
+    assert lora[2:] == ['', '50.0 (1 seed)', '']
+    assert memba[2:] == ['90.0 ± 0.0', '', '']
+
+
+def test_the_best_mean_over_the_tasks_comes_first():
+    tops = {
+        'dora': (60.0, 80.0),
+        'lora': (90.0, None),  # one task is missing, so it has no mean
+        'memba': (70.0, 90.0),
+        'scratch': (85.0, 30.0),
+    }
+    results = [
+        make_result(method, task, top1=top1)
+        for method, pair in tops.items()
+        for task, top1 in zip(('digits', 'sprites_location'), pair, strict=True)
+        if top1 is not None
+    ]
+    _, _, *table = rows(accuracy_table(results))
+    means = [(row[0], row[-1]) for row in table]
+    assert means == [('memba', '80.0'), ('dora', '70.0'), ('scratch', '57.5'), ('lora', '')]
+
+
+def test_collects_the_runs_below_a_folder(tmp_path):
+    results = [make_result(seed=seed) for seed in range(2)]
+    for result in results:
+        result.save(tmp_path / f'seed{result.seed}' / RESULT_FILE)
+    assert collect(tmp_path) == results
+    outcome = run_tool('report', tmp_path)
+    assert outcome.status == 0
+    assert outcome.out.startswith(accuracy_table(results))
+    files = 'report.html, report.md, report.csv, report.tex, runs.csv'
+    assert outcome.out.splitlines()[-1] == f'written to {tmp_path}: {files}'
+    assert all((tmp_path / name).is_file() for name in files.split(', '))
+
+
+def test_a_folder_without_runs_is_an_error(tmp_path):
+    assert 'train something first' in run_tool('report', tmp_path).error()
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{}', json.dumps(asdict(make_result()))[:-9]])
+def test_a_damaged_record_is_an_error(content, tmp_path):
+    (tmp_path / RESULT_FILE).write_text(content)
+    with pytest.raises(UserError, match='is not a result of this version'):
+        collect(tmp_path)
+
+
+VERSION_0_1 = Path(__file__).parents[1] / 'regression' / 'version_0_1' / 'runs'
+
+
+def test_results_of_version_0_1_take_their_backbone_from_the_record_beside_them(tmp_path):
+    first, second = collect(VERSION_0_1)
+    assert (first.top1, first.metric, first.higher_is_better) == (20.0, 'accuracy/top1', True)
+    assert first.backbone == second.backbone
+    assert first.backbone.arch.startswith('vim_custom_')
+    (tmp_path / RESULT_FILE).write_text((VERSION_0_1 / 'memba' / RESULT_FILE).read_text())
+    assert collect(tmp_path)[0].backbone == Backbone('vim', None, None)
+
+
+def test_two_backbones_have_rows_of_their_own(tmp_path):
+    mini = Backbone('vim', 'vim_mini', '1' * 64)
+    results = [make_result(top1=60.0 + seed, seed=seed, backbone=mini) for seed in range(2)]
+    results += [replace(result, seed=result.seed + 2) for result in collect(VERSION_0_1)]
+    header, _, *table = rows(accuracy_table(results))
+    assert header == ['method (2 seeds)', 'backbone', 'adapter parameters', 'digits']
+    custom = results[-1].backbone.arch
+    assert [(row[0], row[1], row[3]) for row in table] == [
+        ('memba', 'vim_mini', '60.5 ± 0.7'),
+        ('lora_x_proj', custom, '20.0 (1 seed)'),
+        ('memba', custom, '20.0 (1 seed)'),
+    ]
+
+
+def test_the_lowest_is_best_where_lower_is_better():
+    errors = dict(metric='mae', higher_is_better=False)
+    results = [
+        make_result(method, top1=value, **errors)
+        for method, value in [('memba', 0.25), ('lora', 0.5), ('dora', 0.125)]
+    ]
+    header, _, *table = rows(accuracy_table(results))
+    assert header[0] == 'method (1 seed), mae (lower is better)'
+    assert [(row[0], row[2]) for row in table] == [
+        ('dora', '0.125'),
+        ('memba', '0.25'),
+        ('lora', '0.5'),
+    ]
+    both = accuracy_table([*results, make_result()])
+    assert both == accuracy_table(results) + '\n' + accuracy_table([make_result()])

@@ -1,0 +1,170 @@
+"""Graphs for other runtimes: the same logits, at any batch size, and what their users need."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from helpers import CONFIGS, DEMO, as_arguments, run_tool, tiny_options
+
+import memba_vision
+from memba_vision.errors import UserError
+from memba_vision.serving import deploy as deploying
+from memba_vision.serving.deploy import METADATA, LogitsOfImages, deploy, describe, trace
+
+METHODS = {
+    'memba': DEMO,
+    'lora': CONFIGS / 'demo' / 'digits_lora.py',
+    'linear-probing': CONFIGS / 'demo' / 'digits_linear-probing.py',
+}
+
+
+@pytest.fixture(scope='module', params=METHODS)
+def trained(request, base, data_root, tmp_path_factory):
+    """The checkpoint of a run, and its method."""
+    folder = tmp_path_factory.mktemp(request.param)
+    options = tiny_options(base, data_root)
+    if request.param != 'memba':
+        del options['model.backbone.rank']
+    if request.param == 'linear-probing':
+        options['model.neck.input_features'] = 16
+    arguments = [METHODS[request.param], '--work-dir', folder, *as_arguments(options)]
+    outcome = run_tool('train', *arguments)
+    assert outcome.status == 0, outcome
+    return folder / 'epoch_2.pth', request.param
+
+
+def images(number: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(number)
+    return torch.randn(number, 3, 48, 48, generator=generator)
+
+
+def run_onnx(path):
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    return lambda x: torch.from_numpy(np.asarray(session.run(None, {'images': x.numpy()})[0]))
+
+
+@torch.no_grad()
+def assert_equals_the_model(run, model):
+    for number in (1, 3, 8):
+        torch.testing.assert_close(run(images(number)), model(images(number)), rtol=0, atol=1e-4)
+
+
+def test_onnx_and_torch_export(trained, tmp_path):
+    checkpoint, method = trained
+    model = memba_vision.load_trained(checkpoint)
+    for file_format, name in (('onnx', 'digits.onnx'), ('torch-export', 'digits.pt2')):
+        outcome = run_tool('export', checkpoint, tmp_path / name, '--as', file_format)
+        assert outcome.status == 0, outcome
+        assert f'{tmp_path / name}: ' in outcome.out
+        assert ('LIM stays as the gate' in outcome.out) == (method == 'memba')
+    assert_equals_the_model(run_onnx(tmp_path / 'digits.onnx'), model)
+    files = {METADATA: ''}
+    program = torch.export.load(tmp_path / 'digits.pt2', extra_files=files)
+    assert_equals_the_model(program.module(), model)
+
+    proto = onnx.load(tmp_path / 'digits.onnx')
+    onnx.checker.check_model(proto)
+    assert {opset.domain for opset in proto.opset_import} <= {'', 'pkg.onnxscript.torch_lib.common'}
+    assert str(tmp_path.parent.name).encode() not in proto.SerializeToString()
+    assert b'memba_vision/' not in proto.SerializeToString(), 'paths of the code that was traced'
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    assert json.loads(files[METADATA])['classes'] == json.loads(metadata['classes'])
+    assert json.loads(metadata['classes']) == [str(digit) for digit in range(10)]
+    assert json.loads(metadata['size']) == [48, 48]
+    assert json.loads(metadata['mean']) == pytest.approx([123.675, 116.28, 103.53])
+    assert json.loads(metadata['std']) == pytest.approx([58.395, 57.12, 57.375])
+    assert metadata['interpolation'] == 'bicubic'
+
+
+@pytest.fixture
+def model():
+    arch = dict(embed_dims=8, num_layers=1)
+    return memba_vision.get_model('vim_mini_lora', num_classes=2, arch=arch)
+
+
+def test_the_model_stays_as_it_was(model, tmp_path):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert 'stays as it is' not in deploy(model, tmp_path / 'a.pt2', 'torch-export')
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model.backbone.adapter_parameters()['layers.0.mixer.in_proj.up.weight'].requires_grad
+
+
+def test_names_of_files(tmp_path):
+    error = run_tool('export', 'a.pth', tmp_path / 'a.pt2', '--as', 'onnx').error()
+    assert 'the name must end in .onnx' in error
+    error = run_tool('export', 'a.pth', tmp_path / 'a.onnx', '--as', 'torch-export').error()
+    assert 'the name must end in .pt2' in error
+
+
+@pytest.mark.parametrize(('name', 'file_format'), [('a.onnx', 'ONNX'), ('a.pt2', 'onnx')])
+def test_formats_that_are_none(model, tmp_path, name, file_format):
+    with pytest.raises(UserError, match=r'unknown format|must end in \.onnx'):
+        deploy(model, tmp_path / name, file_format)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_nan_of_one_batch_is_a_difference(model):
+    graph = LogitsOfImages(model)
+
+    def run(images):
+        return graph(images) * (float('nan') if len(images) == 3 else 1)
+
+    assert math.isnan(deploying._largest_difference(run, graph))
+
+
+def test_a_missing_package_is_named(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnxscript', None)
+    with pytest.raises(UserError, match=r"needs onnxscript: pip install 'memba_vision\[deploy\]'"):
+        deploy(model, tmp_path / 'a.onnx', 'onnx')
+
+
+def test_a_graph_that_differs_is_not_written(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(deploying, 'TOLERANCE', -1.0)
+    with pytest.raises(UserError, match=r'a\.pt2 was not written: its logits differ'):
+        deploy(model, tmp_path / 'a.pt2', 'torch-export')
+    assert not (tmp_path / 'a.pt2').exists()
+
+
+def test_what_cannot_be_traced_says_so(model, tmp_path):
+    class Undecided(torch.nn.Module):
+        def forward(self, features):
+            return features if features[0].sum() > 0 else ()
+
+    model.backbone.module.norm_f = Undecided()
+    with pytest.raises(UserError, match='this method cannot be exported: '):
+        deploy(model, tmp_path / 'a.pt2', 'torch-export')
+
+
+def test_preprocessing_that_a_file_cannot_describe(model):
+    model._config.test_dataloader.dataset.pipeline.insert(2, dict(type='CenterCrop', crop_size=40))
+    with pytest.raises(UserError, match='LoadImageFromFile, Resize, CenterCrop, PackInputs'):
+        describe(model)
+
+
+@pytest.mark.parametrize('preset', ['hybrid', 'memba_gate', 'memba_lstm', 'ssm_lora'])
+def test_methods_of_every_kind_can_be_traced(preset):
+    torch.manual_seed(0)
+    settings = dict(arch=dict(embed_dims=8, num_layers=2, d_state=2), img_size=16)
+    model = memba_vision.get_model(f'vim_mini_{preset}', num_classes=2, **settings)
+    for parameter in model.backbone.adapter_parameters().values():
+        torch.nn.init.normal_(parameter, std=0.1)
+    graph = trace(LogitsOfImages(model)).module()
+    small = torch.randn(3, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(graph(small), model(small), rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_vim_mini_with_a_membrane(tmp_path):
+    torch.manual_seed(0)
+    model = memba_vision.get_model('vim_mini_memba', pretrained=True, num_classes=10)
+    for name, parameter in model.backbone.adapter_parameters().items():
+        if '.up.' in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    deploy(model, tmp_path / 'mini.onnx', 'onnx')
+    assert_equals_the_model(run_onnx(tmp_path / 'mini.onnx'), model)
