@@ -5,11 +5,18 @@ import triton.language as tl
 
 from memba_vision.ops.triton_kernels.scan_steps import (
     activate,
+    load_at,
     load_decay_rate,
-    load_row,
     load_weight,
     position_of,
+    within,
 )
+
+
+@triton.jit
+def _load_both(u, delta, position, stride, mask):
+    """Load the rows of ``u`` and ``delta`` at a position."""
+    return load_at(u, position, stride, mask), load_at(delta, position, stride, mask)
 
 
 @triton.jit(do_not_specialize=['unit'])
@@ -98,27 +105,26 @@ def forward(
 
     # Loaded ahead: u and delta come from memory, B and C mostly from the cache, since the programs
     # of a sample share them.
-    u0 = load_row(u, 0, dim, length, rows, reverse, has_d)
-    u1 = load_row(u, 1, dim, length, rows, reverse, has_d)
-    u2 = load_row(u, 2, dim, length, rows, reverse, has_d)
-    raw0 = load_row(delta, 0, dim, length, rows, reverse, has_d)
-    raw1 = load_row(delta, 1, dim, length, rows, reverse, has_d)
-    raw2 = load_row(delta, 2, dim, length, rows, reverse, has_d)
-    next_b = load_row(B, 0, B_row, length, rows, reverse, has_n)
-    next_c = load_row(C, 0, C_row, length, rows, reverse, has_n)
+    at0 = position_of(0, length, rows, reverse)
+    at1 = position_of(1, length, rows, reverse)
+    at2 = position_of(2, length, rows, reverse)
+    u0, raw0 = _load_both(u, delta, at0, dim, within(0, length, has_d))
+    u1, raw1 = _load_both(u, delta, at1, dim, within(1, length, has_d))
+    u2, raw2 = _load_both(u, delta, at2, dim, within(2, length, has_d))
+    next_b, next_c = load_at(B, at0, B_row, has_n), load_at(C, at0, C_row, has_n)
     h = tl.zeros((ROWS, BLOCK), tl.float32)
     for t in range(length):
         if KEEP and t % CHUNK == 0:
             tl.store(states + (t // CHUNK) * STATE * dim, h, mask=has_both)
         u_now, step = u0.to(tl.float32), activate(raw0, shift, SOFTPLUS)
         b, c = next_b.to(tl.float32), next_c.to(tl.float32)
-        u0, u1, u2 = u1, u2, load_row(u, t + 3, dim, length, rows, reverse, has_d)
-        next_raw = load_row(delta, t + 3, dim, length, rows, reverse, has_d)
-        raw0, raw1, raw2 = raw1, raw2, next_raw
-        next_b = load_row(B, t + 1, B_row, length, rows, reverse, has_n)
-        next_c = load_row(C, t + 1, C_row, length, rows, reverse, has_n)
+        now, at0, at1, at2 = at0, at1, at2, position_of(t + 3, length, rows, reverse)
+        u3, raw3 = _load_both(u, delta, at2, dim, within(t + 3, length, has_d))
+        u0, u1, u2 = u1, u2, u3
+        raw0, raw1, raw2 = raw1, raw2, raw3
+        has_next = within(t + 1, length, has_n)
+        next_b, next_c = load_at(B, at0, B_row, has_next), load_at(C, at0, C_row, has_next)
 
         h = tl.exp2(step[None, :] * a) * h + (step * u_now)[None, :] * b[:, None]
         y = tl.sum(h * c[:, None], axis=0) + skip * u_now
-        position = position_of(t, length, rows, reverse)
-        tl.store(out + position * dim, y.to(out.dtype.element_ty), mask=has_d)
+        tl.store(out + now * dim, y.to(out.dtype.element_ty), mask=has_d)

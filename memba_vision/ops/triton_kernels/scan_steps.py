@@ -42,10 +42,9 @@ def position_of(t, length, rows, reverse):
 
 
 @triton.jit
-def load_row(sequence, t, stride, length, rows, reverse, mask):
-    """Load the values at step ``t`` of the scan; zeros past its end."""
-    position = position_of(t, length, rows, reverse)
-    return tl.load(sequence + position * stride, mask=within(t, length, mask), other=0.0)
+def load_at(sequence, position, stride, mask):
+    """Load the row at a position; zeros outside of ``mask``."""
+    return tl.load(sequence + position * stride, mask=mask, other=0.0)
 
 
 @triton.jit
