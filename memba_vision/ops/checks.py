@@ -17,7 +17,6 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 #: Sizes that follow from those before them.
 DERIVED: dict[str, Callable[[dict[str, int]], int]] = {
     '2': lambda sizes: 2,
-    '4': lambda sizes: 4,
     '2 * batch': lambda sizes: 2 * sizes['batch'],
     'chunk': lambda sizes: -(-sizes['length'] // sizes['num_chunks']),
     'width - 1': lambda sizes: sizes['width'] - 1,

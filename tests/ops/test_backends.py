@@ -28,7 +28,6 @@ from memba_vision.ops.selective_scan import BACKENDS as SCANS
 TABLES = list(backends.TABLES.values())
 SEQUENCE = torch.zeros(1, 2, 3)
 WAY = ScanInputs(SEQUENCE, SEQUENCE, torch.zeros(2, 1), SEQUENCE[:, :1], SEQUENCE[:, :1])
-FOUR = SEQUENCE.expand(4, -1, -1, -1)
 CALLS = {
     'selective_scan': lambda **options: selective_scan(
         SEQUENCE, SEQUENCE, torch.zeros(2, 1), SEQUENCE[:, :1], SEQUENCE[:, :1], **options
@@ -39,9 +38,7 @@ CALLS = {
     'gated_merge': lambda **options: gated_merge(SEQUENCE, SEQUENCE, SEQUENCE, **options),
     'linear': lambda **options: linear(SEQUENCE, torch.zeros(4, 3), **options),
     'bidirectional_scan': lambda **options: bidirectional_scan(WAY, WAY, **options),
-    'cross_scan': lambda **options: cross_scan(
-        SEQUENCE, FOUR, torch.zeros(4, 2, 1), FOUR[:, :, :1], FOUR[:, :, :1], grid=(1, 3), **options
-    ),
+    'cross_scan': lambda **options: cross_scan(*[WAY] * 4, grid=(1, 3), **options),
     'membrane_gate': lambda **options: membrane_gate(SEQUENCE, SEQUENCE, SEQUENCE, **options),
 }
 

@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from op_cases import make_tensors
 from scan_cases import assert_close, assert_like_naive, make_inputs, scan_and_grads
 
-from memba_vision.ops import cross_scan, selective_scan
+from memba_vision.ops import ScanInputs, cross_scan, selective_scan
 from memba_vision.ops.selective_scan import mamba_ssm
 from memba_vision.ops.selective_scan.naive import selective_scan_naive
 
-BACKENDS = ['torch', 'portable', pytest.param('numba', marks=pytest.mark.filterwarnings('ignore'))]
+BACKENDS = ['torch', 'portable', 'numba']
 #: rows, columns: an axis of one, squares, around tiles of 16 positions
 GRIDS = [(1, 1), (1, 7), (7, 1), (3, 5), (5, 13), (16, 2), (14, 14)]
 
@@ -123,31 +122,31 @@ def test_an_exported_scan_walks_down_the_columns():
     torch.testing.assert_close(program.module()(*tensors), Scan()(*tensors))
 
 
-def four_scans(u, *tensors, grid):
-    """The definition: four scans of the plain loop."""
-    scans = zip(*(tensor.unbind() for tensor in tensors), strict=True)
-    outs = [
-        selective_scan(
-            u,
-            *(scan[:5]),
-            delta_bias=scan[5],
-            delta_softplus=True,
-            reverse=reverse,
-            grid=direction,
-            backend='naive',
-        )
-        for scan, (reverse, direction) in zip(
-            scans, [(False, None), (False, grid), (True, None), (True, grid)], strict=True
-        )
-    ]
-    return sum(outs)
+def four_scans(*ways, grid):
+    """Run four scans of the plain loop, which is the definition."""
+    options = dict(delta_softplus=True, backend='naive')
+    rows, columns, rows_back, columns_back = (way._asdict() for way in ways)
+    return (
+        selective_scan(**rows, **options)
+        + selective_scan(**columns, **options, grid=grid)
+        + selective_scan(**rows_back, **options, reverse=True)
+        + selective_scan(**columns_back, **options, reverse=True, grid=grid)
+    )
 
 
-def cross_inputs(batch, dim, grid, state, dtype=torch.float64):
-    sizes = dict(batch=batch, dim=dim, length=grid[0] * grid[1], state=state)
-    tensors = make_tensors('cross_scan', sizes, dtype=dtype)
-    tensors['u'], tensors['delta'] = (tensors[n].mT.contiguous().mT for n in ('u', 'delta'))
-    return [tensor.requires_grad_() for tensor in tensors.values()]
+def make_ways(batch, dim, grid, state, dtype=torch.float64, shared=True, channel_last=True):
+    """Make the inputs of four directions, of the same ``u`` where it is ``shared``."""
+    ways = []
+    for seed in range(4):
+        shape = batch, dim, grid[0] * grid[1], state
+        inputs = make_inputs(*shape, dtype, channel_last, seed=seed)
+        del inputs['z']
+        ways.append(ScanInputs(**{name: t.requires_grad_() for name, t in inputs.items()}))
+    return [way._replace(u=ways[0].u) for way in ways] if shared else ways
+
+
+def leaves_of(ways):
+    return list(dict.fromkeys(tensor for way in ways for tensor in way if tensor is not None))
 
 
 @pytest.mark.parametrize('backend', ['torch', 'numba'])
@@ -156,76 +155,96 @@ def cross_inputs(batch, dim, grid, state, dtype=torch.float64):
     [(1, 1, (1, 1), 1), (2, 33, (3, 5), 1), (1, 64, (8, 4), 16), (3, 70, (2, 17), 3)],
     ids=str,
 )
-def test_four_directions(backend, batch, dim, grid, state):
-    tensors = cross_inputs(batch, dim, grid, state)
-    expected = four_scans(*tensors, grid=grid)
-    out = cross_scan(*tensors, delta_softplus=True, grid=grid, backend=backend)
+@pytest.mark.parametrize(
+    ('shared', 'channel_last'), [(True, True), (True, False), (False, True)], ids=str
+)
+def test_four_directions(backend, batch, dim, grid, state, shared, channel_last):
+    ways = make_ways(batch, dim, grid, state, shared=shared, channel_last=channel_last)
+    leaves = leaves_of(ways)
+    assert len(leaves) == (25 if shared else 28)
+    expected = four_scans(*ways, grid=grid)
+    out = cross_scan(*ways, delta_softplus=True, grid=grid, backend=backend)
     torch.testing.assert_close(out, expected)
     grad = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)
-    grads = (torch.autograd.grad(result, tensors, grad) for result in (out, expected))
+    grads = (torch.autograd.grad(result, leaves, grad) for result in (out, expected))
     torch.testing.assert_close(*grads)
+
+
+def test_four_directions_of_which_some_have_what_others_have_not():
+    ways = make_ways(2, 40, (3, 4), 2)
+    ways[1] = ways[1]._replace(D=None)
+    ways[2] = ways[2]._replace(B=ways[2].B[:, None].expand(-1, 2, -1, -1))
+    out = cross_scan(*ways, delta_softplus=True, grid=(3, 4), backend='numba')
+    torch.testing.assert_close(out, four_scans(*ways, grid=(3, 4)))
 
 
 @pytest.mark.parametrize('backend', ['torch', 'numba'])
 def test_four_directions_in_half_precision_are_summed_in_float32(backend):
-    tensors = [t.detach() for t in cross_inputs(2, 40, (3, 4), 2, torch.bfloat16)]
-    out = cross_scan(*tensors, delta_softplus=True, grid=(3, 4), backend=backend)
-    exact = four_scans(*(tensor.double() for tensor in tensors), grid=(3, 4))
+    ways = make_ways(2, 40, (3, 4), 2)
+    ways = [ScanInputs(*(tensor.detach().bfloat16() for tensor in way)) for way in ways]
+    ways = [way._replace(u=ways[0].u) for way in ways]
+    out = cross_scan(*ways, delta_softplus=True, grid=(3, 4), backend=backend)
+    exact = [ScanInputs(*(tensor.double() for tensor in way)) for way in ways]
     bound = torch.finfo(torch.bfloat16).eps / 2 * 1.01
-    torch.testing.assert_close(out.double(), exact, rtol=bound, atol=1e-5)
+    expected = four_scans(*exact, grid=(3, 4))
+    torch.testing.assert_close(out.double(), expected, rtol=bound, atol=1e-5)
 
 
-@pytest.mark.parametrize('needed', [range(1), (1, 3, 4), (0, 2, 5)], ids=str)
-def test_gradients_of_some_of_the_inputs(needed):
-    tensors = cross_inputs(2, 40, (3, 4), 2)
-    for i, tensor in enumerate(tensors):
-        tensor.requires_grad_(i in needed)
-    leaves = [tensors[i] for i in needed]
-    outs = (cross_scan(*tensors, grid=(3, 4), backend=backend) for backend in ('torch', 'numba'))
+@pytest.mark.parametrize('names', ['u', ('delta', 'B', 'C'), ('A', 'D')], ids=str)
+def test_gradients_of_some_of_the_inputs(names):
+    ways = [ScanInputs(*(tensor.detach() for tensor in way)) for way in make_ways(2, 40, (3, 4), 2)]
+    ways = [way._replace(u=ways[0].u) for way in ways]
+    leaves = list(dict.fromkeys(getattr(way, name) for way in ways for name in names))
+    for leaf in leaves:
+        leaf.requires_grad_()
+    outs = (cross_scan(*ways, grid=(3, 4), backend=backend) for backend in ('torch', 'numba'))
     torch.testing.assert_close(*(torch.autograd.grad(out.square().sum(), leaves) for out in outs))
 
 
 def test_threads_leave_no_trace():
-    tensors = cross_inputs(1, 96, (14, 14), 1, torch.float32)
+    ways = make_ways(1, 96, (14, 14), 1, torch.float32)
     before, results = torch.get_num_threads(), []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            out = cross_scan(*tensors, delta_softplus=True, grid=(14, 14), backend='numba')
-            results.append([out, *torch.autograd.grad(out.sum(), tensors)])
+            out = cross_scan(*ways, delta_softplus=True, grid=(14, 14), backend='numba')
+            results.append([out, *torch.autograd.grad(out.sum(), leaves_of(ways))])
     finally:
         torch.set_num_threads(before)
     assert all(map(torch.equal, *results))
 
 
 def test_compiled_equals_eager():
-    tensors = cross_inputs(2, 40, (3, 4), 2, torch.float32)
+    ways = make_ways(2, 40, (3, 4), 2, torch.float32)
 
-    def scan(*tensors):
-        return cross_scan(*tensors, delta_softplus=True, grid=(3, 4), backend='numba') * 2
+    def scan(*ways):
+        return cross_scan(*ways, delta_softplus=True, grid=(3, 4), backend='numba') * 2
 
     compiled = torch.compile(scan, fullgraph=True, backend='aot_eager')
     results = [
-        [out, *torch.autograd.grad(out.square().sum(), tensors)]
-        for out in (scan(*tensors), compiled(*tensors))
+        [out, *torch.autograd.grad(out.square().sum(), leaves_of(ways))]
+        for out in (scan(*ways), compiled(*ways))
     ]
     assert all(map(torch.equal, *results))
 
 
 def test_operators_agree_with_their_declarations():
-    tensors = cross_inputs(2, 6, (3, 4), 4)
+    ways = make_ways(2, 6, (3, 4), 4)
+    stacked = [torch.stack([way[i].detach() for way in ways]) for i in range(2, 7)]
+    u, delta = ways[0].u, [way.delta for way in ways]
     flags = True, [False, False, True, True], [1, 3, 1, 3]
     ops = torch.ops.memba_vision
     torch.library.opcheck(
         ops.selective_scan_numba.default,
-        (*tensors, *flags, True),
+        (u, delta, *(tensor.requires_grad_() for tensor in stacked), *flags, True),
         test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'),
     )
-    tensors = [tensor.detach() for tensor in tensors]
-    out, states = ops.selective_scan_numba(*tensors, *flags, True)
+    with torch.no_grad():
+        inputs = u.detach(), [d.detach() for d in delta], *(t.detach() for t in stacked)
+        out, states = ops.selective_scan_numba(*inputs, *flags, True)
     for needs in ([True] * 3, [False] * 3):
         torch.library.opcheck(
             ops.selective_scan_numba_backward.default,
-            (out, states, *tensors, *flags, needs),
+            (out, states, *inputs, *flags, needs),
             test_utils=('test_schema', 'test_faketensor'),
         )

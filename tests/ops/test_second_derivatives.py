@@ -53,8 +53,14 @@ def scan_columns(u, delta, A, B, C, backend):
     return selective_scan(u, delta, -A.exp(), B, C, reverse=True, grid=GRID, backend=backend)
 
 
-def scan_across(u, delta, A, *rest, backend):
-    return cross_scan(u, delta, -A.exp(), *rest, delta_softplus=True, grid=GRID, backend=backend)
+def scan_across(u, *tensors, backend):
+    size = len(tensors) // 4
+    starts = range(0, len(tensors), size)
+    ways = (
+        ScanInputs(u, delta, -A.exp(), *rest)
+        for delta, A, *rest in (tensors[at : at + size] for at in starts)
+    )
+    return cross_scan(*ways, delta_softplus=True, grid=GRID, backend=backend)
 
 
 def convolve(*tensors, backend):
@@ -77,11 +83,7 @@ CASES = {
     'scan': ('selective_scan', scan, [*WAY, (DIM,), SEQUENCE, (DIM,)]),
     'scan_back': ('selective_scan', scan_back, WAY),
     'scan_columns': ('selective_scan', scan_columns, WAY),
-    'scan_across': (
-        'cross_scan',
-        scan_across,
-        [SEQUENCE, *((4, *shape) for shape in [*WAY[1:], (DIM,), (DIM,)])],
-    ),
+    'scan_across': ('cross_scan', scan_across, [SEQUENCE, *[*WAY[1:], (DIM,), (DIM,)] * 4]),
     'scan_both_with_all': ('bidirectional_scan', scan_both, [*WAY, (DIM,), (DIM,)] * 2),
     'shared_gate': ('gated_merge', gated_merge, [ROWS] * 3),
     'separate_gates': ('gated_merge', gated_merge, [ROWS] * 3 + [(2, *ROWS)]),

@@ -161,14 +161,12 @@ _scan.register_autograd(_differentiate, setup_context=_save)
 
 
 def _twin(grad_outs, _, forward, backward, has_D, has_delta_bias, delta_softplus, rows, __):
-    ways = zip(grad_outs, (forward, backward), (False, True), strict=True)
-    return [
-        grad
-        for grad_out, way, reverse in ways
-        for grad in scan_gradients(
-            grad_out, _with_absent(way, has_D, has_delta_bias), delta_softplus, [reverse], [rows]
-        )
-    ]
+    grads = []
+    for grad_out, way, reverse in zip(grad_outs, (forward, backward), (False, True), strict=True):
+        u, delta, *others = _with_absent(way, has_D, has_delta_bias)
+        inputs = u, [delta], *others
+        grads += scan_gradients(grad_out, inputs, delta_softplus, [reverse], [rows])
+    return grads
 
 
 differentiate_by_twin(_scan_backward, _twin)

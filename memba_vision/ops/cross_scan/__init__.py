@@ -4,62 +4,52 @@ import torch
 
 from memba_vision.discovery import import_submodules
 from memba_vision.ops.backends import BackendTable, without_autocast
+from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
 from memba_vision.ops.checks import Signature
-from memba_vision.ops.selective_scan.grids import check_grid
+from memba_vision.ops.selective_scan import SHAPES, check_groups
+from memba_vision.ops.selective_scan.grids import Grid, check_grid
 
 __all__ = ['BACKENDS', 'cross_scan']
 
 BACKENDS = BackendTable('cross_scan')
 import_submodules(__name__, __path__)
 
+DIRECTIONS = 'rows', 'columns', 'rows_back', 'columns_back'
 SIGNATURE = Signature(
     'cross_scan',
-    u='batch, dim, length',
-    delta='4, batch, dim, length',
-    A='4, dim, state',
-    B='4, batch, state, length',
-    C='4, batch, state, length',
-    D='4, dim or None',
-    delta_bias='4, dim or None',
+    **{f'{way}.{name}': SHAPES[name] for way in DIRECTIONS for name in ScanInputs._fields},
 )
 
 
 def cross_scan(
-    u: torch.Tensor,
-    delta: torch.Tensor,
-    A: torch.Tensor,
-    B: torch.Tensor,
-    C: torch.Tensor,
-    D: torch.Tensor | None = None,
-    delta_bias: torch.Tensor | None = None,
-    delta_softplus: bool = False,
+    rows: ScanInputs,
+    columns: ScanInputs,
+    rows_back: ScanInputs,
+    columns_back: ScanInputs,
     *,
-    grid: tuple[int, int],
+    delta_softplus: bool = False,
+    grid: Grid,
     backend: str | None = None,
 ) -> torch.Tensor:
     """Scan an image in four directions and add the results up.
 
-    The directions are along the rows, down the columns, and both again from the last position to
-    the first:
-
     .. code-block:: text
 
-        selective_scan(u, delta[0], …)
-        + selective_scan(u, delta[1], …, grid=grid)
-        + selective_scan(u, delta[2], …, reverse=True)
-        + selective_scan(u, delta[3], …, reverse=True, grid=grid)
+        selective_scan(*rows)
+        + selective_scan(*rows_back, reverse=True)
+        + selective_scan(*columns, grid=grid)
+        + selective_scan(*columns_back, reverse=True, grid=grid)
 
     Args:
-        u: input that all directions share, its positions row by row, (batch, dim, length).
-        delta: step size of each direction, (4, batch, dim, length), row by row for all of them.
-        A: decay rate, (4, dim, state).
-        B: input matrix, (4, batch, state, length), row by row.
-        C: read-out matrix, as ``B``.
-        D: skip weight, (4, dim).
-        delta_bias: added to ``delta`` before the softplus, (4, dim).
+        rows: sequences (batch, dim, length) and weights of the scan along the rows. The positions
+            of an image lie row by row, in this and all other directions.
+        columns: those of the scan down the columns, of the same shapes.
+        rows_back: those of the scan along the rows from the last position to the first.
+        columns_back: those of the scan down the columns from the last position to the first.
         delta_softplus: pass the step sizes through softplus.
         grid: rows and columns of the image.
-        backend: 'auto' (or None), or one of ``BACKENDS.names()``.
+        backend: 'auto' (or None), or one of ``BACKENDS.names()``. 'numba' reads an ``u`` that all
+            directions have in common once for all of them.
 
     Returns:
         (batch, dim, length) in the dtype of ``u``, row by row; the sum is taken in float32 at the
@@ -69,8 +59,11 @@ def cross_scan(
         UserError: the shapes, dtypes or devices of the tensors disagree, the grid has not as many
             positions as they, or the backend is unknown or cannot run on them.
     """
-    tensors = u, delta, A, B, C, D, delta_bias
-    check_grid(SIGNATURE.op, grid, SIGNATURE.check(*tensors)['length'])
-    scan = BACKENDS.select(backend, *tensors).function
-    with without_autocast(u.device):
-        return scan(*tensors, delta_softplus, grid)
+    scans = rows, columns, rows_back, columns_back
+    tensors = [tensor for way in scans for tensor in way]
+    sizes = SIGNATURE.check(*tensors)
+    check_groups(SIGNATURE.op, sizes)
+    check_grid(SIGNATURE.op, grid, sizes['length'])
+    chosen = BACKENDS.select(backend, *tensors)
+    with without_autocast(rows.u.device):
+        return chosen.function(scans, delta_softplus, grid)

@@ -1,31 +1,22 @@
-"""The scans one by one or in pairs, by any backend: the reference."""
+"""The scans in pairs, by any backend: the reference, and the way of a GPU."""
+
+from collections.abc import Sequence
 
 import torch
 
 from memba_vision.ops.bidirectional_scan import ScanInputs, bidirectional_scan
 from memba_vision.ops.cross_scan import BACKENDS
+from memba_vision.ops.selective_scan.grids import Grid
 
 
 @BACKENDS.register('torch', priority=0, portable=True)
-def cross_scan_torch(
-    u: torch.Tensor,
-    delta: torch.Tensor,
-    A: torch.Tensor,
-    B: torch.Tensor,
-    C: torch.Tensor,
-    D: torch.Tensor | None,
-    delta_bias: torch.Tensor | None,
-    delta_softplus: bool,
-    grid: tuple[int, int],
-) -> torch.Tensor:
+def cross_scan_torch(scans: Sequence[ScanInputs], delta_softplus: bool, grid: Grid) -> torch.Tensor:
     """See :func:`memba_vision.ops.cross_scan`."""
-    out_dtype = u.dtype
-    u = u.to(torch.promote_types(out_dtype, torch.float32))
-    tensors = delta, A, B, C, D, delta_bias
-    ways = [
-        ScanInputs(u, *(None if tensor is None else tensor[i] for tensor in tensors))
-        for i in range(4)
-    ]
-    along_rows = bidirectional_scan(ways[0], ways[2], delta_softplus=delta_softplus)
-    down_columns = bidirectional_scan(ways[1], ways[3], delta_softplus=delta_softplus, grid=grid)
-    return sum((*along_rows, *down_columns)).to(out_dtype)
+    out_dtype = scans[0].u.dtype
+    dtype = torch.promote_types(out_dtype, torch.float32)
+    rows, columns, rows_back, columns_back = (way._replace(u=way.u.to(dtype)) for way in scans)
+    outs = (
+        *bidirectional_scan(rows, rows_back, delta_softplus=delta_softplus),
+        *bidirectional_scan(columns, columns_back, delta_softplus=delta_softplus, grid=grid),
+    )
+    return sum(outs).to(out_dtype)

@@ -38,7 +38,7 @@ class Gradients(NamedTuple):
 
     Attributes:
         u: laid out as ``u``.
-        delta: laid out as ``delta``.
+        delta: an array for each scan, laid out as ``delta``.
         A: (scans, batch, state, dim), or empty where nobody asks for it.
         B: (scans, batch, blocks, length, state).
         C: (scans, batch, blocks, length, state).
@@ -47,7 +47,7 @@ class Gradients(NamedTuple):
     """
 
     u: np.ndarray
-    delta: np.ndarray
+    delta: tuple[np.ndarray, ...]
     A: np.ndarray
     B: np.ndarray
     C: np.ndarray

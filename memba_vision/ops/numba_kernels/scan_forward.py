@@ -21,7 +21,7 @@ class Inputs(NamedTuple):
     Attributes:
         u: (batch, length, dim) where ``u_last``, else (batch, dim, length).
         u_last: True if the channels of ``u`` are the last axis.
-        delta: (scans, …), of each scan like ``u``.
+        delta: an array like ``u`` for each scan.
         delta_last: True if the channels of ``delta`` are the last axis.
         order: the positions in the order of the scan, (scans, length) int32.
         A: (scans, state, dim), times log2(e); ``state`` is a multiple of ``len(group)``.
@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
 
     u: np.ndarray
     u_last: bool
-    delta: np.ndarray
+    delta: tuple[np.ndarray, ...]
     delta_last: bool
     order: np.ndarray
     A: np.ndarray

@@ -1,7 +1,7 @@
 """From tensors to the kernels of the selective scan, and back.
 
-All tensors are of one dtype. Those of a single scan are as in
-:func:`memba_vision.ops.selective_scan`; all but ``u`` may have an axis of scans in front.
+All tensors are of one dtype. There is a ``delta`` for each scan; where there are several, A, B, C,
+D and delta_bias have an axis of scans in front.
 """
 
 from functools import lru_cache
@@ -26,8 +26,8 @@ from memba_vision.ops.numba_kernels.threads import run
 def forward(u, delta, A, B, C, D, delta_bias, softplus, reverse, rows, keep_states):
     """Return the result, summed over all scans, and the states that :func:`backward` needs."""
     out, states = empty_like(u), empty_states(u, A, keep_states)
-    tensors = _with_scans(delta, A, B, C, D, delta_bias)
-    inputs = _inputs(u, *tensors, softplus, reverse, rows)
+    tensors = _with_scans(A, B, C, D, delta_bias)
+    inputs = _inputs(u, delta, *tensors, softplus, reverse, rows)
     run(scan_forward.forward, _items(u), _result(out, u), states.numpy(), inputs)
     return out, states
 
@@ -40,10 +40,10 @@ def backward(
     ``needs`` says for A, D and delta_bias whether the gradient is asked for; it is empty if not.
     """
     one = A.ndim == 2
-    delta, A, B, C, D, delta_bias = _with_scans(delta, A, B, C, D, delta_bias)
+    A, B, C, D, delta_bias = _with_scans(A, B, C, D, delta_bias)
     (batch, dim, length), (scans, _, state) = u.shape, A.shape
     filled = whole_groups(state)
-    grad_u, grad_delta = empty_like(u), empty_like(delta)
+    grad_u, grad_delta = empty_like(u), [empty_like(delta[0]) for _ in delta]
     grad_B, grad_C = u.new_empty(2, scans, batch, -(-dim // WIDTH), length, filled)
     grad_A, grad_D, grad_bias = (
         u.new_empty((scans, batch, rows, dim) if needed else (0, 0, 0, 0))
@@ -51,37 +51,30 @@ def backward(
     )
     grads = scan_backward.Gradients(
         _result(grad_u, u),
-        _result(grad_delta, delta),
+        tuple(_result(grad, delta[0]) for grad in grad_delta),
         *(grad.numpy() for grad in (grad_A, grad_B, grad_C, grad_D, grad_bias)),
     )
     inputs = _inputs(u, delta, A, B, C, D, delta_bias, softplus, reverse, rows)
     run(scan_backward.backward, _items(u), grads, *_sequence(grad_out), states.numpy(), inputs)
     # Partial sums of a fixed shape, added up in a fixed order: no trace of the threads.
     per_scan = (
-        grad_delta,
-        grad_A.sum(1)[:, :state].mT,
-        grad_B.sum(2)[..., :state].contiguous().mT,
-        grad_C.sum(2)[..., :state].contiguous().mT,
-        grad_D.sum((1, 2)),
-        grad_bias.sum((1, 2)),
+        (grad_A.sum(1)[:, :state].mT, needs[0]),
+        (grad_B.sum(2)[..., :state].contiguous().mT, True),
+        (grad_C.sum(2)[..., :state].contiguous().mT, True),
+        (grad_D.sum((1, 2)), needs[1]),
+        (grad_bias.sum((1, 2)), needs[2]),
     )
-    needed = True, needs[0], True, True, *needs[1:]
-    return [
-        grad_u,
-        *(
-            (grad[0] if one else grad) if wanted else u.new_empty(0)
-            for grad, wanted in zip(per_scan, needed, strict=True)
-        ),
-    ]
+    others = ((grad[0] if one else grad) if needed else u.new_empty(0) for grad, needed in per_scan)
+    return [grad_u, *grad_delta, *others]
 
 
 def _items(u: torch.Tensor) -> int:
     return u.shape[0] * -(-u.shape[1] // WIDTH)
 
 
-def _with_scans(delta, A, *others) -> list[torch.Tensor | None]:
-    """Give tensors of one scan an axis of scans in front."""
-    tensors = delta, A, *others
+def _with_scans(A, *others) -> list[torch.Tensor | None]:
+    """Give the tensors of a single scan an axis of scans in front."""
+    tensors = A, *others
     return [t if t is None or A.ndim == 3 else t[None] for t in tensors]
 
 
@@ -93,9 +86,11 @@ def _inputs(u, delta, A, B, C, D, bias, softplus, reverse, rows) -> scan_forward
     if missing:  # a state of zeros, that stays zero and is read by nobody
         A, B, C = (F.pad(tensor, (0, missing)) for tensor in (A, B, C))
     zeros = np.zeros((scans, 1, dim), _array(A).dtype)
+    last = is_channel_last(delta[0])
     return scan_forward.Inputs(
         *_sequence(u),
-        *_sequence(delta),
+        tuple(_array(step.mT if last else step) for step in delta),
+        last,
         scan_order(u.shape[2], tuple(reverse), tuple(rows)),
         _array(A.mT),
         _array(B),

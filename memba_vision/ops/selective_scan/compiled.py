@@ -17,7 +17,8 @@ def define_scan(
 ) -> Callable[..., torch.Tensor]:
     """Define ``memba_vision::selective_scan_{backend}`` and its backward operator.
 
-    All tensors but ``u`` may have an axis of scans in front; the result is then their sum.
+    They run one scan or several of the same ``u``, whose results are summed: there is a ``delta``
+    for each, and where there are several, the other tensors have an axis of scans in front.
     ``reverse`` and ``rows`` say for each scan whether it goes from the last position to the first,
     and of how many rows the image is whose columns it goes down, 1 for a plain sequence.
 
@@ -34,7 +35,7 @@ def define_scan(
     @torch.library.custom_op(f'memba_vision::selective_scan_{backend}', mutates_args=())
     def scan(
         u: torch.Tensor,
-        delta: torch.Tensor,
+        delta: list[torch.Tensor],
         A: torch.Tensor,
         B: torch.Tensor,
         C: torch.Tensor,
@@ -58,7 +59,7 @@ def define_scan(
         grad_out: torch.Tensor,
         states: torch.Tensor,
         u: torch.Tensor,
-        delta: torch.Tensor,
+        delta: list[torch.Tensor],
         A: torch.Tensor,
         B: torch.Tensor,
         C: torch.Tensor,
@@ -78,7 +79,7 @@ def define_scan(
         needs_A, needs_D, needs_bias = flags[-1]
         return [
             empty_like(u),
-            empty_like(delta),
+            *(empty_like(delta[0]) for _ in delta),
             A.new_empty(A.mT.shape).mT if needs_A else u.new_empty(0),
             B.new_empty(B.mT.shape).mT,
             C.new_empty(C.mT.shape).mT,
@@ -87,15 +88,19 @@ def define_scan(
         ]
 
     def save(ctx, inputs, output) -> None:
-        ctx.save_for_backward(output[1], *inputs[:7])
-        ctx.flags = inputs[7:10]
+        u, delta, *others = inputs
+        ctx.save_for_backward(output[1], u, *others[:5], *delta)
+        ctx.flags = others[5:8]
         ctx.set_materialize_grads(False)  # the states get no gradient: spare the zeros
 
     def differentiate(ctx, grad_out, _):
+        states, u, A, B, C, D, bias, *delta = ctx.saved_tensors
         if grad_out is None:
-            return (None,) * len(ctx.needs_input_grad)
+            return None, [None] * len(delta), *[None] * (len(ctx.needs_input_grad) - 2)
         needs = [ctx.needs_input_grad[i] for i in (2, 5, 6)]
-        grads = scan_backward(grad_out, *ctx.saved_tensors, *ctx.flags, needs)
+        inputs = u, delta, A, B, C, D, bias
+        grad_u, *grads = scan_backward(grad_out, states, *inputs, *ctx.flags, needs)
+        grads = [grad_u, grads[: len(delta)], *grads[len(delta) :]]
         wanted = zip(grads, ctx.needs_input_grad, strict=False)
         return *(grad if needed else None for grad, needed in wanted), None, None, None, None
 
@@ -106,9 +111,9 @@ def define_scan(
 
     differentiate_by_twin(scan_backward, twin)
 
-    def run(*arguments) -> torch.Tensor:
-        inputs = [tensor for tensor in arguments[:7] if tensor is not None]
+    def run(u, delta, *others) -> torch.Tensor:
+        inputs = [tensor for tensor in (u, *delta, *others[:5]) if tensor is not None]
         keep_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-        return scan(*arguments, keep_states)[0]
+        return scan(u, delta, *others, keep_states)[0]
 
     return run

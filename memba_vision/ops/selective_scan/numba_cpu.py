@@ -40,7 +40,8 @@ def selective_scan_numba(
     dtype = torch.promote_types(u.dtype, torch.float32)
     tensors = u, delta, A, B, C, D, delta_bias
     tensors = (None if tensor is None else tensor.to(dtype) for tensor in tensors)
-    out = scan_numba(*tensors, delta_softplus, [reverse], [grid[0] if grid else 1])
+    first, step, *others = tensors
+    out = scan_numba(first, [step], *others, delta_softplus, [reverse], [grid[0] if grid else 1])
     if z is not None:
         out = out * F.silu(z.to(dtype))
     return out.to(u.dtype)

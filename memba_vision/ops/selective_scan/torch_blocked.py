@@ -285,7 +285,7 @@ _scan.register_autograd(_backward, setup_context=_setup_context)
 
 
 def _twin(grad_out, u, delta, A, B, C, starts, reverse, _):
-    return scan_gradients(grad_out, (u, delta, A, B, C, None, None), False, [reverse], [1])[:5]
+    return scan_gradients(grad_out, (u, [delta], A, B, C, None, None), False, [reverse], [1])[:5]
 
 
 differentiate_by_twin(_scan_backward, _twin)

@@ -46,7 +46,7 @@ def selective_scan_portable(
 
 def scan_gradients(
     grad_out: torch.Tensor,
-    inputs: Sequence[torch.Tensor | None],
+    inputs: Sequence[torch.Tensor | Sequence[torch.Tensor] | None],
     delta_softplus: bool,
     reverse: Sequence[bool],
     rows: Sequence[int],
@@ -55,24 +55,25 @@ def scan_gradients(
 
     Args:
         grad_out: that of the sum, (batch, dim, length).
-        inputs: u, delta, A, B, C, and D and delta_bias or None. All but ``u`` have an axis of
-            scans in front where there are several.
+        inputs: u, a list with the delta of each scan, A, B, C, and D and delta_bias or None, with
+            an axis of scans in front where there are several.
         delta_softplus: pass the step sizes through softplus.
         reverse: of each scan.
         rows: of each scan those of the image whose columns it goes down, or 1.
     """
-    u, *others = inputs
-    if len(reverse) == 1:
+    u, delta, *others = inputs
+    if len(delta) == 1:
         scans = [others]
     else:
         unbound = (repeat(None) if tensor is None else tensor.unbind() for tensor in others)
         scans = zip(*unbound, strict=False)
     out = 0
-    for (*tensors, bias), backwards, count in zip(scans, reverse, rows, strict=True):
+    for step, (A, B, C, D, bias), *way in zip(delta, scans, reverse, rows, strict=False):
+        backwards, count = way
         grid = None if count == 1 else (count, u.shape[-1] // count)
         flags = delta_softplus, backwards
-        out = out + selective_scan_portable(u, *tensors, None, bias, *flags, grid=grid)
-    return gradients(out, inputs, grad_out)
+        out = out + selective_scan_portable(u, step, A, B, C, D, None, bias, *flags, grid=grid)
+    return gradients(out, [u, *delta, *others], grad_out)
 
 
 def _recurrence(

@@ -43,8 +43,8 @@ def selective_scan_triton(
     out_dtype = u.dtype
     if z is not None:
         u = u.float()  # keeps the result from being rounded before the gate
-    tensors = u, delta, A, B, C, D, delta_bias
-    out = scan_triton(*tensors, delta_softplus, [reverse], [grid[0] if grid else 1])
+    way = delta_softplus, [reverse], [grid[0] if grid else 1]
+    out = scan_triton(u, [delta], A, B, C, D, delta_bias, *way)
     if z is not None:
         out = out * F.silu(z.float())
     return out.to(out_dtype)

@@ -25,11 +25,11 @@ Inputs = tuple[torch.Tensor | None, ...]
 def forward(*arguments):
     """Run one direction: return the result, and the states that :func:`backward` starts from.
 
-    Takes u, delta, A, B, C, D and delta_bias, then delta_softplus, reverse and rows, both lists of
-    one, and keep_states.
+    Takes u, delta, A, B, C, D and delta_bias, then delta_softplus, reverse and rows, and
+    keep_states; delta, reverse and rows are lists of one.
     """
-    *inputs, softplus, reverse, rows, keep_states = arguments
-    return forward_ways([inputs], softplus, reverse[0], rows[0], keep_states)
+    u, delta, *others, softplus, reverse, rows, keep_states = arguments
+    return forward_ways([[u, *delta, *others]], softplus, reverse[0], rows[0], keep_states)
 
 
 def backward(grad_out, states, *arguments):
@@ -38,8 +38,9 @@ def backward(grad_out, states, *arguments):
     Takes the arguments of :func:`forward` but for keep_states, and ``needs``, which says for A, D
     and delta_bias whether the gradient is asked for.
     """
-    *inputs, softplus, reverse, rows, needs = arguments
-    return backward_ways([grad_out], states, [inputs], softplus, reverse[0], rows[0], needs)[0]
+    u, delta, *others, softplus, reverse, rows, needs = arguments
+    flags = softplus, reverse[0], rows[0]
+    return backward_ways([grad_out], states, [[u, *delta, *others]], *flags, needs)[0]
 
 
 def forward_ways(ways: list[Inputs], softplus, reverse: bool, rows: int, keep_states: bool):
