@@ -1,4 +1,4 @@
-"""One direction after the other, by any backend: the reference, and what runs on a CPU."""
+"""One direction after the other, by any backend: the reference, and the way of a CPU."""
 
 import torch
 

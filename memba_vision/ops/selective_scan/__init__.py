@@ -101,8 +101,10 @@ def selective_scan(
     scan = BACKENDS.select(backend, *tensors).function
     if return_last_state:
         scan = functools.partial(scan_with_last_state, scan)
+    # A backend that knows of no grids may go on without.
+    options = {} if grid is None else {'grid': grid}
     with without_autocast(u.device):
-        return scan(*tensors, delta_softplus, reverse, grid=grid)
+        return scan(*tensors, delta_softplus, reverse, **options)
 
 
 def check_groups(op: str, sizes: dict[str, int]) -> None:

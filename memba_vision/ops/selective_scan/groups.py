@@ -33,5 +33,5 @@ def one_group_at_a_time(scan: Callable[..., torch.Tensor]) -> Callable[..., torc
 
 
 def _channels(tensor: torch.Tensor | None, count: int, axis: int):
-    """The groups' parts of a tensor, ``count`` channels each; None over and over for None."""
+    """Split a tensor into groups of ``count`` channels; repeat None for None."""
     return repeat(None) if tensor is None else tensor.split(count, dim=axis)

@@ -11,7 +11,7 @@ from memba_vision.ops.selective_scan.surroundings import scan_with
 
 
 def scan_with_last_state(
-    scan: Callable[..., torch.Tensor], *arguments, grid: Grid | None
+    scan: Callable[..., torch.Tensor], *arguments, grid: Grid | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the result and the last state, (batch, dim, state), of a backend's function.
 

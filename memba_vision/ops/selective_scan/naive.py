@@ -49,7 +49,7 @@ def selective_scan_naive(
 
 
 def _of_channels(matrix: torch.Tensor, dim: int) -> torch.Tensor:
-    """B or C as (batch, dim, state, length), or with 1 in the place of ``dim``."""
+    """Return B or C as (batch, dim, state, length), or with 1 in the place of ``dim``."""
     if matrix.ndim == 3:
         return matrix[:, None]
     return matrix.repeat_interleave(dim // matrix.shape[1], dim=1)

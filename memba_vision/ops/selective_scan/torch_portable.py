@@ -105,7 +105,7 @@ def _in_chunks(sequence: torch.Tensor) -> torch.Tensor:
 def _scan_chunks(
     u: torch.Tensor, delta: torch.Tensor, B: torch.Tensor, C: torch.Tensor, A: torch.Tensor
 ) -> torch.Tensor:
-    """The recurrence over sequences in chunks; ``A`` is (state, dim)."""
+    """Run the recurrence over sequences in chunks; ``A`` is (state, dim)."""
     # From here on (batch, chunks, chunk, state, dim), or without the axis of positions.
     decays = (delta[..., None, :] * A).exp()
     inputs = (delta * u)[..., None, :] * B[..., None]
@@ -120,7 +120,7 @@ def _scan_chunks(
 def _states(
     decays: tuple[torch.Tensor, ...], inputs: tuple[torch.Tensor, ...]
 ) -> list[torch.Tensor]:
-    """``h[t] = decays[t] * h[t - 1] + inputs[t]`` from a state of zero."""
+    """Return each ``h[t] = decays[t] * h[t - 1] + inputs[t]``, from a state of zero."""
     states = [inputs[0]]
     for decay, added in zip(decays[1:], inputs[1:], strict=True):
         states.append(decay * states[-1] + added)
