@@ -232,7 +232,7 @@ def test_operators_agree_with_their_declarations():
     ways = make_ways(2, 6, (3, 4), 4)
     stacked = [torch.stack([way[i].detach() for way in ways]) for i in range(2, 7)]
     u, delta = ways[0].u, [way.delta for way in ways]
-    flags = True, [False, False, True, True], [1, 3, 1, 3]
+    flags = True, [0, 0, 1, 1], [1, 3, 1, 3]
     ops = torch.ops.memba_vision
     torch.library.opcheck(
         ops.selective_scan_numba.default,

@@ -87,10 +87,10 @@ def test_the_backward_pass_is_laid_out_as_declared(state, needs):
         inputs[n] for n in ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
     )
     ops = torch.ops.memba_vision
-    _, states = ops.selective_scan_numba(u, [delta], A, B, C, D, bias, True, [False], [1], True)
+    _, states = ops.selective_scan_numba(u, [delta], A, B, C, D, bias, True, [0], [1], True)
     torch.library.opcheck(
         ops.selective_scan_numba_backward.default,
-        (u, states, u, [delta], A, B, C, D, bias, True, [False], [1], [needs] * 3),
+        (u, states, u, [delta], A, B, C, D, bias, True, [0], [1], [needs] * 3),
         test_utils=('test_schema', 'test_faketensor'),
     )
 
@@ -192,7 +192,7 @@ def test_ops_agree_with_their_declarations():
     tensors = u, [delta], *others
     torch.library.opcheck(
         torch.ops.memba_vision.selective_scan_numba.default,
-        (*tensors, True, [False], [1], True),
+        (*tensors, True, [0], [1], True),
         test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'),
     )
 

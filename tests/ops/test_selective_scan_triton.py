@@ -124,9 +124,9 @@ def test_frozen_inputs(frozen):
 def test_gradients_of_frozen_weights_are_not_computed(needed):
     inputs = list(inputs_on_device(1, 3, 5, 2).values())
     tensors = [inputs[0], [inputs[1]], *inputs[2:6], inputs[7]]
-    out, states = torch.ops.memba_vision.selective_scan_triton(*tensors, True, [False], [1], True)
+    out, states = torch.ops.memba_vision.selective_scan_triton(*tensors, True, [0], [1], True)
     backward = torch.ops.memba_vision.selective_scan_triton_backward
-    grads = backward(torch.ones_like(out), states, *tensors, True, [False], [1], [needed] * 3)
+    grads = backward(torch.ones_like(out), states, *tensors, True, [0], [1], [needed] * 3)
     assert [grad.numel() > 0 for grad in grads] == [True, True, needed, True, True, needed, needed]
 
 
@@ -134,7 +134,7 @@ def test_states_are_kept_for_the_backward_pass_alone():
     u, delta, *others = list(inputs_on_device(2, 3, 70, 4).values())[:5]
     scan = torch.ops.memba_vision.selective_scan_triton
     kept = [
-        scan(u, [delta], *others, None, None, True, [False], [1], keep)[1].numel()
+        scan(u, [delta], *others, None, None, True, [0], [1], keep)[1].numel()
         for keep in (False, True)
     ]
     assert kept == [0, 2 * 3 * 4 * 3]  # every 32 positions
@@ -200,14 +200,14 @@ def test_ops_agree_with_their_declarations(channel_last):
     tensors = u, [delta], *others
     torch.library.opcheck(
         torch.ops.memba_vision.selective_scan_triton.default,
-        (*tensors, True, [False], [1], True),
+        (*tensors, True, [0], [1], True),
         test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'),
     )
     tensors = u.detach(), [delta.detach()], *(tensor.detach() for tensor in others)
-    out, states = torch.ops.memba_vision.selective_scan_triton(*tensors, True, [False], [1], True)
+    out, states = torch.ops.memba_vision.selective_scan_triton(*tensors, True, [0], [1], True)
     torch.library.opcheck(
         torch.ops.memba_vision.selective_scan_triton_backward.default,
-        (torch.ones_like(out), states, *tensors, True, [False], [1], [True] * 3),
+        (torch.ones_like(out), states, *tensors, True, [0], [1], [True] * 3),
         test_utils=('test_schema', 'test_faketensor'),
     )
 

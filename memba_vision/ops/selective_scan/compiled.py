@@ -42,7 +42,7 @@ def define_scan(
         D: torch.Tensor | None,
         delta_bias: torch.Tensor | None,
         delta_softplus: bool,
-        reverse: list[bool],
+        reverse: list[int],
         rows: list[int],
         keep_states: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,7 +66,7 @@ def define_scan(
         D: torch.Tensor | None,
         delta_bias: torch.Tensor | None,
         delta_softplus: bool,
-        reverse: list[bool],
+        reverse: list[int],
         rows: list[int],
         needs: list[bool],
     ) -> list[torch.Tensor]:
@@ -112,8 +112,11 @@ def define_scan(
     differentiate_by_twin(scan_backward, twin)
 
     def run(u, delta, *others) -> torch.Tensor:
-        inputs = [tensor for tensor in (u, *delta, *others[:5]) if tensor is not None]
+        *others, softplus, reverse, rows = others
+        inputs = [tensor for tensor in (u, *delta, *others) if tensor is not None]
         keep_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-        return scan(u, delta, *others, keep_states)[0]
+        # Numbers, since torch.jit.trace takes no list of flags.
+        flags = softplus, [int(backwards) for backwards in reverse], rows
+        return scan(u, delta, *others, *flags, keep_states)[0]
 
     return run

@@ -74,7 +74,7 @@ def _scan(
     C: torch.Tensor,
     reverse: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the output of the recurrence, and states at block starts (blocks, batch, state, dim)."""
+    """Return the output, and the states at block starts, (blocks, batch, state, dim)."""
     out = u.new_empty(u.shape[2], u.shape[0], u.shape[1])
     starts = _block_starts(u, A)
     A = A.T.contiguous()
