@@ -4,9 +4,16 @@ from collections.abc import Callable
 from importlib import import_module
 
 import torch
+from torch.library import custom_op
 
 from memba_vision.ops.second_derivatives import differentiate_by_twin
 from memba_vision.ops.selective_scan.torch_portable import scan_gradients
+
+#: Arguments of the operators, in the language of torch.library.
+INPUTS = (
+    'Tensor u, Tensor[] delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? delta_bias, '
+    'bool delta_softplus, int[] reverse, int[] rows'
+)
 
 
 def define_scan(
@@ -32,47 +39,24 @@ def define_scan(
         A function of u, delta, A, B, C, D, delta_bias, delta_softplus, reverse and rows.
     """
 
-    @torch.library.custom_op(f'memba_vision::selective_scan_{backend}', mutates_args=())
-    def scan(
-        u: torch.Tensor,
-        delta: list[torch.Tensor],
-        A: torch.Tensor,
-        B: torch.Tensor,
-        C: torch.Tensor,
-        D: torch.Tensor | None,
-        delta_bias: torch.Tensor | None,
-        delta_softplus: bool,
-        reverse: list[int],
-        rows: list[int],
-        keep_states: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return import_module(kernels).forward(
-            u, delta, A, B, C, D, delta_bias, delta_softplus, reverse, rows, keep_states
-        )
+    name = f'memba_vision::selective_scan_{backend}'
+    scan = custom_op(
+        name,
+        lambda *arguments: import_module(kernels).forward(*arguments),
+        mutates_args=(),
+        schema=f'({INPUTS}, bool keep_states) -> (Tensor, Tensor)',
+    )
 
     @scan.register_fake
     def _(u, delta, A, *others):
         return empty_like(u), empty_states(u, A, others[-1])
 
-    @torch.library.custom_op(f'memba_vision::selective_scan_{backend}_backward', mutates_args=())
-    def scan_backward(
-        grad_out: torch.Tensor,
-        states: torch.Tensor,
-        u: torch.Tensor,
-        delta: list[torch.Tensor],
-        A: torch.Tensor,
-        B: torch.Tensor,
-        C: torch.Tensor,
-        D: torch.Tensor | None,
-        delta_bias: torch.Tensor | None,
-        delta_softplus: bool,
-        reverse: list[int],
-        rows: list[int],
-        needs: list[bool],
-    ) -> list[torch.Tensor]:
-        inputs = u, delta, A, B, C, D, delta_bias
-        flags = delta_softplus, reverse, rows
-        return import_module(kernels).backward(grad_out, states, *inputs, *flags, needs)
+    scan_backward = custom_op(
+        f'{name}_backward',
+        lambda *arguments: import_module(kernels).backward(*arguments),
+        mutates_args=(),
+        schema=f'(Tensor grad_out, Tensor states, {INPUTS}, bool[] needs) -> Tensor[]',
+    )
 
     @scan_backward.register_fake
     def _(grad_out, states, u, delta, A, B, C, D, delta_bias, *flags):
