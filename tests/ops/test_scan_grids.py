@@ -197,7 +197,8 @@ def test_gradients_of_some_of_the_inputs(names):
     leaves = list(dict.fromkeys(getattr(way, name) for way in ways for name in names))
     for leaf in leaves:
         leaf.requires_grad_()
-    outs = (cross_scan(*ways, grid=(3, 4), backend=backend) for backend in ('torch', 'numba'))
+    options = dict(delta_softplus=True, grid=(3, 4))
+    outs = (cross_scan(*ways, **options, backend=backend) for backend in ('torch', 'numba'))
     torch.testing.assert_close(*(torch.autograd.grad(out.square().sum(), leaves) for out in outs))
 
 
