@@ -4,6 +4,7 @@ mmengine's ``get_model_complexity_info``, and with it mmpretrain's ``get_flops``
 the names in a table and passes over all others.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,11 +18,13 @@ def scan_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
     ``exp(delta * A)`` has 2, the input ``delta * B * u`` 3, the recurrence and the read-out 2 each.
 
     Args:
-        inputs: of the operator, as the graph has them: ``u``, ``delta``, ``A``, …
+        inputs: of the operator, as the graph has them: ``u``, ``delta``, ``A``, …; ``A`` has the
+            number of scans in front where there are several.
         outputs: not used.
     """
     batch, dim, length = _shape(inputs[0])
-    return batch * dim * length * (9 * _shape(inputs[2])[1] + 1)
+    *scans, _, state = _shape(inputs[2])
+    return math.prod(scans) * batch * dim * length * (9 * state + 1)
 
 
 def two_scans_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:

@@ -3,6 +3,7 @@
 from memba_vision.ops.bidirectional_membrane import bidirectional_membrane
 from memba_vision.ops.bidirectional_scan import ScanInputs, bidirectional_scan, goes_in_one_launch
 from memba_vision.ops.causal_conv1d import causal_conv1d
+from memba_vision.ops.cross_scan import cross_scan
 from memba_vision.ops.gated_merge import gated_merge
 from memba_vision.ops.leaky_integrate import leaky_integrate
 from memba_vision.ops.linear import linear
@@ -16,6 +17,7 @@ __all__ = [
     'bidirectional_membrane',
     'bidirectional_scan',
     'causal_conv1d',
+    'cross_scan',
     'gated_merge',
     'goes_in_one_launch',
     'leaky_integrate',

@@ -6,7 +6,7 @@ from mmengine.analysis import ActivationAnalyzer, FlopAnalyzer, get_model_comple
 from torch import nn
 
 from memba_vision.models import Vim
-from memba_vision.ops import selective_scan
+from memba_vision.ops import ScanInputs, cross_scan, selective_scan
 from memba_vision.ops.backends import TABLES
 
 D, N, LENGTH, RANK = 32, 4, 17, 1
@@ -32,6 +32,26 @@ def test_a_scan_counts_nine_a_state_and_one_for_the_skip(backend, reverse):
     scan = Scan(backend, reverse)
     assert FlopAnalyzer(scan, tuple(inputs)).total() == 2 * D * LENGTH * (9 * N + 1)
     assert ActivationAnalyzer(scan, tuple(inputs)).total() == 2 * D * LENGTH
+
+
+class CrossScan(nn.Module):
+    """Four scans over an image."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__()
+        self.backend = backend
+        self.A = nn.Parameter(-torch.rand(D, N))
+
+    def forward(self, u, delta, B, C):
+        ways = [ScanInputs(u, delta, self.A, B, C)] * 4
+        return cross_scan(*ways, delta_softplus=True, grid=(1, LENGTH), backend=self.backend)
+
+
+@pytest.mark.parametrize('backend', ['numba', 'torch'])
+def test_four_scans_count_four_times(backend):
+    inputs = [torch.rand(2, width, LENGTH) for width in (D, D, N, N)]
+    total = FlopAnalyzer(CrossScan(backend), tuple(inputs)).total()
+    assert total == 4 * 2 * D * LENGTH * (9 * N + 1)
 
 
 def test_a_vim_counts_all_its_parts(monkeypatch):

@@ -28,11 +28,20 @@ def grouped_scan_shapes(batch, dim, length, state, groups, **_):
     return {**scan_shapes(batch, dim, length, state), 'B': matrix, 'C': matrix}
 
 
-def two_way_shapes(**sizes):
-    one_way = scan_shapes(**sizes)
-    del one_way['z']
-    ways = ('forward', 'backward')
-    return {f'{way}.{name}': shape for way in ways for name, shape in one_way.items()}
+def several_ways(*ways):
+    def shapes(**sizes):
+        one_way = scan_shapes(**sizes)
+        del one_way['z']
+        return {f'{way}.{name}': shape for way in ways for name, shape in one_way.items()}
+
+    return shapes
+
+
+#: The directions of each op that scans in several.
+WAYS = {
+    'bidirectional_scan': ('forward', 'backward'),
+    'cross_scan': ('rows', 'columns', 'rows_back', 'columns_back'),
+}
 
 
 def convolution_shapes(batch, dim, length, width, **_):
@@ -74,7 +83,7 @@ def merge_shapes(batch, dim, length, **_):
 SHAPES = {
     'selective_scan': scan_shapes,
     'selective_scan, grouped': grouped_scan_shapes,
-    'bidirectional_scan': two_way_shapes,
+    **{op: several_ways(*ways) for op, ways in WAYS.items()},
     'causal_conv1d': convolution_shapes,
     'leaky_integrate': membrane_shapes,
     'bidirectional_membrane': both_membranes_shapes,
@@ -118,16 +127,18 @@ def call(case, tensors, backend, num_chunks=1, **options):
     function = getattr(ops, op)
     if 'membrane' in op or op == 'leaky_integrate':
         options['num_chunks'] = num_chunks
-    if op == 'bidirectional_scan':
+    if op == 'cross_scan':
+        options.setdefault('grid', (1, SIZES['length']))
+    if op in WAYS or op == 'selective_scan':
+        options['delta_softplus'] = True
+    if op in WAYS:
         names = ops.ScanInputs._fields
         ways = (
             ops.ScanInputs(**{name: tensors.get(f'{way}.{name}') for name in names})
-            for way in ('forward', 'backward')
+            for way in WAYS[op]
         )
-        results = function(*ways, delta_softplus=True, backend=backend)
+        results = function(*ways, backend=backend, **options)
     else:
-        if op == 'selective_scan':
-            options['delta_softplus'] = True
         results = function(**tensors, backend=backend, **options)
     return [results] if isinstance(results, torch.Tensor) else list(results)
 

@@ -38,15 +38,15 @@ def every_other(inputs):
     }
 
 
-def scan_and_grads(inputs, backend, softplus=True, reverse=False, frozen=(), grad_dtype=None):
-    """The result, and the gradients by name, under a fixed gradient of the result.
+def scan_and_grads(inputs, backend, softplus=True, frozen=(), grad_dtype=None, **options):
+    """Return the result, and the gradients by name, under a fixed gradient of the result.
 
     ``grad_dtype`` is what that gradient is rounded to, by default the dtype of the result.
     """
     inputs = {
         name: tensor.detach().requires_grad_(name not in frozen) for name, tensor in inputs.items()
     }
-    out = selective_scan(**inputs, delta_softplus=softplus, reverse=reverse, backend=backend)
+    out = selective_scan(**inputs, delta_softplus=softplus, backend=backend, **options)
     grad_dtype = grad_dtype or out.dtype
     grad_out = torch.linspace(-1, 1, out.numel(), dtype=grad_dtype, device=out.device)
     out.backward(grad_out.to(out.dtype).reshape(out.shape))

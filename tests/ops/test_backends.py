@@ -13,6 +13,7 @@ from memba_vision.ops import (
     bidirectional_membrane,
     bidirectional_scan,
     causal_conv1d,
+    cross_scan,
     gated_merge,
     leaky_integrate,
     linear,
@@ -37,6 +38,7 @@ CALLS = {
     'gated_merge': lambda **options: gated_merge(SEQUENCE, SEQUENCE, SEQUENCE, **options),
     'linear': lambda **options: linear(SEQUENCE, torch.zeros(4, 3), **options),
     'bidirectional_scan': lambda **options: bidirectional_scan(WAY, WAY, **options),
+    'cross_scan': lambda **options: cross_scan(*[WAY] * 4, grid=(1, 3), **options),
     'membrane_gate': lambda **options: membrane_gate(SEQUENCE, SEQUENCE, SEQUENCE, **options),
 }
 

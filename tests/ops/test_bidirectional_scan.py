@@ -24,7 +24,7 @@ def make_ways(*shape, absent=(), **options):
     return ways
 
 
-def scan_and_grads(ways, backend, frozen=(), use=(True, True)):
+def scan_and_grads(ways, backend, frozen=(), use=(True, True), **options):
     ways = [
         ScanInputs(
             **{
@@ -34,7 +34,7 @@ def scan_and_grads(ways, backend, frozen=(), use=(True, True)):
         )
         for way in ways
     ]
-    outs = bidirectional_scan(*ways, delta_softplus=True, backend=backend)
+    outs = bidirectional_scan(*ways, delta_softplus=True, backend=backend, **options)
     loss = sum(
         (out * torch.linspace(-1, sign, out.numel(), device=DEVICE).view(out.shape)).sum()
         for out, sign, used in zip(outs, (1, 2), use, strict=True)
@@ -82,13 +82,36 @@ def test_only_one_result_is_used():
     assert_close(actual, {k: v for k, v in expected.items() if k not in unused}, 1e-5)
 
 
-def test_other_layouts_are_scanned_one_after_the_other():
+def test_layouts_may_differ():
     forward, _ = make_ways(2, 5, 4, 3)
     _, backward = make_ways(2, 5, 4, 3, channel_last=True)
+    assert_equal_to_separate([forward, backward])
+
+
+def test_other_dtypes_are_scanned_one_after_the_other():
+    forward, backward = make_ways(2, 5, 4, 3)
+    backward = backward._replace(delta=backward.delta.bfloat16())
     assert differ(forward, backward) and not differ(forward, forward)
     outs = bidirectional_scan(forward, backward, delta_softplus=True, backend='triton')
     expected = bidirectional_scan(forward, backward, delta_softplus=True, backend='torch')
     torch.testing.assert_close(outs, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_down_the_columns():
+    assert_equal_to_separate(make_ways(2, 5, 6, 3), grid=(3, 2))
+
+
+def test_parts_of_a_projection_are_not_copied():
+    """B and C lie side by side, as the mixer has them."""
+    from memba_vision.ops.triton_kernels import selective_scan
+
+    ways = []
+    for way in make_ways(2, 5, 4, 3):
+        rows = torch.cat([way.B.mT, way.C.mT], dim=-1)
+        ways.append(way._replace(B=rows[..., :3].mT, C=rows[..., 3:].mT))
+    assert selective_scan._rows([way.B for way in ways])[1] == 6
+    assert selective_scan._rows([ways[0].B, ways[1].B.contiguous()])[1] == 3
+    assert_equal_to_separate(ways)
 
 
 def test_groups_are_scanned_one_way_after_the_other():
@@ -107,13 +130,13 @@ def test_ops_agree_with_their_declarations():
     tensors = [tensor.requires_grad_() for way in ways for tensor in way]
     torch.library.opcheck(
         torch.ops.memba_vision.bidirectional_scan_triton.default,
-        (*tensors, True, True),
+        (*tensors, True, 1, True),
         test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'),
     )
     tensors = [tensor.detach() for tensor in tensors]
-    *outs, states = torch.ops.memba_vision.bidirectional_scan_triton(*tensors, True, True)
+    *outs, states = torch.ops.memba_vision.bidirectional_scan_triton(*tensors, True, 1, True)
     torch.library.opcheck(
         torch.ops.memba_vision.bidirectional_scan_triton_backward.default,
-        (outs, states, tensors[:7], tensors[7:], True, True, True, [True, False, True]),
+        (outs, states, tensors[:7], tensors[7:], True, True, True, 1, [True, False, True]),
         test_utils=('test_schema', 'test_faketensor'),
     )

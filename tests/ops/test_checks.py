@@ -145,6 +145,16 @@ def test_channels_that_do_not_share_out_are_refused(no_backend, groups):
     )
 
 
+@pytest.mark.parametrize('grid', [(2, 4), (7, 0), (-1, -7), (7,)], ids=str)
+@pytest.mark.parametrize('case', ['selective_scan', 'bidirectional_scan', 'cross_scan'])
+def test_a_grid_has_as_many_positions_as_the_sequences(no_backend, case, grid):
+    with pytest.raises(
+        UserError, match=r'grid must be .* rows \* columns = 7, .*, got \('
+    ) as error:
+        call(case, make_tensors(case, SIZES), None, grid=grid)
+    assert str(error.value).endswith(str(grid))
+
+
 def test_the_directions_of_a_scan_are_compared(no_backend):
     one, other = (
         make_tensors('bidirectional_scan', {**SIZES, 'length': length}) for length in (7, 8)

@@ -63,7 +63,7 @@ def compare(case, seed):
     tensors = make_tensors(case, sizes, seed)
     layouts = {name: dice.choice(LAYOUTS) for name in tensors}
     tensors = {name: layouts[name](tensor, dice) for name, tensor in tensors.items()}
-    options = dict(num_chunks=sizes['num_chunks'], **draw_options(case, dice))
+    options = dict(num_chunks=sizes['num_chunks'], **draw_options(case, sizes, dice))
     described = f'{case}, seed {seed}: {sizes}, {options}'
     first, *others = cpu_backends_of(case)
     expected = results_and_grads(case, tensors, first, **options)
@@ -80,13 +80,21 @@ def compare(case, seed):
         )
 
 
-ANY_CHANNELS = 'selective_scan', 'selective_scan, grouped'
+ANY_CHANNELS = 'selective_scan', 'selective_scan, grouped', 'cross_scan'
 
 
-def draw_options(case, dice):
-    """What an op takes beside its tensors."""
+def draw_options(case, sizes, dice):
+    """Draw what an op takes beside its tensors."""
+    length = sizes['length']
+    rows = dice.choice([rows for rows in range(1, length + 1) if length % rows == 0])
+    grid = rows, length // rows
+    if case == 'cross_scan':
+        return dict(grid=grid)
+    if case == 'bidirectional_scan':
+        return dict(grid=dice.choice([None, grid]))
     if case in ANY_CHANNELS:
-        return dict(reverse=dice.random() < 0.5, return_last_state=dice.random() < 0.3)
+        flags = dict(reverse=dice.random() < 0.5, return_last_state=dice.random() < 0.3)
+        return dict(**flags, grid=dice.choice([None, grid]))
     if case == 'causal_conv1d':
         names = 'reverse', 'silu', 'return_final_states'
         return {name: dice.random() < 0.5 for name in names}

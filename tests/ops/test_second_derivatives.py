@@ -13,6 +13,7 @@ from memba_vision.ops import (
     bidirectional_membrane,
     bidirectional_scan,
     causal_conv1d,
+    cross_scan,
     gated_merge,
     leaky_integrate,
     linear,
@@ -24,7 +25,8 @@ from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
 from memba_vision.ops.selective_scan import mamba_ssm
 from memba_vision.ops.selective_scan.naive import selective_scan_naive
 
-BATCH, DIM, LENGTH, STATE = 2, 32, 3, 3
+BATCH, DIM, LENGTH, STATE = 2, 32, 4, 3
+GRID = 2, 2
 SEQUENCE = (BATCH, DIM, LENGTH)
 ROWS = (BATCH, LENGTH, DIM)
 WAY = [SEQUENCE, SEQUENCE, (DIM, STATE), (BATCH, STATE, LENGTH), (BATCH, STATE, LENGTH)]
@@ -47,6 +49,20 @@ def scan_both(*tensors, backend):
     return bidirectional_scan(*ways, delta_softplus=True, backend=backend)
 
 
+def scan_columns(u, delta, A, B, C, backend):
+    return selective_scan(u, delta, -A.exp(), B, C, reverse=True, grid=GRID, backend=backend)
+
+
+def scan_across(u, *tensors, backend):
+    size = len(tensors) // 4
+    starts = range(0, len(tensors), size)
+    ways = (
+        ScanInputs(u, delta, -A.exp(), *rest)
+        for delta, A, *rest in (tensors[at : at + size] for at in starts)
+    )
+    return cross_scan(*ways, delta_softplus=True, grid=GRID, backend=backend)
+
+
 def convolve(*tensors, backend):
     return causal_conv1d(*tensors, silu=True, backend=backend)
 
@@ -66,6 +82,8 @@ CASES = {
     'conv_back': ('causal_conv1d', convolve_back, [SEQUENCE, (DIM, 3)]),
     'scan': ('selective_scan', scan, [*WAY, (DIM,), SEQUENCE, (DIM,)]),
     'scan_back': ('selective_scan', scan_back, WAY),
+    'scan_columns': ('selective_scan', scan_columns, WAY),
+    'scan_across': ('cross_scan', scan_across, [SEQUENCE, *[*WAY[1:], (DIM,), (DIM,)] * 4]),
     'scan_both_with_all': ('bidirectional_scan', scan_both, [*WAY, (DIM,), (DIM,)] * 2),
     'shared_gate': ('gated_merge', gated_merge, [ROWS] * 3),
     'separate_gates': ('gated_merge', gated_merge, [ROWS] * 3 + [(2, *ROWS)]),

@@ -87,10 +87,10 @@ def test_the_backward_pass_is_laid_out_as_declared(state, needs):
         inputs[n] for n in ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
     )
     ops = torch.ops.memba_vision
-    _, states = ops.selective_scan_numba(u, delta, A, B, C, D, bias, True, False, True)
+    _, states = ops.selective_scan_numba(u, [delta], A, B, C, D, bias, True, [0], [1], True)
     torch.library.opcheck(
         ops.selective_scan_numba_backward.default,
-        (u, states, u, delta, A, B, C, D, bias, True, False, needs, needs, needs),
+        (u, states, u, [delta], A, B, C, D, bias, True, [0], [1], [needs] * 3),
         test_utils=('test_schema', 'test_faketensor'),
     )
 
@@ -188,10 +188,11 @@ def test_compiled_equals_eager(channel_last):
 def test_ops_agree_with_their_declarations():
     inputs = make_inputs(2, 6, 20, 4, channel_last=True)
     del inputs['z']
-    tensors = [tensor.requires_grad_(name != 'A') for name, tensor in inputs.items()]
+    u, delta, *others = (t.requires_grad_(name != 'A') for name, t in inputs.items())
+    tensors = u, [delta], *others
     torch.library.opcheck(
         torch.ops.memba_vision.selective_scan_numba.default,
-        (*tensors, True, False, True),
+        (*tensors, True, [0], [1], True),
         test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'),
     )
 

@@ -58,6 +58,13 @@ def test_groups():
     assert_exact(inputs, reverse=True)
 
 
+@pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
+@pytest.mark.parametrize('grid', [(3, 2), (1, 6), (6, 1), (5, 7)], ids=str)
+def test_down_the_columns(grid, reverse):
+    inputs = inputs_on_device(1, 5, grid[0] * grid[1], 2)
+    assert_exact(inputs, grid=grid, reverse=reverse)
+
+
 def test_length_of_vim():
     assert_exact(inputs_on_device(1, 3, 197, 16, channel_last=True), reverse=True)
 
@@ -116,17 +123,20 @@ def test_frozen_inputs(frozen):
 @pytest.mark.parametrize('needed', [False, True], ids=['frozen', 'trained'])
 def test_gradients_of_frozen_weights_are_not_computed(needed):
     inputs = list(inputs_on_device(1, 3, 5, 2).values())
-    tensors = [*inputs[:6], inputs[7]]
-    out, states = torch.ops.memba_vision.selective_scan_triton(*tensors, True, False, True)
+    tensors = [inputs[0], [inputs[1]], *inputs[2:6], inputs[7]]
+    out, states = torch.ops.memba_vision.selective_scan_triton(*tensors, True, [0], [1], True)
     backward = torch.ops.memba_vision.selective_scan_triton_backward
-    grads = backward(torch.ones_like(out), states, *tensors, True, False, *[needed] * 3)
+    grads = backward(torch.ones_like(out), states, *tensors, True, [0], [1], [needed] * 3)
     assert [grad.numel() > 0 for grad in grads] == [True, True, needed, True, True, needed, needed]
 
 
 def test_states_are_kept_for_the_backward_pass_alone():
-    tensors = list(inputs_on_device(2, 3, 70, 4).values())[:5]
+    u, delta, *others = list(inputs_on_device(2, 3, 70, 4).values())[:5]
     scan = torch.ops.memba_vision.selective_scan_triton
-    kept = [scan(*tensors, None, None, True, False, keep)[1].numel() for keep in (False, True)]
+    kept = [
+        scan(u, [delta], *others, None, None, True, [0], [1], keep)[1].numel()
+        for keep in (False, True)
+    ]
     assert kept == [0, 2 * 3 * 4 * 3]  # every 32 positions
 
 
@@ -186,17 +196,18 @@ def test_compiled_equals_eager():
 def test_ops_agree_with_their_declarations(channel_last):
     inputs = inputs_on_device(2, 6, 5, 4, channel_last=channel_last)
     del inputs['z']
-    tensors = [tensor.requires_grad_(name != 'A') for name, tensor in inputs.items()]
+    u, delta, *others = (t.requires_grad_(name != 'A') for name, t in inputs.items())
+    tensors = u, [delta], *others
     torch.library.opcheck(
         torch.ops.memba_vision.selective_scan_triton.default,
-        (*tensors, True, False, True),
+        (*tensors, True, [0], [1], True),
         test_utils=('test_schema', 'test_faketensor', 'test_autograd_registration'),
     )
-    tensors = [tensor.detach() for tensor in tensors]
-    out, states = torch.ops.memba_vision.selective_scan_triton(*tensors, True, False, True)
+    tensors = u.detach(), [delta.detach()], *(tensor.detach() for tensor in others)
+    out, states = torch.ops.memba_vision.selective_scan_triton(*tensors, True, [0], [1], True)
     torch.library.opcheck(
         torch.ops.memba_vision.selective_scan_triton_backward.default,
-        (torch.ones_like(out), states, *tensors, True, False, True, True, True),
+        (torch.ones_like(out), states, *tensors, True, [0], [1], [True] * 3),
         test_utils=('test_schema', 'test_faketensor'),
     )
 

@@ -57,12 +57,12 @@ for state, needed, D, bias in ((1, False, weight, None), (16, False, None, None)
                                (64, True, weight, weight)):
     u, delta, A = empty(2, 40, 96).mT, empty(2, 40, 96).mT, empty(96, state, dtype=torch.float32)
     B, C = empty(2, 40, state).mT, empty(2, 40, state).mT
-    inputs = u, delta, A, B, C, D, bias, needed, needed
+    inputs = u, [delta], A, B, C, D, bias, needed, [needed], [5 if needed else 1]
     out, states = selective_scan.forward(*inputs, True)
     selective_scan.backward(out, states, *inputs, [needed] * 3)
-    way = inputs[:7]
-    *outs, states = selective_scan.forward_both(way, way, needed, True)
-    selective_scan.backward_both(outs, states, way, way, needed, [needed] * 3)
+    way = u, delta, *inputs[2:7]
+    *outs, states = selective_scan.forward_ways([way, way], needed, False, 8, True)
+    selective_scan.backward_ways(outs, states, [way, way], needed, False, 8, [needed] * 3)
 for initial, needed in ((None, False), (empty(4, 96, 10, dtype=torch.float32), True)):
     for name, sequences in (
         ('leaky_integrate', [empty(4, 96, 40)]),

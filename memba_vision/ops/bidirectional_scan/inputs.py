@@ -1,4 +1,4 @@
-"""What one direction's scan takes."""
+"""The inputs of one direction's scan."""
 
 from typing import NamedTuple
 

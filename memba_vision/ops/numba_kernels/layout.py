@@ -13,35 +13,45 @@ HAS_NUMBA = importlib.util.find_spec('numba') is not None
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 # Channels side by side in a tile, the SIMD axis; positions from one kept state to the next; and
-# state dimensions that are worked on at once, held in registers.
+# state dimensions that are worked on at once, held in registers, where there are as many.
 WIDTH = 32
 STEPS = 16
 GROUP = 4
 
 
 def is_channel_last(tensor: torch.Tensor) -> bool:
-    """Whether (batch, dim, length) is a view of contiguous (batch, length, dim) memory."""
-    return tensor.transpose(1, 2).is_contiguous()
+    """Return True if (…, dim, length) is a view of contiguous (…, length, dim) memory."""
+    return tensor.mT.is_contiguous()
 
 
 def empty_like(tensor: torch.Tensor) -> torch.Tensor:
-    """An uninitialised (batch, dim, length), channel-last where ``tensor`` is."""
-    batch, dim, length = tensor.shape
+    """An uninitialised (…, dim, length), channel-last where ``tensor`` is."""
     if is_channel_last(tensor):
-        return tensor.new_empty(batch, length, dim).transpose(1, 2)
-    return tensor.new_empty(batch, dim, length)
+        return tensor.new_empty(tensor.mT.shape).mT
+    return tensor.new_empty(tensor.shape)
 
 
 def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool) -> torch.Tensor:
-    """Memory for the state at the start of each tile; (batch, blocks, tiles, state, WIDTH)."""
+    """Memory for the state at the start of each tile; (scans, batch, blocks, tiles, state, WIDTH).
+
+    ``A`` is (dim, state) of one scan, or (scans, dim, state).
+    """
     batch, dim, length = u.shape
     tiles = -(-length // STEPS) if keep else 0
-    return u.new_empty(batch, -(-dim // WIDTH), tiles, whole_groups(A.shape[1]), WIDTH)
+    scans = A.shape[0] if A.ndim == 3 else 1
+    state = whole_groups(A.shape[-1])
+    return u.new_empty(scans, batch, -(-dim // WIDTH), tiles, state, WIDTH)
+
+
+def group_size(state: int) -> int:
+    """Return how many of ``state`` dimensions are worked on at once."""
+    return state if state < 3 else GROUP
 
 
 def whole_groups(state: int) -> int:
-    """``state`` dimensions filled up to a multiple of ``GROUP``."""
-    return -(-state // GROUP) * GROUP
+    """Return ``state`` filled up to a multiple of :func:`group_size`."""
+    group = group_size(state)
+    return -(-state // group) * group
 
 
 def unsupported_reason(tensor: torch.Tensor, channel_axis: int | None = None) -> str | None:

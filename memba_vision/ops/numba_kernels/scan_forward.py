@@ -1,33 +1,67 @@
 """The selective scan on tiles of channels: forward."""
 
+from typing import NamedTuple
+
+import numpy as np
+
 from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
-from memba_vision.ops.numba_kernels.layout import GROUP, STEPS, WIDTH
+from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
 from memba_vision.ops.numba_kernels.maths import softplus
-from memba_vision.ops.numba_kernels.simd import broadcast, exp2
+from memba_vision.ops.numba_kernels.simd import add_up, broadcast_each, exp2, load_rows, store_rows
 from memba_vision.ops.numba_kernels.simd import load as load_row
 from memba_vision.ops.numba_kernels.simd import store as store_row
-from memba_vision.ops.numba_kernels.tiles import (
-    copy,
-    empty_rows,
-    fill,
-    load,
-    load_channels,
-    position,
-    store,
-)
+from memba_vision.ops.numba_kernels.tiles import copy, empty_rows, fill, load, load_channels, store
+
+
+class Inputs(NamedTuple):
+    """Arguments of the kernels that differentiate a scan, and of those that run it.
+
+    There may be several scans of the same ``u``, of other directions, whose results are summed.
+
+    Attributes:
+        u: (batch, length, dim) where ``u_last``, else (batch, dim, length).
+        u_last: True if the channels of ``u`` are the last axis.
+        delta: an array like ``u`` for each scan.
+        delta_last: True if the channels of ``delta`` are the last axis.
+        order: the positions in the order of the scan, (scans, length) int32.
+        A: (scans, state, dim), times log2(e); ``state`` is a multiple of ``len(group)``.
+        B: (scans, batch, length, state).
+        C: (scans, batch, length, state).
+        D: (scans, 1, dim).
+        bias: (scans, 1, dim), added to ``delta``.
+        use_softplus: True if ``delta`` is passed through softplus.
+        group: a tuple as long as the number of state dimensions that are worked on at once.
+    """
+
+    u: np.ndarray
+    u_last: bool
+    delta: tuple[np.ndarray, ...]
+    delta_last: bool
+    order: np.ndarray
+    A: np.ndarray
+    B: np.ndarray
+    C: np.ndarray
+    D: np.ndarray
+    bias: np.ndarray
+    use_softplus: bool
+    group: tuple[int, ...]
 
 
 @part()
 def activate(delta, slope, bias, use_softplus, steps):
-    """Turn a tile of raw step sizes into those of the recurrence, and note the slope."""
+    """Turn a tile of raw step sizes into those of the recurrence; fill ``slope`` unless None."""
     for k in range(steps):
         if use_softplus:
             for w in range(WIDTH):
-                delta[k, w], slope[k, w] = softplus(delta[k, w] + bias[0, w])
+                step, rise = softplus(delta[k, w] + bias[0, w])
+                delta[k, w] = step
+                if slope is not None:
+                    slope[k, w] = rise
         else:
             for w in range(WIDTH):
                 delta[k, w] += bias[0, w]
-                slope[k, w] = 1
+                if slope is not None:
+                    slope[k, w] = 1
 
 
 @part()
@@ -41,88 +75,57 @@ def skip(out, x, u, delta, D, steps):
 
 
 @part()
-def advance(h, out, delta, x, A, b, c):
-    """One step of one state dimension: its new value, and the read-out with it."""
-    h = exp2(delta * A) * h + x * broadcast(b)
-    return h, out + h * broadcast(c)
+def scan_group(out, h, x, delta, A, B, C, n, at, group):
+    """Advance the ``group`` from ``n`` on of ``h``, (state, WIDTH), over a tile; add it to ``out``.
 
-
-@part()
-def scan_group(out, h, x, delta, A, B, C, n, start, stride, steps):
-    """Advance ``GROUP`` dimensions of ``h``, (state, WIDTH), over a tile; add them to ``out``.
-
-    ``B`` and ``C``, (length, state), are read from position ``start`` on, every ``stride``.
+    ``B`` and ``C``, (length, state), are read at the positions ``at``.
     """
-    A0, A1 = load_row(A, (n, 0)), load_row(A, (n + 1, 0))
-    A2, A3 = load_row(A, (n + 2, 0)), load_row(A, (n + 3, 0))
-    h0, h1 = load_row(h, (n, 0)), load_row(h, (n + 1, 0))
-    h2, h3 = load_row(h, (n + 2, 0)), load_row(h, (n + 3, 0))
-    for k in range(steps):
-        t = start + k * stride
-        d, v, o = load_row(delta, (k, 0)), load_row(x, (k, 0)), load_row(out, (k, 0))
-        h0, o = advance(h0, o, d, v, A0, B[t, n], C[t, n])
-        h1, o = advance(h1, o, d, v, A1, B[t, n + 1], C[t, n + 1])
-        h2, o = advance(h2, o, d, v, A2, B[t, n + 2], C[t, n + 2])
-        h3, o = advance(h3, o, d, v, A3, B[t, n + 3], C[t, n + 3])
-        store_row(out, (k, 0), o)
-    store_row(h, (n, 0), h0)
-    store_row(h, (n + 1, 0), h1)
-    store_row(h, (n + 2, 0), h2)
-    store_row(h, (n + 3, 0), h3)
+    rate, state = load_rows(A, (n, 0), group), load_rows(h, (n, 0), group)
+    for k in range(at.size):
+        step, added = load_row(delta, (k, 0)), load_row(x, (k, 0))
+        state = exp2(step * rate) * state + added * broadcast_each(B, (at[k], n), group)
+        read = state * broadcast_each(C, (at[k], n), group)
+        store_row(out, (k, 0), add_up(load_row(out, (k, 0)), read))
+    store_rows(h, (n, 0), state)
 
 
 @kernel
-def forward(
-    first, last, out, states, u, u_last, delta, delta_last, A, B, C, D, bias, use_softplus, reverse
-):
+def forward(first, last, out, states, inputs):
     """Scan items ``first`` to ``last`` of (batch, blocks of WIDTH channels).
 
     Args:
         first, last: the range of items.
-        out: result, laid out as ``u``.
-        states: (batch, blocks, tiles, state, WIDTH), takes the state at the start of each tile;
-            may be empty.
-        u: (batch, length, dim) where ``u_last``, else (batch, dim, length).
-        u_last: whether the channels of ``u`` are the last axis.
-        delta: like ``u``.
-        delta_last: like ``u_last``.
-        A: (state, dim), times log2(e); ``state`` is a multiple of ``GROUP``.
-        B: (batch, length, state).
-        C: (batch, length, state).
-        D: (1, dim).
-        bias: (1, dim), added to ``delta``.
-        use_softplus: pass ``delta`` through softplus.
-        reverse: from the last position to the first.
+        out: the sum of all scans, laid out as ``u``.
+        states: (scans, batch, blocks, tiles, state, WIDTH), takes the state at the start of each
+            tile; may be empty.
+        inputs: an :class:`Inputs`.
     """
     widest_vectors()
     dtype = out.dtype
-    length, state = B.shape[1:]
-    blocks = -(-A.shape[1] // WIDTH)
-    h, A_tile = empty_rows(state, dtype), empty_rows(state, dtype)
-    D_row, bias_row = empty_rows(1, dtype), empty_rows(1, dtype)
-    u_tile, delta_tile = empty_rows(STEPS, dtype), empty_rows(STEPS, dtype)
-    out_tile, slope = empty_rows(STEPS, dtype), empty_rows(STEPS, dtype)
-    x = empty_rows(STEPS, dtype)
-    stride = -1 if reverse else 1
+    scans, length = inputs.order.shape
+    state, dim = inputs.A.shape[1:]
+    blocks = -(-dim // WIDTH)
+    h, A = empty_rows(state, dtype), empty_rows(state, dtype)
+    D, bias = empty_rows(1, dtype), empty_rows(1, dtype)
+    u, delta = empty_rows(STEPS, dtype), empty_rows(STEPS, dtype)
+    out_tile, x = empty_rows(STEPS, dtype), empty_rows(STEPS, dtype)
     for item in range(first, last):
         sample, block = item // blocks, item % blocks
         channel = block * WIDTH
-        B_rows, C_rows = B[sample], C[sample]
-        load_channels(A_tile, A, channel)
-        load_channels(D_row, D, channel)
-        load_channels(bias_row, bias, channel)
-        fill(h, 0)
-        for step in range(0, length, STEPS):
-            steps = min(STEPS, length - step)
-            if states.size:
-                copy(states[sample, block, step // STEPS], h)
-            load(u_tile, u, u_last, sample, channel, step, length, reverse)
-            load(delta_tile, delta, delta_last, sample, channel, step, length, reverse)
-            activate(delta_tile, slope, bias_row, use_softplus, steps)
-            skip(out_tile, x, u_tile, delta_tile, D_row, steps)
-            start = position(step, length, reverse)
-            for n in range(0, state, GROUP):
-                scan_group(
-                    out_tile, h, x, delta_tile, A_tile, B_rows, C_rows, n, start, stride, steps
-                )
-            store(out_tile, out, u_last, sample, channel, step, length, reverse)
+        for scan in range(scans):
+            B, C = inputs.B[scan, sample], inputs.C[scan, sample]
+            load_channels(A, inputs.A[scan], channel)
+            load_channels(D, inputs.D[scan], channel)
+            load_channels(bias, inputs.bias[scan], channel)
+            fill(h, 0)
+            for tile in range(-(-length // STEPS)):
+                at = inputs.order[scan, tile * STEPS : (tile + 1) * STEPS]
+                if states.size:
+                    copy(states[scan, sample, block, tile], h)
+                load(u, inputs.u, inputs.u_last, sample, channel, at)
+                load(delta, inputs.delta[scan], inputs.delta_last, sample, channel, at)
+                activate(delta, None, bias, inputs.use_softplus, at.size)
+                skip(out_tile, x, u, delta, D, at.size)
+                for n in range(0, state, len(inputs.group)):
+                    scan_group(out_tile, h, x, delta, A, B, C, n, at, inputs.group)
+                store(out_tile, out, inputs.u_last, sample, channel, at, scan > 0)

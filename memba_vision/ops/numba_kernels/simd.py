@@ -17,21 +17,41 @@ from memba_vision.ops.numba_kernels.maths import E1, E2, E3, E4, E5, HIGHEST, LO
 
 
 class Row(types.Type):
-    """``WIDTH`` numbers of type ``dtype``."""
+    """``WIDTH`` numbers of type ``dtype``, or ``count`` rows of them that are one value."""
 
-    def __init__(self, dtype: types.Float) -> None:
-        self.dtype = dtype
-        super().__init__(f'Row({dtype})')
+    def __init__(self, dtype: types.Float, count: int = 1) -> None:
+        self.dtype, self.count = dtype, count
+        super().__init__(f'Row({dtype}, {count})')
 
 
 @register_model(Row)
 class _RowModel(models.PrimitiveModel):
     def __init__(self, manager, row) -> None:
-        super().__init__(manager, row, _vector(manager.lookup(row.dtype).get_value_type()))
+        vector = _vector(manager.lookup(row.dtype).get_value_type())
+        super().__init__(
+            manager, row, vector if row.count == 1 else ir.ArrayType(vector, row.count)
+        )
 
 
 def _vector(element: ir.Type) -> ir.VectorType:
     return ir.VectorType(element, WIDTH)
+
+
+def _split(builder, value) -> list:
+    """Return the rows of a value."""
+    if isinstance(value.type, ir.VectorType):
+        return [value]
+    return [builder.extract_value(value, i) for i in range(value.type.count)]
+
+
+def _join(builder, rows: list):
+    """Return the value that consists of ``rows``."""
+    if len(rows) == 1:
+        return rows[0]
+    value = ir.Constant(ir.ArrayType(rows[0].type, len(rows)), ir.Undefined)
+    for i, row in enumerate(rows):
+        value = builder.insert_value(value, row, i)
+    return value
 
 
 @intrinsic
@@ -58,14 +78,21 @@ def store(typing_context, array, index, row):
 
 
 def _pointer(context, builder, types_, args):
+    element = context.get_value_type(types_[0].dtype)
+    pointer = _element_pointer(context, builder, types_, args)
+    return builder.bitcast(pointer, _vector(element).as_pointer())
+
+
+def _element_pointer(context, builder, types_, args):
     array, index = types_[:2]
     parts = context.make_array(array)(context, builder, args[0])
-    indices = cgutils.unpack_tuple(builder, args[1], count=len(index))
-    pointer = cgutils.get_item_pointer(
+    indices = [
+        context.cast(builder, number, kind, types.intp)
+        for number, kind in zip(cgutils.unpack_tuple(builder, args[1]), index, strict=True)
+    ]
+    return cgutils.get_item_pointer(
         context, builder, array, parts, indices, wraparound=False, boundscheck=False
     )
-    element = context.get_value_type(array.dtype)
-    return builder.bitcast(pointer, _vector(element).as_pointer())
 
 
 @intrinsic
@@ -87,14 +114,23 @@ def _broadcast(builder, number):
 
 
 def _arithmetic(name: str):
-    """An intrinsic of two rows that LLVM may fuse with others into a multiply-add."""
+    """An intrinsic of two values that LLVM may fuse with others into a multiply-add.
+
+    A single row is repeated where the other value has several.
+    """
 
     @intrinsic
     def operation(typing_context, a, b):
-        def generate(context, builder, signature, args):
-            return getattr(builder, name)(*args, flags=('contract',))
+        result = a if a.count > 1 else b
 
-        return a(a, b), generate
+        def generate(context, builder, signature, args):
+            rows = [_split(builder, value) for value in args]
+            first, second = (one * (result.count // len(one)) for one in rows)
+            instruction = getattr(builder, name)
+            pairs = zip(first, second, strict=True)
+            return _join(builder, [instruction(*pair, flags=('contract',)) for pair in pairs])
+
+        return result(a, b), generate
 
     return operation
 
@@ -131,10 +167,14 @@ def _(a, b):
 def exp2(typing_context, row):
     """Return 2 to the power of each lane; see :func:`memba_vision.ops.numba_kernels.maths.exp2`."""
     formula = {float32: _exp2_float32, float64: _exp2_float64}[row.dtype]
-    return row(row), formula
+
+    def generate(context, builder, signature, args):
+        return _join(builder, [formula(builder, x) for x in _split(builder, args[0])])
+
+    return row(row), generate
 
 
-def _exp2_float32(context, builder, signature, args):
+def _exp2_float32(builder, argument):
     def constant(value):
         return ir.Constant(_vector(ir.FloatType()), [float(value)] * WIDTH)
 
@@ -143,7 +183,7 @@ def _exp2_float32(context, builder, signature, args):
         return builder.fadd(builder.fmul(a, b, flags=flags), constant(c), flags=flags)
 
     highest = constant(HIGHEST)
-    x = builder.select(builder.fcmp_ordered('>', args[0], highest), highest, args[0])
+    x = builder.select(builder.fcmp_ordered('>', argument, highest), highest, argument)
     rounded = builder.fadd(x, constant(ROUND))
     r = builder.fsub(x, builder.fsub(rounded, constant(ROUND)))
     power = constant(E5)
@@ -152,17 +192,17 @@ def _exp2_float32(context, builder, signature, args):
     bits = ir.VectorType(ir.IntType(32), WIDTH)
     exponent = builder.shl(builder.bitcast(rounded, bits), ir.Constant(bits, [23] * WIDTH))
     scaled = builder.bitcast(builder.add(builder.bitcast(power, bits), exponent), power.type)
-    vanishes = builder.fcmp_ordered('<', args[0], constant(LOWEST))
+    vanishes = builder.fcmp_ordered('<', argument, constant(LOWEST))
     return builder.select(vanishes, constant(0), scaled)
 
 
-def _exp2_float64(context, builder, signature, args):
-    vector = args[0].type
+def _exp2_float64(builder, exponent):
+    vector = exponent.type
     name = f'llvm.exp2.v{WIDTH}f64'
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(vector, [vector]), name
     )
-    return builder.call(function, args)
+    return builder.call(function, [exponent])
 
 
 @intrinsic
@@ -178,19 +218,76 @@ def masked_fill(typing_context, row, test, threshold):
 
 
 @intrinsic
-def sums(typing_context, a, b, c, d):
-    """The sums over the lanes of four rows, in a fixed order."""
-    signature = types.UniTuple(a.dtype, 4)(a, b, c, d)
+def load_rows(typing_context, array, index, group):
+    """Load as many rows as ``group``, a tuple, is long; they lie one after the other."""
 
     def generate(context, builder, signature, args):
-        a, b, c, d = (_fold(builder, row, 16) for row in args)
-        halves = _pair(builder, a, b, 1), _pair(builder, c, d, 1)
-        quarters = _pair(builder, *halves, 2)
-        folded = _fold(builder, quarters, 4)
-        lanes = [builder.extract_element(folded, ir.Constant(ir.IntType(32), i)) for i in range(4)]
-        return context.make_tuple(builder, signature.return_type, lanes)
+        first = _pointer(context, builder, signature.args, args)
+        pointers = (_shifted(builder, first, i) for i in range(group.count))
+        align = array.dtype.bitwidth // 8
+        return _join(builder, [builder.load(pointer, align=align) for pointer in pointers])
 
-    return signature, generate
+    return Row(array.dtype, group.count)(array, index, group), generate
+
+
+@intrinsic
+def store_rows(typing_context, array, index, rows):
+    """Write rows one after the other from ``array[index]`` on."""
+
+    def generate(context, builder, signature, args):
+        first = _pointer(context, builder, signature.args, args)
+        for i, row in enumerate(_split(builder, args[2])):
+            builder.store(row, _shifted(builder, first, i), align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.none(array, index, rows), generate
+
+
+@intrinsic
+def broadcast_each(typing_context, array, index, group):
+    """Repeat each of the ``len(group)`` numbers from ``array[index]`` on over a row of its own."""
+
+    def generate(context, builder, signature, args):
+        first = _element_pointer(context, builder, signature.args, args)
+        numbers = (builder.load(_shifted(builder, first, i)) for i in range(group.count))
+        return _join(builder, [_broadcast(builder, number) for number in numbers])
+
+    return Row(array.dtype, group.count)(array, index, group), generate
+
+
+@intrinsic
+def add_up(typing_context, row, rows):
+    """Add ``rows``, the first one first, to ``row``."""
+
+    def generate(context, builder, signature, args):
+        total = args[0]
+        for each in _split(builder, args[1]):
+            total = builder.fadd(total, each, flags=('contract',))
+        return total
+
+    return row(row, rows), generate
+
+
+@intrinsic
+def store_sums(typing_context, array, index, rows):
+    """Write the sum over the lanes of each of 1, 2 or 4 rows, in a fixed order, to ``array``."""
+
+    def generate(context, builder, signature, args):
+        first = _element_pointer(context, builder, signature.args, args)
+        folded = [_fold(builder, row, 16) for row in _split(builder, args[2])]
+        a, b, c, d = folded * (4 // rows.count)
+        halves = _pair(builder, a, b, 1), _pair(builder, c, d, 1)
+        lanes = _fold(builder, _pair(builder, *halves, 2), 4)
+        for i in range(rows.count):
+            lane = builder.extract_element(lanes, ir.Constant(ir.IntType(32), i))
+            builder.store(lane, _shifted(builder, first, i))
+        return context.get_dummy_value()
+
+    return types.none(array, index, rows), generate
+
+
+def _shifted(builder, pointer, count):
+    return builder.gep(pointer, [ir.Constant(ir.IntType(64), count)])
 
 
 def _fold(builder, vector, lanes):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from memba_vision.ops.numba_kernels.jit import part
-from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
+from memba_vision.ops.numba_kernels.layout import WIDTH
 from memba_vision.ops.numba_kernels.simd import broadcast
 from memba_vision.ops.numba_kernels.simd import load as load_row
 from memba_vision.ops.numba_kernels.simd import store as store_row
@@ -24,50 +24,56 @@ def position(step, length, reverse):
 
 
 @part()
-def load(tile, source, channel_last, sample, channel, step, length, reverse):
-    """Fill ``tile``, (STEPS, WIDTH), from ``step`` and ``channel`` on; zeros outside of source."""
-    steps = min(STEPS, length - step)
+def load(tile, source, channel_last, sample, channel, at):
+    """Fill ``tile``, (STEPS, WIDTH), from the positions ``at`` and ``channel`` on.
+
+    Channels that ``source`` has not are zeros.
+    """
+    steps = at.size
     if channel_last:
         width = min(WIDTH, source.shape[2] - channel)
         if width == WIDTH:
             for k in range(steps):
-                t = position(step + k, length, reverse)
-                store_row(tile, (k, 0), load_row(source, (sample, t, channel)))
+                store_row(tile, (k, 0), load_row(source, (sample, at[k], channel)))
             return
         for k in range(steps):
-            t = position(step + k, length, reverse)
             for w in range(width):
-                tile[k, w] = source[sample, t, channel + w]
+                tile[k, w] = source[sample, at[k], channel + w]
     else:
         width = min(WIDTH, source.shape[1] - channel)
         for w in range(width):
             for k in range(steps):
-                tile[k, w] = source[sample, channel + w, position(step + k, length, reverse)]
+                tile[k, w] = source[sample, channel + w, at[k]]
     for k in range(steps):
         for w in range(width, WIDTH):
             tile[k, w] = 0
 
 
 @part()
-def store(tile, target, channel_last, sample, channel, step, length, reverse):
-    """The way back of :func:`load`."""
-    steps = min(STEPS, length - step)
+def store(tile, target, channel_last, sample, channel, at, add):
+    """Write ``tile`` to where :func:`load` reads it, or with ``add`` add it to what is there."""
+    steps = at.size
     if channel_last:
         width = min(WIDTH, target.shape[2] - channel)
         if width == WIDTH:
             for k in range(steps):
-                t = position(step + k, length, reverse)
-                store_row(target, (sample, t, channel), load_row(tile, (k, 0)))
+                row = load_row(tile, (k, 0))
+                if add:
+                    row = load_row(target, (sample, at[k], channel)) + row
+                store_row(target, (sample, at[k], channel), row)
             return
         for k in range(steps):
-            t = position(step + k, length, reverse)
             for w in range(width):
-                target[sample, t, channel + w] = tile[k, w]
+                if add:
+                    tile[k, w] += target[sample, at[k], channel + w]
+                target[sample, at[k], channel + w] = tile[k, w]
     else:
         width = min(WIDTH, target.shape[1] - channel)
         for w in range(width):
             for k in range(steps):
-                target[sample, channel + w, position(step + k, length, reverse)] = tile[k, w]
+                if add:
+                    tile[k, w] += target[sample, channel + w, at[k]]
+                target[sample, channel + w, at[k]] = tile[k, w]
 
 
 @part()

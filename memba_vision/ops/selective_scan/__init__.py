@@ -1,11 +1,14 @@
 """The selective scan of Mamba (Gu and Dao 2023, section 3.2), forwards and backwards in space."""
 
+import functools
+
 import torch
 
 from memba_vision.discovery import import_submodules
 from memba_vision.errors import UserError
 from memba_vision.ops.backends import BackendTable, without_autocast
 from memba_vision.ops.checks import Signature
+from memba_vision.ops.selective_scan.grids import Grid, check_grid
 from memba_vision.ops.selective_scan.last_state import scan_with_last_state
 
 __all__ = ['BACKENDS', 'SHAPES', 'check_groups', 'selective_scan']
@@ -49,10 +52,11 @@ def selective_scan(
     delta_softplus: bool = False,
     *,
     reverse: bool = False,
+    grid: Grid | None = None,
     return_last_state: bool = False,
     backend: str | None = None,
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-    """Run the state-space recurrence of Mamba along the last axis.
+    """Run the state-space recurrence of Mamba along the last axis, or down an image's columns.
 
     .. code-block:: text
 
@@ -74,6 +78,10 @@ def selective_scan(
         delta_softplus: pass the step size through softplus.
         reverse: scan from the last position to the first; nothing is flipped in memory where
             the backend can avoid it, and ``out[t]`` still belongs to ``u[t]``.
+        grid: (rows, columns) of an image whose positions lie row by row along the last axis. The
+            scan goes down the columns, from the first column to the last: at step ``t`` it is at
+            position ``t % rows * columns + t // rows``. All tensors stay as they are, row by row.
+            'numba' and 'triton' walk so; the others scan a copy. None scans along the last axis.
         return_last_state: return ``h`` behind the last step of the scan, too.
         backend: 'auto' (or None), or one of ``BACKENDS.names()``.
 
@@ -83,16 +91,20 @@ def selective_scan(
         float32 at the least; gradients flow through both.
 
     Raises:
-        UserError: the shapes, dtypes or devices of the tensors disagree, or the backend is
-            unknown or cannot run on them.
+        UserError: the shapes, dtypes or devices of the tensors disagree, the grid has not as many
+            positions as they, or the backend is unknown or cannot run on them.
     """
     tensors = u, delta, A, B, C, D, z, delta_bias
-    check_groups(SIGNATURE.op, SIGNATURE.check(*tensors))
+    sizes = SIGNATURE.check(*tensors)
+    check_groups(SIGNATURE.op, sizes)
+    check_grid(SIGNATURE.op, grid, sizes['length'])
     scan = BACKENDS.select(backend, *tensors).function
+    if return_last_state:
+        scan = functools.partial(scan_with_last_state, scan)
+    # A backend that knows of no grids may go on without.
+    options = {} if grid is None else {'grid': grid}
     with without_autocast(u.device):
-        if return_last_state:
-            return scan_with_last_state(scan, *tensors, delta_softplus, reverse)
-        return scan(*tensors, delta_softplus, reverse)
+        return scan(*tensors, delta_softplus, reverse, **options)
 
 
 def check_groups(op: str, sizes: dict[str, int]) -> None:

@@ -14,12 +14,9 @@ def one_group_at_a_time(scan: Callable[..., torch.Tensor]) -> Callable[..., torc
     """
 
     @functools.wraps(scan)
-    def grouped(
-        u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False, reverse=False
-    ):
-        flags = delta_softplus, reverse
+    def grouped(u, delta, A, B, C, D=None, z=None, delta_bias=None, *flags, **named):
         if B.ndim == 3 and C.ndim == 3:
-            return scan(u, delta, A, B, C, D, z, delta_bias, *flags)
+            return scan(u, delta, A, B, C, D, z, delta_bias, *flags, **named)
         channels = u.shape[1] // max(t.shape[1] for t in (B, C) if t.ndim == 4)
         parts = zip(
             *(_channels(tensor, channels, 1) for tensor in (u, delta)),
@@ -30,11 +27,11 @@ def one_group_at_a_time(scan: Callable[..., torch.Tensor]) -> Callable[..., torc
             _channels(delta_bias, channels, 0),
             strict=False,  # what all groups share has no end
         )
-        return torch.cat([scan(*part, *flags) for part in parts], dim=1)
+        return torch.cat([scan(*part, *flags, **named) for part in parts], dim=1)
 
     return grouped
 
 
 def _channels(tensor: torch.Tensor | None, count: int, axis: int):
-    """The groups' parts of a tensor, ``count`` channels each; None over and over for None."""
+    """Split a tensor into groups of ``count`` channels; repeat None for None."""
     return repeat(None) if tensor is None else tensor.split(count, dim=axis)

@@ -1,25 +1,27 @@
 """The state that a scan ends in, read out by the scan itself, so that any backend yields it."""
 
+import functools
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
+from memba_vision.ops.selective_scan.grids import Grid, walk_by_copy
 from memba_vision.ops.selective_scan.surroundings import scan_with
 
 
 def scan_with_last_state(
-    scan: Callable[..., torch.Tensor], u: torch.Tensor, *arguments
+    scan: Callable[..., torch.Tensor], *arguments, grid: Grid | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The result and the last state, (batch, dim, state), of a backend's function.
+    """Return the result and the last state, (batch, dim, state), of a backend's function.
 
     Behind the end of the scan come as many positions as there are states. Their step size is zero,
     which leaves the state as it is, and each reads out one of the states.
 
     Args:
         scan: the function of a backend.
-        u: (batch, dim, length), float32 at the least while it is scanned.
-        arguments: the others of :func:`memba_vision.ops.selective_scan`.
+        arguments: those of :func:`memba_vision.ops.selective_scan`, ``u`` first.
+        grid: that of :func:`memba_vision.ops.selective_scan`, scanned as a copy.
     """
     last_states = []
 
@@ -34,4 +36,5 @@ def scan_with_last_state(
         last_states.append(parts[0 if reverse else 1])
         return parts[1 if reverse else 0]
 
-    return scan_with(recurrence, u, *arguments), last_states[0]
+    out = walk_by_copy(functools.partial(scan_with, recurrence))(*arguments, grid=grid)
+    return out, last_states[0]

@@ -7,6 +7,7 @@ import torch
 
 from memba_vision.ops.second_derivatives import refuse_second_derivatives
 from memba_vision.ops.selective_scan import BACKENDS
+from memba_vision.ops.selective_scan.grids import walk_by_copy
 
 # What its kernel takes.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -45,6 +46,7 @@ def _unsupported_reason(tensor: torch.Tensor) -> str | None:
 
 
 @BACKENDS.register('mamba_ssm', priority=10, unsupported_reason=_unsupported_reason, dtypes=DTYPES)
+@walk_by_copy
 def selective_scan_mamba_ssm(
     u: torch.Tensor,
     delta: torch.Tensor,

@@ -18,6 +18,7 @@ def selective_scan_naive(
     delta_bias: torch.Tensor | None = None,
     delta_softplus: bool = False,
     reverse: bool = False,
+    grid: tuple[int, int] | None = None,
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.selective_scan`: the reference for every other backend."""
     work_dtype = torch.promote_types(u.dtype, torch.float32)
@@ -32,7 +33,9 @@ def selective_scan_naive(
     batch, dim, length = u.shape
     state = u.new_zeros(batch, dim, A.shape[1])
     outputs = [None] * length
-    for t in reversed(range(length)) if reverse else range(length):
+    rows, columns = grid or (1, length)
+    order = [t % rows * columns + t // rows for t in range(length)]
+    for t in reversed(order) if reverse else order:
         decay = torch.exp(delta[:, :, t, None] * A)
         state = decay * state + (delta[:, :, t] * u[:, :, t])[..., None] * B[..., t]
         outputs[t] = (state * C[..., t]).sum(-1)
@@ -46,7 +49,7 @@ def selective_scan_naive(
 
 
 def _of_channels(matrix: torch.Tensor, dim: int) -> torch.Tensor:
-    """B or C as (batch, dim, state, length), or with 1 in the place of ``dim``."""
+    """Return B or C as (batch, dim, state, length), or with 1 in the place of ``dim``."""
     if matrix.ndim == 3:
         return matrix[:, None]
     return matrix.repeat_interleave(dim // matrix.shape[1], dim=1)

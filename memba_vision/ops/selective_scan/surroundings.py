@@ -1,4 +1,4 @@
-"""What surrounds the bare recurrence, for the backends that do not fuse it into a kernel."""
+"""Activation, skip connection and gate around the recurrence, for backends without fused ones."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def scan_with(
     delta_softplus: bool,
     reverse: bool,
 ) -> torch.Tensor:
-    """The selective scan around ``recurrence(u, delta, A, B, C, reverse)``.
+    """Run the selective scan around ``recurrence(u, delta, A, B, C, reverse)``.
 
     Computes in float32 at least, and turns raw step sizes into those of the recurrence before it;
     adds the skip connection and multiplies by the gate after it. The recurrence returns

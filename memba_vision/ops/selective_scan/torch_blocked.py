@@ -14,6 +14,7 @@ import torch
 
 from memba_vision.ops.second_derivatives import register_second_derivatives
 from memba_vision.ops.selective_scan import BACKENDS
+from memba_vision.ops.selective_scan.grids import walk_by_copy
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.surroundings import scan_with
 from memba_vision.ops.selective_scan.torch_portable import scan_gradients
@@ -42,6 +43,7 @@ class Group(NamedTuple):
 
 @BACKENDS.register('torch', priority=0)
 @one_group_at_a_time
+@walk_by_copy
 def selective_scan_torch(
     u: torch.Tensor,
     delta: torch.Tensor,
@@ -72,7 +74,7 @@ def _scan(
     C: torch.Tensor,
     reverse: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The bare recurrence: output, and states at block starts (blocks, batch, state, dim)."""
+    """Return the output, and the states at block starts, (blocks, batch, state, dim)."""
     out = u.new_empty(u.shape[2], u.shape[0], u.shape[1])
     starts = _block_starts(u, A)
     A = A.T.contiguous()
@@ -99,7 +101,7 @@ def _scan_backward(
     reverse: bool,
     needs_grad_A: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of u, delta, A (empty if not needed), B and C."""
+    """Return the gradients of u, delta, A (empty if not needed), B and C."""
     batch, dim, length = u.shape
     grad_u = u.new_empty(length, batch, dim)
     grad_delta = torch.empty_like(grad_u)
@@ -143,7 +145,7 @@ def _states(
     reverse: bool,
     work: list[Work],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """States and decays of a block's positions, both (block, group, state, dim), in ``work``."""
+    """Return states and decays of a block, both (block, group, state, dim), in ``work``."""
     delta = group.delta[block]
     count = len(delta)
     states, decays = work[0].tensor[:count], work[1].tensor[:count]
@@ -162,7 +164,7 @@ def _adjoints(
     reverse: bool,
     work: list[Work],
 ) -> torch.Tensor:
-    """The loss's gradient with respect to each state of a block, (block, group, state, dim).
+    """Return the loss's gradient with respect to each state of a block, (block, group, state, dim).
 
     ``carried`` is what reaches the block's last state from the positions scanned after it. Reads
     the decays that :func:`_states` left in ``work``.
@@ -182,7 +184,7 @@ def _adjoints(
 
 
 def _in_order(count: int, reverse: bool) -> range:
-    """The positions of a block in scan order."""
+    """Return the positions of a block in scan order."""
     return range(count - 1, -1, -1) if reverse else range(count)
 
 
@@ -221,7 +223,7 @@ def _block_length(u: torch.Tensor) -> int:
 
 
 def _blocks(u: torch.Tensor, reverse: bool) -> list[slice]:
-    """Slices of the length, in scan order."""
+    """Return slices of the length, in scan order."""
     length, step = u.shape[2], _block_length(u)
     blocks = [slice(at, min(at + step, length)) for at in range(0, length, step)]
     return blocks[::-1] if reverse else blocks
@@ -235,7 +237,7 @@ def _block_starts(u: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
 def _sample_groups(
     u: torch.Tensor, A: torch.Tensor, work_tensors: int
 ) -> Iterator[tuple[slice, list[Work]]]:
-    """Slices of the batch that fit the device's budget, with tensors to work in.
+    """Yield slices of the batch that fit the device's budget, with tensors to work in.
 
     The work tensors, (block, group, state, dim), are used again by each group of samples: fresh
     memory would cost more than the arithmetic.
@@ -283,7 +285,7 @@ _scan.register_autograd(_backward, setup_context=_setup_context)
 
 
 def _twin(grad_out, u, delta, A, B, C, starts, reverse, _):
-    return scan_gradients(grad_out, (u, delta, A, B, C, None, None), False, reverse)[:5]
+    return scan_gradients(grad_out, (u, [delta], A, B, C, None, None), False, [reverse], [1])[:5]
 
 
 register_second_derivatives(_scan_backward, _twin)

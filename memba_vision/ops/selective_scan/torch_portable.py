@@ -13,18 +13,21 @@ in infinity over infinity. The whole (batch, length, state, dim) is in memory.
 
 import math
 from collections.abc import Sequence
+from itertools import repeat
 
 import torch
 import torch.nn.functional as F
 
 from memba_vision.ops.second_derivatives import gradients
 from memba_vision.ops.selective_scan import BACKENDS
+from memba_vision.ops.selective_scan.grids import walk_by_copy
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
 from memba_vision.ops.selective_scan.surroundings import scan_with
 
 
 @BACKENDS.register('portable', priority=-1, portable=True)
 @one_group_at_a_time
+@walk_by_copy
 def selective_scan_portable(
     u: torch.Tensor,
     delta: torch.Tensor,
@@ -43,14 +46,34 @@ def selective_scan_portable(
 
 def scan_gradients(
     grad_out: torch.Tensor,
-    inputs: Sequence[torch.Tensor | None],
+    inputs: Sequence[torch.Tensor | Sequence[torch.Tensor] | None],
     delta_softplus: bool,
-    reverse: bool,
+    reverse: Sequence[bool],
+    rows: Sequence[int],
 ) -> list[torch.Tensor | None]:
-    """Differentiable gradients of ``inputs``: u, delta, A, B, C, and D and delta_bias or None."""
-    *tensors, bias = inputs
-    out = selective_scan_portable(*tensors, None, bias, delta_softplus, reverse)
-    return gradients(out, inputs, grad_out)
+    """Return differentiable gradients of a sum of scans of the same ``u``.
+
+    Args:
+        grad_out: that of the sum, (batch, dim, length).
+        inputs: u, a list with the delta of each scan, A, B, C, and D and delta_bias or None, with
+            an axis of scans in front where there are several.
+        delta_softplus: pass the step sizes through softplus.
+        reverse: of each scan.
+        rows: of each scan those of the image whose columns it goes down, or 1.
+    """
+    u, delta, *others = inputs
+    if len(delta) == 1:
+        scans = [others]
+    else:
+        unbound = (repeat(None) if tensor is None else tensor.unbind() for tensor in others)
+        scans = zip(*unbound, strict=False)
+    out = 0
+    for step, (A, B, C, D, bias), *way in zip(delta, scans, reverse, rows, strict=False):
+        backwards, count = way
+        grid = None if count == 1 else (count, u.shape[-1] // count)
+        flags = delta_softplus, backwards
+        out = out + selective_scan_portable(u, step, A, B, C, D, None, bias, *flags, grid=grid)
+    return gradients(out, [u, *delta, *others], grad_out)
 
 
 def _recurrence(
@@ -82,7 +105,7 @@ def _in_chunks(sequence: torch.Tensor) -> torch.Tensor:
 def _scan_chunks(
     u: torch.Tensor, delta: torch.Tensor, B: torch.Tensor, C: torch.Tensor, A: torch.Tensor
 ) -> torch.Tensor:
-    """The recurrence over sequences in chunks; ``A`` is (state, dim)."""
+    """Run the recurrence over sequences in chunks; ``A`` is (state, dim)."""
     # From here on (batch, chunks, chunk, state, dim), or without the axis of positions.
     decays = (delta[..., None, :] * A).exp()
     inputs = (delta * u)[..., None, :] * B[..., None]
@@ -97,7 +120,7 @@ def _scan_chunks(
 def _states(
     decays: tuple[torch.Tensor, ...], inputs: tuple[torch.Tensor, ...]
 ) -> list[torch.Tensor]:
-    """``h[t] = decays[t] * h[t - 1] + inputs[t]`` from a state of zero."""
+    """Return each ``h[t] = decays[t] * h[t - 1] + inputs[t]``, from a state of zero."""
     states = [inputs[0]]
     for decay, added in zip(decays[1:], inputs[1:], strict=True):
         states.append(decay * states[-1] + added)

@@ -10,6 +10,11 @@ STATES_PER_WARP = 16
 CHUNK = 32
 
 
+def empty_like(sequence: torch.Tensor) -> torch.Tensor:
+    """An uninitialised (batch, dim, length), a view of (batch, length, dim) memory."""
+    return sequence.new_empty(sequence.mT.shape).mT
+
+
 def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool, ways: int = 1) -> torch.Tensor:
     """Memory for the state before each chunk; (ways, batch, chunks, state, dim) float32."""
     batch, dim, length = u.shape

@@ -12,8 +12,8 @@ from memba_vision.ops.triton_kernels.channels import row_of_lane, sum_channels
 from memba_vision.ops.triton_kernels.maths import LN2, sigmoid
 from memba_vision.ops.triton_kernels.scan_steps import (
     activate,
+    load_at,
     load_decay_rate,
-    load_row,
     load_weight,
     position_of,
     within,
@@ -25,8 +25,19 @@ GROUP = tl.constexpr(2)
 
 
 @triton.jit
+def _load_step(u, delta, B, at, dim, B_row, shift, has_d, has_n, SOFTPLUS: tl.constexpr):
+    """Load ``u``, the step size before and after its activation, and ``B`` at a position.
+
+    Past the end of the scan the step size is zero, which leaves the state as it is.
+    """
+    raw = load_at(delta, at, dim, has_d) + shift
+    step = tl.where(has_d, activate(raw, 0.0, SOFTPLUS), 0.0)
+    return load_at(u, at, dim, has_d).to(tl.float32), raw, step, load_at(B, at, B_row, has_n)
+
+
+@triton.jit
 def _advance(h, u_now, step, a, b):
-    """The state before a step, decayed, and the state after it."""
+    """Return the state before a step, decayed, and the state after it."""
     decayed = tl.exp2(step[None, :] * a) * h
     return decayed, decayed + (step * u_now)[None, :] * b.to(tl.float32)[:, None]
 
@@ -51,23 +62,20 @@ def _retreat(carry, decayed, dy, u_now, raw, step, a, b, c, SOFTPLUS: tl.constex
 
 
 @triton.jit
-def _store_sums(rows, t, block, length, STATE: tl.constexpr, reverse):
+def _store_sums(sums, t, at, block, length, STATE: tl.constexpr):
     """Write the sums of (state, channels) over the channels to the row of step ``t``."""
-    position = position_of(t, length, reverse)
     row = row_of_lane(block.shape[0])
     mask = within(t, length, row < STATE)
-    tl.store(rows + position * STATE + row, sum_channels(block), mask=mask)
+    tl.store(sums + at * STATE + row, sum_channels(block), mask=mask)
 
 
 @triton.jit
-def _store_row(rows, t, stride, values, length, mask, reverse):
-    """Write the values of step ``t`` of the scan."""
-    position = position_of(t, length, reverse)
-    mask = within(t, length, mask)
-    tl.store(rows + position * stride, values.to(rows.dtype.element_ty), mask=mask)
+def _store_at(sequence, at, stride, values, mask):
+    """Write the row at a position."""
+    tl.store(sequence + at * stride, values.to(sequence.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=['A_channel', 'A_state', 'unit'])
+@triton.jit(do_not_specialize=['unit'])
 def backward(
     grad_u,
     grad_delta,
@@ -98,30 +106,10 @@ def backward(
     back_bias,
     dim,
     length,
+    rows,
+    B_row,
+    C_row,
     unit,
-    grad_u_batch,
-    grad_u_channel,
-    grad_u_position,
-    grad_delta_batch,
-    grad_delta_channel,
-    grad_delta_position,
-    grad_out_batch,
-    grad_out_channel,
-    grad_out_position,
-    u_batch,
-    u_channel,
-    u_position,
-    delta_batch,
-    delta_channel,
-    delta_position,
-    A_channel,
-    A_state,
-    B_batch,
-    B_state,
-    B_position,
-    C_batch,
-    C_state,
-    C_position,
     STATE: tl.constexpr,
     SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr,
@@ -133,13 +121,12 @@ def backward(
     """Differentiate :func:`forward`, whose arguments these are where the names are the same.
 
     Args:
-        grad_u, grad_delta: (batch, dim, length), of any strides.
+        grad_u, grad_delta: (batch, length, dim).
         grad_A: (ways, batch, state, dim) float32, or None where nobody asks for it; so below.
         grad_B, grad_C: (ways, batch, blocks, length, state) float32, a share per block of channels.
         grad_D, grad_bias: (ways, batch, dim) float32, or None.
         scratch: (ways, programs, CHUNK / GROUP, ROWS, BLOCK) float32.
-        grad_out: (batch, dim, length), of any strides.
-        unit: the number one, unknown to the compiler.
+        grad_out: (batch, length, dim).
     """
     blocks = tl.cdiv(dim, BLOCK)
     chunks = tl.cdiv(length, CHUNK)
@@ -162,16 +149,17 @@ def backward(
             if bias is not None:
                 bias = back_bias
 
-    a = load_decay_rate(A, n, d, A_channel, A_state, has_both)
+    a = load_decay_rate(A, n, d, unit, STATE, has_both)
     skip = load_weight(D, d, has_d)
     shift = load_weight(bias, d, has_d)
-    u += sample * u_batch + d * u_channel
-    delta += sample * delta_batch + d * delta_channel
-    grad_out += sample * grad_out_batch + d * grad_out_channel
-    grad_u += sample * grad_u_batch + d * grad_u_channel
-    grad_delta += sample * grad_delta_batch + d * grad_delta_channel
-    B += sample * B_batch + n * B_state
-    C += sample * C_batch + n * C_state
+    offset = sample * length
+    u += offset * dim + d
+    delta += offset * dim + d
+    grad_out += offset * dim + d
+    grad_u += offset * dim + d
+    grad_delta += offset * dim + d
+    B += offset * B_row + n
+    C += offset * C_row + n
     grad_B += program * length * STATE
     grad_C += program * length * STATE
     states += (row * chunks * STATE + n[:, None]) * dim + d[None, :] * unit
@@ -189,48 +177,47 @@ def backward(
             tl.store(scratch + group * ROWS * BLOCK, h)
             for k in tl.static_range(GROUP):
                 t = start + group * GROUP + k
-                u0 = load_row(u, t, u_position, length, has_d, reverse).to(tl.float32)
-                raw0 = load_row(delta, t, delta_position, length, has_d, reverse)
-                b0 = load_row(B, t, B_position, length, has_n, reverse)
-                _, h = _advance(h, u0, activate(raw0, shift, SOFTPLUS), a, b0)
+                at0 = position_of(t, length, rows, reverse)
+                has_d0, has_n0 = within(t, length, has_d), within(t, length, has_n)
+                u0, _, step0, b0 = _load_step(
+                    u, delta, B, at0, dim, B_row, shift, has_d0, has_n0, SOFTPLUS
+                )
+                _, h = _advance(h, u0, step0, a, b0)
         tl.debug_barrier()
         for group in range(groups):
-            first = start + (groups - 1 - group) * GROUP
-            last = first + 1
+            t = start + (groups - 1 - group) * GROUP
+            at0 = position_of(t, length, rows, reverse)
+            at1 = position_of(t + 1, length, rows, reverse)
+            has_d1, has_n1 = within(t + 1, length, has_d), within(t + 1, length, has_n)
             h = tl.load(scratch + (groups - 1 - group) * ROWS * BLOCK)
-            u0 = load_row(u, first, u_position, length, has_d, reverse).to(tl.float32)
-            u1 = load_row(u, last, u_position, length, has_d, reverse).to(tl.float32)
-            raw0 = load_row(delta, first, delta_position, length, has_d, reverse) + shift
-            raw1 = load_row(delta, last, delta_position, length, has_d, reverse) + shift
-            dy0 = load_row(grad_out, first, grad_out_position, length, has_d, reverse)
-            dy1 = load_row(grad_out, last, grad_out_position, length, has_d, reverse)
-            b0 = load_row(B, first, B_position, length, has_n, reverse)
-            b1 = load_row(B, last, B_position, length, has_n, reverse)
-            dy0, dy1 = dy0.to(tl.float32), dy1.to(tl.float32)
-            step0 = activate(raw0, 0.0, SOFTPLUS)
-            step1 = tl.where(last < length, activate(raw1, 0.0, SOFTPLUS), 0.0)
+            u0, raw0, step0, b0 = _load_step(
+                u, delta, B, at0, dim, B_row, shift, has_d, has_n, SOFTPLUS
+            )
+            u1, raw1, step1, b1 = _load_step(
+                u, delta, B, at1, dim, B_row, shift, has_d1, has_n1, SOFTPLUS
+            )
+            dy0 = load_at(grad_out, at0, dim, has_d).to(tl.float32)
+            dy1 = load_at(grad_out, at1, dim, has_d1).to(tl.float32)
 
             decayed0, h = _advance(h, u0, step0, a, b0)
-            _store_sums(grad_C, first, h * dy0[None, :], length, STATE, reverse)
+            _store_sums(grad_C, t, at0, h * dy0[None, :], length, STATE)
             decayed1, h = _advance(h, u1, step1, a, b1)
-            _store_sums(grad_C, last, h * dy1[None, :], length, STATE, reverse)
+            _store_sums(grad_C, t + 1, at1, h * dy1[None, :], length, STATE)
 
-            c1 = load_row(C, last, C_position, length, has_n, reverse)
+            c1 = load_at(C, at1, C_row, has_n1)
             carry, grad_b1, exponent1, grad_u1, grad_delta1 = _retreat(
                 carry, decayed1, dy1, u1, raw1, step1, a, b1, c1, SOFTPLUS
             )
-            _store_sums(grad_B, last, grad_b1, length, STATE, reverse)
-            c0 = load_row(C, first, C_position, length, has_n, reverse)
+            _store_sums(grad_B, t + 1, at1, grad_b1, length, STATE)
+            c0 = load_at(C, at0, C_row, has_n)
             carry, grad_b0, exponent0, grad_u0, grad_delta0 = _retreat(
                 carry, decayed0, dy0, u0, raw0, step0, a, b0, c0, SOFTPLUS
             )
-            _store_sums(grad_B, first, grad_b0, length, STATE, reverse)
-            grad_u0 += dy0 * skip
-            grad_u1 += dy1 * skip
-            _store_row(grad_u, first, grad_u_position, grad_u0, length, has_d, reverse)
-            _store_row(grad_u, last, grad_u_position, grad_u1, length, has_d, reverse)
-            _store_row(grad_delta, first, grad_delta_position, grad_delta0, length, has_d, reverse)
-            _store_row(grad_delta, last, grad_delta_position, grad_delta1, length, has_d, reverse)
+            _store_sums(grad_B, t, at0, grad_b0, length, STATE)
+            _store_at(grad_u, at0, dim, grad_u0 + dy0 * skip, has_d)
+            _store_at(grad_u, at1, dim, grad_u1 + dy1 * skip, has_d1)
+            _store_at(grad_delta, at0, dim, grad_delta0, has_d)
+            _store_at(grad_delta, at1, dim, grad_delta1, has_d1)
             sum_A += exponent0 * step0[None, :] + exponent1 * step1[None, :]
             sum_D += dy0 * u0 + dy1 * u1
             sum_bias += grad_delta0 + grad_delta1

@@ -5,14 +5,21 @@ import triton.language as tl
 
 from memba_vision.ops.triton_kernels.scan_steps import (
     activate,
+    load_at,
     load_decay_rate,
-    load_row,
     load_weight,
     position_of,
+    within,
 )
 
 
-@triton.jit(do_not_specialize=['A_channel', 'A_state', 'states_channel'])
+@triton.jit
+def _load_both(u, delta, position, stride, mask):
+    """Load the rows of ``u`` and ``delta`` at a position."""
+    return load_at(u, position, stride, mask), load_at(delta, position, stride, mask)
+
+
+@triton.jit(do_not_specialize=['unit'])
 def forward(
     out,
     states,
@@ -33,24 +40,10 @@ def forward(
     back_bias,
     dim,
     length,
-    out_batch,
-    out_channel,
-    out_position,
-    states_channel,
-    u_batch,
-    u_channel,
-    u_position,
-    delta_batch,
-    delta_channel,
-    delta_position,
-    A_channel,
-    A_state,
-    B_batch,
-    B_state,
-    B_position,
-    C_batch,
-    C_state,
-    C_position,
+    rows,
+    B_row,
+    C_row,
+    unit,
     STATE: tl.constexpr,
     SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr,
@@ -60,16 +53,20 @@ def forward(
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Scan (batch, dim, length) sequences. After the tensors come their sizes and strides.
+    """Scan (batch, length, dim) sequences.
 
     Args:
-        out: the result, of any strides.
+        out: the result, (batch, length, dim).
         states: (ways, batch, chunks, state, dim) float32, the state before each chunk, where
             ``KEEP``.
-        u, delta, A, B, C: as in :func:`memba_vision.ops.selective_scan`, of any strides.
+        u, delta: (batch, length, dim).
+        A: (dim, state).
+        B, C: (batch, length, state), whose rows lie ``B_row`` and ``C_row`` numbers apart.
         D, bias: (dim,), or None.
-        back_…: those of the backward direction, of the same strides, where ``BOTH``, or None.
+        back_…: those of the backward direction, where ``BOTH``, or None.
         dim, length: of the sequences.
+        rows: those of the image down whose columns the scan goes, 1 for a plain sequence.
+        unit: the number one, unknown to the compiler.
         STATE, ROWS: number of states, and the next power of two.
         SOFTPLUS, REVERSE: as in :func:`memba_vision.ops.selective_scan`.
         BOTH: scan forwards and, by the programs of a second row of the grid, backwards.
@@ -94,43 +91,40 @@ def forward(
             if bias is not None:
                 bias = back_bias
 
-    a = load_decay_rate(A, n, d, A_channel, A_state, has_both)
+    a = load_decay_rate(A, n, d, unit, STATE, has_both)
     skip = load_weight(D, d, has_d)
     shift = load_weight(bias, d, has_d)
-    u += sample * u_batch + d * u_channel
-    delta += sample * delta_batch + d * delta_channel
-    B += sample * B_batch + n * B_state
-    C += sample * C_batch + n * C_state
-    out += sample * out_batch + d * out_channel
+    start = sample * length
+    u += start * dim + d
+    delta += start * dim + d
+    out += start * dim + d
+    B += start * B_row + n
+    C += start * C_row + n
     states += first_state * tl.cdiv(length, CHUNK) * STATE * dim
-    states += n[:, None] * dim + d[None, :] * states_channel
+    states += n[:, None] * dim + d[None, :] * unit
 
     # Loaded ahead: u and delta come from memory, B and C mostly from the cache, since the programs
     # of a sample share them.
-    u0 = load_row(u, 0, u_position, length, has_d, reverse)
-    u1 = load_row(u, 1, u_position, length, has_d, reverse)
-    u2 = load_row(u, 2, u_position, length, has_d, reverse)
-    raw0 = load_row(delta, 0, delta_position, length, has_d, reverse)
-    raw1 = load_row(delta, 1, delta_position, length, has_d, reverse)
-    raw2 = load_row(delta, 2, delta_position, length, has_d, reverse)
-    next_b = load_row(B, 0, B_position, length, has_n, reverse)
-    next_c = load_row(C, 0, C_position, length, has_n, reverse)
+    at0 = position_of(0, length, rows, reverse)
+    at1 = position_of(1, length, rows, reverse)
+    at2 = position_of(2, length, rows, reverse)
+    u0, raw0 = _load_both(u, delta, at0, dim, within(0, length, has_d))
+    u1, raw1 = _load_both(u, delta, at1, dim, within(1, length, has_d))
+    u2, raw2 = _load_both(u, delta, at2, dim, within(2, length, has_d))
+    next_b, next_c = load_at(B, at0, B_row, has_n), load_at(C, at0, C_row, has_n)
     h = tl.zeros((ROWS, BLOCK), tl.float32)
     for t in range(length):
         if KEEP and t % CHUNK == 0:
             tl.store(states + (t // CHUNK) * STATE * dim, h, mask=has_both)
         u_now, step = u0.to(tl.float32), activate(raw0, shift, SOFTPLUS)
         b, c = next_b.to(tl.float32), next_c.to(tl.float32)
-        u0, u1, u2 = u1, u2, load_row(u, t + 3, u_position, length, has_d, reverse)
-        raw0, raw1, raw2 = (
-            raw1,
-            raw2,
-            load_row(delta, t + 3, delta_position, length, has_d, reverse),
-        )
-        next_b = load_row(B, t + 1, B_position, length, has_n, reverse)
-        next_c = load_row(C, t + 1, C_position, length, has_n, reverse)
+        now, at0, at1, at2 = at0, at1, at2, position_of(t + 3, length, rows, reverse)
+        u3, raw3 = _load_both(u, delta, at2, dim, within(t + 3, length, has_d))
+        u0, u1, u2 = u1, u2, u3
+        raw0, raw1, raw2 = raw1, raw2, raw3
+        has_next = within(t + 1, length, has_n)
+        next_b, next_c = load_at(B, at0, B_row, has_next), load_at(C, at0, C_row, has_next)
 
         h = tl.exp2(step[None, :] * a) * h + (step * u_now)[None, :] * b[:, None]
         y = tl.sum(h * c[:, None], axis=0) + skip * u_now
-        position = position_of(t, length, reverse)
-        tl.store(out + position * out_position, y.to(out.dtype.element_ty), mask=has_d)
+        tl.store(out + now * dim, y.to(out.dtype.element_ty), mask=has_d)

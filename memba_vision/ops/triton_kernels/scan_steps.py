@@ -1,9 +1,8 @@
-"""What the forward and the backward pass of the selective scan share: reading the inputs.
+"""Parts of the selective scan's forward and backward pass that read the inputs.
 
 A block is (state, channels), one channel a lane of a warp: the states of a channel are then in the
 registers of one thread, and sums over them need no exchange. Triton would choose another layout
-for what lies side by side in memory, so the strides of such tensors are kept from it
-(`do_not_specialize`).
+for what lies side by side in memory, so a stride of one is kept from it (`do_not_specialize`).
 """
 
 import triton
@@ -13,15 +12,15 @@ from memba_vision.ops.triton_kernels.maths import LOG2E, softplus
 
 
 @triton.jit
-def load_decay_rate(A, n, d, A_channel, A_state, mask):
-    """A in units of log2, (state, channels)."""
-    rate = tl.load(A + d[None, :] * A_channel + n[:, None] * A_state, mask=mask, other=0.0)
+def load_decay_rate(A, n, d, unit, STATE: tl.constexpr, mask):
+    """Load A in units of log2, (state, channels)."""
+    rate = tl.load(A + d[None, :] * STATE + n[:, None] * unit, mask=mask, other=0.0)
     return rate.to(tl.float32) * LOG2E
 
 
 @triton.jit
 def load_weight(weight, d, mask):
-    """A weight per channel; zeros where there is none."""
+    """Load a weight per channel; zeros where there is none."""
     if weight is None:
         values = tl.zeros(d.shape, tl.float32)
     else:
@@ -31,26 +30,26 @@ def load_weight(weight, d, mask):
 
 @triton.jit
 def within(t, length, mask):
-    """``mask`` at the steps of the scan, False past its end."""
+    """Restrict ``mask`` to the steps of the scan: False past its end."""
     return mask & (tl.full(mask.shape, t, tl.int32) < length)
 
 
 @triton.jit
-def position_of(t, length, reverse):
-    """Where in the sequence the scan is at step ``t``."""
-    return length - 1 - t if reverse else t
+def position_of(t, length, rows, reverse):
+    """Return where in the sequence the scan is at step ``t``, in an image of so many ``rows``."""
+    t = length - 1 - t if reverse else t
+    return t % rows * (length // rows) + t // rows
 
 
 @triton.jit
-def load_row(rows, t, stride, length, mask, reverse):
-    """Values at step ``t`` of the scan; zeros past its end."""
-    position = position_of(t, length, reverse)
-    return tl.load(rows + position * stride, mask=within(t, length, mask), other=0.0)
+def load_at(sequence, position, stride, mask):
+    """Load the row at a position; zeros outside of ``mask``."""
+    return tl.load(sequence + position * stride, mask=mask, other=0.0)
 
 
 @triton.jit
 def activate(raw, shift, SOFTPLUS: tl.constexpr):
-    """The step size."""
+    """Return the step size."""
     step = raw.to(tl.float32) + shift
     if SOFTPLUS:
         step = softplus(step)

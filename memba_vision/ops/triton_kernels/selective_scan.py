@@ -9,6 +9,7 @@ from memba_vision.ops.triton_kernels.layout import (
     BLOCK,
     CHUNK,
     STATES_PER_WARP,
+    empty_like,
     empty_states,
 )
 
@@ -22,49 +23,43 @@ Inputs = tuple[torch.Tensor | None, ...]
 
 
 def forward(*arguments):
-    """One direction: the result, and the states that :func:`backward` starts from.
+    """Run one direction: return the result, and the states that :func:`backward` starts from.
 
-    Takes u, delta, A, B, C, D and delta_bias, then delta_softplus, reverse and keep_states.
+    Takes u, delta, A, B, C, D and delta_bias, then delta_softplus, reverse and rows, and
+    keep_states; delta, reverse and rows are lists of one.
     """
-    *inputs, delta_softplus, reverse, keep_states = arguments
-    return _forward([inputs], delta_softplus, reverse, keep_states)
-
-
-def forward_both(first: Inputs, second: Inputs, delta_softplus: bool, keep_states: bool):
-    """Both directions in one launch: their results, and the states, the backward ones last.
-
-    The tensors of either direction must have the same dtypes and strides.
-    """
-    return _forward([first, second], delta_softplus, False, keep_states)
+    u, delta, *others, softplus, reverse, rows, keep_states = arguments
+    return forward_ways([[u, *delta, *others]], softplus, reverse[0], rows[0], keep_states)
 
 
 def backward(grad_out, states, *arguments):
-    """Gradients of u, delta, A, B, C, D, delta_bias; empty for those three not in ``needs``.
+    """Return the gradients of u, delta, A, B, C, D, delta_bias; empty for those not in ``needs``.
 
     Takes the arguments of :func:`forward` but for keep_states, and ``needs``, which says for A, D
     and delta_bias whether the gradient is asked for.
     """
-    *inputs, softplus, reverse, needs = arguments
-    return _backward([grad_out], states, [inputs], softplus, reverse, needs)[0]
+    u, delta, *others, softplus, reverse, rows, needs = arguments
+    flags = softplus, reverse[0], rows[0]
+    return backward_ways([grad_out], states, [[u, *delta, *others]], *flags, needs)[0]
 
 
-def backward_both(grad_outs, states, first: Inputs, second: Inputs, softplus: bool, needs):
-    """As :func:`backward`, of either direction, in one launch; ``grad_outs`` have equal strides."""
-    return _backward(grad_outs, states, [first, second], softplus, False, needs)
+def forward_ways(ways: list[Inputs], softplus, reverse: bool, rows: int, keep_states: bool):
+    """Run one direction, or a forward and a backward one in one launch.
 
-
-def _forward(ways, softplus, reverse, keep_states):
-    u, delta, A, B, C, *_ = ways[0]
-    outs = [torch.empty_like(u) for _ in ways]
+    Returns the result of each and the states, the backward ones last. The tensors of both
+    directions must have the same dtypes; ``reverse`` counts where there is one.
+    """
+    u, _, A, *_ = ways[0]
+    outs = [empty_like(u) for _ in ways]
     states = empty_states(u, A, keep_states, len(ways))
-    per_way = [(out, *_dense_weights(inputs)) for out, inputs in zip(outs, ways, strict=True)]
-    first, second = [*per_way, (None,) * len(per_way[0])][:2]
+    inputs, strides = _laid_out(ways)
+    per_way = [[out, *way] for out, way in zip(outs, inputs, strict=True)]
+    first, second = [*per_way, [None] * 8][:2]
     launch(
         scan_forward.forward,
         _grid(u, ways),
         *(first[0], states, *first[1:], *second),
-        *(*u.shape[1:], *outs[0].stride(), 1, *u.stride(), *delta.stride()),
-        *(*A.stride(), *B.stride(), *C.stride()),
+        *(*u.shape[1:], rows, *strides, 1),
         SOFTPLUS=softplus,
         REVERSE=reverse,
         BOTH=len(ways) == 2,
@@ -74,31 +69,33 @@ def _forward(ways, softplus, reverse, keep_states):
     return *outs, states
 
 
-def _backward(grad_outs, states, ways, softplus, reverse, needs):
+def backward_ways(grad_outs, states, ways: list[Inputs], softplus, reverse, rows, needs):
+    """Return the gradients as :func:`backward`, for each direction of :func:`forward_ways`."""
     u, delta, A, B, C, D, bias = ways[0]
     (batch, dim, length), state = u.shape, A.shape[1]
     sizes, programs = _sizes(A), _programs(u)
     float32 = dict(dtype=torch.float32, device=u.device)
-    grad_us = [torch.empty_like(u) for _ in ways]
-    grad_deltas = [torch.empty_like(delta) for _ in ways]
+    grad_us = [empty_like(u) for _ in ways]
+    grad_deltas = [empty_like(delta) for _ in ways]
     grad_A, grad_D, grad_bias = (
-        torch.empty(len(ways), batch, rows, dim, **float32) if needed else None
-        for rows, needed in zip((state, 1, 1), needs, strict=True)
+        torch.empty(len(ways), batch, count, dim, **float32) if needed else None
+        for count, needed in zip((state, 1, 1), needs, strict=True)
     )
     shape = 2, len(ways), batch, triton.cdiv(dim, BLOCK), length, state
     grad_B, grad_C = torch.empty(shape, **float32)
     groups = CHUNK // scan_backward.GROUP.value
     scratch = torch.empty(len(ways), programs, groups, sizes['ROWS'], BLOCK, **float32)
+    inputs, strides = _laid_out(ways)
+    grad_outs = [grad.mT.contiguous() for grad in grad_outs]
     second = [None] * 10
     if len(ways) == 2:
-        second = [grad_us[1], grad_deltas[1], grad_outs[1], *_dense_weights(ways[1])]
+        second = [grad_us[1], grad_deltas[1], grad_outs[1], *inputs[1]]
     launch(
         scan_backward.backward,
         _grid(u, ways),
         *(grad_us[0], grad_deltas[0], grad_A, grad_B, grad_C, grad_D, grad_bias, scratch),
-        *(grad_outs[0], states, *_dense_weights(ways[0]), *second),
-        *(dim, length, 1, *grad_us[0].stride(), *grad_deltas[0].stride(), *grad_outs[0].stride()),
-        *(*u.stride(), *delta.stride(), *A.stride(), *B.stride(), *C.stride()),
+        *(grad_outs[0], states, *inputs[0], *second),
+        *(dim, length, rows, *strides, 1),
         SOFTPLUS=softplus,
         REVERSE=reverse,
         BOTH=len(ways) == 2,
@@ -140,5 +137,26 @@ def _sizes(A: torch.Tensor) -> dict[str, int]:
     )
 
 
-def _dense_weights(inputs: Inputs) -> Inputs:
-    return *inputs[:5], *(None if weight is None else weight.contiguous() for weight in inputs[5:])
+def _laid_out(ways: list[Inputs]) -> tuple[list[Inputs], tuple[int, int]]:
+    """Return the tensors as the kernels take them, and the strides of the rows of B and of C."""
+    matrices = [_rows([way[i] for way in ways]) for i in (3, 4)]
+    inputs = [
+        [u.mT.contiguous(), delta.mT.contiguous(), A.contiguous(), B, C]
+        + [None if weight is None else weight.contiguous() for weight in weights]
+        for (u, delta, A, _, _, *weights), B, C in zip(
+            ways, *(rows for rows, _ in matrices), strict=True
+        )
+    ]
+    return inputs, tuple(stride for _, stride in matrices)
+
+
+def _rows(matrices: list[torch.Tensor]) -> tuple[list[torch.Tensor], int]:
+    """Return B or C of all directions as (batch, length, state), and the stride of their rows.
+
+    They are copied unless their rows lie equally far apart, as parts of a projection do.
+    """
+    rows = [matrix.mT for matrix in matrices]
+    stride = rows[0].stride(1)
+    if all(each.stride() == (each.shape[1] * stride, stride, 1) for each in rows):
+        return rows, stride
+    return [each.contiguous() for each in rows], rows[0].shape[2]
