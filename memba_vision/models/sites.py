@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import torch
 from torch import nn
 
 from memba_vision.errors import UserError
@@ -31,11 +32,42 @@ ROLES = MappingProxyType(
         'embed': 'patch embedding',
     }
 )
+#: The roles of parameters that are trained by themselves.
+PARAMETERS = MappingProxyType(
+    {
+        'scan.A': "logarithm of a scan's decay rates",
+        'scan.D': "a scan's skip weights",
+        'scan.bias': "bias of a scan's step size",
+        'mix.conv': "weight of a mixer's depthwise convolution",
+    }
+)
+#: The roles of what presets call by the names that it has in Vim. They stand for these roles on a
+#: backbone that has nothing of such a name.
+ALIASES = MappingProxyType(
+    {
+        'in_proj': 'mix.in',
+        'x_proj': 'mix.params',
+        'x_proj_b': 'mix.params',
+        'dt_proj': 'mix.dt',
+        'dt_proj_b': 'mix.dt',
+        'out_proj': 'mix.out',
+        'patch_embed.proj': 'embed',
+        'A_log': 'scan.A',
+        'A_b_log': 'scan.A',
+        'D': 'scan.D',
+        'D_b': 'scan.D',
+        'dt_proj.bias': 'scan.bias',
+        'dt_proj_b.bias': 'scan.bias',
+        'conv1d.weight': 'mix.conv',
+        'conv1d_b.weight': 'mix.conv',
+    }
+)
 #: The other places, which modules of an adapter can take.
 SLOTS = MappingProxyType(
     {
         'gate': 'multiplicative gate on the scans of a mixer',
         'scan': 'scan of a direction',
+        'state': 'state that blocks hand on, from projection to projection',
         'tokens': 'sequence of tokens before the first block and behind the last one',
     }
 )
@@ -61,8 +93,8 @@ class ScanSite:
     Attributes:
         slot: the path of the module that is called with a
             :class:`~memba_vision.models.modules.scan.ScanCall`.
-        A_log: the path of its decay rates' logarithm, (d_inner, d_state).
-        D: the path of its skip weights, (d_inner,).
+        A_log: the path of its decay rates' logarithm, (d_inner, d_state), for :func:`tensor_at`.
+        D: the path of its skip weights, (d_inner,), likewise.
     """
 
     slot: str
@@ -78,14 +110,19 @@ class BlockSites:
         projections: by role; a role has one entry for each direction or copy.
         scans: one for each direction; none where the block scans nothing.
         gate: the path of the module that gates the scans, called as
-            ``gate(forward_scan, backward_scan, gate_input, state)``; None where there is none.
-        stage: blocks of one stage have sequences of one shape, and hand on the gate's state.
+            ``gate(scans, gate_input, state)``; None where there is none.
+        stage: blocks of one stage have sequences of one shape, and hand on a state.
+        parameters: the paths of parameters by role.
+        stateful: the roles of projections that may take the state of the block before and hand on
+            their own (:func:`memba_vision.models.modules.linear.project`).
     """
 
     projections: Mapping[str, tuple[Rows, ...]] = field(default_factory=dict)
     scans: tuple[ScanSite, ...] = ()
     gate: str | None = None
     stage: int = 0
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stateful: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +145,7 @@ class Sites:
         found = {role for block in self.blocks for role in block.projections}
         found |= {'gate' for block in self.blocks if block.gate}
         found |= {'scan' for block in self.blocks if block.scans}
+        found |= {'state' for block in self.blocks if block.stateful}
         found |= {'embed'} if self.embed else set()
         return frozenset(found | ({'tokens'} if self.tokens else set()))
 
@@ -118,6 +156,10 @@ class Sites:
     def gates(self) -> list[str]:
         """Return the paths of the gates, block by block."""
         return [block.gate for block in self.blocks if block.gate]
+
+    def parameters(self, role: str) -> list[str]:
+        """Return the paths of the parameters of a role, block by block."""
+        return [path for block in self.blocks for path in block.parameters.get(role, ())]
 
     def projections(self, role: str) -> list[Rows]:
         """Return the projections of a role: all blocks' first ones, then all second ones."""
@@ -142,6 +184,12 @@ def sites_of(backbone: nn.Module) -> Sites:
         if hasattr(module, 'block_sites')
     )
     return Sites(tuple(blocks))
+
+
+def tensor_at(backbone: nn.Module, path: str) -> torch.Tensor:
+    """Return the parameter at a path, or the part of one that a module has under that name."""
+    owner, _, name = path.rpartition('.')
+    return getattr(backbone.get_submodule(owner), name)
 
 
 def lacking(backbone: nn.Module, needs: Iterable[str]) -> str | None:

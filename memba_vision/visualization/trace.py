@@ -133,7 +133,7 @@ def watch_gates(backbone: nn.Module, note: Callable[[GateCall], None]) -> list[R
 
     def hook_of(layer: int) -> Callable:
         def hook(gate: nn.Module, inputs: tuple) -> None:
-            _, _, gate_input, state = inputs
+            _, gate_input, state = inputs
             base, current = gate_input if isinstance(gate_input, tuple) else (None, gate_input)
             note(GateCall(layer, gate, current, base, gate.membrane.initial(state)))
 

@@ -128,8 +128,8 @@ def test_a_state_offset_is_read_by_C_and_never_enters_the_recurrence():
     scan = StateOffsetScan(mixer.scan, mixer.A_log)
     nn.init.normal_(scan.offset)
     x = torch.randn(2, mixer.d_inner, 7, dtype=torch.float64)
-    weights = (mixer.conv1d, mixer.x_proj, mixer.dt_proj, mixer.A_log, mixer.D)
-    actual = scan(ScanCall(x, *weights, reverse=False))
+    weights = (mixer.x_proj, mixer.dt_proj, mixer.A_log, mixer.D)
+    actual = scan(ScanCall(x, *weights, conv1d=mixer.conv1d))
     x = mixer.conv1d(x)
     delta, B, C = (x.transpose(1, 2) @ mixer.x_proj.weight.T).split([mixer.dt_rank, 4, 4], dim=-1)
     delta = F.softplus(mixer.dt_proj(delta))
@@ -146,8 +146,8 @@ def test_an_output_offset_is_added_after_the_scan():
     mixer = model.module.layers[0].mixer
     scan = mixer.scan
     x = torch.randn(2, 32, 7)
-    weights = (mixer.conv1d, mixer.x_proj, mixer.dt_proj, mixer.A_log, mixer.D)
-    call = ScanCall(x, *weights, reverse=True)
+    weights = (mixer.x_proj, mixer.dt_proj, mixer.A_log, mixer.D)
+    call = ScanCall(x, *weights, reverse=True, conv1d=mixer.conv1d)
     assert torch.equal(scan(call), scan.base_layer(call) + scan.offset)
 
 
@@ -172,7 +172,7 @@ def test_a_recurrent_gate_runs_along_either_direction(cell):
     gate = LowRankMembraneGate(RecurrentMembrane(cell, torch.empty(3, 5)), up, 0.5, 0.0)
     y_forward, y_backward, z = torch.randn(3, 2, 7, 5)
     low_rank = torch.randn(2, 7, 3)
-    actual, state = gate(y_forward, y_backward, (z, low_rank), None)
+    actual, state = gate((y_forward, y_backward), (z, low_rank), None)
     ahead = gate.membrane.forward_net(low_rank)[0]
     back = gate.membrane.backward_net(low_rank.flip(1))[0].flip(1)
     expected = y_forward * F.silu(z + 0.5 * up(ahead)) + y_backward * F.silu(z + 0.5 * up(back))
@@ -238,7 +238,7 @@ def test_ssm_lora_passes_its_state_from_one_time_module_to_the_next():
         h = h + h @ gate.carry.weight.T + low_rank @ gate.enter.weight.T
         low, high = h.min(-1, keepdim=True).values, h.max(-1, keepdim=True).values
         h = (h - low) / (high - low).clamp(min=1)
-        gated, state = gate(y_forward, y_backward, z, state)
+        gated, state = gate((y_forward, y_backward), z, state)
         torch.testing.assert_close(gated, torch.cat([merged, low_rank + h], dim=-1))
         torch.testing.assert_close(state[0], h)
         assert not state[0].requires_grad

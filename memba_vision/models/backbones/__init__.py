@@ -1,5 +1,6 @@
 """Vision Mamba backbones."""
 
 from memba_vision.models.backbones.vim import Vim
+from memba_vision.models.backbones.vmamba import VMamba
 
-__all__ = ['Vim']
+__all__ = ['VMamba', 'Vim']

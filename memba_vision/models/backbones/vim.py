@@ -1,9 +1,9 @@
 """Vim, the vision Mamba with a class token in the middle (Zhu et al. 2024)."""
 
-import inspect
 import logging
 import math
 from collections.abc import Collection, Sequence
+from inspect import signature
 
 import torch
 from mmcv.cnn.bricks.drop import DropPath
@@ -13,11 +13,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.vim_weights import (
-    fit_files,
-    initialize_vim,
-    rename_for_classifier,
+from memba_vision.models.backbones.settings import (
+    arch_settings,
+    check_frozen_stages,
+    check_out_type,
+    output_numbers,
 )
+from memba_vision.models.backbones.vim_weights import FILES
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.modules.norm import RMSNorm
@@ -143,7 +145,7 @@ class Vim(BaseModule):
     #: Parameters that weight decay would harm, by the last part of their name.
     no_weight_decay = ('A_log', 'A_b_log', 'D', 'D_b', 'cls_token', 'pos_embed')
     #: mmpretrain's classifiers call it before they load.
-    _checkpoint_filter = staticmethod(rename_for_classifier)
+    _checkpoint_filter = FILES.rename_for_classifier
 
     def __init__(
         self,
@@ -162,15 +164,16 @@ class Vim(BaseModule):
         dynamic_img_size: bool = False,
     ) -> None:
         super().__init__(init_cfg)
-        settings = _arch_settings(arch)
+        known = ('embed_dims', 'num_layers', *list(signature(BidirectionalMixer).parameters)[1:])
+        settings = arch_settings('Vim', arch, ARCHS, ('embed_dims', 'num_layers'), known)
         self.embed_dims = settings.pop('embed_dims')
         self.num_layers = settings.pop('num_layers')
         _check_out_type(out_type, with_cls_token)
-        _check_frozen_stages(frozen_stages, self.num_layers)
+        check_frozen_stages('Vim', frozen_stages, self.num_layers, 'blocks')
         patch_size = to_pair(patch_size, 'patch_size')
         stride = patch_size if stride is None else to_pair(stride, 'stride')
         self.out_type = out_type
-        self.out_indices = _block_numbers(out_indices, self.num_layers)
+        self.out_indices = output_numbers('Vim', out_indices, self.num_layers, 'blocks')
         self.frozen_stages = frozen_stages
         self.dynamic_img_size = dynamic_img_size
         self.with_cp = with_cp
@@ -187,7 +190,7 @@ class Vim(BaseModule):
         self.patch_map = PatchMap()
         self.norm_f = RMSNorm(self.embed_dims, eps=NORM_EPS)
         self._init_tokens_and_outputs()
-        self.register_load_state_dict_pre_hook(fit_files)
+        self.register_load_state_dict_pre_hook(FILES.fit_files)
         self.register_load_state_dict_pre_hook(_fit_pos_embed)
         for module in self._frozen_parts():
             module.requires_grad_(False)
@@ -230,7 +233,7 @@ class Vim(BaseModule):
     def init_weights(self) -> None:
         """Initialize as ``init_cfg`` says; without it, keep the random weights."""
         self._is_init = True
-        initialize_vim(self)
+        FILES.initialize(self)
 
     def _fitting(self, pos_embed: torch.Tensor, source: str) -> torch.Tensor:
         has_cls_token = self.cls_token is not None
@@ -421,48 +424,9 @@ def _spelled(size: Size) -> str:
 
 
 def _check_out_type(out_type: str, with_cls_token: bool) -> None:
-    if out_type not in OUT_TYPES:
-        raise UserError(f'Vim: unknown out_type {out_type!r}; known are {", ".join(OUT_TYPES)}')
+    check_out_type('Vim', out_type, OUT_TYPES)
     if out_type == 'cls_token' and not with_cls_token:
         raise UserError(
             "Vim: out_type='cls_token' needs a class token: leave with_cls_token=False out, or set "
             "out_type='avg_featmap'"
         )
-
-
-def _check_frozen_stages(frozen_stages: int, num_layers: int) -> None:
-    if not -1 <= frozen_stages <= num_layers:
-        raise UserError(
-            f'Vim: frozen_stages is {frozen_stages}, but there are {num_layers} blocks: -1 freezes '
-            'none, and a number so many of them'
-        )
-
-
-def _arch_settings(arch: str | dict) -> dict:
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise UserError(f'Vim: unknown arch {arch!r}; known are {", ".join(ARCHS)}, or a dict')
-        return dict(ARCHS[arch])
-    missing = {'embed_dims', 'num_layers'} - set(arch)
-    if missing:
-        raise UserError(f'Vim: the arch dict lacks {" and ".join(sorted(missing))}')
-    known = [
-        'embed_dims',
-        'num_layers',
-        *list(inspect.signature(BidirectionalMixer).parameters)[1:],
-    ]
-    unknown = set(arch) - set(known)
-    if unknown:
-        raise UserError(
-            f'Vim: the arch dict has unknown {" and ".join(sorted(unknown))}; known are '
-            f'{", ".join(known)}'
-        )
-    return dict(arch)
-
-
-def _block_numbers(out_indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
-    indices = [out_indices] if isinstance(out_indices, int) else list(out_indices)
-    for index in indices:
-        if not -num_layers <= index < num_layers:
-            raise UserError(f'Vim: out_indices holds {index}, but there are {num_layers} blocks')
-    return tuple(index % num_layers for index in indices)

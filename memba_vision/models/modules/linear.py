@@ -1,6 +1,9 @@
-"""The linear layer of all projections."""
+"""The linear layer of all projections, and projections that take a state."""
+
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from memba_vision.ops import linear
@@ -12,3 +15,35 @@ class Linear(nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in_features) to (..., out_features)."""
         return linear(x, self.weight, self.bias)
+
+
+class DeltaLinear(Linear):
+    """A projection to the step size; under autocast its bias is added in float32.
+
+    The bias is about -4.6 and the projected part small: in bfloat16 their sum would lose a
+    hundredth of the step size.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Project (..., dt_rank) to (..., dim), before the softplus."""
+        if torch.is_autocast_enabled(x.device.type):
+            return F.linear(x, self.weight).float() + self.bias.float()
+        return super().forward(x)
+
+
+def project(
+    layer: nn.Module, hidden: torch.Tensor, state: tuple[torch.Tensor, ...] | None
+) -> tuple[Any, tuple[torch.Tensor, ...] | None]:
+    """Call a projection, and one with ``takes_state`` with the state of the block before.
+
+    Args:
+        layer: the projection, or what an adapter put in its place.
+        hidden: (..., in_features).
+        state: what the block before handed on.
+
+    Returns:
+        What the projection yields, and the state to hand on: its own, or ``state``.
+    """
+    if getattr(layer, 'takes_state', False):
+        return layer(hidden, state)
+    return layer(hidden), state

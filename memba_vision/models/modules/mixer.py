@@ -1,13 +1,13 @@
 """The bidirectional Mamba mixer of Vim (Zhu et al. 2024, section 3.4, 'v2')."""
 
 import math
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from memba_vision.models.modules.gates import GateState, SiLUGate
-from memba_vision.models.modules.linear import Linear
+from memba_vision.models.modules.linear import DeltaLinear, Linear, project
 from memba_vision.models.modules.scan import DirectionScan, ScanCall
 from memba_vision.models.sites import BlockSites, Rows, ScanSite
 from memba_vision.ops import bidirectional_scan, causal_conv1d, goes_in_one_launch
@@ -26,26 +26,27 @@ class CausalConv1d(nn.Conv1d):
         return causal_conv1d(x, self.weight[:, 0], self.bias, silu=True, reverse=reverse)
 
 
-class DeltaProjection(Linear):
-    """The projection to the step size; under autocast its bias is added in float32.
-
-    The bias is about -4.6 and the projected part small: in bfloat16 their sum would lose a
-    hundredth of the step size.
-    """
+class DeltaProjection(DeltaLinear):
+    """The projection to the step size, initialized as Mamba does."""
 
     def __init__(self, dt_rank: int, dim: int) -> None:
         super().__init__(dt_rank, dim)
-        with torch.no_grad():
-            nn.init.uniform_(self.weight, -(dt_rank**-0.5), dt_rank**-0.5)
-            span = math.log(DELTA_MAX) - math.log(DELTA_MIN)
-            delta = torch.exp(torch.rand(dim) * span + math.log(DELTA_MIN)).clamp(min=DELTA_FLOOR)
-            self.bias.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
+        init_delta(self.weight, self.bias)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Project (..., dt_rank) to (..., dim), before the softplus."""
-        if torch.is_autocast_enabled(x.device.type):
-            return F.linear(x, self.weight).float() + self.bias.float()
-        return super().forward(x)
+
+@torch.no_grad()
+def init_delta(weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """Initialize a projection to the step size, (dim, dt_rank) and (dim,), as Mamba does."""
+    dim, dt_rank = weight.shape
+    nn.init.uniform_(weight, -(dt_rank**-0.5), dt_rank**-0.5)
+    span = math.log(DELTA_MAX) - math.log(DELTA_MIN)
+    delta = torch.exp(torch.rand(dim) * span + math.log(DELTA_MIN)).clamp(min=DELTA_FLOOR)
+    bias.copy_(delta + torch.log(-torch.expm1(-delta)))  # the inverse of softplus
+
+
+def split_gate(projected: torch.Tensor | tuple) -> tuple[torch.Tensor, Any]:
+    """Return x and what the gate takes, of what the input projection of a gated mixer yields."""
+    return projected.chunk(2, dim=-1) if isinstance(projected, torch.Tensor) else projected
 
 
 class BidirectionalMixer(nn.Module):
@@ -56,7 +57,7 @@ class BidirectionalMixer(nn.Module):
         x, gate_input = in_proj(hidden)
         per direction: x_k = conv1d_k(x), with its SiLU; delta, B, C = x_proj_k(x_k)
                        y_k = selective_scan(x_k, softplus(dt_proj_k(delta)), A_k, B, C, D_k)
-        merged, state = gate(y_forward, y_backward, gate_input, state)
+        merged, state = gate((y_forward, y_backward), gate_input, state)
         out           = out_proj(merged)
 
     The mixer calls its projections, scans and gate and never reads their weights, so each can be
@@ -104,12 +105,10 @@ class BidirectionalMixer(nn.Module):
         Returns:
             (batch, length, dim), and what the gate of the next block is to get.
         """
-        projected = self.in_proj(hidden)
-        if isinstance(projected, torch.Tensor):
-            projected = projected.chunk(2, dim=-1)
-        x, gate_input = projected
+        projected, gate_state = project(self.in_proj, hidden, gate_state)
+        x, gate_input = split_gate(projected)
         scans = self._scan_both_ways(x.transpose(1, 2))
-        merged, gate_state = self.gate(*scans, gate_input, gate_state)
+        merged, gate_state = self.gate(scans, gate_input, gate_state)
         return self.out_proj(merged), gate_state
 
     def block_sites(self, name: str) -> BlockSites:
@@ -139,12 +138,20 @@ class BidirectionalMixer(nn.Module):
                 for suffix in directions
             ),
             gate=f'{prefix}gate',
+            parameters={
+                'scan.A': (f'{prefix}A_log', f'{prefix}A_b_log'),
+                'scan.D': (f'{prefix}D', f'{prefix}D_b'),
+                'scan.bias': (f'{prefix}dt_proj.bias', f'{prefix}dt_proj_b.bias'),
+                'mix.conv': (f'{prefix}conv1d.weight', f'{prefix}conv1d_b.weight'),
+            },
+            stateful=('mix.in',),
         )
 
     def _scan_both_ways(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        forward = ScanCall(x, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D, False)
+        forward = ScanCall(x, self.x_proj, self.dt_proj, self.A_log, self.D, conv1d=self.conv1d)
         backward = ScanCall(
-            x, self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, True
+            *(x, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b, True),
+            conv1d=self.conv1d_b,
         )
         is_plain = type(self.scan) is type(self.scan_b) is DirectionScan
         if is_plain and goes_in_one_launch(x):

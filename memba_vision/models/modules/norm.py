@@ -1,4 +1,4 @@
-"""The norm of the residual stream."""
+"""The norms of residual streams and maps."""
 
 import torch
 import torch.nn.functional as F
@@ -30,3 +30,19 @@ class RMSNorm(nn.LayerNorm):
             scale = (residual.square().mean(-1, keepdim=True) + self.eps).rsqrt()
             return residual * scale * self.weight
         return F.rms_norm(residual, self.normalized_shape, self.weight, self.eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    """``torch.nn.LayerNorm`` in the dtype of its weights, where the residual's is wider."""
+
+    def forward(self, residual: torch.Tensor) -> torch.Tensor:
+        """(..., dim) to the same."""
+        return super().forward(residual.to(self.weight.dtype))
+
+
+class MapNorm(LayerNorm):
+    """A layer norm over the channels of a map."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(batch, dim, rows, columns) to the same."""
+        return super().forward(images.movedim(1, -1)).movedim(-1, 1)

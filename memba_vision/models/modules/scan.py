@@ -1,4 +1,4 @@
-"""The slot of a mixer for the convolution, projections and scan of one direction."""
+"""The slot of a mixer for the projections and the scan of one direction."""
 
 from typing import NamedTuple
 
@@ -12,22 +12,26 @@ class ScanCall(NamedTuple):
     """A sequence, and the weights of the direction that scans it.
 
     Attributes:
-        x: (batch, d_inner, length), before the convolution, in image order.
-        conv1d: the convolution, with its SiLU.
+        x: (batch, d_inner, length) in image order, which is row by row.
         x_proj: the projection to the step size's bottleneck, B and C.
         dt_proj: the projection to the step size.
         A_log: (d_inner, d_state).
         D: (d_inner,).
         reverse: True where the scan goes from the last position to the first.
+        conv1d: the direction's own convolution, with its SiLU, which ``x`` passes first; None
+            where there is none.
+        grid: rows and columns of the positions, whose columns are scanned one after the other, each
+            from the top down; None stands for a scan along the sequence.
     """
 
     x: torch.Tensor
-    conv1d: nn.Module
     x_proj: nn.Module
     dt_proj: nn.Module
     A_log: torch.Tensor
     D: torch.Tensor
-    reverse: bool
+    reverse: bool = False
+    conv1d: nn.Module | None = None
+    grid: tuple[int, int] | None = None
 
 
 class DirectionScan(nn.Module):
@@ -39,12 +43,12 @@ class DirectionScan(nn.Module):
 
     def forward(self, call: ScanCall) -> torch.Tensor:
         """Scan, (batch, d_inner, length) to (batch, length, d_inner), both in image order."""
-        return self.run(self.prepare(call), call.reverse)
+        return self.run(self.prepare(call), call)
 
     def prepare(self, call: ScanCall) -> ScanInputs:
         """Convolve and project the sequence to what the recurrence reads."""
         d_state = call.A_log.shape[1]
-        x = call.conv1d(call.x, reverse=call.reverse)
+        x = call.x if call.conv1d is None else call.conv1d(call.x, reverse=call.reverse)
         projected = call.x_proj(x.transpose(1, 2))
         dt_rank = projected.shape[-1] - 2 * d_state
         delta, B, C = projected.split([dt_rank, d_state, d_state], dim=-1)
@@ -52,10 +56,29 @@ class DirectionScan(nn.Module):
         delta = call.dt_proj(delta).transpose(1, 2)
         return ScanInputs(x, delta, A, B.transpose(1, 2), C.transpose(1, 2), call.D)
 
-    def run(self, inputs: ScanInputs, reverse: bool) -> torch.Tensor:
+    def run(self, inputs: ScanInputs, call: ScanCall) -> torch.Tensor:
         """Run the recurrence over prepared inputs, to (batch, length, d_inner)."""
-        out = selective_scan(**inputs._asdict(), delta_softplus=True, reverse=reverse)
-        return out.transpose(1, 2)
+        if call.grid is not None:
+            moved = {name: column_order(getattr(inputs, name), call.grid) for name in SEQUENCES}
+            inputs = inputs._replace(**moved)
+        out = selective_scan(**inputs._asdict(), delta_softplus=True, reverse=call.reverse)
+        return (out if call.grid is None else row_order(out, call.grid)).transpose(1, 2)
+
+
+#: What of the inputs of a scan has a position.
+SEQUENCES = ('u', 'delta', 'B', 'C')
+
+
+def column_order(sequence: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Return (..., length), which goes row by row over ``grid``, column by column, as a copy."""
+    # Channels stay side by side in memory, as the kernels want them.
+    by_position = sequence.movedim(-1, 1).unflatten(1, grid)
+    return by_position.transpose(1, 2).flatten(1, 2).movedim(1, -1)
+
+
+def row_order(sequence: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Return what goes column by column over ``grid`` row by row; see :func:`column_order`."""
+    return column_order(sequence, (grid[1], grid[0]))
 
 
 def minus_exp(A_log: torch.Tensor) -> torch.Tensor:
@@ -76,12 +99,12 @@ class WrappedScan(nn.Module):
 
     def forward(self, call: ScanCall) -> torch.Tensor:
         """See :meth:`DirectionScan.forward`."""
-        return self.run(self.prepare(call), call.reverse)
+        return self.run(self.prepare(call), call)
 
     def prepare(self, call: ScanCall) -> ScanInputs:
         """See :meth:`DirectionScan.prepare`."""
         return self.base_layer.prepare(call)
 
-    def run(self, inputs: ScanInputs, reverse: bool) -> torch.Tensor:
+    def run(self, inputs: ScanInputs, call: ScanCall) -> torch.Tensor:
         """See :meth:`DirectionScan.run`."""
-        return self.base_layer.run(inputs, reverse)
+        return self.base_layer.run(inputs, call)

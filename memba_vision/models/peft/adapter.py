@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.sites import ROLES, Rows, ScanSite, Sites, check_sites, sites_of
+from memba_vision.models.sites import ALIASES, ROLES, Rows, ScanSite, Sites, check_sites, sites_of
 
 
 class Adapter(ABC):
@@ -48,7 +48,7 @@ class Adapter(ABC):
         Returns:
             None if nothing is left, or what stays and why.
         """
-        return f'{type(self).__name__} stays: it is no change of the weights that Vim has'
+        return f'{type(self).__name__} stays: it is no change of the weights that the backbone has'
 
     def save_hf(self, backbone: nn.Module, folder: Path) -> None:
         """Write what :meth:`attach` added into ``folder``, as Hugging Face's peft would save it.
@@ -119,6 +119,21 @@ def check_free(backbone: nn.Module, adapter: str, slot: str) -> nn.Module:
         which = f'use one {adapter} alone' if owner == adapter else f'use {owner} or {adapter}'
         raise UserError(f'{adapter}: {slot} has been replaced by {owner} already: {which}')
     return module
+
+
+def check_state_free(backbone: nn.Module, adapter: str, otherwise: str) -> None:
+    """Raise a UserError where another adapter's state goes from block to block already.
+
+    Args:
+        backbone: the backbone.
+        adapter: the adapter that hands on a state, for the error's text.
+        otherwise: what the user can do beside leaving one of them out.
+    """
+    if any(getattr(module, 'hands_on_state', False) for module in backbone.modules()):
+        raise UserError(
+            f"{adapter}: another adapter's state goes from block to block already: use one of the "
+            f'two, or {otherwise}'
+        )
 
 
 def wrap_scans(
@@ -209,9 +224,15 @@ def find_parts(
 
 
 def _projections(backbone: nn.Module, target: str) -> list[Rows]:
-    """Return the places of a role or, where the backbone has no such role, of a name."""
-    places = sites_of(backbone).projections(target) if target in ROLES else []
-    return places or [Rows(name) for name, _ in backbone.named_modules() if is_named(name, target)]
+    """Return the places of a role or, where the backbone has no such role, of a name.
+
+    Where it has nothing of that name, those of the role that the name stands for in Vim.
+    """
+    sites = sites_of(backbone)
+    named = [Rows(name) for name, _ in backbone.named_modules() if is_named(name, target)]
+    if target in ROLES:
+        return sites.projections(target) or named
+    return named or sites.projections(ALIASES.get(target, ''))
 
 
 def _claim(
@@ -276,6 +297,14 @@ def _short_names(names: Collection[str]) -> set[str]:
         last if last_parts[last := name.rpartition('.')[2]] > 1 else '.'.join(name.split('.')[-2:])
         for name in names
     }
+
+
+def are_names(backbone: nn.Module, targets: Collection[str]) -> bool:
+    """Return True if ``targets`` are names of modules, none of them a role or an alias of one."""
+    names = [name for name, _ in backbone.named_modules()]
+    return all(
+        target not in ROLES and any(is_named(name, target) for name in names) for target in targets
+    )
 
 
 def is_named(name: str, target: str) -> bool:

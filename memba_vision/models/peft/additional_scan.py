@@ -7,7 +7,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.scan import ScanCall, WrappedScan, minus_exp
 from memba_vision.models.peft.adapter import Adapter, wrap_scans
-from memba_vision.models.sites import ScanSite
+from memba_vision.models.sites import ScanSite, tensor_at
 from memba_vision.ops import ScanInputs
 from memba_vision.registry import ADAPTERS
 
@@ -44,7 +44,8 @@ class WiderScan(WrappedScan):
 class AdditionalScan(Adapter):
     """More dimensions of the state in every scan, with their rows of A, B and C.
 
-    Trains ``2 * 3 * num_states * d_inner`` parameters per block: with 6 on Vim-S, 663,552. What
+    Trains ``3 * num_states * d_inner`` parameters for each direction of a block: with 6 on Vim-S
+    663,552, with 1 on VMamba's small_s2l15 188,928. What
     the new dimensions contribute is not zero at the start: their rows of ``x_proj`` are random, as
     in the authors' code. Source: Yoshimura et al. 2025 (MambaPEFT), section 3.2.
 
@@ -65,12 +66,10 @@ class AdditionalScan(Adapter):
         def wrap(site: ScanSite, scan: nn.Module) -> nn.Module:
             if any(isinstance(module, WiderScan) for module in scan.modules()):
                 raise UserError('AdditionalScan: the state is wider already; use one of them alone')
-            return WiderScan(scan, backbone.get_parameter(site.A_log), self.num_states)
+            return WiderScan(scan, tensor_at(backbone, site.A_log), self.num_states)
 
         wrap_scans(backbone, 'AdditionalScan', self.sites(backbone), wrap)
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot: the weights of Vim have no room for it."""
-        return (
-            'AdditionalScan stays: its states would make A_log and x_proj wider than Vim has them'
-        )
+        """It cannot: the weights of the backbone have no room for it."""
+        return 'AdditionalScan stays: its states would make A_log and x_proj wider than they are'

@@ -8,8 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from memba_vision.models.peft.adapter import AdaptedLayer
-from memba_vision.models.sites import ROLES
+from memba_vision.models.peft.adapter import AdaptedLayer, are_names
 
 #: What peft puts before a module's name in the backbone.
 PREFIX = 'base_model.model'
@@ -36,7 +35,7 @@ def save_low_rank(
         'base_model_name_or_path': None,
         'inference_mode': True,
         # Of roles peft knows nothing.
-        'target_modules': list(layers) if ROLES.keys() & set(targets) else list(targets),
+        'target_modules': list(targets) if are_names(backbone, targets) else list(layers),
         'r': rank,
         'lora_alpha': first.scale * rank,  # peft's scale is lora_alpha / r
         'lora_dropout': first.dropout.p,

@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.adapter import Adapter, replace_module
+from memba_vision.models.peft.adapter import Adapter, are_names, replace_module
 from memba_vision.models.peft.hf_targets import as_plain_linear, check_parameters, find_modules
 from memba_vision.models.peft.lora import check_targets
-from memba_vision.models.sites import ROLES
 from memba_vision.registry import ADAPTERS
 
 #: What peft raises where settings do not fit a method or a layer.
@@ -96,7 +95,7 @@ class HFPeft(Adapter):
         name = self.config.peft_type.name
         targets = find_modules(backbone, self.targets, name) if self.targets else {}
         check_parameters(backbone, self.parameters)
-        if isinstance(self.targets, str) or ROLES.keys() & set(self.targets):
+        if isinstance(self.targets, str) or not are_names(backbone, self.targets):
             self.config.target_modules = set(targets)
         trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
         weights = [(w, w.detach().clone()) for m in targets.values() for w in m.parameters()]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.stacked import LinearSlice
 from memba_vision.models.peft.adapter import AdaptedLayer, find_targets, is_named
 
 #: What peft calls every linear layer.
@@ -31,7 +32,19 @@ def find_modules(
     Raises:
         UserError: they name nothing, or what another adapter took.
     """
-    kinds = KINDS.get(peft_type, (nn.Linear, nn.Conv2d))
+    found = _find_modules(backbone, targets, KINDS.get(peft_type, (nn.Linear, nn.Conv2d)))
+    for name, module in found.items():
+        if isinstance(module, LinearSlice):
+            raise UserError(
+                f'HFPeft: {name} is a slice of a parameter of its mixer, and peft wants a weight '
+                "of the layer's own: choose other target_modules, or LoRA of this package"
+            )
+    return found
+
+
+def _find_modules(
+    backbone: nn.Module, targets: Sequence[str] | str, kinds: tuple[type[nn.Module], ...]
+) -> dict[str, nn.Module]:
     if not isinstance(targets, str):
         return find_targets(backbone, targets, kinds)
     if targets.lower() == ALL_LINEAR:

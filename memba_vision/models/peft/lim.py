@@ -7,8 +7,13 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.modules.gates import GateState
-from memba_vision.models.peft.adapter import Adapter, check_free, replace_module
+from memba_vision.models.modules.gates import GateState, Scans
+from memba_vision.models.peft.adapter import (
+    Adapter,
+    check_free,
+    check_state_free,
+    replace_module,
+)
 from memba_vision.models.sites import Rows, check_sites, sites_of
 from memba_vision.ops import (
     bidirectional_membrane,
@@ -36,6 +41,11 @@ class Membrane(nn.Module):
         self.leak = leak
         self.threshold = threshold
         self.cross_layer = cross_layer
+
+    @property
+    def hands_on_state(self) -> bool:
+        """True where the state that blocks hand on is this membrane's."""
+        return self.cross_layer
 
     def forward(self, current: torch.Tensor, state: GateState) -> tuple[torch.Tensor, GateState]:
         """Integrate (batch, length, dim) from both ends.
@@ -78,17 +88,13 @@ class MembraneGate(nn.Module):
         self.membrane = membrane
 
     def forward(
-        self,
-        forward_scan: torch.Tensor,
-        backward_scan: torch.Tensor,
-        gate_input: torch.Tensor,
-        state: GateState = None,
+        self, scans: Scans, gate_input: torch.Tensor, state: GateState = None
     ) -> tuple[torch.Tensor, GateState]:
         """See :mod:`memba_vision.models.modules.gates`; ``gate_input`` is ``z``."""
         merged, mean = membrane_gate(
             gate_input.transpose(1, 2),
-            forward_scan.transpose(1, 2),
-            backward_scan.transpose(1, 2),
+            scans[0].transpose(1, 2),
+            scans[-1].transpose(1, 2),
             self.membrane.initial(state),
             **self.membrane.settings(),
         )
@@ -116,8 +122,7 @@ class LowRankMembraneGate(nn.Module):
 
     def forward(
         self,
-        forward_scan: torch.Tensor,
-        backward_scan: torch.Tensor,
+        scans: Scans,
         gate_input: tuple[torch.Tensor, torch.Tensor],
         state: GateState = None,
     ) -> tuple[torch.Tensor, GateState]:
@@ -129,7 +134,7 @@ class LowRankMembraneGate(nn.Module):
         base, low_rank = gate_input
         potentials, state = self.membrane(low_rank, state)
         updates = self.up(self.scale * self.dropout(potentials))
-        return gated_merge(forward_scan, backward_scan, base, updates), state
+        return gated_merge(scans[0], scans[-1], base, updates), state
 
 
 @ADAPTERS.register_module()
@@ -173,6 +178,8 @@ class LIM(Adapter):
 
     def attach(self, backbone: nn.Module) -> None:
         """Replace the gate of every mixer."""
+        if self.settings['cross_layer']:
+            check_state_free(backbone, 'LIM', 'set cross_layer=False in one')
         if self.site == 'lora':
             check_taps(backbone, 'LIM', "site 'lora'", ", or choose site 'gate'")
             if self.settings['cross_layer']:

@@ -102,7 +102,7 @@ class LoRALinear(AdditiveLayer):
     @torch.no_grad()
     def merged(self) -> nn.Module:
         """``W + scale * up down`` in the place of ``W``."""
-        self.base_layer.weight += self.scale * self.up.weight @ self.down.weight
+        self.base_layer.weight.add_(self.scale * self.up.weight @ self.down.weight)
         return self.base_layer
 
 

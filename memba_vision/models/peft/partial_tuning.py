@@ -1,13 +1,14 @@
 """Training some of the backbone's own parameters, or all of them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import Adapter
+from memba_vision.models.sites import ALIASES, sites_of
 from memba_vision.registry import ADAPTERS
 
 
@@ -24,7 +25,8 @@ class PartialTuning(Adapter):
 
     Args:
         patterns: names such as ``'D'`` or ``'conv1d.weight'``, matching every parameter whose
-            dotted name is that or ends with it after a dot; ``*`` stands for anything.
+            dotted name is that or ends with it after a dot; ``*`` stands for anything. Roles such
+            as ``'scan.A'`` (:data:`memba_vision.models.sites.PARAMETERS`) may stand there too.
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
@@ -38,7 +40,7 @@ class PartialTuning(Adapter):
         """Let the parameters train."""
         own = {n: p for n, p in backbone.named_parameters() if not p.requires_grad}
         names = {plain_name(name): name for name in own}
-        found = [name for pattern in self.patterns for name in self._match(pattern, names)]
+        found = [name for pattern in self.patterns for name in _match(pattern, names, backbone)]
         for name in found:
             layer = names[name].rpartition('.')[0]
             if name.endswith('.weight') and layer.endswith('base_layer'):
@@ -49,18 +51,28 @@ class PartialTuning(Adapter):
         for name in found:
             own[names[name]].requires_grad_(True)
 
-    def _match(self, pattern: str, names: Sequence[str]) -> list[str]:
-        found = [name for name in names if fnmatchcase(f'.{name}', f'*.{pattern}')]
-        if not found:
-            known = sorted({re.sub(r'^layers\.\d+\.', '', name) for name in names})
-            raise UserError(
-                f'PartialTuning: pattern {pattern!r} matches no frozen parameter; possible names '
-                f'are {", ".join(known)}'
-            )
-        return found
-
     def merge(self, backbone: nn.Module) -> None:
         """There is nothing to do: the weights are plain ones."""
+
+
+def _match(pattern: str, frozen: Collection[str], backbone: nn.Module) -> list[str]:
+    """Return the names in ``frozen`` that a pattern or a role means.
+
+    A name that nothing in the backbone has stands for a role, as for targets of other adapters.
+    """
+    everything = [plain_name(name) for name, _ in backbone.named_parameters()]
+    meant = [name for name in everything if fnmatchcase(f'.{name}', f'*.{pattern}')]
+    if not meant:
+        of_role = sites_of(backbone).parameters(ALIASES.get(pattern, pattern))
+        meant = [plain_name(name) for name in of_role]
+    found = [name for name in meant if name in frozen]
+    if not found:
+        known = sorted({re.sub(r'^(\w+\.\d+\.)+', '', name) for name in frozen})
+        raise UserError(
+            f'PartialTuning: pattern {pattern!r} matches no frozen parameter; possible names '
+            f'are {", ".join(known)}'
+        )
+    return found
 
 
 def plain_name(name: str) -> str:

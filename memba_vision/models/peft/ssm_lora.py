@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.modules.gates import GateState
+from memba_vision.models.modules.gates import GateState, Scans
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.peft.adapter import (
     Adapter,
     check_free,
+    check_state_free,
     find_targets,
     replace_module,
 )
@@ -37,6 +38,7 @@ class TimeModuleGate(nn.Module):
     """
 
     owner = 'SSMLoRA'
+    hands_on_state = True
 
     def __init__(self, base_layer: nn.Module, down: nn.Linear, drop_rate: float) -> None:
         super().__init__()
@@ -52,14 +54,10 @@ class TimeModuleGate(nn.Module):
         nn.init.zeros_(self.enter.weight)
 
     def forward(
-        self,
-        forward_scan: torch.Tensor,
-        backward_scan: torch.Tensor,
-        gate_input: torch.Tensor,
-        state: GateState = None,
+        self, scans: Scans, gate_input: torch.Tensor, state: GateState = None
     ) -> tuple[torch.Tensor, GateState]:
         """See :mod:`memba_vision.models.modules.gates`; yields d_inner + rank channels."""
-        merged, _ = self.base_layer(forward_scan, backward_scan, gate_input)
+        merged, _ = self.base_layer(scans, gate_input)
         low_rank = self.down(merged)
         before = torch.zeros_like(low_rank) if state is None else state[0]
         current = _normalise(before + self.carry(before) + self.enter(low_rank))
@@ -137,6 +135,7 @@ class SSMLoRA(Adapter):
         outputs = [block.projections['mix.out'][0].module for block in blocks]
         layers = find_targets(backbone, outputs, [nn.Linear])
         gates = [check_free(backbone, 'SSMLoRA', block.gate) for block in blocks]
+        check_state_free(backbone, 'SSMLoRA', 'set cross_layer=False in the other')
         for block, gate, (output, layer) in zip(blocks, gates, layers.items(), strict=True):
             down, up = make_bottleneck(layer, self.rank, layer.out_features)
             replace_module(backbone, block.gate, TimeModuleGate(gate, down, self.drop_rate))

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.modules.scan import WrappedScan
+from memba_vision.models.modules.scan import ScanCall, WrappedScan
 from memba_vision.models.peft.adapter import Adapter, wrap_scans
-from memba_vision.models.sites import ScanSite
+from memba_vision.models.sites import ScanSite, tensor_at
 from memba_vision.ops import ScanInputs
 from memba_vision.registry import ADAPTERS
 
@@ -23,10 +23,10 @@ class StateOffsetScan(WrappedScan):
         super().__init__(base_layer)
         self.offset = nn.Parameter(torch.zeros_like(A_log))
 
-    def run(self, inputs: ScanInputs, reverse: bool) -> torch.Tensor:
+    def run(self, inputs: ScanInputs, call: ScanCall) -> torch.Tensor:
         """Run the recurrence, and add what C reads of the offset."""
         C = inputs.C[:, -self.offset.shape[1] :].transpose(1, 2)
-        return self.base_layer.run(inputs, reverse) + C @ self.offset.T
+        return self.base_layer.run(inputs, call) + C @ self.offset.T
 
 
 class OutputOffsetScan(WrappedScan):
@@ -41,18 +41,18 @@ class OutputOffsetScan(WrappedScan):
         super().__init__(base_layer)
         self.offset = nn.Parameter(torch.zeros_like(D))
 
-    def run(self, inputs: ScanInputs, reverse: bool) -> torch.Tensor:
+    def run(self, inputs: ScanInputs, call: ScanCall) -> torch.Tensor:
         """Run the recurrence, and add the offset."""
-        return self.base_layer.run(inputs, reverse) + self.offset
+        return self.base_layer.run(inputs, call) + self.offset
 
 
 @ADAPTERS.register_module()
 class StateOffset(Adapter):
     """A learned offset of the state's read-out in every scan, zero at the start.
 
-    Trains ``2 * d_inner * d_state`` parameters per block with ``of='state'``, on Vim-S 589,824,
-    and ``2 * d_inner`` with ``of='output'``, 36,864. Source: Kang et al. 2025 (ACL), section 4,
-    "State-offset Tuning (h)" and "(y)", and the authors' code.
+    Trains ``d_inner * d_state`` parameters for each direction of a block with ``of='state'``, on
+    Vim-S 589,824, and ``d_inner`` with ``of='output'``, 36,864. Source: Kang et al. 2025 (ACL),
+    section 4, "State-offset Tuning (h)" and "(y)", and the authors' code.
 
     Args:
         of: 'state', to which C_t applies, or 'output', after it.
@@ -71,11 +71,11 @@ class StateOffset(Adapter):
 
         def wrap(site: ScanSite, scan: nn.Module) -> nn.Module:
             if self.of == 'state':
-                return StateOffsetScan(scan, backbone.get_parameter(site.A_log))
-            return OutputOffsetScan(scan, backbone.get_parameter(site.D))
+                return StateOffsetScan(scan, tensor_at(backbone, site.A_log))
+            return OutputOffsetScan(scan, tensor_at(backbone, site.D))
 
         wrap_scans(backbone, 'StateOffset', self.sites(backbone), wrap)
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot: Vim adds no constant to its scans."""
-        return 'StateOffset stays: no weight of Vim adds a constant to the read-out of its state'
+        """It cannot: no backbone adds a constant to its scans."""
+        return 'StateOffset stays: no weight adds a constant to the read-out of its state'

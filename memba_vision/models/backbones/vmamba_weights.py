@@ -1,0 +1,134 @@
+"""Architectures of VMamba, and files with their weights: the names in them, and loading."""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+
+from memba_vision.errors import UserError
+from memba_vision.models.backbones.weight_files import WeightFiles
+
+WIDE = dict(embed_dims=128)
+V2 = dict(embed_dims=96, version='v2', d_state=1)
+V0 = dict(embed_dims=96, version='v0', d_state=16, ssm_ratio=2)
+#: The published architectures: ``s1l8`` says an SSM ratio of 1 and 8 blocks in the third stage.
+ARCHS = MappingProxyType(
+    {
+        'tiny_s1l8': V2 | dict(depths=(2, 2, 8, 2), ssm_ratio=1),
+        'tiny_s2l5': V2 | dict(depths=(2, 2, 5, 2), ssm_ratio=2),
+        'small_s2l15': V2 | dict(depths=(2, 2, 15, 2), ssm_ratio=2),
+        'small_s1l20': V2 | dict(depths=(2, 2, 20, 2), ssm_ratio=1),
+        'base_s2l15': V2 | WIDE | dict(depths=(2, 2, 15, 2), ssm_ratio=2),
+        'base_s1l20': V2 | WIDE | dict(depths=(2, 2, 20, 2), ssm_ratio=1),
+        'v0_tiny': V0 | dict(depths=(2, 2, 9, 2)),
+        'v0_small': V0 | dict(depths=(2, 2, 27, 2)),
+        'v0_base': V0 | WIDE | dict(depths=(2, 2, 27, 2)),
+    }
+)
+#: What a dict of an architecture may leave out, by version.
+DEFAULTS = MappingProxyType(
+    {'v2': dict(d_state=1, ssm_ratio=2), 'v0': dict(d_state=16, ssm_ratio=2)}
+)
+#: How older files call what newer ones call otherwise: beginnings and parts of names.
+_OLDER = (
+    (re.compile(r'^patch_embed\.proj\.'), 'patch_embed.0.'),
+    (re.compile(r'^patch_embed\.norm\.'), 'patch_embed.2.'),
+    (re.compile(r'^norm\.'), 'classifier.norm.'),
+    (re.compile(r'^classifier\.head\.'), 'head.'),
+    (re.compile(r'(\.blocks\.\d+)\.ln_1\.'), r'\1.norm.'),
+    (re.compile(r'(\.blocks\.\d+)\.self_attention\.'), r'\1.op.'),
+)
+_BLOCK = re.compile(r'^layers\.(\d+)\.blocks\.(\d+)\.')
+
+
+class VMambaFiles(WeightFiles):
+    """The files of VMamba, the older ones with other names and 1 x 1 convolutions too."""
+
+    anchors = (
+        *('patch_embed.0.weight', 'patch_embed.proj.weight'),
+        *('classifier.norm.weight', 'layers.0.blocks.0.norm.weight'),
+    )
+    kept = ('classifier.norm.',)
+
+    def rename(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the tensors under the names of today's files; the head is ``head``."""
+        return {_renamed(name): tensor for name, tensor in tensors.items()}
+
+    def fit(
+        self, backbone: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
+    ) -> dict[str, torch.Tensor]:
+        """Flatten 1 x 1 kernels of linear layers, and compare the architectures.
+
+        Raises:
+            UserError: the weights are of another architecture.
+        """
+        own = backbone.state_dict()
+        fitting = {
+            name: tensor.flatten(1) if _is_kernel(tensor, own.get(name)) else tensor
+            for name, tensor in tensors.items()
+        }
+        found = recognise(fitting)
+        if found and found != backbone.arch_settings:
+            raise UserError(
+                f'{source} is of VMamba {_described(found)}, and this one is '
+                f'{_described(backbone.arch_settings)}: set arch={_value(found)}, or take another '
+                'file'
+            )
+        return fitting
+
+
+def _renamed(name: str) -> str:
+    for older, newer in _OLDER:
+        name = older.sub(newer, name)
+    return name
+
+
+def _is_kernel(tensor: torch.Tensor, own: torch.Tensor | None) -> bool:
+    """Return True for a 1 x 1 kernel where the backbone has the weight of a linear layer."""
+    return own is not None and own.ndim == 2 and tensor.shape[2:] == (1, 1)
+
+
+def recognise(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+    """Return the settings of the architecture that weights are of, by their names and shapes.
+
+    None where they are not of a whole VMamba.
+    """
+    depths: dict[int, int] = {}
+    for match in filter(None, map(_BLOCK.match, tensors)):
+        stage, block = int(match[1]), int(match[2])
+        depths[stage] = max(depths.get(stage, 0), block + 1)
+    shapes = [
+        tensors[f'layers.0.blocks.0.op.{name}'].shape
+        for name in ('out_proj.weight', 'A_logs')
+        if f'layers.0.blocks.0.op.{name}' in tensors
+    ]
+    if len(shapes) < 2 or sorted(depths) != list(range(len(depths))):
+        return None
+    (embed_dims, d_inner), (_, d_state) = shapes[0][:2], shapes[1]
+    return dict(
+        embed_dims=embed_dims,
+        depths=tuple(depths[stage] for stage in sorted(depths)),
+        ssm_ratio=d_inner // embed_dims,
+        d_state=d_state,
+        version='v2' if 'layers.0.blocks.0.mlp.fc1.weight' in tensors else 'v0',
+    )
+
+
+def _name(settings: Mapping[str, Any]) -> str | None:
+    return next((name for name, known in ARCHS.items() if known == settings), None)
+
+
+def _described(settings: Mapping[str, Any]) -> str:
+    name = _name(settings)
+    return repr(name) if name else 'with ' + ', '.join(f'{k}={v}' for k, v in settings.items())
+
+
+def _value(settings: Mapping[str, Any]) -> str:
+    return repr(_name(settings) or dict(settings))
+
+
+FILES = VMambaFiles()
+read_vmamba = FILES.read

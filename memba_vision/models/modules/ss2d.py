@@ -1,0 +1,133 @@
+"""SS2D, the mixer of VMamba (Liu et al. 2024, section 4.2): four scans over a map."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from memba_vision.models.modules.gates import GateState, SiLUGate
+from memba_vision.models.modules.linear import Linear, project
+from memba_vision.models.modules.mixer import init_delta, split_gate
+from memba_vision.models.modules.norm import LayerNorm
+from memba_vision.models.modules.scan import ScanCall
+from memba_vision.models.modules.stacked import StackedDirection
+from memba_vision.models.sites import BlockSites, Rows, ScanSite
+
+DIRECTIONS = 4
+
+
+class SS2D(nn.Module):
+    """Project, convolve, scan in four directions, merge, norm, gate and project back.
+
+    .. code-block:: text
+
+        x, z  = in_proj(hidden)                                  (z with a gate alone)
+        x     = silu(conv2d(x))
+        y_k   = scan of direction k, with x_proj_k, dt_proj_k, A_k and D_k of its own
+        y     = out_norm(y_0 + y_1 + y_2 + y_3)
+        y     = y * silu(z)                                      (with a gate alone)
+        out   = out_proj(y)
+
+    Direction 0 goes along the rows and direction 1 down the columns, 2 and 3 the same ways back.
+    All tensors stay in the order of the image, row by row. Parameters have the names and shapes of
+    the official files, those of the directions side by side in one; adapters find each direction's
+    own in ``directions`` (:class:`~memba_vision.models.modules.stacked.StackedDirection`). As
+    :class:`~memba_vision.models.modules.mixer.BidirectionalMixer`, it calls its projections, scans
+    and gate and never reads their weights.
+
+    Args:
+        dim: width of the residual stream.
+        d_state: state dimensions per channel.
+        ssm_ratio: ``d_inner / dim``.
+        gated: multiply by a gate z.
+        conv_bias: give the convolution a bias.
+    """
+
+    def __init__(
+        self, dim: int, d_state: int, ssm_ratio: int, gated: bool, conv_bias: bool
+    ) -> None:
+        super().__init__()
+        self.d_inner = d_inner = ssm_ratio * dim
+        self.dt_rank = dt_rank = math.ceil(dim / 16)
+        self.in_proj = Linear(dim, (2 if gated else 1) * d_inner, bias=False)
+        self.conv2d = nn.Conv2d(d_inner, d_inner, 3, padding=1, groups=d_inner, bias=conv_bias)
+        weights = torch.empty(DIRECTIONS, dt_rank + 2 * d_state, d_inner)
+        self.x_proj_weight = nn.Parameter(weights)
+        self.dt_projs_weight = nn.Parameter(torch.empty(DIRECTIONS, d_inner, dt_rank))
+        self.dt_projs_bias = nn.Parameter(torch.empty(DIRECTIONS, d_inner))
+        A = torch.arange(1, d_state + 1, dtype=torch.float32).repeat(DIRECTIONS * d_inner, 1)
+        self.A_logs = nn.Parameter(A.log())
+        self.Ds = nn.Parameter(torch.ones(DIRECTIONS * d_inner))
+        for k in range(DIRECTIONS):
+            nn.init.kaiming_uniform_(self.x_proj_weight.data[k], a=math.sqrt(5))
+            init_delta(self.dt_projs_weight[k], self.dt_projs_bias[k])
+        self.directions = nn.ModuleList(StackedDirection(self, k) for k in range(DIRECTIONS))
+        self.out_norm = LayerNorm(d_inner)
+        self.gate = SiLUGate() if gated else None
+        self.out_proj = Linear(d_inner, dim, bias=False)
+
+    def forward(
+        self, hidden: torch.Tensor, grid: tuple[int, int], state: GateState = None
+    ) -> tuple[torch.Tensor, GateState]:
+        """Mix (batch, length, dim), which goes row by row over ``grid``, rows and columns.
+
+        Returns:
+            (batch, length, dim), and what the next block is to get.
+        """
+        x, state = project(self.in_proj, hidden, state)
+        if self.gate is not None:
+            x, gate_input = split_gate(x)
+        x = F.silu(self.conv2d(x.transpose(1, 2).unflatten(2, grid))).flatten(2)
+        first, *others = (self._scan(k, x, grid) for k in range(DIRECTIONS))
+        merged = self.out_norm(sum(others, first))
+        if self.gate is not None:
+            merged, state = self.gate((merged,), gate_input, state)
+        return self.out_proj(merged), state
+
+    def _scan(self, k: int, x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        direction = self.directions[k]
+        return direction.scan(
+            ScanCall(
+                *(x, direction.x_proj, direction.dt_proj, direction.A_log, direction.D),
+                reverse=k >= 2,
+                grid=grid if k % 2 else None,
+            )
+        )
+
+    def block_sites(self, name: str) -> BlockSites:
+        """Return the places that adapters find here; ``name`` is the path of this module."""
+        dt_rank, d_inner, d_state = self.dt_rank, self.d_inner, self.A_logs.shape[1]
+        directions = [f'{name}.directions.{k}' for k in range(DIRECTIONS)]
+
+        def each(projection: str, rows: range | None = None) -> tuple[Rows, ...]:
+            return tuple(Rows(f'{direction}.{projection}', rows) for direction in directions)
+
+        in_proj = f'{name}.in_proj'
+        projections = {
+            'mix.in': (Rows(in_proj),),
+            'mix.x': (Rows(in_proj, range(d_inner)),),
+            'mix.params': each('x_proj'),
+            'mix.delta': each('x_proj', range(dt_rank)),
+            'mix.B': each('x_proj', range(dt_rank, dt_rank + d_state)),
+            'mix.C': each('x_proj', range(dt_rank + d_state, dt_rank + 2 * d_state)),
+            'mix.dt': each('dt_proj'),
+            'mix.out': (Rows(f'{name}.out_proj'),),
+        }
+        if self.gate is not None:
+            projections['mix.z'] = (Rows(in_proj, range(d_inner, 2 * d_inner)),)
+        return BlockSites(
+            projections=projections,
+            scans=tuple(
+                ScanSite(f'{direction}.scan', f'{direction}.A_log', f'{direction}.D')
+                for direction in directions
+            ),
+            gate=None if self.gate is None else f'{name}.gate',
+            parameters={
+                'scan.A': (f'{name}.A_logs',),
+                'scan.D': (f'{name}.Ds',),
+                'scan.bias': (f'{name}.dt_projs_bias',),
+                'mix.conv': (f'{name}.conv2d.weight',),
+            },
+            stateful=('mix.in',),
+        )
