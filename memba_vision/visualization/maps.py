@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.modules.patches import take_from_middle, to_pair
+from memba_vision.models.modules.patches import Size, take_from_middle, to_pair
 from memba_vision.models.sites import sites_of
 
 FORWARD, BACKWARD = 0, 1
@@ -62,7 +62,7 @@ class TokenGrid:
 
 
 def token_grid(backbone: nn.Module) -> TokenGrid:
-    """Return where the patches of a backbone are beside its class token and prompts, if any.
+    """Return where the patches of a backbone are among its other tokens and prompts, if any.
 
     Raises:
         UserError: the backbone does not say where they are on the image.
@@ -73,20 +73,27 @@ def token_grid(backbone: nn.Module) -> TokenGrid:
             f'{type(backbone).__name__} has no {", ".join(lacking)}, so that its tokens cannot be '
             'put on the image'
         )
-    tokens = torch.arange(backbone.pos_embed.shape[1])[None, :, None]
+    positions = backbone.pos_embed
+    length = getattr(backbone, 'num_tokens', positions.shape[1])
+    tokens = torch.arange(length)[None, :, None]
     slot = sites_of(backbone).tokens
-    length = tokens.shape[1]
     if slot is not None:
         prompts = backbone.get_submodule(slot)
-        length = prompts.insert(torch.zeros_like(backbone.pos_embed)).shape[1]
+        length = prompts.insert(positions.new_zeros(1, length, positions.shape[2])).shape[1]
         tokens = prompts.remove(torch.arange(length)[None, :, None])
     grid = to_pair(backbone.grid_size, 'grid_size')
-    has_cls_token = tokens.shape[1] > grid[0] * grid[1]
-    patches = take_from_middle(tokens)[0] if has_cls_token else tokens
+    patches = _patches_of(backbone, tokens, grid)
     proj = backbone.patch_embed.proj
     top, left = ((s - t) / 2 for s, t in zip(proj.kernel_size, proj.stride, strict=True))
     bottom, right = top + proj.stride[0] * grid[0], left + proj.stride[1] * grid[1]
     return TokenGrid(length, patches.flatten().unflatten(0, grid), (left, right, bottom, top))
+
+
+def _patches_of(backbone: nn.Module, tokens: torch.Tensor, grid: Size) -> torch.Tensor:
+    if hasattr(backbone, 'split_tokens'):
+        return backbone.split_tokens(tokens)[0]
+    has_cls_token = tokens.shape[1] > grid[0] * grid[1]
+    return take_from_middle(tokens)[0] if has_cls_token else tokens
 
 
 def to_image_order(sequences: torch.Tensor) -> torch.Tensor:

@@ -43,6 +43,15 @@ def test_scan_order_of_each_direction():
     assert backward.tolist() == [[9, 8, 7], [6, 4, 3], [2, 1, 0]]
 
 
+def test_registers_are_left_out():
+    arch = dict(embed_dims=8, num_layers=1, num_registers=3, reduction=1)
+    backbone = MODELS.build(dict(type='MambaReg', arch=arch, img_size=24, patch_size=8))
+    attach_adapters(backbone, [dict(type='PromptTuning', num_tokens=2)])
+    grid = token_grid(backbone)
+    assert grid.length == 1 + 12 + 1
+    assert grid.patches.tolist() == [[1, 2, 4], [5, 7, 8], [10, 11, 12]]
+
+
 def test_prompts_are_left_out():
     prompts = dict(type='PromptTuning', num_tokens=4)
     grid = grid_of(16, adapters=(prompts,))

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Collection, Sequence
-from inspect import signature
+from typing import Any, ClassVar
 
 import torch
 from mmcv.cnn.bricks.drop import DropPath
@@ -13,13 +13,14 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.settings import (
+from memba_vision.models.backbones.arguments import (
     arch_settings,
     check_frozen_stages,
     check_out_type,
     output_numbers,
 )
 from memba_vision.models.backbones.vim_weights import FILES
+from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.modules.norm import RMSNorm
@@ -147,6 +148,15 @@ class Vim(BaseModule):
     #: mmpretrain's classifiers call it before they load.
     _checkpoint_filter = FILES.rename_for_classifier
 
+    # What families that derive from it have otherwise.
+    family: ClassVar[str] = 'Vim'  #: its name, for messages
+    files: ClassVar[WeightFiles] = FILES  #: loads its weights
+    archs: ClassVar[dict[str, dict[str, Any]]] = ARCHS
+    arch_settings: ClassVar[tuple[str, ...]] = ('embed_dims', 'num_layers')  #: beside the mixers'
+    out_types: ClassVar[tuple[str, ...]] = OUT_TYPES  #: the first is made of the extra tokens
+    tokens: ClassVar[tuple[str, ...]] = ('cls_token', 'pos_embed')  #: parameters before the blocks
+    last_parts: ClassVar[tuple[str, ...]] = ('norm_f',)  #: modules behind the blocks
+
     def __init__(
         self,
         arch: str | dict = 'small',
@@ -164,37 +174,46 @@ class Vim(BaseModule):
         dynamic_img_size: bool = False,
     ) -> None:
         super().__init__(init_cfg)
-        known = ('embed_dims', 'num_layers', *list(signature(BidirectionalMixer).parameters)[1:])
-        settings = arch_settings('Vim', arch, ARCHS, ('embed_dims', 'num_layers'), known)
+        mixer = list(inspect.signature(BidirectionalMixer).parameters)[1:]
+        settings = arch_settings(self.family, arch, self.archs, self.arch_settings, mixer)
         self.embed_dims = settings.pop('embed_dims')
         self.num_layers = settings.pop('num_layers')
-        _check_out_type(out_type, with_cls_token)
-        check_frozen_stages('Vim', frozen_stages, self.num_layers, 'blocks')
+        check_out_type(self.family, out_type, self.out_types)
+        if out_type == 'cls_token' and not with_cls_token:
+            raise UserError(
+                "Vim: out_type='cls_token' needs a class token: leave with_cls_token=False out, or "
+                "set out_type='avg_featmap'"
+            )
+        check_frozen_stages(self.family, frozen_stages, self.num_layers, 'blocks')
         patch_size = to_pair(patch_size, 'patch_size')
         stride = patch_size if stride is None else to_pair(stride, 'stride')
         self.out_type = out_type
-        self.out_indices = output_numbers('Vim', out_indices, self.num_layers, 'blocks')
+        self.out_indices = output_numbers(self.family, out_indices, self.num_layers, 'blocks')
         self.frozen_stages = frozen_stages
         self.dynamic_img_size = dynamic_img_size
         self.with_cp = with_cp
 
         self.patch_embed = PatchEmbed(in_channels, self.embed_dims, patch_size, stride)
         self.set_img_size(img_size)
-        token = torch.zeros(1, 1, self.embed_dims)
-        self.cls_token = nn.Parameter(token) if with_cls_token else None
-        positions = torch.zeros(1, self.num_patches + with_cls_token, self.embed_dims)
-        self.pos_embed = nn.Parameter(positions)
+        self._make_tokens(settings, with_cls_token)
         self.prompt = NoPrompt()
         rates = torch.linspace(0, drop_path_rate, self.num_layers, device='cpu').tolist()
         self.layers = nn.ModuleList(VimBlock(self.embed_dims, rate, **settings) for rate in rates)
         self.patch_map = PatchMap()
         self.norm_f = RMSNorm(self.embed_dims, eps=NORM_EPS)
         self._init_tokens_and_outputs()
-        self.register_load_state_dict_pre_hook(FILES.fit_files)
+        self.register_load_state_dict_pre_hook(self.files.fit_files)
         self.register_load_state_dict_pre_hook(_fit_pos_embed)
         for module in self._frozen_parts():
             module.requires_grad_(False)
         self.train(self.training)
+
+    def _make_tokens(self, settings: dict[str, Any], with_cls_token: bool) -> None:
+        """Make ``tokens`` and what makes a feature of them, and take theirs out of ``settings``."""
+        token = torch.zeros(1, 1, self.embed_dims)
+        self.cls_token = nn.Parameter(token) if with_cls_token else None
+        positions = torch.zeros(1, self.num_patches + with_cls_token, self.embed_dims)
+        self.pos_embed = nn.Parameter(positions)
 
     def set_img_size(self, img_size: int | Sequence[int]) -> None:
         """Note the size of the images: ``img_size``, ``grid_size`` and ``num_patches``.
@@ -205,7 +224,8 @@ class Vim(BaseModule):
         size, patch_size = to_pair(img_size, 'img_size'), self.patch_embed.proj.kernel_size
         if size[0] < patch_size[0] or size[1] < patch_size[1]:
             raise UserError(
-                f'Vim: img_size {_spelled(size)} is smaller than patch_size {_spelled(patch_size)}'
+                f'{self.family}: img_size {_spelled(size)} is smaller than patch_size '
+                f'{_spelled(patch_size)}'
             )
         self.img_size = size
         self.grid_size = self.patch_embed.grid_of(*size)
@@ -220,12 +240,20 @@ class Vim(BaseModule):
         """
         if self.cls_token is None and self.grid_size[0] == self.grid_size[1]:
             return 0
-        return int(_is_square(self.pos_embed.shape[1]))
+        return int(_is_square(self.num_tokens))
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of an image of ``img_size``, the patches and those that stand among them."""
+        return self.num_patches + (0 if self.cls_token is None else self.cls_token.shape[1])
+
+    def _own_tokens(self) -> list[nn.Parameter]:
+        own = (getattr(self, name) for name in self.tokens)
+        return [token for token in own if token is not None]
 
     def _init_tokens_and_outputs(self) -> None:
-        if self.cls_token is not None:
-            nn.init.trunc_normal_(self.cls_token, std=0.02)
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        for token in self._own_tokens():
+            nn.init.trunc_normal_(token, std=0.02)
         with torch.no_grad():
             for layer in self.layers:
                 layer.mixer.out_proj.weight.div_(self.num_layers**0.5)
@@ -233,10 +261,15 @@ class Vim(BaseModule):
     def init_weights(self) -> None:
         """Initialize as ``init_cfg`` says; without it, keep the random weights."""
         self._is_init = True
-        FILES.initialize(self)
+        self.files.initialize(self)
+
+    @property
+    def _cls_has_position(self) -> bool:
+        """True where the position embedding has a row for the class token."""
+        return self.cls_token is not None
 
     def _fitting(self, pos_embed: torch.Tensor, source: str) -> torch.Tensor:
-        has_cls_token = self.cls_token is not None
+        has_cls_token = self._cls_has_position
         resized = resize_pos_embed(pos_embed, self.grid_size, has_cls_token=has_cls_token)
         number = pos_embed.shape[1] - has_cls_token
         remark = None
@@ -259,9 +292,9 @@ class Vim(BaseModule):
     def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
         if self.frozen_stages < 1:
             return []
-        tokens = [token for token in (self.cls_token, self.pos_embed) if token is not None]
-        last = [self.norm_f] if self.frozen_stages == self.num_layers else []
-        return [self.patch_embed, *tokens, *self.layers[: self.frozen_stages], *last]
+        last = self.last_parts if self.frozen_stages == self.num_layers else ()
+        layers = self.layers[: self.frozen_stages]
+        return [self.patch_embed, *self._own_tokens(), *layers, *map(self.get_submodule, last)]
 
     def train(self, mode: bool = True) -> 'Vim':
         """Switch drop path, but leave the frozen blocks in evaluation mode."""
@@ -288,7 +321,7 @@ class Vim(BaseModule):
             return depths - 1, depths
         if first == 'layers':
             return int(rest.partition('.')[0]) + 1, depths
-        before = first in ('cls_token', 'pos_embed', 'patch_embed', 'prompt')
+        before = first in (*self.tokens, 'patch_embed', 'prompt')
         return 0 if before else depths - 1, depths
 
     def sites(self) -> Sites:
@@ -316,14 +349,14 @@ class Vim(BaseModule):
             return self.grid_size
         if not self.dynamic_img_size:
             raise UserError(
-                f'Vim was built for images of {self.img_size[0]} x {self.img_size[1]} pixels, got '
-                f'{height} x {width}: resize them (in the pipelines: scale of Resize), or set '
-                'img_size'
+                f'{self.family} was built for images of {self.img_size[0]} x {self.img_size[1]} '
+                f'pixels, got {height} x {width}: resize them (in the pipelines: scale of Resize), '
+                'or set img_size'
             )
         grid = self.patch_embed.grid_of(height, width)
         if min(grid) < 1:
             raise UserError(
-                f'Vim: an image of {height} x {width} pixels is smaller than a patch, '
+                f'{self.family}: an image of {height} x {width} pixels is smaller than a patch, '
                 f'{_spelled(self.patch_embed.proj.kernel_size)}: enlarge it'
             )
         return grid
@@ -374,8 +407,7 @@ class Vim(BaseModule):
         return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
 
     def _positions(self, grid: Size) -> torch.Tensor:
-        has_cls_token = self.cls_token is not None
-        return resize_pos_embed(self.pos_embed, grid, self.grid_size, has_cls_token)
+        return resize_pos_embed(self.pos_embed, grid, self.grid_size, self._cls_has_position)
 
     def _through_patch_map(self, residual: torch.Tensor, grid: Size) -> torch.Tensor:
         """Take the patches out of the sequence, pass them through ``patch_map``, put them back."""
@@ -400,12 +432,16 @@ class Vim(BaseModule):
         """
         if out_type == 'raw':
             return tokens
-        patches, cls_token = self.split_tokens(tokens)
-        if out_type == 'cls_token':
-            return cls_token[:, 0]
+        patches, extra = self.split_tokens(tokens)
+        if out_type == self.out_types[0]:
+            return self.feature_of(extra)
         if out_type == 'avg_featmap':
             return patches.mean(dim=1)
         return patches.transpose(1, 2).unflatten(2, grid or self.grid_size)
+
+    def feature_of(self, cls_token: torch.Tensor) -> torch.Tensor:
+        """The class token, (batch, 1, embed_dims), as a feature, (batch, embed_dims)."""
+        return cls_token[:, 0]
 
 
 def _fit_pos_embed(vim: Vim, state_dict: dict, prefix: str, *_: object) -> None:
@@ -421,12 +457,3 @@ def _is_square(number: int) -> bool:
 
 def _spelled(size: Size) -> str:
     return str(size[0]) if size[0] == size[1] else f'{size[0]} x {size[1]}'
-
-
-def _check_out_type(out_type: str, with_cls_token: bool) -> None:
-    check_out_type('Vim', out_type, OUT_TYPES)
-    if out_type == 'cls_token' and not with_cls_token:
-        raise UserError(
-            "Vim: out_type='cls_token' needs a class token: leave with_cls_token=False out, or set "
-            "out_type='avg_featmap'"
-        )

@@ -143,7 +143,7 @@ class WeightFiles:
         if not any(name in named for name in self.anchors):
             return
         heads = self._heads(named)
-        neck = {n: t for n, t in named.items() if n.startswith('neck.')}
+        neck = {n: t for n, t in named.items() if n.startswith('neck.') and n not in self.kept}
         body = {f'backbone.{n}': t for n, t in named.items() if n not in heads and n not in neck}
         if not all(name.startswith('head.') and name.count('.') > 1 for name in heads):
             heads = _linear_head(heads, source)

@@ -1,4 +1,4 @@
-"""The grid of an image's patches, and the class token in the middle of their sequence."""
+"""The grid of an image's patches, and the tokens that stand among them."""
 
 from collections.abc import Sequence
 
@@ -36,6 +36,26 @@ def take_from_middle(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     middle = (tokens.shape[1] - 1) // 2
     patches = torch.cat([tokens[:, :middle], tokens[:, middle + 1 :]], dim=1)
     return patches, tokens[:, middle : middle + 1]
+
+
+def spread_evenly(patches: torch.Tensor, registers: torch.Tensor) -> torch.Tensor:
+    """Put (batch, n, embed_dims) among (batch, patches, embed_dims), at even distances.
+
+    Before each of the n registers are ``patches // (n + 1)`` patches, and the rest at the end.
+    """
+    count = registers.shape[1]
+    step = patches.shape[1] // (count + 1)
+    before = patches[:, : step * count].unflatten(1, (count, step))
+    mixed = torch.cat([before, registers[:, :, None]], dim=2).flatten(1, 2)
+    return torch.cat([mixed, patches[:, step * count :]], dim=1)
+
+
+def take_apart(tokens: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The inverse of :func:`spread_evenly`: patches, and so many registers."""
+    step = (tokens.shape[1] - count) // (count + 1)
+    mixed, rest = tokens.tensor_split([(step + 1) * count], dim=1)
+    mixed = mixed.unflatten(1, (count, step + 1))
+    return torch.cat([mixed[:, :, :-1].flatten(1, 2), rest], dim=1), mixed[:, :, -1]
 
 
 def resize_pos_embed(

@@ -22,6 +22,7 @@ class ScanCall(NamedTuple):
             where there is none.
         grid: rows and columns of the positions, whose columns are scanned one after the other, each
             from the top down; None stands for a scan along the sequence.
+        delta_bias: added to the step size after its projection, (d_inner,); None adds nothing.
     """
 
     x: torch.Tensor
@@ -32,6 +33,7 @@ class ScanCall(NamedTuple):
     reverse: bool = False
     conv1d: nn.Module | None = None
     grid: tuple[int, int] | None = None
+    delta_bias: torch.Tensor | None = None
 
 
 class DirectionScan(nn.Module):
@@ -54,7 +56,8 @@ class DirectionScan(nn.Module):
         delta, B, C = projected.split([dt_rank, d_state, d_state], dim=-1)
         A = minus_exp(call.A_log)
         delta = call.dt_proj(delta).transpose(1, 2)
-        return ScanInputs(x, delta, A, B.transpose(1, 2), C.transpose(1, 2), call.D)
+        B, C = B.transpose(1, 2), C.transpose(1, 2)
+        return ScanInputs(x, delta, A, B, C, call.D, call.delta_bias)
 
     def run(self, inputs: ScanInputs, call: ScanCall) -> torch.Tensor:
         """Run the recurrence over prepared inputs, to (batch, length, d_inner)."""

@@ -79,6 +79,11 @@ class AdaptedLayer(nn.Module):
         return self.base_layer.weight
 
     @property
+    def bias(self) -> nn.Parameter | None:
+        """The bias at the bottom, None where there is none."""
+        return self.base_layer.bias
+
+    @property
     def in_features(self) -> int:
         """Inputs of the projection."""
         return self.base_layer.in_features

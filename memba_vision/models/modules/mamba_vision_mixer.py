@@ -1,0 +1,95 @@
+"""The mixer of MambaVision: one direction, and a branch beside the scan instead of a gate."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from memba_vision.models.modules.linear import Linear
+from memba_vision.models.modules.mixer import DeltaProjection
+from memba_vision.models.modules.scan import DirectionScan, ScanCall
+from memba_vision.models.sites import BlockSites, Rows, ScanSite
+
+WIDTH = 3  # of the convolutions
+
+
+class SameConv1d(nn.Conv1d):
+    """A depthwise convolution that looks to both sides, without a bias, and SiLU."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, dim, WIDTH, padding=WIDTH // 2, groups=dim, bias=False)
+
+    def forward(self, x: torch.Tensor, reverse: bool = False) -> torch.Tensor:
+        """Convolve (batch, dim, length) along its last axis, in either direction, and activate."""
+        return F.silu(super().forward(x))
+
+
+class MambaVisionMixer(nn.Module):
+    """Scan one half of the channels, convolve the other, and project both (Hatamizadeh et al.).
+
+    .. code-block:: text
+
+        x, z        = in_proj(hidden)
+        x           = silu(conv1d_x(x)); delta, B, C = x_proj(x)
+        y           = selective_scan(x, softplus(dt_proj(delta) + bias), A, B, C, D)
+        out         = out_proj([y, silu(conv1d_z(z))])
+
+    ``bias`` is that of ``dt_proj``, which is added twice: the pre-trained weights are made for it.
+    It is the one parameter of a projection that is read here; otherwise the mixer calls its
+    projections and its scan, so that each can be replaced by an adapter around it.
+
+    Args:
+        dim: width of the sequence, an even number.
+        d_state: state dimensions per channel.
+    """
+
+    def __init__(self, dim: int, d_state: int = 8) -> None:
+        super().__init__()
+        self.d_inner = dim // 2
+        self.dt_rank = math.ceil(dim / 16)
+        self.d_state = d_state
+        self.in_proj = Linear(dim, dim, bias=False)
+        self.conv1d_x = SameConv1d(self.d_inner)
+        self.conv1d_z = SameConv1d(self.d_inner)
+        self.x_proj = Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = DeltaProjection(self.dt_rank, self.d_inner)
+        A = torch.arange(1, d_state + 1, dtype=torch.float32).repeat(self.d_inner, 1)
+        self.A_log = nn.Parameter(A.log())
+        self.D = nn.Parameter(torch.ones(self.d_inner))
+        self.scan = DirectionScan()
+        self.out_proj = Linear(dim, dim, bias=False)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Mix (batch, length, dim) along its length."""
+        x, z = self.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
+        y = self.scan(
+            ScanCall(
+                x=x,
+                conv1d=self.conv1d_x,
+                x_proj=self.x_proj,
+                dt_proj=self.dt_proj,
+                A_log=self.A_log,
+                D=self.D,
+                reverse=False,
+                delta_bias=self.dt_proj.bias,
+            )
+        )
+        return self.out_proj(torch.cat([y, self.conv1d_z(z).transpose(1, 2)], dim=-1))
+
+    def block_sites(self, name: str) -> BlockSites:
+        """Return the places that adapters find here; ``name`` is the path of this module."""
+        dt_rank, d_state, d_inner = self.dt_rank, self.d_state, self.d_inner
+        places = {
+            'mix.in': Rows(f'{name}.in_proj'),
+            'mix.x': Rows(f'{name}.in_proj', range(d_inner)),
+            'mix.z': Rows(f'{name}.in_proj', range(d_inner, 2 * d_inner)),
+            'mix.params': Rows(f'{name}.x_proj'),
+            'mix.delta': Rows(f'{name}.x_proj', range(dt_rank)),
+            'mix.B': Rows(f'{name}.x_proj', range(dt_rank, dt_rank + d_state)),
+            'mix.C': Rows(f'{name}.x_proj', range(dt_rank + d_state, dt_rank + 2 * d_state)),
+            'mix.dt': Rows(f'{name}.dt_proj'),
+            'mix.out': Rows(f'{name}.out_proj'),
+        }
+        scan = ScanSite(f'{name}.scan', f'{name}.A_log', f'{name}.D')
+        return BlockSites({role: (rows,) for role, rows in places.items()}, scans=(scan,))
