@@ -43,6 +43,7 @@ def parse_arguments() -> argparse.Namespace:
         '--config',
         help='the config of the training; graphs find it in run.json beside the checkpoint',
     )
+    parser.add_argument('--backbone', metavar='NAME', help='with --config: as in the training')
     parser.add_argument('--peft', metavar='METHOD', help='with --config: as in the training')
     add_options_argument(parser, 'with --config: as in the training')
     return parser.parse_args()
@@ -61,7 +62,9 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f'{args.out}: the name must end in {suffix}')
     config = None
     if args.config and args.format not in ('backbone', 'adapter'):
-        config = load_config(args.config, args.cfg_options, None, peft=args.peft)
+        config = load_config(
+            *(args.config, args.cfg_options, None, 'none', args.peft, args.backbone)
+        )
     if args.format == 'backbone':
         print(export_backbone(args.checkpoint, args.out))
     elif args.format == 'adapter':

@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
     from memba_vision.search.space import read_space
 
     check_arguments(args)
-    config = load_config(args.config, args.cfg_options, None, peft=args.peft)
+    config = load_config(*(args.config, args.cfg_options, None, 'none', args.peft, args.backbone))
     name = f'{run_name(config)}_{Path(args.space).stem}'
     folder = Path(args.work_dir or f'work_dirs/search_{name}')
     folder.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,9 @@ def main(args: argparse.Namespace) -> None:
         raise UserError('--work-dir goes with a single config')
     results = []
     for path in configs:
-        config = load_config(path, args.cfg_options, args.work_dir, args.launcher, args.peft)
+        config = load_config(
+            *(path, args.cfg_options, args.work_dir, args.launcher, args.peft, args.backbone)
+        )
         if args.renamed_classes:
             config[RENAMED] = True
         results.append(test(config, checkpoint))

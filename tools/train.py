@@ -34,7 +34,9 @@ def main(args: argparse.Namespace) -> None:
     from memba_vision.runs.config import load_config, set_seed_and_precision
     from memba_vision.runs.training import resume_from, train
 
-    config = load_config(args.config, args.cfg_options, args.work_dir, args.launcher, args.peft)
+    config = load_config(
+        *(args.config, args.cfg_options, args.work_dir, args.launcher, args.peft, args.backbone)
+    )
     set_seed_and_precision(config, args.seed, args.amp)
     if args.renamed_classes:
         config[RENAMED] = True

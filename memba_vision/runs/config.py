@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from memba_vision.runs.base_models import architectures, use_backbone
 from memba_vision.runs.options import apply_options
-from memba_vision.runs.presets import read_config, use_preset
+from memba_vision.runs.presets import preset_names, read_config, use_preset
 from memba_vision.shipped import find_config
 
 
@@ -16,6 +17,7 @@ def load_config(
     work_dir: str | None,
     launcher: str = 'none',
     peft: str | None = None,
+    backbone: str | None = None,
 ) -> Config:
     """Read a config file and apply what the command line says.
 
@@ -26,11 +28,17 @@ def load_config(
         launcher: 'none', or who starts the processes of a distributed run.
         peft: a method in place of the config's own; see :func:`memba_vision.runs.presets.
             use_preset`. It comes before ``options``.
+        backbone: a backbone in place of the config's own; see :func:`memba_vision.runs.base_models.
+            use_backbone`. It comes before ``peft``. A config whose method has a preset gets that,
+            with the settings that the backbone's family gives adapters.
 
     Raises:
         UserError: the file is missing or does not parse, or an option is not read or does not fit.
     """
     config = read_config(find_config(path))
+    if backbone:
+        peft = peft or preset_of(config)
+        use_backbone(config, backbone)
     if peft:
         use_preset(config, peft)
     apply_options(config, options)
@@ -51,16 +59,33 @@ def set_seed_and_precision(config: Config, seed: int | None, amp: bool) -> None:
 
 
 def method_name(config: Config) -> str:
-    """The method: that of ``--peft``, or what the file's name has beside the task's."""
+    """Return the method: that of ``--peft``, or the one that the file is named after."""
     return method_of_file(config.filename, config.get('task', ''), config.get('peft'))
 
 
 def method_of_file(filename: str | None, task: str | None, peft: str | None) -> str:
-    """The method of a run, by its config's file, its task and what ``--peft`` said, if anything."""
-    return peft or Path(filename or 'config').stem.removeprefix(f'{task}_')
+    """Return the method of a run.
+
+    Args:
+        filename: of its config, ``<task>_<method>.py`` or ``<task>_<backbone>_<method>.py``.
+        task: the task.
+        peft: the argument of ``--peft``, if there was one.
+    """
+    if peft:
+        return peft
+    rest = Path(filename or 'config').stem.removeprefix(f'{task}_')
+    backbone, _, method = rest.partition('_')
+    return method if method and backbone in architectures() else rest
+
+
+def preset_of(config: Config) -> str | None:
+    """Return the shipped preset of a config's method, None where it has none."""
+    preset = method_name(config).replace('-', '_')
+    return preset if preset in preset_names() else None
 
 
 def run_name(config: Config) -> str:
-    """The name of a run's folder: the config's, or task and method where that was replaced."""
+    """Return the name of a run's folder: the config's, or that of what replaced parts of it."""
     stem = Path(config.filename).stem
-    return f'{config.get("task", stem)}_{config.peft}' if config.get('peft') else stem
+    replaced = [config[key] for key in ('backbone', 'peft') if config.get(key)]
+    return '_'.join([config.get('task', stem), *replaced]) if replaced else stem

@@ -18,6 +18,11 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', help='where logs, checkpoints and results go')
     add_options_argument(parser)
     parser.add_argument(
+        '--backbone',
+        metavar='NAME',
+        help="a model of configs/_base_/models, or a file like those, in place of the config's own",
+    )
+    parser.add_argument(
         '--peft',
         metavar='METHOD',
         help="a method of configs/_base_/peft, or a file like those, in place of the config's own",

@@ -6,8 +6,9 @@ from mmpretrain.apis.model import ModelHub
 from modelindex.models.Model import Model
 
 from memba_vision.errors import UserError
+from memba_vision.runs.base_models import architectures
 from memba_vision.zoo.methods import Published, all_methods
-from memba_vision.zoo.models import architectures, model_config
+from memba_vision.zoo.models import model_config
 
 CLASSIFICATION = 'Image Classification'
 COLLECTIONS = [

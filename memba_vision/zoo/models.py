@@ -16,6 +16,7 @@ from memba_vision.engine.runner import building
 from memba_vision.errors import UserError
 from memba_vision.models.backbones.vim import ARCHS
 from memba_vision.registry import MODELS, ignore_missing_operator
+from memba_vision.runs.base_models import architectures
 from memba_vision.runs.image_size import following_image_size
 from memba_vision.runs.presets import preset_names, read_config, use_preset
 from memba_vision.shipped import shipped_folder
@@ -23,12 +24,6 @@ from memba_vision.zoo.arguments import check_arguments, placed
 from memba_vision.zoo.pretrained import NUM_CLASSES, pretrained_weights, take_head
 
 BASES = shipped_folder() / 'configs' / '_base_'
-
-
-def architectures() -> list[str]:
-    """The backbones that have a file of their own in ``configs/_base_/models``: 'vim-mini', …"""
-    stems = sorted(path.stem for path in (BASES / 'models').glob('vim-*.py'))
-    return [stem for stem in stems if '_' not in stem]
 
 
 def list_models(pattern: str | None = None) -> list[str]:
