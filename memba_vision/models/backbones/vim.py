@@ -1,5 +1,6 @@
 """Vim, the vision Mamba with a class token in the middle (Zhu et al. 2024)."""
 
+import inspect
 import logging
 import math
 from collections.abc import Collection, Sequence
