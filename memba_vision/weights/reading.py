@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from memba_vision.download import download
 from memba_vision.errors import UserError
 from memba_vision.files import check_record, write_atomically
+from memba_vision.weights.licences import announce
 
 PACKAGE_SCHEME = 'memba_vision://'
 # Published checkpoints of the DeiT family keep their command line beside the weights.
@@ -22,7 +23,9 @@ _HARMLESS_TYPES = [argparse.Namespace]
 
 
 def resolve(location: str) -> Path:
-    """The local file that ``location`` stands for; a web address is downloaded once and kept.
+    """Return the local file of ``location``; what is at a web address is downloaded once and kept.
+
+    The log names the licence of published weights before they are downloaded.
 
     Args:
         location: a path, ``memba_vision://NAME`` for weights that come with the package, or an
@@ -53,6 +56,8 @@ def _download(url: str) -> Path:
             f'{path} was fetched from {came}, not from {plain}: move it away, or download the '
             'other one elsewhere and give its path'
         )
+    if not path.is_file():
+        announce(plain)
     download(url, path)
     if not origin.is_file():
         write_atomically(origin, plain.encode())

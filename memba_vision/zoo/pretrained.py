@@ -14,10 +14,10 @@ from torch import nn
 from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
-from memba_vision.models.backbones.vim_weights import read_vim
 from memba_vision.registry import MODELS
 from memba_vision.weights import ADAPTER_HEADER, StoredWeights, load_strictly, source_of
 from memba_vision.zoo.adapter_files import BACKBONE, read_adapter
+from memba_vision.zoo.families import files_of
 
 NUM_CLASSES = 1000  # of ImageNet, which the official weights were trained on
 
@@ -80,15 +80,17 @@ def pretrained_weights(
         UserError: the file cannot be read, or its head has another number of outputs.
     """
     adapted = 'module' in model['backbone']
-    official = (model['backbone']['module'] if adapted else model['backbone']).get('init_cfg')
+    backbone = model['backbone']['module'] if adapted else model['backbone']
+    official = backbone.get('init_cfg')
     if wanted is True and not (official and official.get('checkpoint')):
         raise UserError(f'{name} starts from random weights: leave pretrained=True out')
     file = _file(official, wanted)
     if file is None:
         return Pretrained()
-    stored = read_vim(file['checkpoint'], file.get('prefix'), file.get('key'))
+    files = files_of(backbone)
+    stored = files.read(file['checkpoint'], file.get('prefix'), file.get('key'))
     init_cfg = {'type': 'Pretrained', **file}
-    beside = {n: t for n, t in stored.tensors.items() if n.startswith(('head.', 'neck.'))}
+    beside = {n: t for n, t in stored.tensors.items() if files.is_beside(n, ('head.', 'neck.'))}
     trained = _trained_adapters(stored) if adapted else None
     number = len(beside['head.bias']) if 'head.bias' in beside else None
     if trained is not None:

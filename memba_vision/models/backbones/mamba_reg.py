@@ -111,6 +111,11 @@ class MambaReg(Vim):
         self.neck = Linear(self.embed_dims, width, bias=False)
         self.norm_neck = RMSNorm(width * count, eps=NORM_EPS)
 
+    @property
+    def feature_dim(self) -> int:
+        """Channels of the last output."""
+        return len(self.norm_neck.weight) if self.out_type == 'registers' else self.embed_dims
+
     _cls_has_position = False  # a row of the position embedding
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:

@@ -157,6 +157,8 @@ class VMamba(BaseModule):
     no_weight_decay = ('A_logs', 'Ds')
     #: mmpretrain's classifiers call it before they load.
     _checkpoint_filter = FILES.rename_for_classifier
+    files = FILES  #: loads its weights
+    archs = ARCHS
 
     def __init__(
         self,
@@ -209,6 +211,11 @@ class VMamba(BaseModule):
             is_last = number == self.num_stages - 1
             stages.append(VSSStage(blocks, None if is_last else _downsample(dim, modern)))
         return stages
+
+    @property
+    def feature_dim(self) -> int:
+        """Channels of the last output."""
+        return self.stage_dims[self.out_indices[-1]]
 
     def init_weights(self) -> None:
         """Initialize as ``init_cfg`` says; without it, keep the random weights."""
