@@ -4,6 +4,7 @@ import argparse
 import os
 import pickle
 import zipfile
+from collections import OrderedDict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,19 @@ from memba_vision.files import check_record, write_atomically
 from memba_vision.weights.licences import announce
 
 PACKAGE_SCHEME = 'memba_vision://'
-# Published checkpoints of the DeiT family keep their command line beside the weights.
-_HARMLESS_TYPES = [argparse.Namespace]
+
+
+class _SettingsOfYacs:
+    """Stand-in under the name of yacs's tree of settings: a plain dict, which runs no code."""
+
+    def __new__(cls) -> OrderedDict:
+        return OrderedDict()
+
+
+_SettingsOfYacs.__module__, _SettingsOfYacs.__qualname__ = 'yacs.config', 'CfgNode'
+# Published checkpoints of the DeiT family keep their command line beside the weights, those of
+# VMamba their settings.
+_HARMLESS_TYPES = [argparse.Namespace, _SettingsOfYacs]
 
 
 def resolve(location: str) -> Path:

@@ -1,6 +1,7 @@
 """This package's models in mmpretrain's index, and the same as OpenMMLab's metafile."""
 
 from collections.abc import Collection
+from typing import Any
 
 import yaml
 from mmengine.config import Config
@@ -9,9 +10,11 @@ from modelindex.models.Model import Model
 
 from memba_vision.errors import UserError
 from memba_vision.runs.base_models import architectures
+from memba_vision.weights import licence_of
 from memba_vision.zoo.families import FAMILIES, family_title
 from memba_vision.zoo.methods import Published, all_methods
 from memba_vision.zoo.models import model_config
+from memba_vision.zoo.official import OFFICIAL
 
 CLASSIFICATION = 'Image Classification'
 
@@ -69,6 +72,7 @@ def metafile() -> str:
             'In Collection': family_title(backbone.type),
             'Config': f'configs/_base_/models/{name}.py',
             'Weights': backbone.init_cfg.checkpoint,
+            **_published(name),
         }
         for name, backbone in backbones.items()
     ]
@@ -90,6 +94,18 @@ def metafile() -> str:
     kinds = {backbone.type for backbone in backbones.values()}
     content = {'Collections': _collections(kinds), 'Models': bases + adapted}
     return yaml.safe_dump(content, sort_keys=False, width=100)
+
+
+def _published(architecture: str) -> dict[str, Any]:
+    """Return licence and accuracy of published weights."""
+    official = OFFICIAL.get(architecture.replace('-', '_'))
+    if official is None:
+        return {}
+    metrics = {'Top 1 Accuracy': official.top1}
+    return {
+        'Metadata': {'License': licence_of(official.url)},
+        'Results': [{'Task': CLASSIFICATION, 'Dataset': 'ImageNet-1k', 'Metrics': metrics}],
+    }
 
 
 def _collections(kinds: Collection[str]) -> list[dict]:

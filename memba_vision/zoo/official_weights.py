@@ -1,7 +1,6 @@
 """The published checkpoints: fetching, converting, verifying and recognising them."""
 
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -198,16 +197,8 @@ def _names_by_files() -> Iterable[tuple[WeightFiles, list[str]]]:
 
 
 def _sizes(official: Official) -> tuple[dict[str, int], int | None]:
-    settings = tuple(official.settings.items())
-    arch = official.arch if isinstance(official.arch, str) else tuple(official.arch.items())
-    return _sizes_of(official.family, arch, settings)
-
-
-@cache
-def _sizes_of(family: str, arch: str | tuple, settings: tuple) -> tuple[dict[str, int], int | None]:
-    arch = arch if isinstance(arch, str) else dict(arch)
-    model = build_official(Official(family, arch, '', 0.0, settings=dict(settings)))
-    sizes = {name: tensor.numel() for name, tensor in model.state_dict().items()}
+    """Return the numbers of values by name, and that of the position embedding apart."""
+    sizes = {name: t.numel() for name, t in build_official(official).state_dict().items()}
     return sizes, sizes.pop(POSITIONS, None)
 
 
