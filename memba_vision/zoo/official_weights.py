@@ -180,12 +180,13 @@ def name_of(source: str, prefix: str | None = None, key: str | None = None) -> s
 
 def files_for(stored: StoredWeights) -> WeightFiles:
     """Return what reads the files of the family that weights are of, by the names in them."""
-    most, chosen = 0, WeightFiles()
+    most, chosen = (0.0, 0), WeightFiles()
     for files, _ in _names_by_files():
         named = files.todays_names(stored.tensors, stored.source)
-        found = sum(anchor in named for anchor in (*files.anchors, *files.kept))
-        if found > most:
-            most, chosen = found, files
+        wanted = (*files.anchors, *files.kept)
+        number = sum(name in named for name in wanted)
+        if (number / len(wanted), number) > most:
+            most, chosen = (number / len(wanted), number), files
     return chosen
 
 
