@@ -15,6 +15,10 @@ from memba_vision.registry import MODELS
 from memba_vision.runs.config import load_config
 
 VTAB1K = {task: CONFIGS / 'vtab1k' / f'{task}_memba.py' for task in VTAB1K_TASKS}
+TRANSFORMERS = {
+    name: CONFIGS / 'vtab1k' / f'cifar100_{name}_lora.py'
+    for name in ('deit-small', 'vit-base', 'swin-tiny', 'swin-base')
+}
 DEMO = {
     f'{task}_{method}': CONFIGS / 'demo' / f'{task}_{method}.py'
     for task in MINI_TASKS
@@ -44,7 +48,7 @@ def shrink(config: Config) -> Config:
 
 
 def test_there_is_a_config_for_each_task_and_no_other():
-    assert set((CONFIGS / 'vtab1k').glob('*.py')) == set(VTAB1K.values())
+    assert set((CONFIGS / 'vtab1k').glob('*.py')) == {*VTAB1K.values(), *TRANSFORMERS.values()}
     assert set((CONFIGS / 'demo').glob('*.py')) == set(DEMO.values())
 
 
@@ -77,7 +81,7 @@ def test_configs_differ_only_where_tasks_differ():
     assert all(config == plain[0] for config in plain)
 
 
-@pytest.mark.parametrize('paths', [VTAB1K, DEMO], ids=['vtab1k', 'demo'])
+@pytest.mark.parametrize('paths', [VTAB1K, TRANSFORMERS, DEMO])
 def test_files_differ_in_the_name_of_the_task_alone(paths):
     texts = {}
     for path in paths.values():

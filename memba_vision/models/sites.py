@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.transformer_sites import find_blocks, find_embedding
 
 #: The roles of projections. ``mix`` stands for a state-space mixer.
 ROLES = MappingProxyType(
@@ -26,6 +27,9 @@ ROLES = MappingProxyType(
         'mix.dt': "projection of the step size's bottleneck to all channels",
         'mix.out': 'output projection of a mixer',
         'attn.qkv': 'input projection of an attention layer',
+        'attn.q': 'rows of that projection that make the queries',
+        'attn.k': 'rows of that projection that make the keys',
+        'attn.v': 'rows of that projection that make the values',
         'attn.out': 'output projection of an attention layer',
         'mlp.fc1': 'first layer of an MLP',
         'mlp.fc2': 'second layer of an MLP',
@@ -39,19 +43,27 @@ PARAMETERS = MappingProxyType(
         'scan.D': "a scan's skip weights",
         'scan.bias': "bias of a scan's step size",
         'mix.conv': "weight of a mixer's depthwise convolution",
+        'cls_token': 'class token',
+        'pos_embed': 'position embedding',
     }
 )
-#: The roles of what presets call by the names that it has in Vim. They stand for these roles on a
-#: backbone that has nothing of such a name.
+#: The roles of what presets call by the names that it has in Vim: a preset reaches every backbone
+#: by them. They stand for these roles in each block that has nothing of such a name; 'in_proj' is
+#: what takes tokens into a mixer, be it a scan or attention, and 'out_proj' what brings them out.
 ALIASES = MappingProxyType(
     {
-        'in_proj': 'mix.in',
-        'x_proj': 'mix.params',
-        'x_proj_b': 'mix.params',
-        'dt_proj': 'mix.dt',
-        'dt_proj_b': 'mix.dt',
-        'out_proj': 'mix.out',
-        'patch_embed.proj': 'embed',
+        'in_proj': ('mix.in', 'attn.qkv'),
+        'x_proj': ('mix.params',),
+        'x_proj_b': ('mix.params',),
+        'dt_proj': ('mix.dt',),
+        'dt_proj_b': ('mix.dt',),
+        'out_proj': ('mix.out', 'attn.out'),
+        'patch_embed.proj': ('embed',),
+    }
+)
+#: The same for parameters, on a backbone that has none of such a name.
+PARAMETER_ALIASES = MappingProxyType(
+    {
         'A_log': 'scan.A',
         'A_b_log': 'scan.A',
         'D': 'scan.D',
@@ -169,21 +181,46 @@ class Sites:
         most = max(map(len, per_block), default=0)
         return [rows[k] for k in range(most) for rows in per_block if k < len(rows)]
 
+    def stand_ins(self, name: str) -> list[Rows]:
+        """Return the projections of those blocks that have none of a name, by :data:`ALIASES`."""
+        parts = [block.projections for block in self.blocks]
+        parts += [{'embed': (self.embed,)}] if self.embed else []
+        found = []
+        for role in ALIASES.get(name, ()):
+            for rows in (part.get(role, ()) for part in parts):
+                found += [] if any(is_named(place.module, name) for place in rows) else rows
+        return found
+
+
+def is_named(name: str, target: str) -> bool:
+    """Return True if ``target`` is the dotted ``name`` or its last parts."""
+    return f'.{name}'.endswith(f'.{target}')
+
 
 def sites_of(backbone: nn.Module) -> Sites:
     """Return the sites of a backbone.
 
     That is what its method ``sites()`` says. A backbone without it has those of its parts: of every
-    module with a method ``block_sites(name)``, which gets its own path.
+    module with a method ``block_sites(name)``, which gets its own path. Where no part has that
+    either, attention and MLP layers are found by their structure.
     """
     if hasattr(backbone, 'sites'):
         return backbone.sites()
-    blocks = (
+    blocks = tuple(
         module.block_sites(name)
         for name, module in backbone.named_modules()
         if hasattr(module, 'block_sites')
     )
-    return Sites(tuple(blocks))
+    return Sites(blocks) if blocks else _found_sites(backbone)
+
+
+def _found_sites(backbone: nn.Module) -> Sites:
+    blocks = []
+    for stage, roles in find_blocks(backbone):
+        rows = {role: tuple(Rows(*place) for place in places) for role, places in roles.items()}
+        blocks.append(BlockSites(rows, stage=stage))
+    embed = find_embedding(backbone)
+    return Sites(tuple(blocks), embed=Rows(embed) if embed else None)
 
 
 def tensor_at(backbone: nn.Module, path: str) -> torch.Tensor:
@@ -195,11 +232,14 @@ def tensor_at(backbone: nn.Module, path: str) -> torch.Tensor:
 def lacking(backbone: nn.Module, needs: Iterable[str]) -> str | None:
     """Return a line on the first place that a backbone lacks, None where it has all of them."""
     offered = sites_of(backbone).offered()
-    for need in needs:
-        if need not in offered:
-            described = {**ROLES, **SLOTS}.get(need, 'place of that name')
-            return f'needs "{need}" ({described}), which {type(backbone).__name__} has not'
-    return None
+    absent = (need for need in needs if need not in offered)
+    return next((absence(backbone, need) for need in absent), None)
+
+
+def absence(backbone: nn.Module, need: str) -> str:
+    """Return a line on a place that a backbone lacks."""
+    described = {**ROLES, **PARAMETERS, **SLOTS}.get(need, 'place of that name')
+    return f'needs "{need}" ({described}), which {type(backbone).__name__} has not'
 
 
 def check_sites(backbone: nn.Module, adapter: str, *needs: str) -> Sites:

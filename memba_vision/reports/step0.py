@@ -14,9 +14,11 @@ from torch import nn
 from memba_vision.datasets.vtab1k_tools.folders import images_below
 from memba_vision.datasets.vtab1k_tools.images import FORMATS
 from memba_vision.errors import UserError
-from memba_vision.models.modules.patches import Size, to_pair
+from memba_vision.models.backbones.initialization import initialize_backbone
+from memba_vision.models.modules.patches import Size, input_size
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.registry import MODELS
+from memba_vision.runs.config import preprocessor_settings
 from memba_vision.serving.images import read_pixels
 from memba_vision.visualization.trace import GateCall, integrate, watching
 
@@ -73,11 +75,11 @@ def load_step0(config: Config, checkpoint: str, images: str | None, count: int =
         UserError: the weights do not fit, or there is no image.
     """
     settings = config.model.backbone.module
-    size = to_pair(settings.img_size, 'img_size')
     init_default_scope('mmpretrain')
     init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
     backbone = MODELS.build({**settings, 'init_cfg': init_cfg})
-    backbone.init_weights()
+    initialize_backbone(backbone)
+    size = input_size(backbone)
     if images:
         batch = _read_images(config, images, size, count)
     else:
@@ -92,7 +94,8 @@ def _read_images(config: Config, folder: str, size: Size, count: int) -> torch.T
         raise UserError(f'--images {folder}: there is no image ({", ".join(FORMATS)})')
     chosen = paths[:: max(1, len(paths) // count)][:count]
     pixels = [_read_image(path, size) for path in chosen]
-    middle, spread = (torch.tensor(config.data_preprocessor[key]) for key in ('mean', 'std'))
+    preprocessing = preprocessor_settings(config)
+    middle, spread = (torch.tensor(preprocessing[key]) for key in ('mean', 'std'))
     return ((torch.stack(pixels) - middle) / spread).permute(0, 3, 1, 2).contiguous()
 
 

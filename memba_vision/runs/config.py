@@ -58,6 +58,14 @@ def set_seed_and_precision(config: Config, seed: int | None, amp: bool) -> None:
         config.merge_from_dict({'optim_wrapper.type': 'BFloat16OptimWrapper'})
 
 
+def preprocessor_settings(config: Config) -> dict:
+    """Return mean and standard deviation of the pixels, and what else the model's config says.
+
+    Weights that want others than those of the data bring them along in ``model``.
+    """
+    return config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
+
+
 def method_name(config: Config) -> str:
     """Return the method: that of ``--peft``, or the one that the file is named after."""
     return method_of_file(config.filename, config.get('task', ''), config.get('peft'))

@@ -15,7 +15,9 @@ from memba_vision.engine.class_names import class_names
 from memba_vision.engine.runner import building, read_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.files import readable
+from memba_vision.models.backbones.initialization import initialize_backbone
 from memba_vision.registry import MODELS
+from memba_vision.runs.config import preprocessor_settings
 from memba_vision.runs.record import has_record, read_config
 from memba_vision.serving.bank import AdapterBank
 from memba_vision.serving.images import ImagePipeline
@@ -70,8 +72,8 @@ def load_subjects(
         return {UNTRAINED: subject}
     bank = AdapterBank(_build_backbone(config, device))
     with building('the data preprocessor'):
-        settings = config.get('data_preprocessor') or config.model.get('data_preprocessor') or {}
-        preprocessor = MODELS.build({'type': 'ClsDataPreprocessor', **settings})
+        settings = {'type': 'ClsDataPreprocessor', **preprocessor_settings(config)}
+        preprocessor = MODELS.build(settings)
     preprocessor.to(next(bank.backbone.parameters()).device)
     pipeline = ImagePipeline(config)
     subjects = {}
@@ -96,7 +98,7 @@ def _build_backbone(config: Config, device: str | None) -> nn.Module:
         raise UserError(f'{config.filename} adapts no backbone: name the config of a training')
     with building('the backbone'):
         backbone = MODELS.build(module)
-    backbone.init_weights()
+    initialize_backbone(backbone)
     backbone.eval()
     return placed(backbone, device or usual_device())
 

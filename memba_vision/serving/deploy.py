@@ -15,7 +15,7 @@ from memba_vision.engine.file_backend import write_atomically
 from memba_vision.engine.runner import one_line
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
-from memba_vision.models.modules.patches import to_pair
+from memba_vision.models.modules.patches import input_size
 
 #: The formats, and how their files' names end.
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
@@ -130,16 +130,22 @@ def trace(model: LogitsOfImages) -> torch.export.ExportedProgram:
     try:
         return torch.export.export(model, (_images(model, 2),), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # torch raises nearly anything on what it cannot trace
+        if 'specialized it to be a constant' in str(error):
+            kind = type(model.backbone).__name__
+            raise UserError(
+                f'{kind} cannot be exported: its code fixes the number of images in a batch; try '
+                "the same architecture of timm, with the backbone's type='TimmModel'"
+            ) from error
         raise UserError(
             f'this method cannot be exported: {type(error).__name__}: {one_line(error)}'
         ) from error
 
 
 def _images(model: LogitsOfImages, number: int) -> torch.Tensor:
-    size = to_pair(model.backbone.img_size, 'img_size')
-    channels = model.backbone.patch_embed.proj.in_channels
+    first = next(module for module in model.backbone.modules() if isinstance(module, nn.Conv2d))
     generator = torch.Generator().manual_seed(number)
-    return torch.randn(number, channels, *size, generator=generator)
+    size = input_size(model.backbone)
+    return torch.randn(number, first.in_channels, *size, generator=generator)
 
 
 def _as_torch_export(program: torch.export.ExportedProgram, metadata: dict) -> bytes:

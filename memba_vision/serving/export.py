@@ -57,12 +57,14 @@ def export_merged(config: Config, checkpoint: str, out: str) -> str:
 
 
 def _folded_head(model: ImageClassifier, checkpoint: str) -> dict[str, torch.Tensor]:
-    if not model.with_neck:
+    if not model.with_neck or not model.neck.state_dict():
         return model.head.fc.state_dict()
     if isinstance(model.neck, FeatureNorm):
         return model.neck.folded_into(model.head.fc)
     neck = type(model.neck).__name__
-    raise UserError(f'{checkpoint} cannot be merged: Vim has no {neck}. Use --as adapter')
+    raise UserError(
+        f'{checkpoint} cannot be merged: no weight takes up its {neck}. Use --as adapter'
+    )
 
 
 def export_hf(config: Config, checkpoint: str, out: str) -> str:

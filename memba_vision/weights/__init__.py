@@ -4,7 +4,13 @@ Every file of weights that this project opens goes through :func:`read_checkpoin
 """
 
 from memba_vision.weights.licences import announce, licence_of
-from memba_vision.weights.loading import check_finite, check_fit, fingerprint, load_strictly
+from memba_vision.weights.loading import (
+    check_finite,
+    check_fit,
+    fingerprint,
+    load_strictly,
+    load_through_hooks,
+)
 from memba_vision.weights.names import ADAPTER_HEADER, BESIDE_THE_BACKBONE, HEADS, under_names
 from memba_vision.weights.provenance import marked, source_of
 from memba_vision.weights.reading import read_checkpoint, resolve
@@ -27,6 +33,7 @@ __all__ = [
     'fingerprint',
     'licence_of',
     'load_strictly',
+    'load_through_hooks',
     'marked',
     'read_checkpoint',
     'read_state_dict',

@@ -46,6 +46,42 @@ def load_strictly(
     module.load_state_dict(check_fit(module, given, source, ignore_prefixes), strict=True)
 
 
+def load_through_hooks(
+    module: nn.Module,
+    state_dict: Mapping[str, torch.Tensor],
+    source: str,
+    ignore_prefixes: tuple[str, ...] = (),
+) -> None:
+    """Copy ``state_dict`` into a module whose own hooks rename and resize tensors first.
+
+    A prefix that all names share is taken off, as :func:`load_strictly` does.
+
+    Args:
+        module: receives the tensors.
+        state_dict: tensors by name.
+        source: where they come from, for the error's text.
+        ignore_prefixes: names that start with one of these may be left over.
+
+    Raises:
+        UserError: names are missing or left over, or tensors are misshapen or not finite.
+    """
+    check_finite(state_dict, source)
+    given = under_names(state_dict, list(module.state_dict()), source)
+    try:
+        found = module.load_state_dict(given, strict=False)
+        problems = _named('missing', found.missing_keys)
+        ignored = ignore_prefixes or ('\0',)
+        left_over = [name for name in found.unexpected_keys if not name.startswith(ignored)]
+        problems += _named('unexpected', left_over)
+    except RuntimeError as error:  # of another shape
+        problems = [' '.join(str(error).split())]
+    if problems:
+        raise UserError(
+            f'{source} does not fit {type(module).__name__}: '
+            f'{_reason(given, module.state_dict())}{"; ".join(problems)}'
+        )
+
+
 def check_fit(
     module: nn.Module,
     given: Mapping[str, torch.Tensor],

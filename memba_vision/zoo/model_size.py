@@ -56,5 +56,9 @@ def build_without_weights(config: Config) -> nn.Module:
 def build_on_meta(backbone: Mapping[str, Any]) -> nn.Module:
     """Build a backbone by its settings on the meta device: shapes, but no memory."""
     init_default_scope('mmpretrain')
-    with torch.device('meta'):
-        return MODELS.build({**backbone, 'init_cfg': None})
+    without_weights = {**backbone, 'init_cfg': None}
+    try:
+        with torch.device('meta'):
+            return MODELS.build(without_weights)
+    except (RuntimeError, NotImplementedError):  # it computes with tensors while it is built
+        return MODELS.build(without_weights).to('meta')

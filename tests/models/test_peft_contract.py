@@ -1,32 +1,105 @@
-"""What holds for every method that has a preset: size, training, saving, loading and merging."""
+"""What holds for every method that has a preset, on every backbone that has its places.
+
+Size, training, saving, loading and merging.
+"""
 
 import copy
 
 import pytest
 import torch
+from backbones_for_contracts import BACKBONES, FEATURES
 from mmpretrain.registry import MODELS
 
+from memba_vision.errors import UserError
 from memba_vision.models import Vim
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.runs.presets import preset_names, read_preset
 from memba_vision.zoo.methods import all_methods
 
-VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
 SMALL = dict(rank=3, scale=1.0)
 
 METHODS = {method.preset: method for method in all_methods()}
 
-#: Weights of the state that comes before the first block, which is zero.
-WITHOUT_EFFECT = {'backbone.module.layers.0.mixer.gate.carry.weight'}
+#: Presets with the beginning of the reason why a backbone has them not.
+NO_TOKENS = {
+    **dict.fromkeys(('prompt_tuning', 'prompt_tuning_wo_proj'), 'PromptTuning needs "tokens"'),
+    **dict.fromkeys(
+        ('cls_token_tuning', 'hybrid', 'hybrid_wo_proj'), 'PartialTuning needs "cls_token"'
+    ),
+    'pos_embed_tuning': 'PartialTuning needs "pos_embed"',
+}
+STAGES = NO_TOKENS | {'affix_tuning': r'AffixTuning: the blocks have the widths \[\d+, \d+\]'}
+NO_GATE = {
+    preset: f'{kind} needs "gate"'
+    for kind, presets in {
+        'LIM': [f'memba{end}' for end in ('', '_all_proj', '_gate', '_lim_alone', '_no_reset')],
+        'RecurrentGate': ['memba_gru', 'memba_lstm'],
+        'SSMLoRA': ['ssm_lora'],
+    }.items()
+    for preset in presets
+} | {'memba_no_transfer': 'LIM needs "gate"'}
+NO_SINGLE_EMBED = dict.fromkeys(('lora_embed', 'sll_lora'), 'target .* needs "embed"')
+NO_Z = {'lorap_z': 'target .mix.z. needs "mix.z"'}
+NO_SCAN = {
+    preset: f'{kind} needs "{need}"'
+    for kind, need, presets in [
+        ('AdditionalScan', 'scan', ['additional_scan']),
+        ('AffixTuning', 'scan', ['affix_tuning', 'affix_tuning_wo_proj']),
+        ('HiddenLIM', 'mix.in', ['memba_hidden']),
+        ('StateOffset', 'scan', ['state_offset']),
+        ('PartialTuning', 'scan.A', ['a_tuning']),
+        ('PartialTuning', 'scan.D', ['d_tuning']),
+        ('PartialTuning', 'scan.bias', ['bias_tuning']),
+        ('PartialTuning', 'mix.conv', ['conv1d_tuning']),
+        ('target .*', 'mix.params', ['lora_x_proj', 'sll_lora', 'memba_all_proj']),
+        ('target .*', 'mix.dt', ['lora_dt_proj']),
+        ('target .*', 'mix.x', ['lorap_x', 'hybrid', 'hybrid_wo_proj']),
+        ('target .*', 'mix.z', ['lorap_z']),
+        ('target .*', 'mix.delta', ['lorap_d']),
+        ('target .*', 'mix.B', ['lorap_b']),
+        ('target .*', 'mix.C', ['lorap_c']),
+        ('PromptTuning', 'tokens', ['prompt_tuning', 'prompt_tuning_wo_proj']),
+    ]
+    for preset in presets
+}
+TRANSFORMER = NO_GATE | NO_SCAN
+REFUSED = {
+    'vim': {},
+    'vmamba_v2': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_Z,
+    'vmamba_v0': STAGES,
+    'mamba_reg': {},
+    'mamba_vision': STAGES | NO_GATE | NO_SINGLE_EMBED,
+    'vit': TRANSFORMER,
+    'swin': NO_TOKENS | TRANSFORMER,
+    'timm_vit': TRANSFORMER,
+}
+
+CELLS = [(name, preset) for name in BACKBONES for preset in METHODS if preset not in REFUSED[name]]
+EMPTY_CELLS = [(name, *cell) for name, cells in REFUSED.items() for cell in cells.items()]
 
 
-def build(preset, seed=0, **vim):
+def spelled(cell):
+    return '-'.join(cell[:2])
+
+
+each_cell = pytest.mark.parametrize('cell', CELLS, ids=spelled)
+
+#: Weights of the state that comes before the first block that has one, which is zero.
+WITHOUT_EFFECT = {
+    f'backbone.module.layers.{block}.gate.carry.weight'
+    for block in ('0.mixer', '0.blocks.0.op', '1.blocks.1.op')
+}
+
+
+def build(cell, seed=0, **settings):
     """A tiny classifier with a preset's adapters."""
+    name, preset = cell
     torch.manual_seed(seed)
     adapters = read_preset(preset, SMALL).adapters
-    backbone = dict(type='PEFTModel', module=VIM | vim, adapters=adapters)
-    head = dict(type='LinearClsHead', num_classes=4, in_channels=16)
-    return MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
+    backbone = dict(type='PEFTModel', module=BACKBONES[name] | settings, adapters=adapters)
+    head = dict(type='LinearClsHead', num_classes=4, in_channels=FEATURES.get(name, 16))
+    neck = dict(type='GlobalAveragePooling') if name == 'swin' else None
+    return MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))
 
 
 def make_images(batch=8):
@@ -52,9 +125,9 @@ def train(model, steps=4):
         return before, loss_of(model).item()
 
 
-@pytest.fixture(scope='module', params=METHODS)
+@pytest.fixture(scope='module', params=CELLS, ids=spelled)
 def run(request):
-    """Each method before and after a short training: its name, both models and the losses."""
+    """Each method before and after a short training: its cell, both models and the losses."""
     model = build(request.param)
     start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     losses = train(model)
@@ -84,6 +157,14 @@ def test_size_on_vim_small(preset, vim_small):
     )
 
 
+@pytest.mark.parametrize('cell', EMPTY_CELLS, ids=spelled)
+def test_a_method_that_a_backbone_cannot_have_says_why_in_a_line(cell):
+    name, preset, reason = cell
+    with pytest.raises(UserError, match=f'^{reason}') as error:
+        build((name, preset))
+    assert '\n' not in str(error.value)
+
+
 def test_a_short_training_lowers_the_loss(run):
     *_, (before, after) = run
     assert after < before
@@ -98,10 +179,10 @@ def test_training_changes_what_the_method_owns_and_the_head_and_nothing_else(run
 
 
 def test_saved_and_loaded_into_a_fresh_model(run, tmp_path):
-    preset, _, model, _ = run
+    cell, _, model, _ = run
     torch.save(model.state_dict(), tmp_path / 'trained.pth')
     # What trains in full is in the file, so it is the same over whatever base.
-    fresh = build(preset, seed=1 if preset in ('scratch', 'full_fine_tuning') else 0)
+    fresh = build(cell, seed=1 if cell[1] in ('scratch', 'full_fine_tuning') else 0)
     fresh.load_state_dict(torch.load(tmp_path / 'trained.pth', weights_only=True))
     fresh.eval()
     with torch.no_grad():
@@ -109,7 +190,7 @@ def test_saved_and_loaded_into_a_fresh_model(run, tmp_path):
 
 
 def test_merged_equals_unmerged(run):
-    preset, _, model, _ = run
+    (name, preset), _, model, _ = run
     merged, reasons = model.backbone.merge()
     adapters = {adapter['type'] for adapter in read_preset(preset, SMALL).adapters}
     assert {reason.split()[0] for reason in reasons} <= adapters
@@ -119,7 +200,7 @@ def test_merged_equals_unmerged(run):
             merged(make_images())[0], model.backbone(make_images())[0], rtol=1e-5, atol=1e-5
         )
     if not reasons:
-        assert list(merged.state_dict()) == list(MODELS.build(VIM).state_dict())
+        assert list(merged.state_dict()) == list(MODELS.build(BACKBONES[name]).state_dict())
 
 
 def test_merging_leaves_the_model_as_it_was(run):
@@ -129,34 +210,36 @@ def test_merging_leaves_the_model_as_it_was(run):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize('preset', METHODS)
-def test_the_pretrained_function_at_step_0(preset):
-    torch.manual_seed(0)
-    expected = MODELS.build(VIM).eval()
-    backbone = build(preset).eval().backbone
+@each_cell
+def test_the_pretrained_function_at_step_0(cell):
+    expected = build((cell[0], 'linear_probing')).eval().backbone.module
+    backbone = build(cell).eval().backbone
     with torch.no_grad():
         same = torch.allclose(backbone(make_images())[0], expected(make_images())[0], atol=1e-6)
-    assert same == METHODS[preset].pretrained_at_step_0
+    assert same == METHODS[cell[1]].pretrained_at_step_0
 
 
 def gradients(model):
     torch.manual_seed(1)
-    loss = loss_of(model)
-    return torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
+    model.zero_grad()
+    loss_of(model).backward()
+    return [p.grad.clone() for p in model.parameters() if p.requires_grad]
 
 
-@pytest.mark.parametrize('preset', METHODS)
-def test_blocks_that_are_recomputed_give_the_same_gradients(preset):
-    plain, recomputed = build(preset).train(), build(preset, with_cp=True).train()
+@pytest.mark.parametrize('cell', [c for c in CELLS if c[0] != 'vit'], ids=spelled)
+def test_blocks_that_are_recomputed_give_the_same_gradients(cell):
+    plain, recomputed = build(cell).train(), build(cell, with_cp=True).train()
     torch.testing.assert_close(gradients(recomputed), gradients(plain))
 
 
 def has_membrane(preset):
-    return any(adapter['type'] == 'LIM' for adapter in read_preset(preset, SMALL).adapters)
+    return any(
+        adapter['type'] in ('LIM', 'HiddenLIM') for adapter in read_preset(preset, SMALL).adapters
+    )
 
 
 def test_under_autocast(run):
-    preset, _, model, _ = run
+    (_, preset), _, model, _ = run
     expected = model(make_images())
     with torch.autocast('cpu', dtype=torch.bfloat16):
         actual = model(make_images())

@@ -1,15 +1,18 @@
 """VMamba: the numbers of an independent reference, the official files, and mmpretrain's manners."""
 
+import copy
 import math
 
 import pytest
 import torch
 from mmpretrain.registry import MODELS
+from torch import nn
 from vmamba_reference import features, official_shapes, random_weights
 
 from memba_vision.errors import UserError
 from memba_vision.models import VMamba
 from memba_vision.models.backbones.vmamba_weights import ARCHS, FILES
+from memba_vision.models.modules.scan import ScanCall
 from memba_vision.models.peft.model import attach_adapters
 
 #: Parameters with a head of 1,000 classes, as the authors' own models have them.
@@ -372,3 +375,80 @@ def test_the_published_sizes_of_methods(arch, adapter, count):
         model = VMamba(arch)
         attach_adapters(model, [adapter])
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == count
+
+
+def make_adapted(*adapters, version='v2', **settings):
+    torch.manual_seed(0)
+    arch = dict(embed_dims=8, depths=(1, 2), version=version)
+    module = dict(type='VMamba', arch=arch, **settings)
+    return MODELS.build(dict(type='PEFTModel', module=module, adapters=list(adapters))).eval()
+
+
+def test_each_direction_has_projections_of_its_own():
+    model = make_adapted(dict(type='LoRA', targets=['mix.params', 'mix.dt'], rank=2))
+    names = {name for name in model.adapter_parameters() if name.startswith('layers.0.')}
+    assert names == {
+        f'layers.0.blocks.0.op.directions.{k}.{projection}.{part}.weight'
+        for k in range(4)
+        for projection in ('x_proj', 'dt_proj')
+        for part in ('down', 'up')
+    }
+
+
+def test_names_of_vim_stand_for_roles():
+    by_name = make_adapted(dict(type='LoRA', targets=['x_proj', 'x_proj_b'], rank=2))
+    by_role = make_adapted(dict(type='LoRA', targets=['mix.params'], rank=2))
+    assert by_name.adapter_parameters().keys() == by_role.adapter_parameters().keys()
+    tuned = make_adapted(dict(type='PartialTuning', patterns=['A_log', 'A_b_log', 'scan.D']))
+    assert {n.rpartition('.')[2] for n in tuned.adapter_parameters()} == {'A_logs', 'Ds'}
+
+
+@pytest.mark.parametrize('targets', [['x_proj'], '.*dt_proj', 'all-linear'], ids=str)
+def test_peft_wants_weights_of_a_layers_own(targets):
+    pytest.importorskip('peft')
+    with pytest.raises(UserError, match='_proj is a slice of a parameter of its mixer'):
+        make_adapted(dict(type='HFPeft', peft_type='LORA', r=2, target_modules=targets))
+
+
+def test_peft_adapts_whole_projections_by_the_names_of_vim(tmp_path):
+    peft = pytest.importorskip('peft')
+    targets = ['in_proj', 'patch_embed.proj']
+    lora = dict(type='HFPeft', peft_type='LORA', r=2, target_modules=targets)
+    model = make_adapted(lora, version='v0')
+    assert any(name.startswith('patch_embed.0.') for name in model.adapter_parameters())
+    model.save_hf(tmp_path)
+    torch.manual_seed(0)
+    plain = VMamba(dict(embed_dims=8, depths=(1, 2), version='v0')).eval()
+    loaded = peft.PeftModel.from_pretrained(plain, str(tmp_path)).eval()
+    images = make_images((16, 16))
+    torch.testing.assert_close(loaded(images)[0], model(images)[0])
+
+
+@pytest.mark.parametrize('k', range(4))
+def test_affixes_come_first_in_each_direction(k):
+    """What the tokens are shows in all positions behind them, for the scan goes over them."""
+    model = make_adapted(dict(type='AffixTuning', num_tokens=2))
+    op = model.module.layers[0].blocks[0].op
+    x = torch.randn(1, 8 * 2, 12, generator=torch.Generator().manual_seed(2))
+    scan = op.directions[k].scan
+    grid = (3, 4)
+    positions = torch.arange(12).view(grid)
+    order = (positions.T if k % 2 else positions).flatten()
+    order = order.flip(0) if k >= 2 else order
+    tokens = scan.tokens.values[:, : x.shape[1]].T[None]
+    direction = op.directions[k]
+    weights = (direction.x_proj, direction.dt_proj, direction.A_log, direction.D)
+    call = ScanCall(torch.cat([tokens, x[..., order]], dim=-1), *weights)
+    expected = scan.base_layer(call)[:, 2:]
+    actual = scan(ScanCall(x, *weights, reverse=k >= 2, grid=grid if k % 2 else None))
+    torch.testing.assert_close(actual[:, order], expected)
+
+
+def test_a_copy_has_directions_of_its_own():
+    model = VMamba(dict(embed_dims=8, depths=(1, 1))).eval()
+    copied = copy.deepcopy(model)
+    op, twin = model.layers[0].blocks[0].op, copied.layers[0].blocks[0].op
+    nn.init.zeros_(op.x_proj_weight)
+    assert (op.directions[1].x_proj.weight == 0).all()
+    assert (twin.directions[1].x_proj.weight != 0).any()
+    assert model.double().layers[0].blocks[0].op.directions[0].A_log.dtype is torch.float64

@@ -11,16 +11,15 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.arguments import (
+from memba_vision.models.backbones.official_files import check_arch, count_blocks
+from memba_vision.models.backbones.settings import (
     arch_settings,
     check_frozen_stages,
     check_out_type,
     output_numbers,
 )
-from memba_vision.models.backbones.official_files import check_arch, count_blocks
 from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.models.modules.attention import Attention
-from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.mamba_vision_blocks import (
     ConvBlock,
     Downsample,
@@ -130,7 +129,7 @@ class MambaVision(BaseModule):
         frozen_stages: int = -1,
     ) -> None:
         super().__init__(init_cfg)
-        given = arch_settings('MambaVision', arch, ARCHS, SETTINGS, OPTIONAL)
+        given = arch_settings('MambaVision', arch, ARCHS, SETTINGS, (*SETTINGS, *OPTIONAL))
         self.settings = settings = {**OPTIONAL, **given, 'depths': tuple(given['depths'])}
         _check_arch_dict(settings)
         check_out_type('MambaVision', out_type, OUT_TYPES)
@@ -150,7 +149,6 @@ class MambaVision(BaseModule):
             for number, depth in enumerate(self.depths)
         )
         self.norm = nn.BatchNorm2d(self.num_features)
-        self.apply(_init_linear)
         self.register_load_state_dict_pre_hook(FILES.fit_files)
         for module in self._frozen_parts():
             module.requires_grad_(False)
@@ -225,12 +223,14 @@ class MambaVision(BaseModule):
         for number, stage in enumerate(self.levels):
             maps = stage(maps)
             if number in self.out_indices:
-                is_last = number == NUM_STAGES - 1
-                outputs[number] = self._formatted(self.norm(maps) if is_last else maps)
+                outputs[number] = self._formatted(self._normed(maps, number))
             if number == max(self.out_indices):
                 break
             maps = stage.downsample(maps)
         return tuple(outputs[number] for number in self.out_indices)
+
+    def _normed(self, maps: torch.Tensor, stage: int) -> torch.Tensor:
+        return self.norm(maps.to(self.norm.weight.dtype)) if stage == NUM_STAGES - 1 else maps
 
     def _formatted(self, maps: torch.Tensor) -> torch.Tensor:
         if self.out_type == 'avg_featmap':
@@ -282,10 +282,3 @@ def _arch_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
     scaled = any(name.endswith('.gamma_1') for name in tensors)
     values = stem.shape[0], stem.shape[1], tuple(depths), scaled
     return dict(zip(('embed_dims', 'stem_dims', 'depths', 'layer_scale'), values, strict=True))
-
-
-def _init_linear(module: nn.Module) -> None:
-    if type(module) is Linear:
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

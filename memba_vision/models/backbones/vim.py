@@ -1,9 +1,9 @@
 """Vim, the vision Mamba with a class token in the middle (Zhu et al. 2024)."""
 
-import inspect
 import logging
 import math
 from collections.abc import Collection, Sequence
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.arguments import (
+from memba_vision.models.backbones.settings import (
     arch_settings,
     check_frozen_stages,
     check_out_type,
@@ -175,8 +175,8 @@ class Vim(BaseModule):
         dynamic_img_size: bool = False,
     ) -> None:
         super().__init__(init_cfg)
-        mixer = list(inspect.signature(BidirectionalMixer).parameters)[1:]
-        settings = arch_settings(self.family, arch, self.archs, self.arch_settings, mixer)
+        known = [*self.arch_settings, *list(signature(BidirectionalMixer).parameters)[1:]]
+        settings = arch_settings(self.family, arch, self.archs, self.arch_settings, known)
         self.embed_dims = settings.pop('embed_dims')
         self.num_layers = settings.pop('num_layers')
         check_out_type(self.family, out_type, self.out_types)

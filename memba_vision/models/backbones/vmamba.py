@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.arguments import (
+from memba_vision.models.backbones.settings import (
     arch_settings,
     check_frozen_stages,
     check_out_type,
@@ -318,8 +318,8 @@ class VMamba(BaseModule):
 
 def _settings(arch: str | Mapping) -> dict:
     """Return all settings of an architecture."""
-    optional = ('version', 'd_state', 'ssm_ratio')
-    given = arch_settings('VMamba', arch, ARCHS, ('embed_dims', 'depths'), optional)
+    known = ('embed_dims', 'depths', 'version', 'd_state', 'ssm_ratio')
+    given = arch_settings('VMamba', arch, ARCHS, ('embed_dims', 'depths'), known)
     version = given.get('version', 'v2')
     if version not in DEFAULTS:
         raise UserError(f'VMamba: unknown version {version!r}; known are {", ".join(DEFAULTS)}')

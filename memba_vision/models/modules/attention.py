@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from memba_vision.models.modules.linear import Linear
+from memba_vision.models.modules.gates import GateState
+from memba_vision.models.modules.linear import Linear, project
 from memba_vision.models.sites import BlockSites, Rows
 
 
@@ -22,14 +23,20 @@ class Attention(nn.Module):
         self.qkv = Linear(dim, 3 * dim)
         self.proj = Linear(dim, dim)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(batch, length, dim) to the same."""
-        qkv = self.qkv(hidden).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    def forward(
+        self, hidden: torch.Tensor, state: GateState = None
+    ) -> tuple[torch.Tensor, GateState]:
+        """Mix (batch, length, dim) along its length.
+
+        Returns:
+            (batch, length, dim), and what the next block is to get.
+        """
+        qkv, state = project(self.qkv, hidden, state)
+        query, key, value = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        return self.proj(mixed.transpose(1, 2).flatten(2)), state
 
     def block_sites(self, name: str) -> BlockSites:
         """Return the places that adapters find here; ``name`` is the path of this module."""
         qkv, out = Rows(f'{name}.qkv'), Rows(f'{name}.proj')
-        return BlockSites({'attn.qkv': (qkv,), 'attn.out': (out,)})
+        return BlockSites({'attn.qkv': (qkv,), 'attn.out': (out,)}, stateful=('attn.qkv',))

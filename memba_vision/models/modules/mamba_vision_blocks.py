@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from mmcv.cnn.bricks.drop import DropPath
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.linear import Linear
+from memba_vision.models.modules.norm import LayerNorm
 from memba_vision.models.modules.windows import from_windows, to_windows
 from memba_vision.models.sites import BlockSites, Rows
 
@@ -82,7 +85,7 @@ class WindowBlock(nn.Module):
         self, dim: int, mixer: nn.Module, drop_path_rate: float, layer_scale: bool
     ) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.norm1, self.norm2 = LayerNorm(dim), LayerNorm(dim)
         self.mixer = mixer
         self.mlp = Mlp(dim)
         self.drop_path = DropPath(drop_path_rate)
@@ -90,10 +93,13 @@ class WindowBlock(nn.Module):
             scale = nn.Parameter(torch.full((dim,), LAYER_SCALE)) if layer_scale else None
             self.register_parameter(name, scale)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(windows, length, dim) to the same."""
-        hidden = hidden + self._branch(self.mixer(self.norm1(hidden)), self.gamma_1)
-        return hidden + self._branch(self.mlp(self.norm2(hidden)), self.gamma_2)
+    def forward(
+        self, hidden: torch.Tensor, state: GateState = None
+    ) -> tuple[torch.Tensor, GateState]:
+        """(windows, length, dim) float32 to the same, and the state passed on."""
+        mixed, state = self.mixer(self.norm1(hidden), state)
+        hidden = hidden + self._branch(mixed, self.gamma_1)
+        return hidden + self._branch(self.mlp(self.norm2(hidden)), self.gamma_2), state
 
     def _branch(self, update: torch.Tensor, gamma: torch.Tensor | None) -> torch.Tensor:
         return self.drop_path(update if gamma is None else gamma * update)
@@ -114,7 +120,7 @@ class Downsample(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(batch, dim, height, width) to (batch, 2 * dim, half of each, rounded up)."""
-        return self.reduction(maps)
+        return self.reduction(maps.to(self.reduction[0].weight.dtype))
 
 
 class Stage(nn.Module):
@@ -142,19 +148,21 @@ class Stage(nn.Module):
         self.with_cp = with_cp
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(batch, dim, height, width) to the same, before it is made smaller."""
+        """(batch, dim, height, width) to the same, from windows in float32 at the least."""
         if self.window is None:
-            return self._through_blocks(maps)
-        windows = self._through_blocks(to_windows(maps, self.window))
-        return from_windows(windows, self.window, *maps.shape[-2:])
-
-    def _through_blocks(self, hidden: torch.Tensor) -> torch.Tensor:
+            for block in self.blocks:
+                maps = self._run(block, maps)
+            return maps
+        hidden, state = to_windows(maps, self.window), None
+        hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
         for block in self.blocks:
-            if self.with_cp and self.training and not _counts_batches(block):
-                hidden = checkpoint(block, hidden, use_reentrant=False)
-            else:
-                hidden = block(hidden)
-        return hidden
+            hidden, state = self._run(block, hidden, state)
+        return from_windows(hidden, self.window, *maps.shape[-2:])
+
+    def _run(self, block: nn.Module, *inputs: Any) -> Any:
+        if self.with_cp and self.training and not _counts_batches(block):
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
 
 
 def _counts_batches(block: nn.Module) -> bool:

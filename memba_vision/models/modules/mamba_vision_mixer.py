@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from memba_vision.models.modules.linear import Linear
+from memba_vision.models.modules.gates import GateState
+from memba_vision.models.modules.linear import Linear, project
 from memba_vision.models.modules.mixer import DeltaProjection
 from memba_vision.models.modules.scan import DirectionScan, ScanCall
 from memba_vision.models.sites import BlockSites, Rows, ScanSite
@@ -60,22 +61,24 @@ class MambaVisionMixer(nn.Module):
         self.scan = DirectionScan()
         self.out_proj = Linear(dim, dim, bias=False)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Mix (batch, length, dim) along its length."""
-        x, z = self.in_proj(hidden).transpose(1, 2).chunk(2, dim=1)
+    def forward(
+        self, hidden: torch.Tensor, state: GateState = None
+    ) -> tuple[torch.Tensor, GateState]:
+        """Mix (batch, length, dim) along its length.
+
+        Returns:
+            (batch, length, dim), and what the next block is to get.
+        """
+        projected, state = project(self.in_proj, hidden, state)
+        x, z = projected.transpose(1, 2).chunk(2, dim=1)
         y = self.scan(
             ScanCall(
-                x=x,
+                *(x, self.x_proj, self.dt_proj, self.A_log, self.D),
                 conv1d=self.conv1d_x,
-                x_proj=self.x_proj,
-                dt_proj=self.dt_proj,
-                A_log=self.A_log,
-                D=self.D,
-                reverse=False,
                 delta_bias=self.dt_proj.bias,
             )
         )
-        return self.out_proj(torch.cat([y, self.conv1d_z(z).transpose(1, 2)], dim=-1))
+        return self.out_proj(torch.cat([y, self.conv1d_z(z).transpose(1, 2)], dim=-1)), state
 
     def block_sites(self, name: str) -> BlockSites:
         """Return the places that adapters find here; ``name`` is the path of this module."""
@@ -91,5 +94,14 @@ class MambaVisionMixer(nn.Module):
             'mix.dt': Rows(f'{name}.dt_proj'),
             'mix.out': Rows(f'{name}.out_proj'),
         }
-        scan = ScanSite(f'{name}.scan', f'{name}.A_log', f'{name}.D')
-        return BlockSites({role: (rows,) for role, rows in places.items()}, scans=(scan,))
+        return BlockSites(
+            projections={role: (rows,) for role, rows in places.items()},
+            scans=(ScanSite(f'{name}.scan', f'{name}.A_log', f'{name}.D'),),
+            parameters={
+                'scan.A': (f'{name}.A_log',),
+                'scan.D': (f'{name}.D',),
+                'scan.bias': (f'{name}.dt_proj.bias',),
+                'mix.conv': (f'{name}.conv1d_x.weight', f'{name}.conv1d_z.weight'),
+            },
+            stateful=('mix.in',),
+        )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from memba_vision.errors import UserError
 
@@ -23,6 +24,12 @@ def to_pair(size: int | Sequence[int], name: str) -> Size:
             f'{name} must be a positive whole number, or two: height and width, got {size!r}'
         )
     return tuple(pair)
+
+
+def input_size(backbone: nn.Module) -> Size:
+    """Return height and width of the images that a backbone was built for."""
+    size = getattr(backbone, 'img_size', None)
+    return to_pair(size or backbone.patch_embed.init_input_size, 'img_size')
 
 
 def put_in_middle(patches: torch.Tensor, cls_token: torch.Tensor) -> torch.Tensor:

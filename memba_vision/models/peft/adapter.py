@@ -8,7 +8,17 @@ from pathlib import Path
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.sites import ALIASES, ROLES, Rows, ScanSite, Sites, check_sites, sites_of
+from memba_vision.models.sites import (
+    ALIASES,
+    ROLES,
+    Rows,
+    ScanSite,
+    Sites,
+    check_sites,
+    is_named,
+    sites_of,
+)
+from memba_vision.models.transformer_sites import bypasses
 
 
 class Adapter(ABC):
@@ -184,15 +194,16 @@ def find_targets(
         backbone: where to look.
         targets: roles such as ``'mix.in'`` (see :data:`memba_vision.models.sites.ROLES`), or names
             such as ``'in_proj'``, matching every module whose dotted name is that or ends with
-            ``'.in_proj'``. Each must match something.
+            ``'.in_proj'``; some stand for roles in blocks that have none of that name (see
+            :data:`memba_vision.models.sites.ALIASES`). Each must match something.
         kinds: the classes that the adapter can work on.
         stacks_on: the adapted layers that it can stand on too, if they adapt another ``part``.
         part: the outputs that it adapts; None is all.
 
     Raises:
         UserError: a target matches nothing (the possible ones are listed), what another adapter
-            has wrapped (a module that holds a ``base_layer``), a projection that trains in full,
-            or some outputs of a projection alone.
+            has wrapped (a module that holds a ``base_layer``), a projection that trains in full or
+            that is never called, or some outputs of a projection alone.
     """
     found = {}
     for target in targets:
@@ -231,13 +242,20 @@ def find_parts(
 def _projections(backbone: nn.Module, target: str) -> list[Rows]:
     """Return the places of a role or, where the backbone has no such role, of a name.
 
-    Where it has nothing of that name, those of the role that the name stands for in Vim.
+    The places of a name are the modules so named, and what stands for them in other blocks.
     """
     sites = sites_of(backbone)
+    places = sites.projections(target) if target in ROLES else []
+    if places:
+        return places
     named = [Rows(name) for name, _ in backbone.named_modules() if is_named(name, target)]
-    if target in ROLES:
-        return sites.projections(target) or named
-    return named or sites.projections(ALIASES.get(target, ''))
+    return named + sites.stand_ins(target)
+
+
+def name_all(targets: Collection[str], layers: Collection[str]) -> bool:
+    """Return True if ``targets`` are no roles, and name all of the adapted ``layers``."""
+    named = all(any(is_named(layer, target) for target in targets) for layer in layers)
+    return named and not ROLES.keys() & set(targets)
 
 
 def _claim(
@@ -249,8 +267,8 @@ def _claim(
     part: str | None,
 ) -> dict[str, nn.Module]:
     """Return the modules at ``places`` that an adapter can work on; see :func:`find_targets`."""
-    if target in ROLES and not places:
-        check_sites(backbone, f'target {target!r}', target)
+    if not places and (target in ROLES or (target in ALIASES and sites_of(backbone).blocks)):
+        check_sites(backbone, f'target {target!r}', ALIASES.get(target, (target,))[0])
     modules = dict(backbone.named_modules())
     taken = [name for name, module in modules.items() if hasattr(module, 'base_layer')]
     inside_taken = tuple(f'{name}.' for name in taken)
@@ -281,7 +299,18 @@ def _claim(
                 f'target {target!r}: {name}.weight trains in full, so an adapter on it adds '
                 'nothing: leave one of the two out'
             )
+        _check_called(backbone, target, name)
     return matches
+
+
+def _check_called(backbone: nn.Module, target: str, name: str) -> None:
+    parent, _, part = name.rpartition('.')
+    module = backbone.get_submodule(parent)
+    if bypasses(module, part):
+        raise UserError(
+            f'target {target!r}: {type(module).__name__} reads the weight of {name} and does not '
+            'call it, so an adapter around it would have no effect: choose other targets'
+        )
 
 
 def _bottom(module: nn.Module) -> nn.Module:
@@ -302,19 +331,6 @@ def _short_names(names: Collection[str]) -> set[str]:
         last if last_parts[last := name.rpartition('.')[2]] > 1 else '.'.join(name.split('.')[-2:])
         for name in names
     }
-
-
-def are_names(backbone: nn.Module, targets: Collection[str]) -> bool:
-    """Return True if ``targets`` are names of modules, none of them a role or an alias of one."""
-    names = [name for name, _ in backbone.named_modules()]
-    return all(
-        target not in ROLES and any(is_named(name, target) for name in names) for target in targets
-    )
-
-
-def is_named(name: str, target: str) -> bool:
-    """Return True if ``target`` is the dotted ``name`` or its last parts."""
-    return f'.{name}'.endswith(f'.{target}')
 
 
 def replace_module(backbone: nn.Module, name: str, replacement: nn.Module) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from memba_vision.models.peft.adapter import AdaptedLayer, are_names
+from memba_vision.models.peft.adapter import AdaptedLayer, name_all
 
 #: What peft puts before a module's name in the backbone.
 PREFIX = 'base_model.model'
@@ -35,7 +35,7 @@ def save_low_rank(
         'base_model_name_or_path': None,
         'inference_mode': True,
         # Of roles peft knows nothing.
-        'target_modules': list(targets) if are_names(backbone, targets) else list(layers),
+        'target_modules': list(targets) if name_all(targets, layers) else list(layers),
         'r': rank,
         'lora_alpha': first.scale * rank,  # peft's scale is lora_alpha / r
         'lora_dropout': first.dropout.p,

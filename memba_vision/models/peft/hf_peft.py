@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.adapter import Adapter, are_names, replace_module
+from memba_vision.models.peft.adapter import Adapter, name_all, replace_module
 from memba_vision.models.peft.hf_targets import as_plain_linear, check_parameters, find_modules
 from memba_vision.models.peft.lora import check_targets
 from memba_vision.registry import ADAPTERS
@@ -95,7 +95,7 @@ class HFPeft(Adapter):
         name = self.config.peft_type.name
         targets = find_modules(backbone, self.targets, name) if self.targets else {}
         check_parameters(backbone, self.parameters)
-        if isinstance(self.targets, str) or not are_names(backbone, self.targets):
+        if isinstance(self.targets, str) or not name_all(self.targets, targets):
             self.config.target_modules = set(targets)
         trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
         weights = [(w, w.detach().clone()) for m in targets.values() for w in m.parameters()]

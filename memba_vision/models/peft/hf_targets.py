@@ -8,7 +8,8 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.stacked import LinearSlice
-from memba_vision.models.peft.adapter import AdaptedLayer, find_targets, is_named
+from memba_vision.models.peft.adapter import AdaptedLayer, find_targets
+from memba_vision.models.sites import is_named
 
 #: What peft calls every linear layer.
 ALL_LINEAR = 'all-linear'

@@ -12,6 +12,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.backbones.initialization import initialize_backbone
 from memba_vision.models.peft.adapter import Adapter
 from memba_vision.registry import ADAPTERS, MODELS
 from memba_vision.weights import ADAPTER_HEADER as HEADER
@@ -47,7 +48,7 @@ class PEFTModel(BaseModule):
         super().__init__(init_cfg)
         if isinstance(module, dict):
             module = MODELS.build(module)
-            module.init_weights()
+            initialize_backbone(module)
         base = module.state_dict(keep_vars=True)
         #: Of all weights before they are adapted; the header has that of those that stay frozen.
         self.base_fingerprint = fingerprint(base)

@@ -8,7 +8,7 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import Adapter
-from memba_vision.models.sites import ALIASES, sites_of
+from memba_vision.models.sites import PARAMETER_ALIASES, PARAMETERS, absence, sites_of
 from memba_vision.registry import ADAPTERS
 
 
@@ -62,12 +62,14 @@ def _match(pattern: str, frozen: Collection[str], backbone: nn.Module) -> list[s
     """
     everything = [plain_name(name) for name, _ in backbone.named_parameters()]
     meant = [name for name in everything if fnmatchcase(f'.{name}', f'*.{pattern}')]
-    if not meant:
-        of_role = sites_of(backbone).parameters(ALIASES.get(pattern, pattern))
-        meant = [plain_name(name) for name in of_role]
+    role = PARAMETER_ALIASES.get(pattern, pattern)
+    if not meant and role in PARAMETERS:
+        meant = [plain_name(name) for name in sites_of(backbone).parameters(role)]
+        if not meant:
+            raise UserError(f'PartialTuning {absence(backbone, role)}')
     found = [name for name in meant if name in frozen]
     if not found:
-        known = sorted({re.sub(r'^(\w+\.\d+\.)+', '', name) for name in frozen})
+        known = sorted({re.sub(r'^layers\.\d+\.(\w+\.\d+\.)*', '', name) for name in frozen})
         raise UserError(
             f'PartialTuning: pattern {pattern!r} matches no frozen parameter; possible names '
             f'are {", ".join(known)}'

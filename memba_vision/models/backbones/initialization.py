@@ -1,0 +1,56 @@
+"""Strict loading of pre-trained weights into backbones of mmpretrain."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlparse
+
+from mmengine.model import BaseModule, PretrainedInit
+
+from memba_vision.models.backbones.transformer_weights import names_of_mmpretrain
+from memba_vision.weights import BESIDE_THE_BACKBONE, load_through_hooks, read_state_dict
+
+#: Addresses that are read here; mmengine knows others, such as ``torchvision://``.
+SCHEMES = ('', 'http', 'https', 'memba_vision')
+
+
+def initialize_backbone(backbone: BaseModule) -> None:
+    """Initialise a backbone as its ``init_cfg`` says; every weight of a file must fit.
+
+    mmengine would load what fits, and log the rest. A class with an ``init_weights`` of its own,
+    from outside mmengine and mmpretrain, sees to it itself.
+
+    Args:
+        backbone: not initialised yet. In its ``init_cfg``, ``dict(type='Pretrained',
+            checkpoint=…)`` may have ``prefix`` and ``key`` (see
+            :func:`memba_vision.weights.read_weights`).
+
+    Raises:
+        UserError: a file cannot be read, or does not fit.
+    """
+    library = type(backbone).init_weights.__module__.partition('.')[0]
+    if library not in ('mmengine', 'mmpretrain'):
+        backbone.init_weights()
+        return
+    given = backbone.init_cfg
+    entries = [given] if isinstance(given, Mapping) else list(given or [])
+    files = [entry for entry in entries if _is_file(entry)]
+    named = [entry for entry in files if entry.get('checkpoint') is not None]
+    if not named:
+        backbone.init_cfg = [entry for entry in entries if entry not in files] or None
+        backbone.init_weights()
+    for entry in named:  # all weights come from there
+        _load(backbone, entry)
+    backbone.init_cfg, backbone._is_init = given, True
+
+
+def _is_file(entry: Mapping[str, Any]) -> bool:
+    if entry.get('type') not in ('Pretrained', PretrainedInit):
+        return False
+    return urlparse(str(entry.get('checkpoint'))).scheme in SCHEMES
+
+
+def _load(backbone: BaseModule, entry: Mapping[str, Any]) -> None:
+    source = str(entry['checkpoint'])
+    tensors = read_state_dict(source, entry.get('prefix'), entry.get('key'))
+    tensors = names_of_mmpretrain(backbone, tensors, source)
+    load_through_hooks(backbone, tensors, source, ignore_prefixes=BESIDE_THE_BACKBONE)
