@@ -58,7 +58,8 @@ def _is_for_us() -> bool:
 
 
 def _has_part_of_ours(model: nn.Module) -> bool:
-    return any(type(module).__module__.split('.')[0] == _PACKAGE for module in model.modules())
+    kinds = {type(module).__module__.split('.')[0] for module in model.modules()}
+    return _PACKAGE in kinds or getattr(model, 'loads_strictly', False)
 
 
 def _lead(of_others: Callable[..., dict]) -> Callable[..., dict]:

@@ -14,7 +14,8 @@ from torch import nn
 
 from memba_vision.engine.runner import building
 from memba_vision.errors import UserError
-from memba_vision.models.modules.patches import to_pair
+from memba_vision.models.backbones.initialization import initialize_backbone
+from memba_vision.models.modules.patches import input_size
 from memba_vision.registry import MODELS, ignore_missing_operator
 from memba_vision.runs.base_models import architectures, read_base_model
 from memba_vision.runs.image_size import following_image_size
@@ -93,7 +94,7 @@ def get_model(
         _follow_width(config)
     model = build_classifier(config)
     if not adapted:
-        model.backbone.init_weights()
+        initialize_backbone(model.backbone)
     weights.load_beside(model)
     return placed(model, device).eval()
 
@@ -172,6 +173,7 @@ def feature_dim(backbone: nn.Module) -> int:
     """
     if hasattr(backbone, 'feature_dim'):
         return backbone.feature_dim
-    channels = next(m.in_channels for m in backbone.modules() if hasattr(m, 'in_channels'))
-    size = to_pair(getattr(backbone, 'img_size', 224), 'img_size')
-    return backbone.eval()(torch.empty(1, channels, *size, device='meta'))[-1].shape[1]
+    first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
+    backbone.eval()  # which returns nothing where it is mmpretrain's
+    images = torch.empty(1, first.in_channels, *input_size(backbone), device='meta')
+    return backbone(images)[-1].shape[1]

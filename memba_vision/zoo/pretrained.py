@@ -14,6 +14,8 @@ from torch import nn
 from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
+from memba_vision.models.backbones.initialization import load_backbone
+from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.registry import MODELS
 from memba_vision.weights import ADAPTER_HEADER, StoredWeights, load_strictly, source_of
 from memba_vision.zoo.adapter_files import BACKBONE, read_adapter
@@ -164,8 +166,31 @@ def build_indexed(official: dict[str, Any] | None = None, **settings: Any) -> nn
     model = MODELS.build({'type': 'ImageClassifier', **settings})
     if 'module' in backbone:
         model.register_load_state_dict_pre_hook(partial(_give_base, backbone, official))
+    elif not hasattr(model.backbone, 'files'):
+        model.loads_strictly = True  # no part of it is this package's, by which it were known
+        model.register_load_state_dict_pre_hook(_fit_foreign)
     model.register_load_state_dict_pre_hook(take_head)
     return model
+
+
+def _fit_foreign(
+    model: nn.Module,
+    state_dict: dict[str, torch.Tensor],
+    prefix: str,
+    local_metadata: dict,
+    *_: Any,
+) -> None:
+    """Load a file of weights into a backbone of mmpretrain's own, whole or not at all."""
+    source = source_of(local_metadata)
+    if source is None or prefix or _of_adapters(state_dict):
+        return
+    named = WeightFiles().official_names(state_dict, source)
+    heads = {n: t for n, t in named.items() if n.startswith('head.')}
+    load_backbone(model.backbone, named, source)
+    own = {f'backbone.{name}': tensor for name, tensor in model.backbone.state_dict().items()}
+    heads = {name.replace('head.', 'head.fc.'): tensor for name, tensor in heads.items()}
+    state_dict.clear()
+    state_dict.update({**own, **heads})
 
 
 def _give_base(

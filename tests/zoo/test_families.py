@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers import CONFIGS, run_tool
 from safetensors.torch import load_file
-from small_families import SMALL, small_officials
+from small_families import ARCHS, MODELS, small_officials
 
 import memba_vision
 from memba_vision.errors import UserError
@@ -93,7 +93,7 @@ def test_the_numbers_of_published_checkpoints():
         official_name('huge')
 
 
-@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize('name', ARCHS)
 def test_files_are_fetched_verified_and_converted(name, published, tmp_path, file_server):
     _, weights = published(name)
     fetched = run_tool('weights', 'fetch', name, '--out', tmp_path)
@@ -110,10 +110,10 @@ def test_files_are_fetched_verified_and_converted(name, published, tmp_path, fil
         assert f'every key fits {name}, {values:,} values without the head' in verified.out
 
 
-@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize('name', ARCHS)
 def test_a_file_of_another_arch_is_named(name, published, tmp_path):
     path, _ = published(name)
-    other = next(known for known in SMALL if known != name)
+    other = next(known for known in ARCHS if known != name)
     error = run_tool('weights', 'verify', path, '--name', other).error()
     assert f'holds the weights of {name}, not those of {other}: give --name {name}' in error
 
@@ -130,7 +130,7 @@ def test_settings_beside_the_weights_run_no_code(published):
     assert 'yacs' not in sys.modules
 
 
-@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize('name', ARCHS)
 def test_licences_are_told_before_a_download(name, caplog, monkeypatch, tmp_path):
     said = []
     monkeypatch.setattr('memba_vision.weights.reading.download', lambda *_: said.append('load'))
@@ -151,10 +151,10 @@ def test_non_commercial_licences_are_called_so():
         assert ('not for commercial' in licence_of(official.url)) == ('mamba_vision' in name)
 
 
-@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize('name', ARCHS)
 def test_models_load_the_weights_and_the_head_of_a_file(name, published):
     path, weights = published(name)
-    arch = SMALL[name]
+    arch = ARCHS[name]
     model = memba_vision.get_model(name, pretrained=path, arch=arch, img_size=32)
     assert torch.equal(model.head.fc.weight, weights['head.weight'])
     key = next(key for key in weights if key.endswith('proj.weight'))
@@ -167,10 +167,10 @@ def test_models_load_the_weights_and_the_head_of_a_file(name, published):
     assert features.shape == (1, model.head.in_channels)
 
 
-@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize('name', ARCHS)
 def test_mmpretrain_loads_the_file_too(name, published):
     path, weights = published(name)
-    arch = dict(SMALL[name], _delete_=True) if isinstance(SMALL[name], dict) else SMALL[name]
+    arch = dict(ARCHS[name], _delete_=True) if isinstance(ARCHS[name], dict) else ARCHS[name]
     head = dict(in_channels=weights['head.weight'].shape[1])
     settings = dict(backbone=dict(arch=arch), head=head)
     model = mmpretrain.get_model(name.replace('_', '-'), pretrained=str(path), **settings)
@@ -205,3 +205,34 @@ def test_recipes_and_drop_rates_are_those_of_mambapeft():
     )
     assert [c.model.backbone.module.drop_path_rate for c in (small, base)] == [0.3, 0.6]
     assert small.recipe.optim_wrapper.clip_grad is None
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_every_family_builds_by_name(name):
+    model = memba_vision.get_model(name, num_classes=5, **MODELS[name])
+    images = torch.randn(2, 3, 32, 32)
+    assert model(images).shape == (2, 5)
+    adapted = memba_vision.get_model(f'{name}_lora', num_classes=5, **MODELS[name])
+    assert adapted(images).shape == (2, 5)
+    assert adapted.backbone.adapter_parameters()
+
+
+@pytest.mark.parametrize('name', ['deit_small', 'swin_tiny'])
+def test_mmpretrain_takes_files_of_transformers_as_a_whole(name, tmp_path):
+    source = memba_vision.get_model(name, num_classes=3, **MODELS[name])
+    state = source.backbone.state_dict()
+    tensors = {f'backbone.{n}': t + 1 if t.is_floating_point() else t for n, t in state.items()}
+    tensors |= {n: t for n, t in source.state_dict().items() if n.startswith('head.')}
+    path = tmp_path / 'file.pth'
+    torch.save({'state_dict': tensors}, path)
+    arch = dict(MODELS[name]['arch'], _delete_=True)
+    settings = dict(backbone=MODELS[name] | dict(arch=arch))
+    settings['head'] = dict(in_channels=source.head.fc.in_features)
+    model = mmpretrain.get_model(name.replace('_', '-'), pretrained=str(path), **settings)
+    for key, tensor in model.backbone.state_dict().items():
+        assert torch.equal(tensor, tensors[f'backbone.{key}'])
+    assert torch.equal(model.head.fc.weight, source.head.fc.weight)
+    tensors.pop(next(name for name in tensors if name.endswith('qkv.weight')))
+    torch.save({'state_dict': tensors}, path)
+    with pytest.raises(UserError, match=r'missing .*qkv\.weight'):
+        mmpretrain.get_model(name.replace('_', '-'), pretrained=str(path), **settings)

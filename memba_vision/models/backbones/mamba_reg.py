@@ -120,7 +120,7 @@ class MambaReg(Vim):
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         patches = self.patch_embed(images) + self._positions(self.grid_of(images))
-        registers = (self.cls_token + self.pos_embed_cls).expand(len(patches), -1, -1)
+        registers = (self.cls_token + self.pos_embed_cls).expand(patches.shape[0], -1, -1)
         tokens = spread_evenly(patches, registers)
         return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
 
