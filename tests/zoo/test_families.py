@@ -225,14 +225,18 @@ def test_mmpretrain_takes_files_of_transformers_as_a_whole(name, tmp_path):
     tensors |= {n: t for n, t in source.state_dict().items() if n.startswith('head.')}
     path = tmp_path / 'file.pth'
     torch.save({'state_dict': tensors}, path)
-    arch = dict(MODELS[name]['arch'], _delete_=True)
-    settings = dict(backbone=MODELS[name] | dict(arch=arch))
-    settings['head'] = dict(in_channels=source.head.fc.in_features)
-    model = mmpretrain.get_model(name.replace('_', '-'), pretrained=str(path), **settings)
+
+    def get_model():
+        arch = dict(MODELS[name]['arch'], _delete_=True)
+        settings = dict(backbone=MODELS[name] | dict(arch=arch))
+        settings['head'] = dict(in_channels=source.head.fc.in_features)
+        return mmpretrain.get_model(name.replace('_', '-'), pretrained=str(path), **settings)
+
+    model = get_model()
     for key, tensor in model.backbone.state_dict().items():
         assert torch.equal(tensor, tensors[f'backbone.{key}'])
     assert torch.equal(model.head.fc.weight, source.head.fc.weight)
     tensors.pop(next(name for name in tensors if name.endswith('qkv.weight')))
     torch.save({'state_dict': tensors}, path)
     with pytest.raises(UserError, match=r'missing .*qkv\.weight'):
-        mmpretrain.get_model(name.replace('_', '-'), pretrained=str(path), **settings)
+        get_model()
