@@ -6,8 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from loop_scan import loop_scan
-from mmengine.runner import load_checkpoint
-from mmpretrain.registry import MODELS
+from official_like import assert_holds, load, write
 
 from memba_vision.errors import UserError
 from memba_vision.models import MambaReg, Vim
@@ -253,102 +252,34 @@ def test_a_hook_gets_the_patches_as_a_map():
 # Files
 
 
-@pytest.fixture
-def write(tmp_path):
-    """Writes weights as the authors do, with a head, under a key and behind a prefix."""
-
-    def write(weights, key='model', prefix='', width=24):
-        head = {'head.weight': torch.randn(10, width), 'head.bias': torch.randn(10)}
-        named = {prefix + name: tensor for name, tensor in (weights | head).items()}
-        torch.save({key: named, 'epoch': 3} if key else named, tmp_path / 'mambar.pth')
-        return str(tmp_path / 'mambar.pth')
-
-    return write
-
-
-def load(path, **settings):
-    model = make_model(init_cfg=dict(type='Pretrained', checkpoint=path), **settings)
-    model.init_weights()
-    return model
-
-
-def assert_holds(model, weights):
-    own = model.state_dict()
-    assert own.keys() == weights.keys()
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in own.items())
-
-
-@pytest.mark.parametrize('prefix', ['', 'module.', 'backbone.', 'module.model.'])
-@pytest.mark.parametrize('key', ['model', 'state_dict', ''])
-def test_official_files_load_strictly(write, key, prefix):
-    weights = make_weights(seed=5)
-    assert_holds(load(write(weights, key, prefix)), weights)
-
-
-@pytest.mark.parametrize('lost', ['neck.weight', 'pos_embed_cls', 'layers.1.mixer.A_b_log'])
-def test_nothing_may_be_missing(write, lost):
-    weights = {k: v for k, v in make_weights().items() if k != lost}
-    with pytest.raises(UserError, match=rf'does not fit MambaReg: missing {lost}'):
-        load(write(weights))
-
-
 @pytest.mark.parametrize('img_size', [48, (40, 24)], ids=str)
-def test_the_position_embedding_is_interpolated(write, img_size, capfd):
+def test_the_position_embedding_is_interpolated(tmp_path, img_size, capfd):
     weights = make_weights(seed=5)
-    model = load(write(weights), img_size=img_size)
+    path = write(tmp_path / 'mambar.pth', weights, 24, 'model')
+    model = load(make_model, path, img_size=img_size)
     expected = resize_pos_embed(weights['pos_embed'], model.grid_size, has_cls_token=False)
     assert_holds(model, weights | {'pos_embed': expected})
     captured = capfd.readouterr()
     assert 'of 16 patches is interpolated to' in captured.out + captured.err
 
 
-def meta_weights(arch):
-    with torch.device('meta'):
-        return MambaReg(arch).state_dict()
-
-
-@pytest.mark.parametrize(('own', 'other'), [('small', 'base'), ('base', 'large')])
-def test_a_file_of_another_arch_is_named(own, other):
-    with torch.device('meta'):
-        model = MambaReg(own)
-    message = f"x.pth is of the MambaReg with arch='{other}', and this one has arch='{own}'"
-    with pytest.raises(UserError, match=message):
-        model.files.fit(model, meta_weights(other), 'x.pth')
-    model.files.fit(model, meta_weights(own), 'x.pth')
-
-
-def test_a_file_of_an_arch_without_a_name_is_described(write):
-    path = write(make_weights(num_registers=2, num_layers=1), width=16)
+def test_a_file_of_an_arch_without_a_name_is_described(tmp_path):
+    weights = make_weights(num_registers=2, num_layers=1)
+    path = write(tmp_path / 'mambar.pth', weights, 16, 'model')
     described = r'dict\(embed_dims=16, num_layers=1, num_registers=2, reduction=2\)'
     with pytest.raises(UserError, match=f'is of the MambaReg with arch={described}'):
-        load(path)
+        load(make_model, path)
 
 
-def test_files_of_vim_and_of_mamba_reg_are_not_mixed_up(write, tmp_path):
+def test_files_of_vim_and_of_mamba_reg_are_not_mixed_up(tmp_path):
     settings = {**SETTINGS, 'arch': dict(embed_dims=16, num_layers=2, d_state=4)}
     torch.save(Vim(**settings).state_dict(), tmp_path / 'vim.pth')
     with pytest.raises(UserError, match=r'missing pos_embed_cls; missing neck\.weight'):
-        load(str(tmp_path / 'vim.pth'))
-    vim = Vim(**settings, init_cfg=dict(checkpoint=write(make_weights())))
+        load(make_model, str(tmp_path / 'vim.pth'))
+    path = write(tmp_path / 'mambar.pth', make_weights(), 24, 'model')
+    vim = Vim(**settings, init_cfg=dict(checkpoint=path))
     with pytest.raises(UserError, match='does not fit Vim: unexpected pos_embed_cls'):
         vim.init_weights()
-
-
-@pytest.mark.parametrize('prefix', ['', 'module.', 'backbone.'])
-def test_mmengine_loads_official_names_into_a_classifier(write, prefix):
-    weights = make_weights(seed=5)
-    head = dict(type='LinearClsHead', num_classes=10, in_channels=24)
-    backbone = dict(type='MambaReg', **SETTINGS)
-    model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
-    path = write(weights, prefix=prefix)
-    load_checkpoint(model, path)
-    assert_holds(model.backbone, weights)
-    stored = torch.load(path, weights_only=True)['model']
-    assert torch.equal(model.head.fc.weight, stored[f'{prefix}head.weight'])
-    torch.save(dict(state_dict=model.state_dict()), path)  # its own file, too
-    again = MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
-    load_checkpoint(again, path)
-    assert_holds(again.backbone, weights)
 
 
 # Mistakes

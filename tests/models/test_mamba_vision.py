@@ -6,8 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from loop_scan import loop_scan
-from mmengine.runner import load_checkpoint
-from mmpretrain.registry import MODELS
+from official_like import load, write
 from torch import nn
 
 from memba_vision.errors import UserError
@@ -18,6 +17,7 @@ from memba_vision.models.peft.model import attach_adapters
 ARCH = dict(
     embed_dims=4, stem_dims=3, depths=(1, 2, 3, 2), num_heads=(2, 4), window_sizes=(3, 2), d_state=2
 )
+SETTINGS = dict(arch=ARCH, img_size=32)
 SCALED = ARCH | dict(layer_scale=True)
 PARAMETERS = {
     'tiny': 31_794_248,
@@ -448,75 +448,12 @@ def test_the_bias_that_is_added_twice_stays_so_behind_adapters(kind):
 # Files
 
 
-@pytest.fixture
-def write(tmp_path):
-    """Writes weights as the authors do, with a head, under a key and behind a prefix."""
-
-    def write(weights, key='state_dict', prefix=''):
-        head = {'head.weight': torch.randn(10, 32), 'head.bias': torch.randn(10)}
-        named = {prefix + name: tensor for name, tensor in (weights | head).items()}
-        torch.save({key: named, 'epoch': 3} if key else named, tmp_path / 'mambavision.pth')
-        return str(tmp_path / 'mambavision.pth')
-
-    return write
-
-
-def load(path, **settings):
-    model = make_model(init_cfg=dict(type='Pretrained', checkpoint=path), **settings)
-    model.init_weights()
-    return model
-
-
-def assert_holds(model, weights):
-    own = model.state_dict()
-    assert own.keys() == weights.keys()
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in own.items())
-
-
-@pytest.mark.parametrize('prefix', ['', 'module.', 'model.', 'module.backbone.'])
-@pytest.mark.parametrize('key', ['model', 'state_dict', ''])
-def test_official_files_load_strictly(write, key, prefix):
-    weights = make_weights(seed=5)
-    assert_holds(load(write(weights, key, prefix)), weights)
-
-
-@pytest.mark.parametrize('lost', ['norm.running_var', 'levels.2.blocks.1.mixer.A_log'])
-def test_nothing_may_be_missing(write, lost):
-    weights = {k: v for k, v in make_weights().items() if k != lost}
-    with pytest.raises(UserError, match=rf'does not fit MambaVision: missing {lost}'):
-        load(write(weights))
-
-
-@pytest.mark.parametrize(
-    ('own', 'other'), [('tiny', 'tiny2'), ('small', 'base'), ('large2', 'large')]
-)
-def test_a_file_of_another_arch_is_named(own, other):
-    with torch.device('meta'):
-        model, weights = MambaVision(own), MambaVision(other).state_dict()
-    message = f"x.pth is of the MambaVision with arch='{other}', and this one has arch='{own}'"
-    with pytest.raises(UserError, match=message):
-        MambaVision.files.fit(model, weights, 'x.pth')
-    MambaVision.files.fit(model, model.state_dict(), 'x.pth')
-
-
-def test_a_file_of_an_arch_without_a_name_is_described(write):
-    path = write(make_weights(arch=SCALED | dict(depths=(1, 1, 1, 1))))
+def test_a_file_of_an_arch_without_a_name_is_described(tmp_path):
+    weights = make_weights(arch=SCALED | dict(depths=(1, 1, 1, 1)))
+    path = write(tmp_path / 'mambavision.pth', weights, 32, 'state_dict')
     described = r'dict\(embed_dims=4, stem_dims=3, depths=\(1, 1, 1, 1\), layer_scale=True\)'
     with pytest.raises(UserError, match=f'is of the MambaVision with arch={described}'):
-        load(path)
-
-
-@pytest.mark.parametrize('prefix', ['', 'module.', 'backbone.'])
-def test_mmengine_loads_official_names_into_a_classifier(write, prefix):
-    weights = make_weights(seed=5)
-    head = dict(type='LinearClsHead', num_classes=10, in_channels=32)
-    backbone = dict(type='MambaVision', arch=ARCH)
-    model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
-    path = write(weights, prefix=prefix)
-    load_checkpoint(model, path)
-    assert_holds(model.backbone, weights)
-    stored = torch.load(path, weights_only=True)['state_dict']
-    assert torch.equal(model.head.fc.weight, stored[f'{prefix}head.weight'])
+        load(make_model, path)
 
 
 # Mistakes

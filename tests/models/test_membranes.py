@@ -160,7 +160,7 @@ QKV = dict(type='LoRA', targets=['attn.qkv'], rank=2)
 
 
 def test_attention_has_it_without_a_transfer():
-    hidden = HIDDEN | dict(role='attn.qkv')
+    hidden = HIDDEN | dict(target='attn.qkv')
     model = PEFTModel(Attention(), [QKV, hidden | dict(cross_layer=False)])
     assert model(torch.randn(2, 5, 4)).shape == (2, 5, 12)
     with pytest.raises(UserError, match='HiddenLIM needs "state"'):
@@ -172,18 +172,18 @@ WITHOUT = dict(cross_layer=False)
 OTHER_RANK = dict(type='LoRA', targets=['layers.1.mixer.in_proj'], rank=2)
 FIRST = dict(type='LoRA', targets=['layers.0.mixer.in_proj'], rank=3)
 REFUSED = {
-    'no_lora': ([HIDDEN], 'HiddenLIM: it integrates .* of a LoRA on mix.in: put dict'),
+    'no_lora': ([HIDDEN], 'HiddenLIM: it integrates .* of a LoRA on in_proj: put dict'),
     'dora': ([dict(type='DoRA', targets=['in_proj'], rank=2), HIDDEN], 'put dict'),
     'twice': ([LORA, HIDDEN, HIDDEN], 'put dict.*before it'),
     'lim_after': ([LORA, HIDDEN, GATE], "LIM: another adapter's state goes from block to block"),
     'ssm_lora': ([LORA, HIDDEN, dict(type='SSMLoRA', rank=2)], "SSMLoRA: another adapter's state"),
     'after_lim': ([LORA, GATE, HIDDEN], "HiddenLIM: another adapter's state .*cross_layer=False"),
     'ranks': ([FIRST, OTHER_RANK, HIDDEN], r'have the ranks \[2, 3\]'),
-    'role': ([LORA, HIDDEN | dict(role='in')], "unknown role 'in'; known are mix.in"),
+    'target': ([LORA, HIDDEN | dict(target='in')], "target 'in' names no layer of Vim"),
     'chunks': ([LORA, HIDDEN | dict(num_chunks=0)], 'num_chunks'),
     'out_proj': (
-        [dict(LORA, targets=['out_proj']), HIDDEN | dict(role='mix.out')],
-        'the blocks of Vim hand on no state to mix.out: set cross_layer=False',
+        [dict(LORA, targets=['out_proj']), HIDDEN | dict(target='mix.out')],
+        'the blocks hand on no state to layers.0.mixer.out_proj: set cross_layer=False',
     ),
 }
 
@@ -197,5 +197,5 @@ def test_what_is_refused(adapters, message):
 def test_together_with_a_membrane_that_hands_on_nothing():
     model = make('vim', LORA, HIDDEN, GATE | WITHOUT)
     assert torch.isfinite(model(make_images())[0]).all()
-    model = make('vim', dict(LORA, targets=['out_proj']), HIDDEN | dict(role='mix.out') | WITHOUT)
+    model = make('vim', dict(LORA, targets=['out_proj']), HIDDEN | dict(target='mix.out') | WITHOUT)
     assert isinstance(model.module.layers[0].mixer.out_proj, MembraneLoRALinear)

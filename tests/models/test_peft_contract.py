@@ -45,7 +45,7 @@ NO_SCAN = {
     for kind, need, presets in [
         ('AdditionalScan', 'scan', ['additional_scan']),
         ('AffixTuning', 'scan', ['affix_tuning', 'affix_tuning_wo_proj']),
-        ('HiddenLIM', 'mix.in', ['memba_hidden']),
+        ('HiddenLIM', 'state', ['memba_hidden']),
         ('StateOffset', 'scan', ['state_offset']),
         ('PartialTuning', 'scan.A', ['a_tuning']),
         ('PartialTuning', 'scan.D', ['d_tuning']),

@@ -85,13 +85,8 @@ def test_windows_are_not_put_on_the_image(image):
         dict(type='LoRA', targets=['mix.in'], rank=2, scale=1.0),
         dict(type='HiddenLIM', cross_layer=False),
     ]
-    model = memba_vision.get_model(
-        'mamba_vision_tiny_lora', num_classes=3, **MODELS['mamba_vision_tiny']
-    )
-    from memba_vision.models.peft.model import PEFTModel
-
-    plain = memba_vision.get_model('mamba_vision_tiny', **MODELS['mamba_vision_tiny']).backbone
-    model.backbone = PEFTModel(plain, adapters).eval()
+    model = memba_vision.get_model('mamba_vision_tiny', **MODELS['mamba_vision_tiny'])
+    model.backbone = PEFTModel(model.backbone, adapters).eval()
     pipeline = ImagePipeline(model._config)
     subject = Subject('windows', model, model.data_preprocessor, pipeline, list('abc'))
     with pytest.raises(UserError, match='cannot be put on the image') as error:

@@ -79,6 +79,7 @@ class MambaReg(Vim):
     out_types = ('registers', 'avg_featmap', 'featmap', 'raw')
     tokens = (*Vim.tokens, 'pos_embed_cls')
     last_parts = ('norm_f', 'neck', 'norm_neck')
+    _cls_has_position = False  # in pos_embed, that is
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class MambaReg(Vim):
         count, reduction = settings.pop('num_registers'), settings.pop('reduction')
         if count < 1 or reduction < 1 or self.embed_dims % reduction:
             raise UserError(
-                f'MambaReg: num_registers must be at least 1, and reduction divide embed_dims, '
+                'MambaReg: num_registers must be at least 1, and reduction divide embed_dims, '
                 f'{self.embed_dims}; got {count} and {reduction}'
             )
         for name, tokens in (
@@ -115,8 +116,6 @@ class MambaReg(Vim):
     def feature_dim(self) -> int:
         """Channels of the last output."""
         return len(self.norm_neck.weight) if self.out_type == 'registers' else self.embed_dims
-
-    _cls_has_position = False  # a row of the position embedding
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         patches = self.patch_embed(images) + self._positions(self.grid_of(images))

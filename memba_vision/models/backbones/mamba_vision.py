@@ -11,13 +11,13 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.official_files import check_arch, count_blocks
-from memba_vision.models.backbones.settings import (
+from memba_vision.models.backbones.arguments import (
     arch_settings,
     check_frozen_stages,
     check_out_type,
     output_numbers,
 )
+from memba_vision.models.backbones.official_files import check_arch, count_blocks
 from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.models.modules.attention import Attention
 from memba_vision.models.modules.mamba_vision_blocks import (
@@ -129,7 +129,7 @@ class MambaVision(BaseModule):
         frozen_stages: int = -1,
     ) -> None:
         super().__init__(init_cfg)
-        given = arch_settings('MambaVision', arch, ARCHS, SETTINGS, (*SETTINGS, *OPTIONAL))
+        given = arch_settings('MambaVision', arch, ARCHS, SETTINGS, OPTIONAL)
         self.settings = settings = {**OPTIONAL, **given, 'depths': tuple(given['depths'])}
         _check_arch_dict(settings)
         check_out_type('MambaVision', out_type, OUT_TYPES)

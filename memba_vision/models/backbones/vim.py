@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.settings import (
+from memba_vision.models.backbones.arguments import (
     arch_settings,
     check_frozen_stages,
     check_out_type,
@@ -175,8 +175,8 @@ class Vim(BaseModule):
         dynamic_img_size: bool = False,
     ) -> None:
         super().__init__(init_cfg)
-        known = [*self.arch_settings, *list(signature(BidirectionalMixer).parameters)[1:]]
-        settings = arch_settings(self.family, arch, self.archs, self.arch_settings, known)
+        mixer = list(signature(BidirectionalMixer).parameters)[1:]
+        settings = arch_settings(self.family, arch, self.archs, self.arch_settings, mixer)
         self.embed_dims = settings.pop('embed_dims')
         self.num_layers = settings.pop('num_layers')
         check_out_type(self.family, out_type, self.out_types)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.settings import (
+from memba_vision.models.backbones.arguments import (
     arch_settings,
     check_frozen_stages,
     check_out_type,
@@ -21,6 +21,7 @@ from memba_vision.models.backbones.settings import (
 from memba_vision.models.backbones.vmamba_weights import ARCHS, DEFAULTS, FILES
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.linear import Linear
+from memba_vision.models.modules.mlp import Mlp
 from memba_vision.models.modules.norm import LayerNorm, MapNorm
 from memba_vision.models.modules.patches import Size, to_pair
 from memba_vision.models.modules.ss2d import SS2D
@@ -34,19 +35,6 @@ PATCH_SIZE = 4
 def numbered(layers: dict[int, nn.Module]) -> nn.Sequential:
     """Return layers in a row, under numbers that may have gaps."""
     return nn.Sequential(OrderedDict((str(number), layer) for number, layer in layers.items()))
-
-
-class Mlp(nn.Module):
-    """Two layers with a GELU between, to four times the width and back."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.fc1 = Linear(dim, 4 * dim)
-        self.fc2 = Linear(4 * dim, dim)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., dim) to the same."""
-        return self.fc2(F.gelu(self.fc1(hidden)))
 
 
 class VSSBlock(nn.Module):
@@ -327,8 +315,8 @@ class VMamba(BaseModule):
 
 def _settings(arch: str | Mapping) -> dict:
     """Return all settings of an architecture."""
-    known = ('embed_dims', 'depths', 'version', 'd_state', 'ssm_ratio')
-    given = arch_settings('VMamba', arch, ARCHS, ('embed_dims', 'depths'), known)
+    optional = ('version', 'd_state', 'ssm_ratio')
+    given = arch_settings('VMamba', arch, ARCHS, ('embed_dims', 'depths'), optional)
     version = given.get('version', 'v2')
     if version not in DEFAULTS:
         raise UserError(f'VMamba: unknown version {version!r}; known are {", ".join(DEFAULTS)}')

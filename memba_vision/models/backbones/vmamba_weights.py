@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from memba_vision.errors import UserError
+from memba_vision.models.backbones.official_files import check_arch, count_blocks
 from memba_vision.models.backbones.weight_files import WeightFiles
 
 WIDE = dict(embed_dims=128)
@@ -41,7 +41,6 @@ _OLDER = (
     (re.compile(r'(\.blocks\.\d+)\.ln_1\.'), r'\1.norm.'),
     (re.compile(r'(\.blocks\.\d+)\.self_attention\.'), r'\1.op.'),
 )
-_BLOCK = re.compile(r'^layers\.(\d+)\.blocks\.(\d+)\.')
 
 
 class VMambaFiles(WeightFiles):
@@ -71,12 +70,8 @@ class VMambaFiles(WeightFiles):
             for name, tensor in tensors.items()
         }
         found = recognise(fitting)
-        if found and found != backbone.arch_settings:
-            raise UserError(
-                f'{source} is of VMamba {_described(found)}, and this one is '
-                f'{_described(backbone.arch_settings)}: set arch={_value(found)}, or take another '
-                'file'
-            )
+        if found:
+            check_arch('VMamba', found, backbone.arch_settings, ARCHS, source)
         return fitting
 
 
@@ -96,38 +91,20 @@ def recognise(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
 
     None where they are not of a whole VMamba.
     """
-    depths: dict[int, int] = {}
-    for match in filter(None, map(_BLOCK.match, tensors)):
-        stage, block = int(match[1]), int(match[2])
-        depths[stage] = max(depths.get(stage, 0), block + 1)
-    shapes = [
-        tensors[f'layers.0.blocks.0.op.{name}'].shape
-        for name in ('out_proj.weight', 'A_logs')
-        if f'layers.0.blocks.0.op.{name}' in tensors
-    ]
-    if len(shapes) < 2 or sorted(depths) != list(range(len(depths))):
+    first = 'layers.0.blocks.0'
+    wanted = (f'{first}.op.out_proj.weight', f'{first}.op.A_logs')
+    if not all(name in tensors and tensors[name].ndim == 2 for name in wanted):
         return None
-    (embed_dims, d_inner), (_, d_state) = shapes[0][:2], shapes[1]
+    stages = range(count_blocks(tensors, 'layers.'))
+    depths = tuple(count_blocks(tensors, f'layers.{stage}.blocks.') for stage in stages)
+    (embed_dims, d_inner), (_, d_state) = (tensors[name].shape for name in wanted)
     return dict(
         embed_dims=embed_dims,
-        depths=tuple(depths[stage] for stage in sorted(depths)),
+        depths=depths,
         ssm_ratio=d_inner // embed_dims,
         d_state=d_state,
-        version='v2' if 'layers.0.blocks.0.mlp.fc1.weight' in tensors else 'v0',
+        version='v2' if f'{first}.mlp.fc1.weight' in tensors else 'v0',
     )
-
-
-def _name(settings: Mapping[str, Any]) -> str | None:
-    return next((name for name, known in ARCHS.items() if known == settings), None)
-
-
-def _described(settings: Mapping[str, Any]) -> str:
-    name = _name(settings)
-    return repr(name) if name else 'with ' + ', '.join(f'{k}={v}' for k, v in settings.items())
-
-
-def _value(settings: Mapping[str, Any]) -> str:
-    return repr(_name(settings) or dict(settings))
 
 
 FILES = VMambaFiles()

@@ -10,14 +10,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memba_vision.models.modules.gates import GateState
-from memba_vision.models.modules.linear import Linear
+from memba_vision.models.modules.mlp import Mlp
 from memba_vision.models.modules.norm import LayerNorm
 from memba_vision.models.modules.windows import from_windows, to_windows
 from memba_vision.models.sites import BlockSites, Rows
 
 STEM_EPS = 1e-4
 LAYER_SCALE = 1e-5  # where it starts
-MLP_RATIO = 4
 
 
 class Stem(nn.Module):
@@ -55,20 +54,6 @@ class ConvBlock(nn.Module):
         """(batch, dim, height, width) to the same."""
         hidden = self.act1(self.norm1(self.conv1(maps)))
         return maps + self.drop_path(self.norm2(self.conv2(hidden)))
-
-
-class Mlp(nn.Module):
-    """Two linear layers with a GELU in between."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.fc1 = Linear(dim, MLP_RATIO * dim)
-        self.act = nn.GELU()
-        self.fc2 = Linear(MLP_RATIO * dim, dim)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., dim) to the same."""
-        return self.fc2(self.act(self.fc1(hidden)))
 
 
 class WindowBlock(nn.Module):

@@ -207,7 +207,7 @@ def find_targets(
     """
     found = {}
     for target in targets:
-        places = _projections(backbone, target)
+        places = places_of(backbone, target)
         if any(place.rows is not None for place in places):
             raise UserError(
                 f'target {target!r} stands for some outputs of {places[0].module} alone, and this '
@@ -232,14 +232,14 @@ def find_parts(
     """
     found = {}
     for target in targets:
-        places = _projections(backbone, target)
+        places = places_of(backbone, target)
         if any(place.rows is not None for place in places):
             _claim(backbone, target, places, [nn.Linear], stacks_on, target)
             found[target] = places
     return found
 
 
-def _projections(backbone: nn.Module, target: str) -> list[Rows]:
+def places_of(backbone: nn.Module, target: str) -> list[Rows]:
     """Return the places of a role or, where the backbone has no such role, of a name.
 
     The places of a name are the modules so named, and what stands for them in other blocks.
@@ -268,7 +268,7 @@ def _claim(
 ) -> dict[str, nn.Module]:
     """Return the modules at ``places`` that an adapter can work on; see :func:`find_targets`."""
     if not places and (target in ROLES or (target in ALIASES and sites_of(backbone).blocks)):
-        check_sites(backbone, f'target {target!r}', ALIASES.get(target, (target,))[0])
+        check_sites(backbone, f'target {target!r}', *ALIASES.get(target, (target,))[:1])
     modules = dict(backbone.named_modules())
     taken = [name for name, module in modules.items() if hasattr(module, 'base_layer')]
     inside_taken = tuple(f'{name}.' for name in taken)

@@ -1,7 +1,5 @@
 """HiddenLIM: Memba's membrane on LoRA's hidden activations, for backbones without a gate."""
 
-import math
-
 import torch
 from torch import nn
 
@@ -11,12 +9,12 @@ from memba_vision.models.peft.adapter import (
     AdaptedLayer,
     Adapter,
     check_state_free,
+    places_of,
     replace_module,
 )
-from memba_vision.models.peft.lim import Membrane
+from memba_vision.models.peft.lim import Membrane, membrane_settings
 from memba_vision.models.peft.lora import LoRALinear
-from memba_vision.models.sites import ROLES, Rows, check_sites
-from memba_vision.ops import check_membrane
+from memba_vision.models.sites import Sites
 from memba_vision.registry import ADAPTERS
 
 
@@ -63,78 +61,71 @@ class HiddenLIM(Adapter):
     the equations of the membrane are those of Memba (ICLR 2026), section 4.
 
     Args:
-        role: which projections, of :data:`memba_vision.models.sites.ROLES`.
+        target: the projections, a role or a name as the targets of
+            :class:`memba_vision.models.peft.lora.LoRA`.
         num_chunks: chunks that the sequence is cut into (T), at least 1.
         leak: what a potential keeps from chunk to chunk, in (0, 1].
         threshold: potentials above it are reset to zero; None stands for no reset.
         cross_layer: start from the mean potential of the block before, within a stage; needs a
-            backbone whose blocks hand a state to projections of that role.
+            backbone whose blocks hand a state to these projections.
     """
 
     def __init__(
         self,
-        role: str = 'mix.in',
+        target: str = 'in_proj',
         num_chunks: int = 4,
         leak: float = 0.9,
         threshold: float | None = 1.0,
         cross_layer: bool = True,
     ) -> None:
-        if role not in ROLES:
-            raise UserError(f'HiddenLIM: unknown role {role!r}; known are {", ".join(ROLES)}')
-        check_membrane(num_chunks, leak)
-        self.needs = (role, 'state') if cross_layer else (role,)
-        self.role = role
-        self.settings = dict(
-            num_chunks=num_chunks,
-            leak=leak,
-            threshold=math.inf if threshold is None else threshold,
-            cross_layer=cross_layer,
-        )
+        self.needs = ('state',) if cross_layer else ()
+        self.target = target
+        self.settings = membrane_settings(num_chunks, leak, threshold, cross_layer)
 
     def attach(self, backbone: nn.Module) -> None:
-        """Let a membrane integrate in every LoRA on a projection of the role."""
-        check_sites(backbone, 'HiddenLIM', self.role)
-        places = self._places(backbone)
-        loras = {path: self._lora(backbone, path) for stage in places.values() for path in stage}
+        """Let a membrane integrate in every LoRA on the target."""
+        sites = self.sites(backbone)
+        paths = dict.fromkeys(place.module for place in places_of(backbone, self.target))
+        loras = {path: self._lora(backbone, path) for path in paths}
+        if not loras:
+            raise UserError(
+                f'HiddenLIM: target {self.target!r} names no layer of {type(backbone).__name__}'
+            )
         if self.settings['cross_layer']:
-            self._check_transfer(backbone, places)
+            check_state_free(backbone, 'HiddenLIM', 'set cross_layer=False in one')
+            self._check_transfer(sites, loras)
         for path, lora in loras.items():
             layer = MembraneLoRALinear(lora, Membrane(**self.settings))
             replace_module(backbone, path, layer)
-
-    def _places(self, backbone: nn.Module) -> dict[int, list[str]]:
-        """Return the paths of the projections, by stage."""
-        places: dict[int, list[str]] = {}
-        for block in self.sites(backbone).blocks:
-            rows: tuple[Rows, ...] = block.projections.get(self.role, ())
-            places.setdefault(block.stage, []).extend(dict.fromkeys(row.module for row in rows))
-        return places
 
     def _lora(self, backbone: nn.Module, path: str) -> LoRALinear:
         layer = backbone.get_submodule(path)
         if type(layer) is not LoRALinear:
             raise UserError(
-                f'HiddenLIM: it integrates the hidden activations of a LoRA on {self.role}: put '
-                f"dict(type='LoRA', targets=['{self.role}', …]), the last adapter of {path}, "
+                f'HiddenLIM: it integrates the hidden activations of a LoRA on {self.target}: put '
+                f"dict(type='LoRA', targets=['{self.target}', …]), the last adapter of {path}, "
                 'before it'
             )
         return layer
 
-    def _check_transfer(self, backbone: nn.Module, places: dict[int, list[str]]) -> None:
-        otherwise = 'set cross_layer=False'
-        for block in self.sites(backbone).blocks:
-            if self.role in block.projections and self.role not in block.stateful:
-                raise UserError(
-                    f'HiddenLIM: the blocks of {type(backbone).__name__} hand on no state to '
-                    f'{self.role}: {otherwise}'
-                )
-        check_state_free(backbone, 'HiddenLIM', f'{otherwise} in one')
-        for paths in places.values():
-            ranks = sorted({len(backbone.get_submodule(path).down.weight) for path in paths})
+    def _check_transfer(self, sites: Sites, loras: dict[str, LoRALinear]) -> None:
+        stages = {
+            rows.module: block.stage
+            for block in sites.blocks
+            for role in block.stateful
+            for rows in block.projections.get(role, ())
+        }
+        if lacking := [path for path in loras if path not in stages]:
+            raise UserError(
+                f'HiddenLIM: the blocks hand on no state to {lacking[0]}: set cross_layer=False'
+            )
+        for stage in set(stages.values()):
+            ranks = {len(lora.down.weight) for path, lora in loras.items() if stages[path] == stage}
             if len(ranks) > 1:
                 raise UserError(
-                    f'HiddenLIM: the LoRAs of {self.role} have the ranks {ranks}, but cross_layer '
-                    f'hands potentials from block to block: give them one rank, or {otherwise}'
+                    f'HiddenLIM: the LoRAs of {self.target} have the ranks {sorted(ranks)}, but '
+                    'cross_layer hands potentials from block to block: give them one rank, or set '
+                    'cross_layer=False'
                 )
 
     def merge(self, backbone: nn.Module) -> str:

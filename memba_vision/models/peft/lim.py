@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -76,6 +77,19 @@ class Membrane(nn.Module):
             f'num_chunks={self.num_chunks}, leak={self.leak}, threshold={self.threshold}, '
             f'cross_layer={self.cross_layer}'
         )
+
+
+def membrane_settings(
+    num_chunks: int, leak: float, threshold: float | None, cross_layer: bool
+) -> dict[str, Any]:
+    """Return what a :class:`Membrane` takes; a threshold of None stands for no reset.
+
+    Raises:
+        UserError: a setting is out of range.
+    """
+    check_membrane(num_chunks, leak)
+    threshold = math.inf if threshold is None else threshold
+    return dict(num_chunks=num_chunks, leak=leak, threshold=threshold, cross_layer=cross_layer)
 
 
 class MembraneGate(nn.Module):
@@ -167,14 +181,8 @@ class LIM(Adapter):
     ) -> None:
         if site not in self.SITES:
             raise UserError(f'LIM: unknown site {site!r}; known are {", ".join(self.SITES)}')
-        check_membrane(num_chunks, leak)
         self.site = site
-        self.settings = dict(
-            num_chunks=num_chunks,
-            leak=leak,
-            threshold=math.inf if threshold is None else threshold,
-            cross_layer=cross_layer,
-        )
+        self.settings = membrane_settings(num_chunks, leak, threshold, cross_layer)
 
     def attach(self, backbone: nn.Module) -> None:
         """Replace the gate of every mixer."""
