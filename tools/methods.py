@@ -2,6 +2,7 @@
 
 python tools/methods.py
 python tools/methods.py --config configs/demo/digits_memba.py --out methods.md
+python tools/methods.py --backbones vim-tiny vim-small
 python tools/methods.py --step0 vim_s_midclstok_80p5acc.pth --images data/vtab-1k/cifar/images
 """
 
@@ -22,6 +23,13 @@ def parse_arguments() -> argparse.Namespace:
         '--config', default=str(VIM_SMALL), help='whose backbone is adapted; default is Vim-S'
     )
     parser.add_argument(
+        '--backbones',
+        nargs='+',
+        metavar='NAME',
+        help='count on these models of configs/_base_/models instead, side by side, and say why a '
+        'method is not there',
+    )
+    parser.add_argument(
         '--runs', default='work_dirs', help='the folder with the runs whose accuracy is shown'
     )
     parser.add_argument(
@@ -36,23 +44,39 @@ def parse_arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Print the table that the command line asks for."""
-    from memba_vision.reports.method_table import FIRST_NUMBER, method_notes, method_table
-    from memba_vision.reports.step0 import load_step0
     from memba_vision.reports.text_tables import csv_table, markdown_table
-    from memba_vision.runs.config import load_config
 
     if args.out and Path(args.out).suffix not in ('.md', '.csv'):
         raise UserError(f'--out {args.out}: the name must end in .md or .csv')
     if args.images and not args.step0:
         raise UserError('--images goes with --step0 CHECKPOINT')
-    config = load_config(args.config, {}, None)
-    step0 = load_step0(config, args.step0, args.images) if args.step0 else None
-    table = method_table(config, args.runs, step0)
-    text = f'{markdown_table(table, FIRST_NUMBER)}\n{method_notes()}'
+    if args.backbones and args.step0:
+        raise UserError('--step0 goes with --config: it looks at one backbone')
+    table, first_number, notes = by_backbone(args) if args.backbones else of_one(args)
+    text = f'{markdown_table(table, first_number)}\n{notes}'
     print(text, end='')
     if args.out:
         content = text if args.out.endswith('.md') else csv_table(table)
         write_atomically(args.out, content.encode())
+
+
+def of_one(args: argparse.Namespace) -> tuple[list[tuple[str, ...]], int, str]:
+    """Return the table of one backbone, its first column of numbers, and notes."""
+    from memba_vision.reports.method_table import FIRST_NUMBER, method_notes, method_table
+    from memba_vision.reports.step0 import load_step0
+    from memba_vision.runs.config import load_config
+
+    config = load_config(args.config, {}, None)
+    step0 = load_step0(config, args.step0, args.images) if args.step0 else None
+    return method_table(config, args.runs, step0), FIRST_NUMBER, method_notes()
+
+
+def by_backbone(args: argparse.Namespace) -> tuple[list[tuple[str, ...]], int, str]:
+    """Return the table of several backbones, its first column of numbers, and the reasons."""
+    from memba_vision.reports.backbone_table import backbone_table, notes
+
+    table, reasons = backbone_table(args.backbones)
+    return table, 1, notes(reasons)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@ One table that configs, sweeps, searches, reports and published results read.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from memba_vision.datasets.tasks import MINI_TASKS, OWN_DATA, VTAB1K_TASKS, Task
 from memba_vision.errors import UserError
@@ -21,6 +21,8 @@ class Benchmark:
         configs: the folder of its configs in ``configs``.
         dataset: the file of its data in ``configs/_base_/datasets``, without the image size.
         schedule: the file of its recipe in ``configs/_base_/schedules``.
+        schedules: those of presets that want another one.
+        backbone: the model of ``configs/_base_/models`` that its own configs adapt.
         published: True where results of others are known.
     """
 
@@ -30,6 +32,8 @@ class Benchmark:
     configs: str = ''
     dataset: str = ''
     schedule: str = ''
+    schedules: dict[str, str] = field(default_factory=dict)
+    backbone: str = ''
     published: bool = False
 
     @property
@@ -45,8 +49,26 @@ class Benchmark:
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark('vtab1k', 'VTAB-1k', VTAB1K_TASKS, 'vtab1k', 'vtab1k', 'vtab1k_100e', True),
-        Benchmark('demo', 'mini-VTAB', MINI_TASKS, 'demo', 'mini_vtab', 'mini_vtab_20e'),
+        Benchmark(
+            'vtab1k',
+            'VTAB-1k',
+            VTAB1K_TASKS,
+            configs='vtab1k',
+            dataset='vtab1k',
+            schedule='vtab1k_100e',
+            backbone='vim-small',
+            published=True,
+        ),
+        Benchmark(
+            'demo',
+            'mini-VTAB',
+            MINI_TASKS,
+            configs='demo',
+            dataset='mini_vtab',
+            schedule='mini_vtab_20e',
+            schedules={'linear_probing': 'mini_vtab_linear_50e'},
+            backbone='vim-mini',
+        ),
     )
 }
 

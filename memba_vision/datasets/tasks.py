@@ -8,7 +8,7 @@ from memba_vision.errors import UserError
 
 @dataclass(frozen=True)
 class Task:
-    """One classification task of 800 + 200 training images in VTAB-1k's folder format.
+    """One classification task in VTAB-1k's folder format.
 
     Args:
         name: The name in configs and on the command line.
@@ -25,6 +25,8 @@ class Task:
     group: str
 
 
+#: Training images of a task of VTAB-1k, by split; mini-VTAB's tasks have as many.
+SPLIT_SIZES = {'train800val200': 1000, 'train800': 800, 'val200': 200}
 #: The group of tasks that are in no benchmark.
 OWN_DATA = 'Own data'
 

@@ -15,12 +15,10 @@ from memba_vision.datasets.classification import ClassificationDataset
 from memba_vision.datasets.in_work import InWork
 from memba_vision.datasets.loading import with_one_reader
 from memba_vision.datasets.pixels import cannot_read
-from memba_vision.datasets.tasks import Task, find_task
+from memba_vision.datasets.tasks import SPLIT_SIZES, Task, find_task
 from memba_vision.errors import UserError
 from memba_vision.registry import DATASETS
 
-#: Images listed by each split of a VTAB-1k task; the test split's number is the task's own.
-SPLIT_SIZES = {'train800val200': 1000, 'train800': 800, 'val200': 200}
 SPLITS = (*SPLIT_SIZES, 'test')
 
 HOW_TO_GET_VTAB1K = (

@@ -15,10 +15,10 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 
 from memba_vision.datasets.benchmarks import benchmark_of
+from memba_vision.datasets.tasks import SPLIT_SIZES
 from memba_vision.registry import MODELS
 from memba_vision.sweeps.jobs import Job
 
-IMAGES = {'train800': 800, 'val200': 200, 'train800val200': 1000}
 STEPS = 3
 FEW = 4  # images of a first, small batch
 LONG = 5.0  # seconds; batches that take longer are reckoned from a small one
@@ -119,7 +119,7 @@ def _count_images(loader: Config, task: str) -> int:
     path = listed / f'{split}.txt'
     if path.is_file():
         return len(path.read_text(encoding='utf-8').splitlines())
-    return IMAGES.get(split, known.num_test if known else IMAGES['train800val200'])
+    return SPLIT_SIZES.get(split, known.num_test if known else SPLIT_SIZES['train800val200'])
 
 
 def _image_size(model: dict[str, Any]) -> tuple[int, int]:

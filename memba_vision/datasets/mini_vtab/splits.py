@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memba_vision.datasets.tasks import Task
+from memba_vision.datasets.tasks import SPLIT_SIZES, Task
 
 IMAGE_SIZE = 48  # pixels
-NUM_TRAIN, NUM_VAL = 800, 200
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,10 @@ class Split:
 
 def split_sizes(task: Task) -> dict[str, int]:
     """Return the number of images in each split of a task, in the order they are drawn."""
-    return {'train800': NUM_TRAIN, 'val200': NUM_VAL, 'test': task.num_test}
+    return {
+        **{split: SPLIT_SIZES[split] for split in ('train800', 'val200')},
+        'test': task.num_test,
+    }
 
 
 def cut(images: np.ndarray, labels: np.ndarray, sizes: dict[str, int]) -> dict[str, Split]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from memba_vision.datasets.own_data import CLASSES, read_classes
 from memba_vision.datasets.pixels import IMAGE_ENDINGS
+from memba_vision.datasets.tasks import SPLIT_SIZES
 from memba_vision.datasets.vtab1k import read_list_file
 from memba_vision.datasets.vtab1k_tools.folders import format_of
 from memba_vision.datasets.vtab1k_tools.images import ImageFacts, examine_all
@@ -35,8 +36,8 @@ class Sizes:
         UserError: a number is below 1.
     """
 
-    train800: int = 800
-    val200: int = 200
+    train800: int = SPLIT_SIZES['train800']
+    val200: int = SPLIT_SIZES['val200']
     test: int | None = None
 
     def __post_init__(self) -> None:

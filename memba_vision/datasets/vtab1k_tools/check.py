@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memba_vision.datasets.tasks import OWN_DATA, Task
-from memba_vision.datasets.vtab1k import SPLIT_SIZES, read_list_file
+from memba_vision.datasets.tasks import OWN_DATA, SPLIT_SIZES, Task
+from memba_vision.datasets.vtab1k import read_list_file
 from memba_vision.datasets.vtab1k_tools.findings import MISSING, NOTE, WRONG, TaskReport
 from memba_vision.datasets.vtab1k_tools.images import ImageFacts, examine_all, summary
 from memba_vision.datasets.vtab1k_tools.manifest import MANIFEST, read_manifest, write_manifest
