@@ -19,19 +19,10 @@ from memba_vision.files import check_record, write_atomically
 from memba_vision.weights.licences import announce
 
 PACKAGE_SCHEME = 'memba_vision://'
-
-
-class _SettingsOfYacs:
-    """Stand-in under the name of yacs's tree of settings: a plain dict, which runs no code."""
-
-    def __new__(cls) -> OrderedDict:
-        return OrderedDict()
-
-
-_SettingsOfYacs.__module__, _SettingsOfYacs.__qualname__ = 'yacs.config', 'CfgNode'
-# Published checkpoints of the DeiT family keep their command line beside the weights, those of
-# VMamba their settings.
-_HARMLESS_TYPES = [argparse.Namespace, _SettingsOfYacs]
+# Published checkpoints of the DeiT family keep their command line beside the weights, and those of
+# Swin's descendants, VMamba among them, a config. It is read as an ordered dict: its own class is
+# neither looked for nor run.
+_HARMLESS_TYPES = [argparse.Namespace, (OrderedDict, 'yacs.config.CfgNode')]
 
 
 def resolve(location: str) -> Path:

@@ -2,9 +2,13 @@
 
 import copy
 import math
+import sys
+import types
 
 import pytest
 import torch
+from helpers import CONFIGS
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from torch import nn
 from vmamba_reference import features, official_shapes, random_weights
@@ -190,6 +194,30 @@ def test_two_sets_of_weights_in_one_file(tmp_path):
         model = VMamba(arch, init_cfg=init_cfg)
         model.init_weights()
         assert torch.equal(model.classifier.norm.weight, weights['classifier.norm.weight'])
+
+
+def test_the_config_of_the_training_script_may_stand_beside_the_weights(tmp_path, monkeypatch):
+    class CfgNode(dict):
+        """As that of yacs, which is not installed."""
+
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.__dict__['__immutable__'] = False
+
+        def __setstate__(self, state):
+            raise AssertionError('it runs')
+
+    CfgNode.__module__, CfgNode.__qualname__ = 'yacs.config', 'CfgNode'
+    arch = TINY['v2_ratio_1']
+    weights = random_weights(official_shapes(**arch))
+    with monkeypatch.context() as patch:
+        module = types.ModuleType('yacs.config')
+        module.CfgNode = CfgNode
+        patch.setitem(sys.modules, 'yacs', types.ModuleType('yacs'))
+        patch.setitem(sys.modules, 'yacs.config', module)
+        config = CfgNode({'MODEL': CfgNode({'DEPTHS': [1, 2]})})
+        path = save(tmp_path / 'weights.pth', {'model': weights, 'config': config})
+    assert torch.equal(load(path, arch).classifier.norm.bias, weights['classifier.norm.bias'])
 
 
 def test_what_was_pickled_beside_the_weights_is_not_run(tmp_path):
@@ -452,3 +480,15 @@ def test_a_copy_has_directions_of_its_own():
     assert (op.directions[1].x_proj.weight == 0).all()
     assert (twin.directions[1].x_proj.weight != 0).any()
     assert model.double().layers[0].blocks[0].op.directions[0].A_log.dtype is torch.float64
+
+
+@pytest.mark.parametrize(
+    ('size', 'rank', 'count'), [('small', 64, 1_511_424), ('base', 16, 503_808)]
+)
+def test_the_configs_of_models(size, rank, count):
+    config = Config.fromfile(CONFIGS / '_base_' / 'models' / f'vmamba-{size}-s2l15.py').model
+    with torch.device('meta'):
+        backbone = MODELS.build(config.backbone.module)
+        attach_adapters(backbone, [dict(type='LoRA', targets=['in_proj'], rank=rank)])
+    assert sum(p.numel() for p in backbone.parameters() if p.requires_grad) == count
+    assert config.head.in_channels == backbone.embed_dims

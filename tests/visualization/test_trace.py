@@ -61,7 +61,7 @@ def test_gates_and_states_are_those_of_the_model(site, num_chunks):
         potentials = integrate(call)
         with torch.no_grad():
             _, (forward, backward) = gates_around(call, potentials)
-        forward_scan, backward_scan = (scan.transpose(1, 2) for scan in inputs[:2])
+        forward_scan, backward_scan = (scan.transpose(1, 2) for scan in inputs[0])
         expected = (forward_scan * forward + backward_scan * backward.flip(-1)) / 2
         torch.testing.assert_close(expected.transpose(1, 2), merged, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(potentials.mean.flatten(0, 1), state[0], rtol=1e-6, atol=1e-6)

@@ -186,6 +186,7 @@ class LIM(Adapter):
 
     def attach(self, backbone: nn.Module) -> None:
         """Replace the gate of every mixer."""
+        gates = free_gates(backbone, 'LIM')
         if self.settings['cross_layer']:
             check_state_free(backbone, 'LIM', 'set cross_layer=False in one')
         if self.site == 'lora':
@@ -194,7 +195,7 @@ class LIM(Adapter):
                 _check_one_rank(backbone)
             tap_gates(backbone, 'LIM', lambda lora: Membrane(**self.settings))
             return
-        for gate in free_gates(backbone, 'LIM'):
+        for gate in gates:
             replace_module(backbone, gate, MembraneGate(Membrane(**self.settings)))
 
     def merge(self, backbone: nn.Module) -> str:
