@@ -397,7 +397,7 @@ def test_sites():
 
 
 LORA = dict(type='LoRA', rank=2, scale=1.0)
-HIDDEN = [dict(LORA, targets=['attn.qkv']), dict(type='HiddenLIM', role='attn.qkv')]
+HIDDEN = [dict(LORA, targets=['attn.qkv']), dict(type='HiddenLIM', target='attn.qkv')]
 CASES = {
     'parts': [dict(LORA, targets=['mix.x', 'mix.z', 'mix.delta', 'mix.B', 'mix.C'])],
     'attention': [dict(LORA, targets=['attn.qkv', 'attn.out'])],
