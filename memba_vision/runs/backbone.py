@@ -10,8 +10,7 @@ from functools import cache
 from typing import Any
 
 from memba_vision.registry import MODELS
-from memba_vision.runs.presets import read_config
-from memba_vision.shipped import shipped_folder
+from memba_vision.runs.base_models import BASE_MODELS, architectures, read_base_model
 
 RANDOM = 'random'
 #: Settings of a backbone without an ``arch`` that do not belong to its architecture.
@@ -92,7 +91,9 @@ def _arch(settings: Mapping[str, Any]) -> str:
     family = _family(settings)
     arch = settings.get('arch') or settings.get('model_name') or _default_arch(settings.get('type'))
     if isinstance(arch, str):
-        return f'{family}_{arch}'.replace('/', '-')  # folders are named by it
+        name = f'{family}_{arch}'.replace('/', '-')  # folders are named by it
+        is_shipped = (BASE_MODELS / f'{name.replace("_", "-")}.py').is_file()
+        return name if is_shipped else _named_architectures().get((family, arch), name)
     if arch is None:
         arch = {key: value for key, value in settings.items() if key not in NOT_ARCH}
     digest = _digest(arch)
@@ -108,14 +109,14 @@ def _default_arch(kind: Any) -> Any:
 
 @cache
 def _named_architectures() -> dict[tuple[str, str], str]:
-    """Return the names of the shipped models that spell their architecture out."""
-    folder = shipped_folder() / 'configs' / '_base_' / 'models'
+    """Return the names of the shipped models by their families and architectures."""
     found = {}
-    for path in sorted(folder.glob('*.py')):
-        if '_' not in path.stem:
-            settings = read_config(path).model.backbone.module
-            if isinstance(settings.get('arch'), dict):
-                found[_family(settings), _digest(settings.arch)] = path.stem.replace('-', '_')
+    for name in architectures():
+        settings = read_base_model(name).model.backbone.module
+        arch = settings.get('arch')
+        if arch is not None:
+            key = arch if isinstance(arch, str) else _digest(arch)
+            found[_family(settings), key] = name.replace('-', '_')
     return found
 
 

@@ -9,7 +9,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.weights import licence_of
+from memba_vision.weights import announce, licence_of
 from memba_vision.zoo.official import Official
 
 HEAD = 'head.'
@@ -93,6 +93,8 @@ def enter(
     """
 
     def create(pretrained: bool = False, **settings: Any) -> nn.Module:
+        if pretrained:
+            announce(official.url)
         settings = {'arch': official.arch, **official.settings, **settings}
         return build_model_with_cfg(
             kind,
