@@ -83,7 +83,7 @@ def test_the_app_answers_on_every_family(name, image):
 def test_windows_are_not_put_on_the_image(image):
     adapters = [
         dict(type='LoRA', targets=['mix.in'], rank=2, scale=1.0),
-        dict(type='HiddenLIM', cross_layer=False),
+        dict(type='HiddenLIM', target='mix.in', cross_layer=False),
     ]
     model = memba_vision.get_model('mamba_vision_tiny', **MODELS['mamba_vision_tiny'])
     model.backbone = PEFTModel(model.backbone, adapters).eval()
