@@ -114,6 +114,7 @@ class MambaVision(BaseModule):
     #: mmpretrain's classifiers call it before they load.
     _checkpoint_filter = FILES.rename_for_classifier
     files = FILES  #: loads its weights
+    archs = ARCHS
 
     def __init__(
         self,
@@ -152,6 +153,11 @@ class MambaVision(BaseModule):
         for module in self._frozen_parts():
             module.requires_grad_(False)
         self.train(self.training)
+
+    @property
+    def feature_dim(self) -> int:
+        """Channels of the last output."""
+        return self.embed_dims * 2 ** self.out_indices[-1]
 
     def init_weights(self) -> None:
         """Initialize as ``init_cfg`` says; without it, keep the random weights."""

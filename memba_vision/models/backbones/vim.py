@@ -259,6 +259,11 @@ class Vim(BaseModule):
             for layer in self.layers:
                 layer.mixer.out_proj.weight.div_(self.num_layers**0.5)
 
+    @property
+    def feature_dim(self) -> int:
+        """Channels of the last output."""
+        return self.embed_dims
+
     def init_weights(self) -> None:
         """Initialize as ``init_cfg`` says; without it, keep the random weights."""
         self._is_init = True

@@ -145,6 +145,8 @@ class VMamba(BaseModule):
     no_weight_decay = ('A_logs', 'Ds')
     #: mmpretrain's classifiers call it before they load.
     _checkpoint_filter = FILES.rename_for_classifier
+    files = FILES  #: loads its weights
+    archs = ARCHS
 
     def __init__(
         self,
@@ -198,6 +200,11 @@ class VMamba(BaseModule):
             stages.append(VSSStage(blocks, None if is_last else _downsample(dim, modern)))
         return stages
 
+    @property
+    def feature_dim(self) -> int:
+        """Channels of the last output."""
+        return self.stage_dims[self.out_indices[-1]]
+
     def init_weights(self) -> None:
         """Initialize as ``init_cfg`` says; without it, keep the random weights."""
         self._is_init = True
@@ -247,6 +254,15 @@ class VMamba(BaseModule):
         )
         is_one_layer = self.arch_settings['version'] == 'v0'
         return Sites(tuple(blocks), embed=Rows('patch_embed.0') if is_one_layer else None)
+
+    def stage_grids(self) -> tuple[Size, ...]:
+        """Return rows and columns of the map of each stage, for images of ``img_size``."""
+        modern = self.arch_settings['version'] == 'v2'
+        height, width = self.img_size
+        first = (-(-height // 4), -(-width // 4)) if modern else (height // 4, width // 4)
+        return tuple(
+            (-(-first[0] // 2**stage), -(-first[1] // 2**stage)) for stage in range(self.num_stages)
+        )
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Features of (batch, channels, height, width), one per entry of ``out_indices``.
