@@ -10,6 +10,7 @@ from pathlib import Path
 
 from memba_vision.datasets.tasks import VTAB1K_TASKS
 from memba_vision.reports.accuracy_table import accuracy_table
+from memba_vision.reports.backbone_table import backbone_table, notes
 from memba_vision.reports.run_list import read_run_list
 from memba_vision.reports.text_tables import markdown_table
 from memba_vision.weights import licence_of
@@ -17,7 +18,15 @@ from memba_vision.zoo.methods import all_methods
 from memba_vision.zoo.official import OFFICIAL
 
 DOCS = Path(__file__).parent
-PAGES = (DOCS / 'vtab1k.md', DOCS / 'methods.md', DOCS.parent / 'README.md')
+PAGES = (
+    *(DOCS / f'{name}.md' for name in ('vtab1k', 'methods', 'backbones')),
+    DOCS.parent / 'README.md',
+)
+#: Columns of the table of methods by backbones.
+BACKBONES = (
+    *('vim-small', 'mamba-reg-small', 'vmamba-v0-small', 'vmamba-small-s2l15'),
+    *('mamba-vision-tiny', 'vit-base', 'swin-tiny'),
+)
 ARCH = 'vim_small'  # whose sizes and published results the pages show
 TABLE = re.compile(r'(?<=<!-- table: )(\w+) -->\n.*?(?=<!-- end of table -->)', re.DOTALL)
 
@@ -74,7 +83,14 @@ def mini_vtab() -> str:
     return accuracy_table(read_run_list(runs))
 
 
+def backbones() -> str:
+    """Methods by backbones, with the reasons for empty cells."""
+    rows, reasons = backbone_table(BACKBONES)
+    return f'{markdown_table(rows, numbers_from=1)}\n{notes(reasons)}'
+
+
 TABLES = {
+    'backbones': backbones,
     'tasks': tasks,
     'methods': methods,
     'published': published,

@@ -1,5 +1,6 @@
 """Methods by backbones: the parameters that each trains there, or the reason why there are none."""
 
+import re
 from collections.abc import Sequence
 from string import ascii_lowercase
 
@@ -8,6 +9,9 @@ from memba_vision.runs.base_models import read_base_model
 from memba_vision.runs.presets import read_preset
 from memba_vision.zoo.methods import all_methods
 from memba_vision.zoo.model_size import build_without_weights, measure_size
+
+#: The same place that several methods or backbones lack is one reason.
+LACKING = re.compile(r'(needs "[^"]+" \(.+\)), which \w+ has not$')
 
 
 def backbone_table(backbones: Sequence[str]) -> tuple[list[tuple[str, ...]], dict[str, str]]:
@@ -46,8 +50,14 @@ def _column(name: str, reasons: dict[str, str]) -> list[str]:
             adapters = read_preset(method.preset, overrides).adapters
             cells.append(f'{measure_size(backbone, adapters).trained:,}')
         except UserError as error:
-            cells.append(reasons.setdefault(str(error), _letter(len(reasons))))
+            cells.append(reasons.setdefault(_reason(error), _letter(len(reasons))))
     return cells
+
+
+def _reason(error: UserError) -> str:
+    """Return the place that is lacking, or else the whole text of an error."""
+    lacking = LACKING.search(str(error))
+    return lacking[1] if lacking else str(error)
 
 
 def _letter(number: int) -> str:

@@ -19,5 +19,5 @@ model = dict(
 
 # What a preset's adapters get in place of the settings for Vim-S, and what the recipe has
 # otherwise: as MambaPEFT on VMamba.
-adapter_settings = dict(rank=64, scale=1.0)
+adapter_settings = dict(rank=64, scale=1.0, num_states=1)
 recipe = dict(optim_wrapper=dict(clip_grad=None))
