@@ -1,4 +1,4 @@
-"""Which arch an official file of weights is of, by the shapes in it."""
+"""Check of the arch that a file of weights is of, as the shapes in it tell."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

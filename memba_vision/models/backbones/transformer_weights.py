@@ -36,9 +36,9 @@ def names_of_mmpretrain(
     Weights that have these names, and those of other backbones, stay as they are.
 
     Args:
-        backbone: what they are for.
-        tensors: by name, whatever stands before all names.
-        source: where they come from, for the error's text.
+        backbone: the receiver of the weights.
+        tensors: by name; a prefix of all names does not matter.
+        source: the file, for the error's text.
 
     Raises:
         UserError: two names become one.

@@ -149,7 +149,7 @@ class Vim(BaseModule):
     #: mmpretrain's classifiers call it before they load.
     _checkpoint_filter = FILES.rename_for_classifier
 
-    # What families that derive from it have otherwise.
+    # Class attributes that a family derived from this one sets to values of its own.
     family: ClassVar[str] = 'Vim'  #: its name, for messages
     files: ClassVar[WeightFiles] = FILES  #: loads its weights
     archs: ClassVar[dict[str, dict[str, Any]]] = ARCHS

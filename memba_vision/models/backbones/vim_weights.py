@@ -14,7 +14,8 @@ from memba_vision.weights import StoredWeights
 
 #: Names in every file of weights of Vim: they tell what is before all of its names.
 ANCHORS = ('cls_token', 'pos_embed', 'patch_embed.proj.weight', 'norm_f.weight')
-# What the authors' names of models say of those that this Vim is, and what the others are.
+# Patterns that the authors' name of a model matches if this Vim computes it, and the reason
+# why it does not if one is absent.
 _VARIANT = {
     'bimambav2': 'its blocks are not those of bimamba_type "v2"',
     'midclstok|middle_cls_token': 'its class token, if any, is not in the middle',

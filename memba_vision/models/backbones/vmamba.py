@@ -58,7 +58,7 @@ class VSSBlock(nn.Module):
     def forward(
         self, residual: torch.Tensor, grid: Size, state: GateState = None
     ) -> tuple[torch.Tensor, GateState]:
-        """(batch, length, dim) over ``grid`` to the same, and the state passed on."""
+        """Return the residual stream, (batch, length, dim) over ``grid``, and the state."""
         mixed, state = self.op(self.norm(residual), grid, state)
         residual = residual + self.drop_path(mixed)
         if self.mlp is not None:
@@ -86,7 +86,7 @@ class PatchMerging(nn.Module):
         self.reduction = Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, dim, rows, columns) to (batch, 2 * dim, half of both, rounded up)."""
+        """Map (batch, dim, rows, columns) to (batch, 2 * dim, half of both, rounded up)."""
         rows, columns = images.shape[2:]
         images = F.pad(images, (0, columns % 2, 0, rows % 2))
         places = ((0, 0), (1, 0), (0, 1), (1, 1))
@@ -269,12 +269,12 @@ class VMamba(BaseModule):
                 outputs[number] = self._format(maps, self.classifier.norm if is_last else None)
             if number == max(self.out_indices):
                 break
-            # What a model in half precision computes is narrower than its residual.
+            # In half precision, the weights are narrower than the residual.
             maps = stage.downsample(maps.to(self.classifier.norm.weight.dtype))
         return tuple(outputs[number] for number in self.out_indices)
 
     def _through_blocks(self, stage: VSSStage, maps: torch.Tensor) -> torch.Tensor:
-        """(batch, width, rows, columns) to the same, in float32 at the least."""
+        """Map (batch, width, rows, columns) to the same shape, in float32 at the least."""
         grid = tuple(maps.shape[2:])
         residual = maps.flatten(2).transpose(1, 2)
         residual = residual.to(torch.promote_types(residual.dtype, torch.float32))
@@ -287,7 +287,7 @@ class VMamba(BaseModule):
         return residual.transpose(1, 2).unflatten(2, grid)
 
     def _format(self, maps: torch.Tensor, norm: nn.Module | None) -> torch.Tensor:
-        """A stage's map, (batch, width, rows, columns), as ``out_type`` asks for it."""
+        """Bring a stage's map, (batch, width, rows, columns), into the form of ``out_type``."""
         tokens = maps.flatten(2).transpose(1, 2)
         tokens = tokens if norm is None else norm(tokens)
         if self.out_type == 'raw':
@@ -317,7 +317,7 @@ def _settings(arch: str | Mapping) -> dict:
 
 
 def _stem(in_channels: int, dim: int, modern: bool) -> nn.Sequential:
-    """From pixels to a map of a quarter of their height and width, (batch, dim, rows, columns)."""
+    """Return the layers from pixels to (batch, dim, rows, columns), a quarter of both sizes."""
     if not modern:
         cut = nn.Conv2d(in_channels, dim, PATCH_SIZE, PATCH_SIZE)
         return numbered({0: cut, 2: MapNorm(dim)})

@@ -28,11 +28,11 @@ ARCHS = MappingProxyType(
         'v0_base': V0 | WIDE | dict(depths=(2, 2, 27, 2)),
     }
 )
-#: What a dict of an architecture may leave out, by version.
+#: Settings that a dict of an architecture may leave out, by version.
 DEFAULTS = MappingProxyType(
     {'v2': dict(d_state=1, ssm_ratio=2), 'v0': dict(d_state=16, ssm_ratio=2)}
 )
-#: How older files call what newer ones call otherwise: beginnings and parts of names.
+#: Parts of the names in older files, as patterns, and those in newer ones.
 _OLDER = (
     (re.compile(r'^patch_embed\.proj\.'), 'patch_embed.0.'),
     (re.compile(r'^patch_embed\.norm\.'), 'patch_embed.2.'),

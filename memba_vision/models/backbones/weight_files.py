@@ -30,7 +30,7 @@ class WeightFiles:
 
     #: Names in every file: they tell what is before all of its names.
     anchors: ClassVar[tuple[str, ...]] = ()
-    #: How names begin that look like a head's and are the backbone's.
+    #: Beginnings of names that look like a head's and are the backbone's.
     kept: ClassVar[tuple[str, ...]] = ()
 
     def rename(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Gates: how the scans of a mixer are weighted and merged.
+"""Gates, which weight and merge the scans of a mixer.
 
 A gate is called as ``gate(scans, gate_input, state) -> (merged, state)``. It weights the scan of
 the forward direction and that of the backward direction, in this order; where the mixer has merged
@@ -13,9 +13,9 @@ from torch import nn
 
 from memba_vision.ops import gated_merge
 
-#: What a gate hands to the gate of the next block: a tuple of tensors, or None.
+#: State that a gate hands to the gate of the next block: a tuple of tensors, or None.
 GateState = tuple[torch.Tensor, ...] | None
-#: What a gate weights: the scans of both directions, or one map that they are merged to.
+#: Inputs that a gate weights: the scans of both directions, or the one map that they make.
 Scans = tuple[torch.Tensor, torch.Tensor] | tuple[torch.Tensor]
 
 

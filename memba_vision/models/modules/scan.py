@@ -68,7 +68,7 @@ class DirectionScan(nn.Module):
         return (out if call.grid is None else row_order(out, call.grid)).transpose(1, 2)
 
 
-#: What of the inputs of a scan has a position.
+#: Inputs of a scan that are sequences.
 SEQUENCES = ('u', 'delta', 'B', 'C')
 
 

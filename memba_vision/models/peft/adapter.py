@@ -142,7 +142,7 @@ def check_state_free(backbone: nn.Module, adapter: str, otherwise: str) -> None:
     Args:
         backbone: the backbone.
         adapter: the adapter that hands on a state, for the error's text.
-        otherwise: what the user can do beside leaving one of them out.
+        otherwise: the way out, beside leaving one of them out.
     """
     if any(getattr(module, 'hands_on_state', False) for module in backbone.modules()):
         raise UserError(

@@ -93,7 +93,7 @@ class TimeModuleOutProj(nn.Module):
         nn.init.zeros_(up.weight)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., d_inner + rank) to (..., dim)."""
+        """Map (..., d_inner + rank) to (..., dim)."""
         rank = self.up.in_features
         merged, low_rank = hidden.split([hidden.shape[-1] - rank, rank], dim=-1)
         return self.base_layer(merged) + self.scale * self.up(low_rank)
@@ -142,5 +142,5 @@ class SSMLoRA(Adapter):
             replace_module(backbone, output, TimeModuleOutProj(layer, up, self.scale))
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot: a state links the blocks."""
+        """Return the reason why it stays: a state links the blocks."""
         return 'SSMLoRA stays: its state links the blocks, which no weight does'

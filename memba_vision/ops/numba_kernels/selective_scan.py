@@ -1,4 +1,4 @@
-"""From tensors to the kernels of the selective scan, and back.
+"""Calls of the kernels of the selective scan: tensors to their arrays, and back.
 
 All tensors are of one dtype. There is a ``delta`` for each scan; where there are several, A, B, C,
 D and delta_bias have an axis of scans in front.

@@ -19,7 +19,7 @@ def empty_rows(rows, dtype):
 
 @part()
 def position(step, length, reverse):
-    """Where in the sequence the scan is at ``step``."""
+    """Return the position in the sequence at which the scan is at ``step``."""
     return length - 1 - step if reverse else step
 
 
