@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from memba_vision.models.peft.lim import LowRankMembraneGate, Membrane, MembraneGate
+from memba_vision.models.peft.lim import Membrane, MembraneGate
+from memba_vision.models.peft.low_rank_gate import LowRankMembraneGate
 from memba_vision.models.sites import sites_of
 from memba_vision.ops import leaky_integrate
 from memba_vision.visualization.maps import TokenGrid

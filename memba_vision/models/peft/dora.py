@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from memba_vision.models.peft.adapter import Adapter, find_targets, merge_layers, replace_module
+from memba_vision.models.peft.adapter import Adapter, merge_layers, replace_module
 from memba_vision.models.peft.hf_format import save_low_rank
 from memba_vision.models.peft.lora import (
     LowRankLayer,
     check_low_rank,
-    check_targets,
     make_bottleneck,
 )
+from memba_vision.models.peft.targets import check_targets, find_targets
 from memba_vision.registry import ADAPTERS
 
 

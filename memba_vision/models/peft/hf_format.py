@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from memba_vision.models.peft.adapter import AdaptedLayer, name_all
+from memba_vision.models.peft.adapter import AdaptedLayer
+from memba_vision.models.peft.targets import name_all
 
 #: The prefix that peft puts before a module's name in the backbone.
 PREFIX = 'base_model.model'

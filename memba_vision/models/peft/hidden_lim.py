@@ -5,15 +5,10 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState
-from memba_vision.models.peft.adapter import (
-    AdaptedLayer,
-    Adapter,
-    check_state_free,
-    places_of,
-    replace_module,
-)
+from memba_vision.models.peft.adapter import AdaptedLayer, Adapter, check_state_free, replace_module
 from memba_vision.models.peft.lim import Membrane, membrane_settings
 from memba_vision.models.peft.lora import LoRALinear
+from memba_vision.models.peft.targets import places_of
 from memba_vision.models.sites import Sites
 from memba_vision.registry import ADAPTERS
 

@@ -10,15 +10,9 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.linear import Linear
-from memba_vision.models.peft.adapter import (
-    AdaptedLayer,
-    Adapter,
-    find_parts,
-    find_targets,
-    merge_layers,
-    replace_module,
-)
+from memba_vision.models.peft.adapter import AdaptedLayer, Adapter, merge_layers, replace_module
 from memba_vision.models.peft.hf_format import save_low_rank
+from memba_vision.models.peft.targets import check_targets, find_parts, find_targets
 from memba_vision.registry import ADAPTERS
 
 
@@ -229,12 +223,6 @@ def check_low_rank(adapter: str, rank: int, drop_rate: float) -> None:
         raise UserError(f'{adapter}: rank must be at least 1, got {rank}')
     if not 0 <= drop_rate < 1:
         raise UserError(f'{adapter}: drop_rate must be in [0, 1), got {drop_rate}')
-
-
-def check_targets(adapter: str, targets: Sequence[str]) -> None:
-    """Raise a UserError where ``targets`` is no list of names."""
-    if isinstance(targets, str) or not targets:
-        raise UserError(f'{adapter}: targets must be a list of layer names, got {targets!r}')
 
 
 @ADAPTERS.register_module()

@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from memba_vision.models.peft.adapter import Adapter, find_targets, replace_module
+from memba_vision.models.peft.adapter import Adapter, replace_module
 from memba_vision.models.peft.lora import (
     AdditiveLayer,
     LowRankLayer,
     check_low_rank,
-    check_targets,
     make_bottleneck,
 )
+from memba_vision.models.peft.targets import check_targets, find_targets
 from memba_vision.registry import ADAPTERS
 
 

@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.adapter import Adapter, find_targets, merge_layers, replace_module
+from memba_vision.models.peft.adapter import Adapter, merge_layers, replace_module
 from memba_vision.models.peft.lora import (
     LowRankLayer,
     check_low_rank,
-    check_targets,
     make_bottleneck,
 )
+from memba_vision.models.peft.targets import check_targets, find_targets
 from memba_vision.registry import ADAPTERS
 
 

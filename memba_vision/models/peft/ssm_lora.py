@@ -12,10 +12,10 @@ from memba_vision.models.peft.adapter import (
     Adapter,
     check_free,
     check_state_free,
-    find_targets,
     replace_module,
 )
 from memba_vision.models.peft.lora import check_low_rank, make_bottleneck
+from memba_vision.models.peft.targets import find_targets
 from memba_vision.registry import ADAPTERS
 
 
