@@ -14,7 +14,7 @@ from memba_vision.models.peft.adapter import (
     check_state_free,
     replace_module,
 )
-from memba_vision.models.peft.lora import check_low_rank, make_bottleneck
+from memba_vision.models.peft.low_rank import check_low_rank, make_bottleneck
 from memba_vision.models.peft.targets import find_targets
 from memba_vision.registry import ADAPTERS
 
