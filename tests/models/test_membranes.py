@@ -14,24 +14,25 @@ from memba_vision.models.peft.lim import Membrane, MembraneGate
 from memba_vision.models.peft.lora import LoRALinear
 from memba_vision.models.peft.low_rank_gate import LowRankMembraneGate
 from memba_vision.models.sites import BlockSites, Rows, Sites, sites_of
+from memba_vision.ops import MembraneSettings
 
 LORA = dict(type='LoRA', targets=['in_proj'], rank=3, scale=0.5)
 HIDDEN = dict(type='HiddenLIM', num_chunks=3)
 LIM = dict(type='LIM', num_chunks=3)
-SETTINGS = dict(num_chunks=3, leak=0.8, threshold=0.5)
+SETTINGS = MembraneSettings(num_chunks=3, leak=0.8, threshold=0.5)
 
 
 def integrate(current, initial=None):
     """Potentials of (batch, length, dim) from both ends, chunk by chunk, and their mean chunks."""
     results = []
     for k, sequence in enumerate((current, current.flip(1))):
-        chunk = -(-sequence.shape[1] // SETTINGS['num_chunks'])
-        padded = F.pad(sequence, (0, 0, 0, chunk * SETTINGS['num_chunks'] - sequence.shape[1]))
+        chunk = -(-sequence.shape[1] // SETTINGS.num_chunks)
+        padded = F.pad(sequence, (0, 0, 0, chunk * SETTINGS.num_chunks - sequence.shape[1]))
         potential = torch.zeros_like(padded[:, :chunk]) if initial is None else initial[k]
         potentials = []
         for part in padded.split(chunk, dim=1):
-            potential = SETTINGS['leak'] * potential + part
-            potential = potential.masked_fill(potential > SETTINGS['threshold'], 0)
+            potential = SETTINGS.leak * potential + part
+            potential = potential.masked_fill(potential > SETTINGS.threshold, 0)
             potentials.append(potential)
         potentials = torch.cat(potentials, dim=1)[:, : sequence.shape[1]]
         results.append(potentials.flip(1) if k else potentials)
@@ -61,7 +62,7 @@ def test_both_gates_weight_the_one_map(site):
     y, z = torch.randn(2, 2, 11, 5)
     low_rank = torch.randn(2, 11, 3)
     up = nn.Linear(3, 5, bias=False)
-    membrane = Membrane(**SETTINGS, cross_layer=True)
+    membrane = Membrane(SETTINGS, cross_layer=True)
     if site == 'gate':
         merged, _ = MembraneGate(membrane)((y,), z)
         gates = [F.silu(potentials) for potentials in integrate(z)]
@@ -79,7 +80,7 @@ def make_layer(cross_layer):
     torch.manual_seed(0)
     lora = LoRALinear(nn.Linear(6, 4), rank=3, scale=0.5)
     nn.init.normal_(lora.up.weight)
-    return lora, MembraneLoRALinear(lora, Membrane(**SETTINGS, cross_layer=cross_layer))
+    return lora, MembraneLoRALinear(lora, Membrane(SETTINGS, cross_layer=cross_layer))
 
 
 def test_potentials_take_the_place_of_hidden_activations():

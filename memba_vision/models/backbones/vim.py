@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from mmcv.cnn.bricks.drop import DropPath
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -20,6 +19,7 @@ from memba_vision.models.backbones.arguments import (
     check_out_type,
     output_numbers,
 )
+from memba_vision.models.backbones.base_backbone import Backbone, Parts
 from memba_vision.models.backbones.vim_weights import FILES
 from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.models.modules.gates import GateState
@@ -102,7 +102,7 @@ class PatchMap(nn.Identity):
 
 
 @MODELS.register_module()
-class Vim(BaseModule):
+class Vim(Backbone):
     """Vision Mamba with the parameter names of the official checkpoints, which load strictly.
 
     A batch goes through ``patch_embed``, gets the class token in the middle of its patches and
@@ -203,11 +203,8 @@ class Vim(BaseModule):
         self.patch_map = PatchMap()
         self.norm_f = RMSNorm(self.embed_dims, eps=NORM_EPS)
         self._init_tokens_and_outputs()
-        self.register_load_state_dict_pre_hook(self.files.fit_files)
+        self._load_strictly_and_freeze()
         self.register_load_state_dict_pre_hook(_fit_pos_embed)
-        for module in self._frozen_parts():
-            module.requires_grad_(False)
-        self.train(self.training)
 
     def _make_tokens(self, settings: dict[str, Any], with_cls_token: bool) -> None:
         """Make ``tokens`` and what makes a feature of them, and take theirs out of ``settings``."""
@@ -259,11 +256,6 @@ class Vim(BaseModule):
             for layer in self.layers:
                 layer.mixer.out_proj.weight.div_(self.num_layers**0.5)
 
-    def init_weights(self) -> None:
-        """Initialize as ``init_cfg`` says; without it, keep the random weights."""
-        self._is_init = True
-        self.files.initialize(self)
-
     @property
     def _cls_has_position(self) -> bool:
         """True where the position embedding has a row for the class token."""
@@ -290,20 +282,9 @@ class Vim(BaseModule):
             print_log(text, logger='current', level=logging.WARNING)
         return resized
 
-    def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
-        if self.frozen_stages < 1:
-            return []
-        last = self.last_parts if self.frozen_stages == self.num_layers else ()
-        layers = self.layers[: self.frozen_stages]
-        return [self.patch_embed, *self._own_tokens(), *layers, *map(self.get_submodule, last)]
-
-    def train(self, mode: bool = True) -> 'Vim':
-        """Switch drop path, but leave the frozen blocks in evaluation mode."""
-        super().train(mode)
-        for part in self._frozen_parts():
-            if isinstance(part, nn.Module):
-                part.eval()
-        return self
+    def _parts(self) -> Parts:
+        last = [self.get_submodule(name) for name in self.last_parts]
+        return [self.patch_embed, *self._own_tokens()], self.layers, last
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the depth of a parameter, for learning rates that decay with it.

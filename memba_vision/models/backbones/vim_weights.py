@@ -55,11 +55,16 @@ class VimFiles(WeightFiles):
     def fit(
         self, backbone: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
     ) -> dict[str, torch.Tensor]:
-        """Interpolate the position embedding to the image size of ``backbone``."""
-        positions = tensors.get('pos_embed')
-        if positions is None or positions.ndim != 3:
-            return dict(tensors)
-        return {**tensors, 'pos_embed': backbone._fitting(positions, source)}
+        """Interpolate the position embedding to the image size of ``backbone``.
+
+        Raises:
+            UserError: the file is of another arch.
+        """
+        fitting = super().fit(backbone, tensors, source)
+        positions = fitting.get('pos_embed')
+        if positions is not None and positions.ndim == 3:
+            fitting['pos_embed'] = backbone._fitting(positions, source)
+        return fitting
 
     def load(self, backbone: nn.Module, stored: StoredWeights) -> None:
         """Load strictly, and warn where the name of the model says another stride."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.drop import DropPath
-from mmengine.model import BaseModule
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -18,6 +17,7 @@ from memba_vision.models.backbones.arguments import (
     check_out_type,
     output_numbers,
 )
+from memba_vision.models.backbones.base_backbone import StagedBackbone
 from memba_vision.models.backbones.vmamba_weights import ARCHS, DEFAULTS, FILES
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.linear import Linear
@@ -105,7 +105,7 @@ class VSSStage(nn.Module):
 
 
 @MODELS.register_module()
-class VMamba(BaseModule):
+class VMamba(StagedBackbone):
     """VMamba with parameter names as in the official checkpoints, which load strictly.
 
     A batch goes through ``patch_embed`` to a map of a quarter of its height and width, then through
@@ -145,6 +145,9 @@ class VMamba(BaseModule):
     no_weight_decay = ('A_logs', 'Ds')
     #: mmpretrain's classifiers call it before they load.
     _checkpoint_filter = FILES.rename_for_classifier
+    files = FILES  #: loads its weights
+    archs = ARCHS
+    stages_name, norm_name = 'layers', 'classifier'
 
     def __init__(
         self,
@@ -159,8 +162,8 @@ class VMamba(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.arch_settings = _settings(arch)
-        self.depths = self.arch_settings['depths']
+        self.settings = _settings(arch)
+        self.depths = self.settings['depths']
         self.num_stages = len(self.depths)
         check_out_type('VMamba', out_type, OUT_TYPES)
         check_frozen_stages('VMamba', frozen_stages, self.num_stages, 'stages')
@@ -170,23 +173,20 @@ class VMamba(BaseModule):
         self.with_cp = with_cp
         self.img_size = to_pair(img_size, 'img_size')
 
-        first = self.arch_settings['embed_dims']
+        first = self.settings['embed_dims']
         self.stage_dims = tuple(first * 2**stage for stage in range(self.num_stages))
         #: Width of the last stage.
         self.embed_dims = self.stage_dims[-1]
-        modern = self.arch_settings['version'] == 'v2'
+        modern = self.settings['version'] == 'v2'
         self.patch_embed = _stem(in_channels, first, modern)
         self.layers = nn.ModuleList(self._stages(drop_path_rate, modern))
         self.classifier = nn.ModuleDict({'norm': LayerNorm(self.embed_dims)})
-        self.register_load_state_dict_pre_hook(FILES.fit_files)
-        for module in self._frozen_parts():
-            module.requires_grad_(False)
-        self.train(self.training)
+        self._load_strictly_and_freeze()
 
     def _stages(self, drop_path_rate: float, modern: bool) -> list[VSSStage]:
         mixer = dict(
-            d_state=self.arch_settings['d_state'],
-            ssm_ratio=self.arch_settings['ssm_ratio'],
+            d_state=self.settings['d_state'],
+            ssm_ratio=self.settings['ssm_ratio'],
             gated=not modern,
             conv_bias=not modern,
         )
@@ -198,46 +198,6 @@ class VMamba(BaseModule):
             stages.append(VSSStage(blocks, None if is_last else _downsample(dim, modern)))
         return stages
 
-    def init_weights(self) -> None:
-        """Initialize as ``init_cfg`` says; without it, keep the random weights."""
-        self._is_init = True
-        FILES.initialize(self)
-
-    def _frozen_parts(self) -> list[nn.Module]:
-        if self.frozen_stages < 1:
-            return []
-        last = [self.classifier] if self.frozen_stages == self.num_stages else []
-        return [self.patch_embed, *self.layers[: self.frozen_stages], *last]
-
-    def train(self, mode: bool = True) -> 'VMamba':
-        """Switch drop path, but leave the frozen stages in evaluation mode."""
-        super().train(mode)
-        for part in self._frozen_parts():
-            part.eval()
-        return self
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Return the depth of a parameter, for learning rates that decay with it.
-
-        Args:
-            param_name: its name in the whole model.
-            prefix: the backbone's own name in the model, with a dot behind it.
-
-        Returns:
-            0 for ``patch_embed``, from 1 on for the blocks (what follows those of a stage counts as
-            its last one), and the highest for ``classifier.norm`` and whatever follows the
-            backbone; and the number of depths.
-        """
-        depths = sum(self.depths) + 2
-        parts = param_name.removeprefix(prefix).split('.')
-        if not param_name.startswith(prefix) or parts[0] not in ('patch_embed', 'layers'):
-            return depths - 1, depths
-        if parts[0] == 'patch_embed':
-            return 0, depths
-        stage = int(parts[1])
-        before = sum(self.depths[:stage])
-        return before + (int(parts[3]) + 1 if parts[2] == 'blocks' else self.depths[stage]), depths
-
     def sites(self) -> Sites:
         """Return the places that adapters find here."""
         blocks = (
@@ -245,7 +205,7 @@ class VMamba(BaseModule):
             for number, stage in enumerate(self.layers)
             for k, block in enumerate(stage.blocks)
         )
-        is_one_layer = self.arch_settings['version'] == 'v0'
+        is_one_layer = self.settings['version'] == 'v0'
         return Sites(tuple(blocks), embed=Rows('patch_embed.0') if is_one_layer else None)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from memba_vision.models.backbones.official_files import check_arch, count_blocks
+from memba_vision.models.backbones.arch_check import count_blocks
 from memba_vision.models.backbones.weight_files import WeightFiles
 
 WIDE = dict(embed_dims=128)
@@ -59,20 +59,37 @@ class VMambaFiles(WeightFiles):
     def fit(
         self, backbone: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
     ) -> dict[str, torch.Tensor]:
-        """Flatten 1 x 1 kernels of linear layers, and compare the architectures.
+        """Flatten 1 x 1 kernels of linear layers, and compare the archs.
 
         Raises:
-            UserError: the weights are of another architecture.
+            UserError: the weights are of another arch.
         """
         own = backbone.state_dict()
-        fitting = {
+        flat = {
             name: tensor.flatten(1) if _is_kernel(tensor, own.get(name)) else tensor
             for name, tensor in tensors.items()
         }
-        found = recognise(fitting)
-        if found:
-            check_arch('VMamba', found, backbone.arch_settings, ARCHS, source)
-        return fitting
+        return super().fit(backbone, flat, source)
+
+    def arch_of(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+        """Return the settings of the architecture that weights are of, by their names and shapes.
+
+        None where they are not of a whole VMamba.
+        """
+        first = 'layers.0.blocks.0'
+        wanted = (f'{first}.op.out_proj.weight', f'{first}.op.A_logs')
+        if not all(name in tensors and tensors[name].ndim == 2 for name in wanted):
+            return None
+        stages = range(count_blocks(tensors, 'layers.'))
+        depths = tuple(count_blocks(tensors, f'layers.{stage}.blocks.') for stage in stages)
+        (embed_dims, d_inner), (_, d_state) = (tensors[name].shape for name in wanted)
+        return dict(
+            embed_dims=embed_dims,
+            depths=depths,
+            ssm_ratio=d_inner // embed_dims,
+            d_state=d_state,
+            version='v2' if f'{first}.mlp.fc1.weight' in tensors else 'v0',
+        )
 
 
 def _renamed(name: str) -> str:
@@ -84,27 +101,6 @@ def _renamed(name: str) -> str:
 def _is_kernel(tensor: torch.Tensor, own: torch.Tensor | None) -> bool:
     """Return True for a 1 x 1 kernel where the backbone has the weight of a linear layer."""
     return own is not None and own.ndim == 2 and tensor.shape[2:] == (1, 1)
-
-
-def recognise(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
-    """Return the settings of the architecture that weights are of, by their names and shapes.
-
-    None where they are not of a whole VMamba.
-    """
-    first = 'layers.0.blocks.0'
-    wanted = (f'{first}.op.out_proj.weight', f'{first}.op.A_logs')
-    if not all(name in tensors and tensors[name].ndim == 2 for name in wanted):
-        return None
-    stages = range(count_blocks(tensors, 'layers.'))
-    depths = tuple(count_blocks(tensors, f'layers.{stage}.blocks.') for stage in stages)
-    (embed_dims, d_inner), (_, d_state) = (tensors[name].shape for name in wanted)
-    return dict(
-        embed_dims=embed_dims,
-        depths=depths,
-        ssm_ratio=d_inner // embed_dims,
-        d_state=d_state,
-        version='v2' if f'{first}.mlp.fc1.weight' in tensors else 'v0',
-    )
 
 
 FILES = VMambaFiles()

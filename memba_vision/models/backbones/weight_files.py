@@ -10,6 +10,7 @@ from mmengine.model import PretrainedInit, initialize
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.backbones.arch_check import check_arch
 from memba_vision.weights import (
     ADAPTER_HEADER,
     BESIDE_THE_BACKBONE,
@@ -46,9 +47,18 @@ class WeightFiles:
         """Return the tensors in the shapes that ``backbone`` has, where they can be brought there.
 
         Raises:
-            UserError: they are of another architecture, which the message names.
+            UserError: they are of another arch, which the message names.
         """
+        found = self.arch_of(tensors)
+        if found:
+            check_arch(backbone, found, source)
         return dict(tensors)
+
+    def arch_of(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+        """Return the settings of the arch that weights are of, as their names and shapes tell.
+
+        None stands for weights that tell nothing, or not enough.
+        """
 
     def read(
         self, location: str, prefix: str | None = None, key: str | None = None
