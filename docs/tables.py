@@ -46,7 +46,8 @@ def methods() -> str:
     """The formula, size and source of every method."""
     rows = [('preset', 'formula', 'source', 'parameters')]
     rows += [
-        (f'`{m.preset}`', m.formula, m.source, f'{m.parameters[ARCH]:,}') for m in all_methods()
+        (f'`{m.preset}`', m.formula, m.source, f'{m.parameters[ARCH]:,}' if ARCH in m.parameters else '')
+        for m in all_methods()
     ]
     return markdown_table(rows, numbers_from=3)
 

@@ -21,7 +21,7 @@ SIZES = {
 
 @pytest.fixture(scope='module', params=SIZES)
 def config(request):
-    path = CONFIGS / 'vtab1k' / f'cifar100_{request.param}_lora.py'
+    path = CONFIGS / 'vtab1k' / f'cifar100_{request.param}_lora-qv.py'
     return request.param, load_config(str(path), {}, 'unused')
 
 

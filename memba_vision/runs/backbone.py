@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from memba_vision.package_data import package_data_folder
 from memba_vision.registry import MODELS
-from memba_vision.runs.presets import read_config
+from memba_vision.runs.base_models import architectures, read_base_model
 
 RANDOM = 'random'
 #: Settings of a backbone without an ``arch`` that do not belong to its architecture.
@@ -91,12 +90,12 @@ def _loads_weights(settings: Mapping[str, Any]) -> bool:
 def _arch(settings: Mapping[str, Any]) -> str:
     family = _family(settings)
     arch = settings.get('arch') or settings.get('model_name') or _default_arch(settings.get('type'))
-    if isinstance(arch, str):
-        return f'{family}_{arch}'.replace('/', '-')  # folders are named by it
     if arch is None:
         arch = {key: value for key, value in settings.items() if key not in NOT_ARCH}
     digest = _digest(arch)
-    return _named_architectures().get((family, digest), f'{family}_custom_{digest}')
+    spelled = arch.replace('/', '-') if isinstance(arch, str) else f'custom_{digest}'
+    # Folders are named by it.
+    return _named_architectures().get((family, digest), f'{family}_{spelled}')
 
 
 def _default_arch(kind: Any) -> Any:
@@ -108,17 +107,15 @@ def _default_arch(kind: Any) -> Any:
 
 @cache
 def _named_architectures() -> dict[tuple[str, str], str]:
-    """Return the names of the shipped models that spell their architecture out."""
-    folder = package_data_folder() / 'configs' / '_base_' / 'models'
+    """Return the names of the shipped models by family and digest of their architecture."""
     found = {}
-    for path in sorted(folder.glob('*.py')):
-        if '_' not in path.stem:
-            settings = read_config(path).model.backbone.module
-            if isinstance(settings.get('arch'), dict):
-                found[_family(settings), _digest(settings.arch)] = path.stem.replace('-', '_')
+    for name in architectures():
+        settings = read_base_model(name).model.backbone.module
+        arch = settings.get('arch') or settings.get('model_name')
+        found[_family(settings), _digest(arch)] = name.replace('-', '_')
     return found
 
 
-def _digest(settings: Mapping[str, Any]) -> str:
+def _digest(settings: Mapping[str, Any] | str) -> str:
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:SHOWN]

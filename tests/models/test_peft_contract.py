@@ -3,7 +3,7 @@
 Size, training, saving, loading and merging.
 """
 
-import copy
+from functools import cache
 
 import pytest
 import torch
@@ -11,10 +11,10 @@ from backbones_for_contracts import BACKBONES, FEATURES
 from mmpretrain.registry import MODELS
 
 from memba_vision.errors import UserError
-from memba_vision.models import Vim
-from memba_vision.models.peft.model import attach_adapters
+from memba_vision.runs.base_models import read_base_model
 from memba_vision.runs.presets import preset_names, read_preset
 from memba_vision.zoo.methods import all_methods
+from memba_vision.zoo.model_size import build_without_weights, measure_size
 
 SMALL = dict(rank=3, scale=1.0)
 
@@ -39,6 +39,7 @@ NO_GATE = {
     for preset in presets
 } | {'memba_no_transfer': 'LIM needs "gate"'}
 NO_SINGLE_EMBED = dict.fromkeys(('lora_embed', 'sll_lora'), 'target .* needs "embed"')
+NO_QUERIES = {'lora_qv': 'target .attn.q. needs "attn.q"'}
 NO_Z = {'lorap_z': 'target .mix.z. needs "mix.z"'}
 NO_SCAN = {
     preset: f'{kind} needs "{need}"'
@@ -64,11 +65,11 @@ NO_SCAN = {
 }
 TRANSFORMER = NO_GATE | NO_SCAN
 REFUSED = {
-    'vim': {},
-    'vmamba_v2': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_Z,
-    'vmamba_v0': STAGES,
-    'mamba_reg': {},
-    'mamba_vision': STAGES | NO_GATE | NO_SINGLE_EMBED,
+    'vim': NO_QUERIES,
+    'vmamba_v2': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_Z | NO_QUERIES,
+    'vmamba_v0': STAGES | NO_QUERIES,
+    'mamba_reg': NO_QUERIES,
+    'mamba_vision': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_QUERIES,
     'vit': TRANSFORMER,
     'swin': NO_TOKENS | TRANSFORMER,
     'timm_vit': TRANSFORMER,
@@ -134,10 +135,10 @@ def run(request):
     return request.param, start, model, losses
 
 
-@pytest.fixture(scope='module')
-def vim_small():
-    with torch.device('meta'):
-        return Vim('small')
+@cache
+def without_weights(arch):
+    config = read_base_model(arch)
+    return config, build_without_weights(config)
 
 
 def test_every_preset_describes_its_method():
@@ -146,15 +147,14 @@ def test_every_preset_describes_its_method():
         assert method.source and method.formula and method.parameters, method
 
 
-@pytest.mark.parametrize('preset', METHODS)
-def test_size_on_vim_small(preset, vim_small):
-    model = copy.deepcopy(vim_small)
-    with torch.device('meta'):
-        attach_adapters(model, read_preset(preset, {}).adapters)
-    assert (
-        sum(p.numel() for p in model.parameters() if p.requires_grad)
-        == (METHODS[preset].parameters['vim_small'])
-    )
+@pytest.mark.parametrize(
+    ('preset', 'arch'),
+    [(preset, arch) for preset, method in METHODS.items() for arch in method.parameters],
+)
+def test_size_on_real_architectures(preset, arch):
+    config, backbone = without_weights(arch)
+    adapters = read_preset(preset, config.get('adapter_settings', {})).adapters
+    assert measure_size(backbone, adapters).trained == METHODS[preset].parameters[arch]
 
 
 @pytest.mark.parametrize('cell', EMPTY_CELLS, ids=spelled)

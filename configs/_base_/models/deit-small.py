@@ -22,3 +22,11 @@ model = dict(
 # What a preset's adapters get in place of the settings for Vim-S: the bottleneck that is usual on
 # transformers.
 adapter_settings = dict(rank=8, scale=1.0)
+
+# The recipe of papers on adapting ViT-B/16 (NOAH, FacT, Convpass): as MambaPEFT's, with batches of
+# 64 images and without a limit on gradients.
+recipe = dict(
+    optim_wrapper=dict(clip_grad=None),
+    auto_scale_lr=dict(base_batch_size=64),
+    train_dataloader=dict(batch_size=64),
+)

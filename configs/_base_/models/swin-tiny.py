@@ -21,3 +21,9 @@ model = dict(
 
 # See deit-small.py.
 adapter_settings = dict(rank=8, scale=1.0)
+
+recipe = dict(
+    optim_wrapper=dict(clip_grad=None),
+    auto_scale_lr=dict(base_batch_size=64),
+    train_dataloader=dict(batch_size=64),
+)
