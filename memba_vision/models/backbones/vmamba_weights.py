@@ -1,6 +1,5 @@
 """Architectures of VMamba, and files with their weights: the names in them, and loading."""
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +9,7 @@ from torch import nn
 
 from memba_vision.models.backbones.arch_check import count_blocks
 from memba_vision.models.backbones.weight_files import WeightFiles
+from memba_vision.weights import replace_in_names
 
 WIDE = dict(embed_dims=128)
 V2 = dict(embed_dims=96, version='v2', d_state=1)
@@ -34,12 +34,12 @@ DEFAULTS = MappingProxyType(
 )
 #: Parts of the names in older files, as patterns, and those in newer ones.
 _OLDER = (
-    (re.compile(r'^patch_embed\.proj\.'), 'patch_embed.0.'),
-    (re.compile(r'^patch_embed\.norm\.'), 'patch_embed.2.'),
-    (re.compile(r'^norm\.'), 'classifier.norm.'),
-    (re.compile(r'^classifier\.head\.'), 'head.'),
-    (re.compile(r'(\.blocks\.\d+)\.ln_1\.'), r'\1.norm.'),
-    (re.compile(r'(\.blocks\.\d+)\.self_attention\.'), r'\1.op.'),
+    (r'^patch_embed\.proj\.', 'patch_embed.0.'),
+    (r'^patch_embed\.norm\.', 'patch_embed.2.'),
+    (r'^norm\.', 'classifier.norm.'),
+    (r'^classifier\.head\.', 'head.'),
+    (r'(\.blocks\.\d+)\.ln_1\.', r'\1.norm.'),
+    (r'(\.blocks\.\d+)\.self_attention\.', r'\1.op.'),
 )
 
 
@@ -54,7 +54,7 @@ class VMambaFiles(WeightFiles):
 
     def rename(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the tensors under the names of today's files; the head is ``head``."""
-        return {_renamed(name): tensor for name, tensor in tensors.items()}
+        return replace_in_names(tensors, _OLDER)
 
     def fit(
         self, backbone: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
@@ -90,12 +90,6 @@ class VMambaFiles(WeightFiles):
             d_state=d_state,
             version='v2' if f'{first}.mlp.fc1.weight' in tensors else 'v0',
         )
-
-
-def _renamed(name: str) -> str:
-    for older, newer in _OLDER:
-        name = older.sub(newer, name)
-    return name
 
 
 def _is_kernel(tensor: torch.Tensor, own: torch.Tensor | None) -> bool:
