@@ -12,6 +12,7 @@ from memba_vision.datasets.tasks import VTAB1K_TASKS
 from memba_vision.reports.accuracy_table import accuracy_table
 from memba_vision.reports.run_list import read_run_list
 from memba_vision.reports.text_tables import markdown_table
+from memba_vision.weights import licence_of
 from memba_vision.zoo.methods import all_methods
 from memba_vision.zoo.official import OFFICIAL
 
@@ -46,17 +47,22 @@ def methods() -> str:
     """The formula, size and source of every method."""
     rows = [('preset', 'formula', 'source', 'parameters')]
     rows += [
-        (f'`{m.preset}`', m.formula, m.source, f'{m.parameters[ARCH]:,}' if ARCH in m.parameters else '')
+        (
+            f'`{m.preset}`',
+            m.formula,
+            m.source,
+            f'{m.parameters[ARCH]:,}' if ARCH in m.parameters else '',
+        )
         for m in all_methods()
     ]
     return markdown_table(rows, numbers_from=3)
 
 
 def weights() -> str:
-    """The checkpoints of Vim's authors."""
-    rows = [('name', 'file', 'repository', 'stride')]
+    """The published checkpoints of all families."""
+    rows = [('name', 'file', 'licence', 'top-1')]
     rows += [
-        (f'`{name}`', o.file, f'hustvl/{o.repository}', str(o.stride))
+        (f'`{name}`', f'[{o.file}]({o.url})', licence_of(o.url), f'{o.top1:.1f}')
         for name, o in OFFICIAL.items()
     ]
     return markdown_table(rows, numbers_from=3)

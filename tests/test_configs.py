@@ -13,10 +13,6 @@ from memba_vision.registry import MODELS
 from memba_vision.runs.config import load_config
 
 VTAB1K = {task: CONFIGS / 'vtab1k' / f'{task}_memba.py' for task in VTAB1K_TASKS}
-TRANSFORMERS = {
-    name: CONFIGS / 'vtab1k' / f'cifar100_{name}_lora.py'
-    for name in ('deit-small', 'vit-base', 'swin-tiny', 'swin-base')
-}
 DEMO = {
     f'{task}_{method}': CONFIGS / 'demo' / f'{task}_{method}.py'
     for task in MINI_TASKS
@@ -43,11 +39,6 @@ def shrink(config: Config) -> Config:
     if 'neck' in config.model:
         config.model.neck.input_features = 16
     return config
-
-
-def test_there_is_a_config_for_each_task_and_no_other():
-    assert set((CONFIGS / 'vtab1k').glob('*.py')) == {*VTAB1K.values(), *TRANSFORMERS.values()}
-    assert set((CONFIGS / 'demo').glob('*.py')) == set(DEMO.values())
 
 
 @every_config

@@ -1,25 +1,29 @@
-"""Fetch Vim's published weights, convert them to safetensors, and verify every key.
+"""Fetch published weights of all families, convert them to safetensors, and verify every key.
 
-python tools/weights.py fetch small
+python tools/weights.py list
+python tools/weights.py fetch vmamba_tiny_s1l8
 python tools/weights.py convert PATH.pth vim-small.safetensors
 python tools/weights.py convert PATH.pth averaged.safetensors --key model_ema
-python tools/weights.py verify vim-small.safetensors --name small
-python tools/weights.py verify larger.safetensors --name small --img-size 384
+python tools/weights.py verify vmamba.safetensors
+python tools/weights.py verify larger.safetensors --name vim_small --img-size 384
 """
 
 import argparse
 from pathlib import Path
 
 from memba_vision.command_line import run_tool, tool_parser
-from memba_vision.zoo.official import OFFICIAL
+from memba_vision.errors import UserError
+from memba_vision.zoo.official import OFFICIAL, official_name
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
+    command = commands.add_parser('list', help='the published weights, with licence and accuracy')
+    command.set_defaults(run=run_list)
     command = commands.add_parser('fetch', help='download and verify (goes on if interrupted)')
-    command.add_argument('name', choices=OFFICIAL)
+    command.add_argument('name', type=known_name, help='see "list"')
     command.add_argument('--out', type=Path, help="a folder; without, torch's hub folder")
     command.add_argument('--url', help='another address of the same file')
     command.set_defaults(run=run_fetch)
@@ -35,13 +39,21 @@ def parse_arguments() -> argparse.Namespace:
     command.set_defaults(run=run_convert)
     command = commands.add_parser('verify', help='compare the shape of every key')
     command.add_argument('checkpoint')
-    command.add_argument('--name', choices=OFFICIAL, required=True)
     command.add_argument(
-        '--img-size', type=int, default=224, help='of the images in training (default: 224)'
+        '--name', type=known_name, help='what it is to be; without, it is told by its shapes'
     )
+    command.add_argument('--img-size', type=int, help='of the images in training (default: 224)')
     add_choice(command)
     command.set_defaults(run=run_verify)
     return parser.parse_args()
+
+
+def known_name(name: str) -> str:
+    """Return a name of published weights, for argparse."""
+    try:
+        return official_name(name)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_choice(command: argparse.ArgumentParser) -> None:
@@ -50,13 +62,29 @@ def add_choice(command: argparse.ArgumentParser) -> None:
     command.add_argument('--prefix', help='take the weights whose names start with it')
 
 
+def run_list(args: argparse.Namespace) -> None:
+    """Print a table of the published weights."""
+    from memba_vision.reports.text_tables import markdown_table
+    from memba_vision.weights import licence_of
+    from memba_vision.zoo.families import family_title
+
+    rows = [('name', 'family', 'licence', 'file', 'top-1')]
+    for name, official in OFFICIAL.items():
+        facts = str(licence_of(official.url)), official.file, f'{official.top1:.1f}'
+        rows.append((name, family_title(official.family), *facts))
+    print(markdown_table(rows, 4), end='')
+
+
 def run_fetch(args: argparse.Namespace) -> None:
     """Download, record and verify."""
+    from memba_vision.weights import licence_of
     from memba_vision.zoo.official_weights import default_folder, fetch
 
-    path, compared = fetch(OFFICIAL[args.name], args.out or default_folder(), args.url)
+    official = OFFICIAL[args.name]
+    print(f'{args.name}: licence: {licence_of(official.url)}', flush=True)
+    path, compared = fetch(official, args.out or default_folder(), args.url)
     how = 'the same as it was first recorded' if compared else 'size and SHA-256 recorded'
-    print(f'{path}: every key fits Vim {args.name}; {how}')
+    print(f'{path}: every key fits {args.name}; {how}')
 
 
 def run_convert(args: argparse.Namespace) -> None:
@@ -70,12 +98,12 @@ def run_convert(args: argparse.Namespace) -> None:
 
 def run_verify(args: argparse.Namespace) -> None:
     """Verify."""
-    from memba_vision.zoo.official_weights import verify
+    from memba_vision.zoo.official_weights import name_of, verify
 
-    official = OFFICIAL[args.name]
-    choice = dict(img_size=args.img_size, prefix=args.prefix, key=args.key)
-    values = verify(args.checkpoint, official.arch, official.stride, **choice)
-    print(f'{args.checkpoint}: every key fits Vim {args.name}, {values:,} values without the head')
+    choice = dict(prefix=args.prefix, key=args.key)
+    name = args.name or name_of(args.checkpoint, **choice)
+    values = verify(args.checkpoint, OFFICIAL[name], args.img_size, **choice)
+    print(f'{args.checkpoint}: every key fits {name}, {values:,} values without the head')
 
 
 def main(args: argparse.Namespace) -> None:

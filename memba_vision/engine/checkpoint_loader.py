@@ -58,7 +58,8 @@ def _loads_our_model() -> bool:
 
 
 def _has_our_modules(model: nn.Module) -> bool:
-    return any(type(module).__module__.split('.')[0] == _PACKAGE for module in model.modules())
+    kinds = {type(module).__module__.split('.')[0] for module in model.modules()}
+    return _PACKAGE in kinds or getattr(model, 'loads_strictly', False)
 
 
 def _redirect(other_loader: Callable[..., dict]) -> Callable[..., dict]:

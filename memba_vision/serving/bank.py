@@ -2,6 +2,7 @@
 
 import copy
 import threading
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.patches import input_size
 from memba_vision.models.peft.model import PEFTModel
 from memba_vision.models.peft.sharing import copy_sharing_weights, copy_trainable_parameters
 from memba_vision.registry import MODELS
@@ -49,12 +51,24 @@ class AdapterBank:
         state_dict, info = read_adapter(path)
         apart = any(adapter['type'] in CHANGE_THE_BASE for adapter in info.adapters)
         copied = copy.deepcopy(self.backbone) if apart else copy_sharing_weights(self.backbone)
-        model = _build_classifier(PEFTModel(copied, info.adapters), state_dict)
+        adapted = PEFTModel(copied, info.adapters)
+        model = _build_classifier(adapted, state_dict, self._pools)
         copy_trainable_parameters(model.backbone.module, self.backbone)
         _load(model, state_dict, path)
         self._models[name] = model.eval()
         self._infos[name] = info
         return info
+
+    @cached_property
+    @torch.no_grad()
+    def _pools(self) -> bool:
+        """True where the backbone puts out maps, which are pooled before the head."""
+        out_type = getattr(self.backbone, 'out_type', None)
+        if out_type is not None:
+            return out_type == 'featmap'
+        first = next(module for module in self.backbone.modules() if isinstance(module, nn.Conv2d))
+        size = (1, first.in_channels, *input_size(self.backbone))
+        return self.backbone(torch.zeros(size).to(first.weight))[-1].ndim == 4
 
     def infos(self) -> dict[str, AdapterInfo]:
         """Return the headers of the adapters, by name."""
@@ -81,13 +95,17 @@ class AdapterBank:
         return self.model(name)(images)
 
 
-def _build_classifier(backbone: PEFTModel, state_dict: dict[str, torch.Tensor]) -> nn.Module:
-    """Build a classifier with a linear head, and with a neck if the state dict has one."""
+def _build_classifier(
+    backbone: PEFTModel, state_dict: dict[str, torch.Tensor], pools: bool
+) -> nn.Module:
+    """Build an untrained classifier with a linear head, and the neck of the state dict if any."""
     init_default_scope('mmpretrain')
     classes, width = state_dict['head.fc.weight'].shape
     head = dict(type='LinearClsHead', num_classes=classes, in_channels=width)
     has_neck = any(key.startswith('neck.') for key in state_dict)
     neck = dict(type='FeatureNorm', input_features=width) if has_neck else None
+    if pools:
+        neck = dict(type='GlobalAveragePooling')
     settings = dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)
     return MODELS.build(settings).to(next(backbone.parameters()).device)
 

@@ -16,7 +16,7 @@ from memba_vision.runs.checkpoints import newest_readable
 from memba_vision.serving.images import ImagePipeline, file_names
 from memba_vision.serving.predict import Predictor
 from memba_vision.visualization import figures
-from memba_vision.visualization.maps import token_grid
+from memba_vision.visualization.maps import block_grids
 from memba_vision.visualization.page import Picture, Section, make_page
 from memba_vision.visualization.trace import ImageTrace, find_membranes, trace_layer, watching
 from memba_vision.zoo.arguments import default_device, move_to_device
@@ -31,8 +31,8 @@ class Subject:
     """A model to look into.
 
     Attributes:
-        title: its name on pages.
-        model: a classifier of an adapted Vim, in evaluation mode.
+        title: how pages call it.
+        model: a classifier of an adapted backbone, in evaluation mode.
         preprocessor: normalises what the pipeline yields.
         pipeline: reads an image file.
         classes: names of the classes; empty where the head is not trained.
@@ -46,7 +46,7 @@ class Subject:
 
     @property
     def backbone(self) -> nn.Module:
-        """The Vim with its adapters."""
+        """The backbone with its adapters."""
         return self.model.backbone.module
 
 
@@ -107,14 +107,16 @@ def trace_image(subject: Subject, image: str) -> ImageTrace:
     layers = []
     with watching(subject.backbone, lambda call: layers.append(trace_layer(call))):
         scores = subject.model(inputs)[0].float().softmax(-1).cpu()
-    chunks = [g.membrane.settings.num_chunks for g in find_membranes(subject.backbone).values()]
+    membranes = find_membranes(subject.backbone)
+    chunks = [gate.membrane.settings.num_chunks for gate in membranes.values()]
+    grids = block_grids(subject.backbone) if membranes else []
     return ImageTrace(
         title=subject.title,
         pixels=_pixels(inputs, subject.preprocessor),
         classes=_most_probable(scores, subject.classes),
-        grid=token_grid(subject.backbone),
         num_chunks=chunks[0] if chunks else 1,
         layers=tuple(layers),
+        grids=tuple(grids[number] for number in membranes),
     )
 
 

@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
+from memba_vision.visualization.maps import TokenGrid
 from memba_vision.visualization.trace import ImageTrace
 
 COLOURBAR = 0.9  # inches
@@ -64,20 +65,22 @@ def make_subfigures(
     return figure, parts
 
 
-def draw_map(axis: Axes, trace: ImageTrace, values: np.ndarray, scale: Scale) -> None:
-    """Draw a map, a value per patch, over the image in pale grey."""
+def draw_map(
+    axis: Axes, trace: ImageTrace, grid: TokenGrid, values: np.ndarray, scale: Scale
+) -> None:
+    """A map, a value per patch, over the image in pale grey."""
     grey = trace.pixels.mean(-1).numpy()
     # Pale, so that the image is visible without changing the colours above it much.
     look = dict(cmap='gray', vmin=-1.2, vmax=2.2, interpolation='bilinear')
     axis.imshow(grey, extent=image_edges(trace), **look)
     look = dict(alpha=HEAT, interpolation='nearest', **imshow_arguments(scale))
-    axis.imshow(values, extent=trace.grid.extent, **look)
+    axis.imshow(values, extent=grid.extent, **look)
 
 
-def draw_borders(axis: Axes, trace: ImageTrace, direction: int) -> None:
-    """Draw lines between patches of different chunks."""
-    chunks = trace.grid.chunk_maps(trace.num_chunks)[direction].numpy()
-    left, right, bottom, top = trace.grid.extent
+def draw_borders(axis: Axes, grid: TokenGrid, num_chunks: int, direction: int) -> None:
+    """Lines between patches of different chunks."""
+    chunks = grid.chunk_maps(num_chunks)[direction].numpy()
+    left, right, bottom, top = grid.extent
     rows, columns = chunks.shape
     xs, ys = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
     lines = [
@@ -91,11 +94,11 @@ def draw_borders(axis: Axes, trace: ImageTrace, direction: int) -> None:
         axis.add_collection(LineCollection(lines, capstyle='projecting', **look))
 
 
-def number_chunks(axis: Axes, trace: ImageTrace, direction: int) -> None:
-    """Draw the borders of the chunks, and in the middle of each its number."""
-    draw_borders(axis, trace, direction)
-    chunks = trace.grid.chunk_maps(trace.num_chunks)[direction].numpy()
-    left, right, bottom, top = trace.grid.extent
+def number_chunks(axis: Axes, grid: TokenGrid, num_chunks: int, direction: int) -> None:
+    """The borders of the chunks, and in the middle of each its number."""
+    draw_borders(axis, grid, num_chunks, direction)
+    chunks = grid.chunk_maps(num_chunks)[direction].numpy()
+    left, right, bottom, top = grid.extent
     rows, columns = chunks.shape
     for number in np.unique(chunks):
         y, x = np.argwhere(chunks == number).mean(axis=0) + 0.5

@@ -5,11 +5,13 @@ the layers to show, and the theme of the page. Colours can be told apart by the 
 """
 
 import io
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -107,20 +109,21 @@ def chunk_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: The
 
 
 def depth_figure(traces: Sequence[ImageTrace], layers: Sequence[int], theme: Theme) -> Figure:
-    """Draw the potentials of all layers, a row each, with the patches in reading order."""
-    strips = [np.stack([_strip(trace, layer) for layer in trace.layers], 1) for trace in traces]
+    """The potentials of all layers, a row each; patches from left to right as one reads them."""
+    strips = [np.stack(list(_strips(trace)), 1) for trace in traces]
     scale = _potential_scale(*(strip.ravel() for strip in strips))
     depth = max(len(trace.layers) for trace in traces)
     figure, parts = make_subfigures(traces, 6.2, 2 * (max(0.9, 0.13 * depth) + 0.45), theme)
     for part, trace, strip in zip(parts, traces, strips, strict=True):
         axes = part.subplots(2, 1)
-        chunks = trace.grid.chunk_maps(trace.num_chunks).flatten(1).numpy()
+        chunks = trace.grids[0].chunk_maps(trace.num_chunks).flatten(1).numpy()
+        one_grid = all(grid.patches.shape == trace.grids[0].patches.shape for grid in trace.grids)
         for direction, axis in enumerate(axes):
             axis.imshow(
                 strip[direction], **imshow_arguments(scale), aspect='auto', interpolation='nearest'
             )
             edges = axis.get_ylim()
-            for look in OUTLINED:
+            for look in OUTLINED if one_grid else ():
                 axis.vlines(np.flatnonzero(np.diff(chunks[direction])) + 0.5, *edges, **look)
             axis.set_title(ARROWS[direction], color=theme.ink, fontsize=9)
             axis.set_ylabel('layer', color=theme.ink, fontsize=8)
@@ -194,12 +197,13 @@ def _maps(
             line[0].imshow(trace.pixels.numpy(), extent=image_edges(trace), interpolation='nearest')
             line[0].set_ylabel(row.label, color=theme.ink, fontsize=9)
             if borders:
-                number_chunks(line[0], trace, row.direction)
+                number_chunks(line[0], trace.grids[0], trace.num_chunks, row.direction)
             for number, axis in zip(layers, line[1:], strict=True):
-                values = trace.grid.to_maps(row.values(trace.layers[number]))
-                draw_map(axis, trace, values[row.direction].numpy(), scale)
+                grid = trace.grids[number]
+                values = grid.to_maps(row.values(trace.layers[number]))
+                draw_map(axis, trace, grid, values[row.direction].numpy(), scale)
                 if borders:
-                    draw_borders(axis, trace, row.direction)
+                    draw_borders(axis, grid, trace.num_chunks, row.direction)
             for axis in line:
                 crop_axes(axis, trace, theme)
         axes[0, 0].set_title('chunks' if borders else 'image', color=theme.ink, fontsize=9)
@@ -213,7 +217,7 @@ def _draw_chunks(
     axis: Axes, trace: ImageTrace, number: int, direction: int, scale: Scale, theme: Theme
 ) -> None:
     layer = trace.layers[number]
-    steps = trace.grid.chunk_rows(layer.potential, trace.num_chunks)[direction]
+    steps = trace.grids[number].chunk_rows(layer.potential, trace.num_chunks)[direction]
     start, mean = layer.initial[direction], layer.mean[direction]
     rows = np.vstack([start[None], steps, mean[None]])
     axis.set_facecolor(theme.nothing)
@@ -225,9 +229,14 @@ def _draw_chunks(
     style(axis, theme)
 
 
-def _strip(trace: ImageTrace, layer: LayerTrace) -> np.ndarray:
-    """Return the potentials of a layer, (2, patches) in image order."""
-    return trace.grid.to_maps(layer.potential).flatten(1).numpy()
+def _strips(trace: ImageTrace) -> Iterator[np.ndarray]:
+    """Yield each layer's potentials, (2, patches), in image order; small maps are enlarged."""
+    finest = max((grid.patches.shape for grid in trace.grids), key=math.prod)
+    for layer, grid in zip(trace.layers, trace.grids, strict=True):
+        maps = grid.to_maps(layer.potential)
+        if maps.shape[1:] != finest:
+            maps = F.interpolate(maps[None], size=finest)[0]
+        yield maps.flatten(1).numpy()
 
 
 def _gather(traces: Sequence[ImageTrace], layers: Sequence[int], name: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.modules.patches import Size, take_from_middle, to_pair
+from memba_vision.models.modules.patches import Size, input_size, take_from_middle, to_pair
 from memba_vision.models.sites import sites_of
 
 FORWARD, BACKWARD = 0, 1
@@ -87,6 +87,28 @@ def token_grid(backbone: nn.Module) -> TokenGrid:
     top, left = ((s - t) / 2 for s, t in zip(proj.kernel_size, proj.stride, strict=True))
     bottom, right = top + proj.stride[0] * grid[0], left + proj.stride[1] * grid[1]
     return TokenGrid(length, patches.flatten().unflatten(0, grid), (left, right, bottom, top))
+
+
+def block_grids(backbone: nn.Module) -> list[TokenGrid]:
+    """Return where the tokens of each block lie on the image.
+
+    A backbone in stages says rows and columns of each by ``stage_grids()``; the others have one
+    sequence for all blocks, see :func:`token_grid`.
+
+    Raises:
+        UserError: the backbone does not say where they are.
+    """
+    blocks = sites_of(backbone).blocks
+    if not hasattr(backbone, 'stage_grids'):
+        return [token_grid(backbone)] * len(blocks)
+    height, width = input_size(backbone)
+    grids = [
+        TokenGrid(
+            rows * columns, torch.arange(rows * columns).view(rows, columns), (0, width, height, 0)
+        )
+        for rows, columns in backbone.stage_grids()
+    ]
+    return [grids[block.stage] for block in blocks]
 
 
 def _patches_of(backbone: nn.Module, tokens: torch.Tensor, grid: Size) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from memba_vision.models.peft.hidden_lim import MembraneLoRALinear
 from memba_vision.models.peft.lim import Membrane, MembraneGate
 from memba_vision.models.peft.low_rank_gate import LowRankMembraneGate
 from memba_vision.models.sites import sites_of
@@ -38,7 +39,7 @@ class GateCall:
     """
 
     layer: int
-    gate: MembraneGate | LowRankMembraneGate
+    gate: MembraneGate | LowRankMembraneGate | MembraneLoRALinear
     current: torch.Tensor
     base: torch.Tensor | None
     initial: torch.Tensor | None
@@ -100,28 +101,33 @@ class ImageTrace:
         pixels: the image as the model sees it, (height, width, 3), from 0 to 1, red first.
         classes: the most probable classes with their probabilities, the highest first; empty
             where the head is not trained.
-        grid: the places of the tokens on the image.
         num_chunks: chunks that the sequence is cut into.
         layers: the membranes, block by block; empty where the model has none.
+        grids: where the tokens of each of these blocks lie on the image.
     """
 
     title: str
     pixels: torch.Tensor
     classes: tuple[tuple[str, float], ...]
-    grid: TokenGrid
     num_chunks: int
     layers: tuple[LayerTrace, ...]
+    grids: tuple[TokenGrid, ...]
 
 
 def find_membranes(backbone: nn.Module) -> dict[int, nn.Module]:
-    """Return the gates that have a membrane, by the number of their block."""
-    return {
-        layer: gate
-        for layer, block in enumerate(sites_of(backbone).blocks)
-        if block.gate
-        for gate in backbone.get_submodule(block.gate).modules()
-        if isinstance(getattr(gate, 'membrane', None), Membrane)
-    }
+    """Return the modules that have a membrane, by the number of their block, the first of each.
+
+    These are gates, or layers of LoRA.
+    """
+    found = {}
+    for layer, block in enumerate(sites_of(backbone).blocks):
+        paths = [block.gate] if block.gate else []
+        paths += [rows.module for places in block.projections.values() for rows in places]
+        modules = (module for path in paths for module in backbone.get_submodule(path).modules())
+        with_membrane = (m for m in modules if isinstance(getattr(m, 'membrane', None), Membrane))
+        if first := next(with_membrane, None):
+            found[layer] = first
+    return found
 
 
 def watch_gates(backbone: nn.Module, note: Callable[[GateCall], None]) -> list[RemovableHandle]:
@@ -133,8 +139,10 @@ def watch_gates(backbone: nn.Module, note: Callable[[GateCall], None]) -> list[R
 
     def hook_of(layer: int) -> Callable:
         def hook(gate: nn.Module, inputs: tuple) -> None:
-            _, gate_input, state = inputs
-            base, current = gate_input if isinstance(gate_input, tuple) else (None, gate_input)
+            *_, given, state = inputs if len(inputs) > 1 else (*inputs, None)
+            if isinstance(gate, MembraneLoRALinear):
+                given = gate.down(given).flatten(1, -2)
+            base, current = given if isinstance(given, tuple) else (None, given)
             note(GateCall(layer, gate, current, base, gate.membrane.initial(state)))
 
         return hook
@@ -169,10 +177,13 @@ def gates_without_and_with(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the gates without and with the membrane, (2, batch, d_inner, length) in scan order.
 
-    Without it, its input goes to the gate unchanged. Dropout is left out of both.
+    Without it, what it integrates goes to the gate as it is. Dropout is left out of both. Where
+    there is no gate, they are the hidden activations of LoRA, (2, batch, rank, length).
     """
     current = call.current.transpose(1, 2)
     before = torch.stack([current, current.flip(-1)])
+    if isinstance(call.gate, MembraneLoRALinear):
+        return before, potentials.values
     if call.base is None:
         return F.silu(before), F.silu(potentials.values)
     base = call.base.transpose(1, 2)

@@ -3,6 +3,7 @@
 Every file of weights that this project opens goes through :func:`read_checkpoint`.
 """
 
+from memba_vision.weights.licences import announce, licence_of
 from memba_vision.weights.loading import (
     check_finite,
     check_fit,
@@ -31,10 +32,12 @@ __all__ = [
     'BESIDE_THE_BACKBONE',
     'HEADS',
     'StoredWeights',
+    'announce',
     'check_finite',
     'check_fit',
     'find_weights',
     'fingerprint',
+    'licence_of',
     'load_strictly',
     'load_through_hooks',
     'marked',

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from memba_vision.download import download
 from memba_vision.errors import UserError
 from memba_vision.files import verify_checksum, write_atomically
+from memba_vision.weights.licences import announce
 
 PACKAGE_SCHEME = 'memba_vision://'
 # Published checkpoints of the DeiT family keep their command line beside the weights, and those of
@@ -25,7 +26,9 @@ _HARMLESS_TYPES = [argparse.Namespace, (OrderedDict, 'yacs.config.CfgNode')]
 
 
 def resolve(location: str) -> Path:
-    """Return the local file that ``location`` stands for; a web address is downloaded once.
+    """Return the local file of ``location``; what is at a web address is downloaded once and kept.
+
+    The log names the licence of published weights before they are downloaded.
 
     Args:
         location: a path, ``memba_vision://NAME`` for weights that come with the package, or an
@@ -56,6 +59,8 @@ def _download(url: str) -> Path:
             f'{path} was fetched from {came}, not from {plain}: move it away, or download the '
             'other one elsewhere and give its path'
         )
+    if not path.is_file():
+        announce(plain)
     download(url, path)
     if not origin.is_file():
         write_atomically(origin, plain.encode())

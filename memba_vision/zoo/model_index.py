@@ -1,5 +1,8 @@
 """This package's models in mmpretrain's index, and the same as OpenMMLab's metafile."""
 
+from collections.abc import Collection
+from typing import Any
+
 import yaml
 from mmengine.config import Config
 from mmpretrain.apis.model import ModelHub
@@ -7,21 +10,13 @@ from modelindex.models.Model import Model
 
 from memba_vision.errors import UserError
 from memba_vision.runs.base_models import architectures
+from memba_vision.weights import licence_of
+from memba_vision.zoo.families import FAMILIES, family_title
 from memba_vision.zoo.methods import Published, all_methods
 from memba_vision.zoo.models import model_config
+from memba_vision.zoo.official import OFFICIAL
 
 CLASSIFICATION = 'Image Classification'
-COLLECTIONS = [
-    {
-        'Name': 'Vim',
-        'Metadata': {'Architecture': ['State Space Model', 'RMSNorm']},
-        'Paper': {
-            'Title': 'Vision Mamba: Efficient Visual Representation Learning with Bidirectional '
-            'State Space Model',
-            'URL': 'https://arxiv.org/abs/2401.09417',
-        },
-    }
-]
 
 
 class IndexedModel(Model):
@@ -69,20 +64,22 @@ def _register(name: str, published: Published | None) -> None:
 
 
 def metafile() -> str:
-    """Return the text of configs/metafile.yml, the published models for OpenMMLab's tools."""
+    """The published models, as OpenMMLab's tools read them: the text of configs/metafile.yml."""
+    backbones = {name: model_config(name).model.backbone for name in architectures()}
     bases = [
         {
             'Name': name,
-            'In Collection': 'Vim',
+            'In Collection': family_title(backbone.type),
             'Config': f'configs/_base_/models/{name}.py',
-            'Weights': model_config(name).model.backbone.init_cfg.checkpoint,
+            'Weights': backbone.init_cfg.checkpoint,
+            **_published(name),
         }
-        for name in architectures()
+        for name, backbone in backbones.items()
     ]
     adapted = [
         {
             'Name': f'{arch.replace("_", "-")}_{method.preset}',
-            'In Collection': 'Vim',
+            'In Collection': family_title(backbones[arch.replace('_', '-')].type),
             'Metadata': {
                 'Method': method.name,
                 'Source': method.source,
@@ -94,8 +91,33 @@ def metafile() -> str:
         for method in all_methods()
         for arch, figures in method.published.items()
     ]
-    content = {'Collections': COLLECTIONS, 'Models': bases + adapted}
+    kinds = {backbone.type for backbone in backbones.values()}
+    content = {'Collections': _collections(kinds), 'Models': bases + adapted}
     return yaml.safe_dump(content, sort_keys=False, width=100)
+
+
+def _published(architecture: str) -> dict[str, Any]:
+    """Return licence and accuracy of published weights."""
+    official = OFFICIAL.get(architecture.replace('-', '_'))
+    if official is None:
+        return {}
+    metrics = {'Top 1 Accuracy': official.top1}
+    return {
+        'Metadata': {'License': licence_of(official.url)},
+        'Results': [{'Task': CLASSIFICATION, 'Dataset': 'ImageNet-1k', 'Metrics': metrics}],
+    }
+
+
+def _collections(kinds: Collection[str]) -> list[dict]:
+    return [
+        {
+            'Name': family.title,
+            'Metadata': {'Architecture': list(family.parts)},
+            'Paper': {'Title': family.paper, 'URL': family.url},
+        }
+        for kind, family in FAMILIES.items()
+        if kind in kinds
+    ]
 
 
 def _results(published: Published) -> list[dict]:

@@ -1,7 +1,8 @@
 """Sizes of adapters on a backbone, counted without its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -49,8 +50,13 @@ def build_without_weights(config: Config) -> nn.Module:
     module = config.get('model', {}).get('backbone', {}).get('module')
     if module is None:
         raise UserError(f'{config.filename} adapts no backbone (it has no model.backbone.module)')
+    return build_on_meta(module)
+
+
+def build_on_meta(backbone: Mapping[str, Any]) -> nn.Module:
+    """Build a backbone by its settings on the meta device: shapes, but no memory."""
     init_default_scope('mmpretrain')
-    without_weights = {**module, 'init_cfg': None}
+    without_weights = {**backbone, 'init_cfg': None}
     try:
         with torch.device('meta'):
             return MODELS.build(without_weights)

@@ -14,13 +14,16 @@ from torch import nn
 
 from memba_vision.engine.runner import reporting_config_errors
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.vim import ARCHS
+from memba_vision.models.backbones.initialization import initialize_backbone
+from memba_vision.models.modules.patches import input_size
 from memba_vision.package_data import package_data_folder
 from memba_vision.registry import MODELS, ignore_missing_operator
-from memba_vision.runs.base_models import architectures
+from memba_vision.runs.base_models import architectures, read_base_model
 from memba_vision.runs.image_size import following_image_size
 from memba_vision.runs.presets import preset_names, read_config, use_preset
 from memba_vision.zoo.arguments import check_arguments, move_to_device
+from memba_vision.zoo.combinations import unsupported_reason
+from memba_vision.zoo.model_size import build_on_meta
 from memba_vision.zoo.pretrained import NUM_CLASSES, pretrained_weights, take_head
 
 BASES = package_data_folder() / 'configs' / '_base_'
@@ -33,14 +36,24 @@ def list_models(pattern: str | None = None) -> list[str]:
         pattern: show names that begin like this; ``*`` stands for anything, as in '*lora*'.
 
     Returns:
-        Each architecture, and each with the preset of each method behind it, as
-        'vim_small_lora_out_proj'.
+        Each architecture, and each with the preset behind it of each method whose places it has,
+        as 'vim_small_lora_out_proj'.
     """
-    names = []
-    for architecture in architectures():
-        plain = architecture.replace('-', '_')
-        names += [plain, *(f'{plain}_{preset}' for preset in preset_names())]
-    return [name for name in names if fnmatch(name, f'{pattern or ""}*')]
+    return [
+        name
+        for name, (architecture, preset) in combinations().items()
+        if fnmatch(name, f'{pattern or ""}*')
+        and (preset is None or unsupported_reason(architecture, preset) is None)
+    ]
+
+
+def combinations() -> dict[str, tuple[str, str | None]]:
+    """Return architecture and preset, None for none, by name, whether they go together or not."""
+    return {
+        '_'.join(filter(None, (architecture.replace('-', '_'), preset))): (architecture, preset)
+        for architecture in architectures()
+        for preset in (None, *preset_names())
+    }
 
 
 def get_model(
@@ -61,9 +74,9 @@ def get_model(
             file holds several models. Loading is strict. False leaves the weights random.
         num_classes: outputs of the head. None stands for those of the weights where they have a
             head for this model, else for 1000; only then is the head not a fresh one.
-        device: the device of the model.
-        **settings: of :class:`memba_vision.models.Vim`, such as ``img_size``, ``out_type``,
-            ``out_indices`` and ``drop_path_rate``.
+        device: where the model goes.
+        **settings: of the backbone, such as ``img_size``, ``out_type``, ``out_indices`` and
+            ``drop_path_rate``.
 
     Raises:
         UserError: there is no such model, a setting does not fit, or the weights do not.
@@ -77,12 +90,11 @@ def get_model(
     weights = pretrained_weights(name, config.model, pretrained, num_classes)
     backbone.init_cfg = weights.init_cfg
     config.model.head.num_classes = weights.outputs or num_classes or NUM_CLASSES
-    config.model.head.in_channels = _width(backbone.arch)
-    if 'neck' in config.model:
-        config.model.neck.input_features = _width(backbone.arch)
+    if settings:
+        _follow_width(config)
     model = build_classifier(config)
     if not adapted:
-        model.backbone.init_weights()
+        initialize_backbone(model.backbone)
     weights.load_beside(model)
     return move_to_device(model, device).eval()
 
@@ -114,7 +126,7 @@ def model_config(name: str) -> Config:
         UserError: there is no such model.
     """
     architecture, preset = _split(name)
-    config = read_config(BASES / 'models' / f'{architecture}.py')
+    config = read_base_model(architecture)
     data = read_config(BASES / 'datasets' / f'own_{config.model.backbone.module.img_size}.py')
     config.data_preprocessor = data.data_preprocessor
     config.test_dataloader = data.test_dataloader
@@ -142,6 +154,26 @@ def _split(name: str) -> tuple[str, str | None]:
     )
 
 
-def _width(arch: str | dict) -> int:
-    known = ARCHS.get(arch, {}) if isinstance(arch, str) else arch
-    return known.get('embed_dims', 1)  # an unknown or missing one is reported by Vim
+def _follow_width(config: Config) -> None:
+    """Let neck and head follow the width of the backbone's features."""
+    backbone = config.model.backbone
+    with reporting_config_errors('the backbone'):
+        width = feature_dim(build_on_meta(backbone.get('module', backbone)))
+    config.model.head.in_channels = width
+    if 'input_features' in config.model.get('neck', {}):
+        config.model.neck.input_features = width
+
+
+@torch.no_grad()
+def feature_dim(backbone: nn.Module) -> int:
+    """Return the channels of a backbone's last output.
+
+    Args:
+        backbone: on the meta device. One without an attribute ``feature_dim`` is shown an image.
+    """
+    if hasattr(backbone, 'feature_dim'):
+        return backbone.feature_dim
+    first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
+    backbone.eval()  # which returns nothing where it is mmpretrain's
+    images = torch.empty(1, first.in_channels, *input_size(backbone), device='meta')
+    return backbone(images)[-1].shape[1]

@@ -14,10 +14,12 @@ from torch import nn
 from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
-from memba_vision.models.backbones.vim_weights import read_vim
+from memba_vision.models.backbones.initialization import load_backbone
+from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.registry import MODELS
 from memba_vision.weights import ADAPTER_HEADER, StoredWeights, load_strictly, source_of
 from memba_vision.zoo.adapter_files import BACKBONE, read_adapter
+from memba_vision.zoo.families import files_of
 
 NUM_CLASSES = 1000  # of ImageNet, which the official weights were trained on
 
@@ -80,15 +82,17 @@ def pretrained_weights(
         UserError: the file cannot be read, or its head has another number of outputs.
     """
     adapted = 'module' in model['backbone']
-    official = (model['backbone']['module'] if adapted else model['backbone']).get('init_cfg')
+    backbone = model['backbone']['module'] if adapted else model['backbone']
+    official = backbone.get('init_cfg')
     if wanted is True and not (official and official.get('checkpoint')):
         raise UserError(f'{name} starts from random weights: leave pretrained=True out')
     file = _file(official, wanted)
     if file is None:
         return Pretrained()
-    stored = read_vim(file['checkpoint'], file.get('prefix'), file.get('key'))
+    files = files_of(backbone)
+    stored = files.read(file['checkpoint'], file.get('prefix'), file.get('key'))
     init_cfg = {'type': 'Pretrained', **file}
-    beside = {n: t for n, t in stored.tensors.items() if n.startswith(('head.', 'neck.'))}
+    beside = {n: t for n, t in stored.tensors.items() if files.is_beside(n, ('head.', 'neck.'))}
     trained = _trained_adapters(stored) if adapted else None
     number = len(beside['head.bias']) if 'head.bias' in beside else None
     if trained is not None:
@@ -162,8 +166,31 @@ def build_indexed(official: dict[str, Any] | None = None, **settings: Any) -> nn
     model = MODELS.build({'type': 'ImageClassifier', **settings})
     if 'module' in backbone:
         model.register_load_state_dict_pre_hook(partial(_give_base, backbone, official))
+    elif not hasattr(model.backbone, 'files'):
+        model.loads_strictly = True  # no part of it is this package's, by which it were known
+        model.register_load_state_dict_pre_hook(_fit_foreign)
     model.register_load_state_dict_pre_hook(take_head)
     return model
+
+
+def _fit_foreign(
+    model: nn.Module,
+    state_dict: dict[str, torch.Tensor],
+    prefix: str,
+    local_metadata: dict,
+    *_: Any,
+) -> None:
+    """Load a file of weights into a backbone of mmpretrain's own, whole or not at all."""
+    source = source_of(local_metadata)
+    if source is None or prefix or _of_adapters(state_dict):
+        return
+    named = WeightFiles().official_names(state_dict, source)
+    heads = {n: t for n, t in named.items() if n.startswith('head.')}
+    load_backbone(model.backbone, named, source)
+    own = {f'backbone.{name}': tensor for name, tensor in model.backbone.state_dict().items()}
+    heads = {name.replace('head.', 'head.fc.'): tensor for name, tensor in heads.items()}
+    state_dict.clear()
+    state_dict.update({**own, **heads})
 
 
 def _give_base(

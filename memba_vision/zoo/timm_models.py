@@ -1,28 +1,22 @@
-"""Vim under timm's names: ``timm.create_model('vim_small_patch16_224')``.
+"""Vim and Mamba-R under timm's names: ``timm.create_model('vim_small_patch16_224')``.
 
 Importing this module enters the models into timm's registry; see :mod:`memba_vision.timm`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import Format, nchw_to, resample_patch_embed
-from timm.models import (
-    adapt_input_conv,
-    build_model_with_cfg,
-    generate_default_cfgs,
-    register_model,
-)
+from timm.models import adapt_input_conv
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models import Vim
-from memba_vision.models.backbones.vim_weights import read_vim
+from memba_vision.models import MambaReg, Vim
 from memba_vision.models.modules.patches import Size, resize_pos_embed, to_pair
 from memba_vision.weights import load_strictly
 from memba_vision.zoo.official import OFFICIAL, PATCH_SIZE, Official
+from memba_vision.zoo.timm_entries import HEAD, checkpoint_filter_fn, default_cfgs_of, enter
 
 try:
     from timm.models._input import update_model_input_size
@@ -32,7 +26,6 @@ except ImportError:  # an older timm, which keeps no record of the size
         """Do nothing."""
 
 
-HEAD = 'head.'
 IMAGE_SIZE = 224
 POOLS = ('', 'token', 'avg', 'max', 'avgmax')
 
@@ -55,6 +48,8 @@ class TimmVim(Vim):
         UserError: a setting is out of range.
     """
 
+    no_decay = Vim.no_weight_decay
+
     def __init__(
         self,
         num_classes: int = 1000,
@@ -68,7 +63,7 @@ class TimmVim(Vim):
     ) -> None:
         super().__init__(in_channels=in_chans, img_size=img_size, **{'out_type': 'raw', **settings})
         self.in_chans = in_chans
-        self.num_features = self.head_hidden_size = self.embed_dim = self.embed_dims
+        self.num_features = self.embed_dim = self.embed_dims
         self._note_reductions()
         self.head_drop = nn.Dropout(drop_rate)
         self.reset_classifier(num_classes, global_pool)
@@ -93,10 +88,14 @@ class TimmVim(Vim):
                 'with_cls_token=False out'
             )
         self.num_classes = num_classes
+        self.head_hidden_size = self._pooled_width()
         like = self.pos_embed
         settings = dict(device=like.device, dtype=like.dtype)
-        head = nn.Linear(self.embed_dims, num_classes, **settings) if num_classes else None
+        head = nn.Linear(self.head_hidden_size, num_classes, **settings) if num_classes else None
         self.head = (head or nn.Identity()).train(self.training)
+
+    def _pooled_width(self) -> int:
+        return self.embed_dims
 
     def get_classifier(self) -> nn.Module:
         """Return the head."""
@@ -121,9 +120,9 @@ class TimmVim(Vim):
         if patch_size is not None:
             self._set_patch_size(to_pair(patch_size, 'patch_size'))
         self.set_img_size(self.img_size if img_size is None else img_size)
-        has_cls_token = self.cls_token is not None
+        own = self._cls_has_position
         with torch.no_grad():
-            resized = resize_pos_embed(self.pos_embed, self.grid_size, old_grid, has_cls_token)
+            resized = resize_pos_embed(self.pos_embed, self.grid_size, old_grid, own)
         if resized is not self.pos_embed:
             self.pos_embed = nn.Parameter(resized, requires_grad=self.pos_embed.requires_grad)
         update_model_input_size(self, self.img_size, patch_size=patch_size)
@@ -156,7 +155,7 @@ class TimmVim(Vim):
             return tokens
         patches, cls_token = self.split_tokens(tokens)
         if pool_type == 'token':
-            return cls_token[:, 0]
+            return self.feature_of(cls_token)
         if pool_type == 'avg':
             return patches.mean(dim=1)
         highest = patches.amax(dim=1)
@@ -259,8 +258,8 @@ class TimmVim(Vim):
         return sorted({number % self.num_layers for number in wanted})
 
     def no_weight_decay(self) -> set[str]:
-        """Return the parameters that weight decay would harm, by their full names."""
-        return {n for n, _ in self.named_parameters() if n.split('.')[-1] in Vim.no_weight_decay}
+        """The parameters that weight decay would harm, by their full names."""
+        return {n for n, _ in self.named_parameters() if n.split('.')[-1] in self.no_decay}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass."""
@@ -277,7 +276,7 @@ class TimmVim(Vim):
         The first convolution is adapted to ``in_chans`` as timm does, and the position embedding
         interpolated.
         """
-        weights = checkpoint_filter_fn(read_vim(path).tensors, self)
+        weights = checkpoint_filter_fn(self.files.read(path).tensors, self)
         conv = weights['patch_embed.proj.weight']
         if conv.shape[1] != self.in_chans:
             weights['patch_embed.proj.weight'] = adapt_input_conv(self.in_chans, conv)
@@ -286,33 +285,6 @@ class TimmVim(Vim):
             weights = {n: w for n, w in weights.items() if not n.startswith(HEAD)}
             weights |= {f'{HEAD}{name}': w for name, w in self.head.state_dict().items()}
         load_strictly(self, weights, str(path))
-
-
-def checkpoint_filter_fn(state_dict: Mapping[str, Any], model: TimmVim) -> dict[str, torch.Tensor]:
-    """Convert the weights of a checkpoint for a model; the position embedding is interpolated.
-
-    timm adapts the first convolution and the head afterwards.
-
-    Raises:
-        UserError: keys, those of the head aside, are missing or left over.
-    """
-    for wrapper in ('state_dict', 'model'):
-        state_dict = state_dict.get(wrapper, state_dict)
-    weights = {name: w for name, w in state_dict.items() if isinstance(w, torch.Tensor)}
-    # timm is not strict where the head has other classes.
-    own, given = (
-        {name for name in names if not name.startswith(HEAD)}
-        for names in (model.state_dict(), weights)
-    )
-    problems = [f'missing {name}' for name in sorted(own - given)]
-    problems += [f'unexpected {name}' for name in sorted(given - own)]
-    if problems:
-        raise UserError(
-            f'the checkpoint does not fit {type(model).__name__}: {"; ".join(problems)}. Choose '
-            'the model that it was made with'
-        )
-    weights['pos_embed'] = model._fitting(weights['pos_embed'], 'the checkpoint')
-    return weights
 
 
 def _formatted(patches: torch.Tensor, grid: Size, output_fmt: str) -> torch.Tensor:
@@ -335,60 +307,23 @@ def _as_dict(
     return {name: value for name, value in found.items() if value is not None}
 
 
+class TimmMambaReg(TimmVim, MambaReg):
+    """:class:`memba_vision.models.MambaReg` with a head; its registers are pooled as 'token'."""
+
+    no_decay = MambaReg.no_weight_decay
+
+    def _pooled_width(self) -> int:
+        return len(self.norm_neck.weight) if self.global_pool == 'token' else self.embed_dims
+
+
 def _timm_name(official: Official) -> str:
-    stride = '' if official.stride == PATCH_SIZE else f'_stride{official.stride}'
-    return f'vim_{official.arch}_patch{PATCH_SIZE}{stride}_{IMAGE_SIZE}'
+    family = {'Vim': 'vim', 'MambaReg': 'mamba_reg'}[official.family]
+    stride = ''.join(f'_stride{number}' for number in official.settings.values())
+    return f'{family}_{official.arch}_patch{PATCH_SIZE}{stride}_{official.img_size}'
 
 
-MODELS = {_timm_name(official): official for official in OFFICIAL.values()}
-TAG = 'in1k'  # the name of a model alone stands for the same weights
-default_cfgs = generate_default_cfgs(
-    {
-        name + tag: dict(
-            url=official.url,
-            custom_load=True,
-            input_size=(3, IMAGE_SIZE, IMAGE_SIZE),
-            fixed_input_size=True,
-            # The authors evaluate as DeiT's do: the short side is resized to 256 pixels.
-            interpolation='bicubic',
-            crop_pct=0.875,
-            mean=IMAGENET_DEFAULT_MEAN,
-            std=IMAGENET_DEFAULT_STD,
-            num_classes=1000,
-            first_conv='patch_embed.proj',
-            classifier='head',
-        )
-        for name, official in MODELS.items()
-        for tag in ('', f'.{TAG}')
-    }
-)
-
-
-def _enter(name: str, official: Official) -> None:
-    def create(pretrained: bool = False, **settings: Any) -> nn.Module:
-        settings = {'arch': official.arch, 'stride': official.stride, **settings}
-        return build_model_with_cfg(
-            TimmVim,
-            name,
-            pretrained,
-            pretrained_filter_fn=checkpoint_filter_fn,
-            feature_cfg=_feature_settings(settings),
-            **settings,
-        )
-
-    create.__name__ = name
-    create.__doc__ = f'Vim {official.arch} with patches of {PATCH_SIZE} pixels.'
-    register_model(create)
-
-
-def _feature_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Take the settings of feature extraction out of those of ``create_model``."""
-    given = {'out_indices': 3, 'feature_cls': 'getter', **settings.pop('feature_cfg', {})}
-    given |= {key: settings.pop(key) for key in ('out_indices', 'feature_cls') if key in settings}
-    if 'hook' in str(given['feature_cls']).lower():
-        given.setdefault('output_fmt', 'NLC')  # a hook sees what a block puts out: all tokens
-    return given
-
-
+KINDS = {'Vim': TimmVim, 'MambaReg': TimmMambaReg}
+MODELS = {_timm_name(o): o for o in OFFICIAL.values() if o.family in KINDS}
+default_cfgs = default_cfgs_of(MODELS, dict.fromkeys(KINDS, 'patch_embed.proj'))
 for _name, _official in MODELS.items():
-    _enter(_name, _official)
+    enter(_name, _official, KINDS[_official.family], __name__)

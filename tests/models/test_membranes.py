@@ -80,7 +80,7 @@ def make_layer(cross_layer):
     torch.manual_seed(0)
     lora = LoRALinear(nn.Linear(6, 4), rank=3, scale=0.5)
     nn.init.normal_(lora.up.weight)
-    return lora, MembraneLoRALinear(lora, Membrane(SETTINGS, cross_layer=cross_layer))
+    return lora, MembraneLoRALinear(lora, Membrane(SETTINGS, cross_layer))
 
 
 def test_potentials_take_the_place_of_hidden_activations():

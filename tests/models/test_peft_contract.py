@@ -16,7 +16,7 @@ from memba_vision.runs.presets import preset_names, read_preset
 from memba_vision.zoo.methods import all_methods
 from memba_vision.zoo.model_size import build_without_weights, measure_size
 
-SMALL = dict(rank=3, scale=1.0)
+SMALL = dict(rank=4, scale=1.0)
 
 METHODS = {method.preset: method for method in all_methods()}
 

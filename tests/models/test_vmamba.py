@@ -482,7 +482,7 @@ def test_a_copy_has_directions_of_its_own():
     ('size', 'rank', 'count'), [('small', 64, 1_511_424), ('base', 16, 503_808)]
 )
 def test_the_configs_of_models(size, rank, count):
-    config = Config.fromfile(CONFIGS / '_base_' / 'models' / f'vmamba-{size}.py').model
+    config = Config.fromfile(CONFIGS / '_base_' / 'models' / f'vmamba-{size}-s2l15.py').model
     with torch.device('meta'):
         backbone = MODELS.build(config.backbone.module)
         attach_adapters(backbone, [dict(type='LoRA', targets=['in_proj'], rank=rank)])

@@ -104,7 +104,7 @@ def test_the_map_of_the_figure_lies_on_the_image(run, image):
     figure = figures.potential_figure([trace], [1], figures.LIGHT)
     _, forward, _, backward = figure.subfigs[0].axes[:4]
     for axis, expected in zip(
-        (forward, backward), trace.grid.to_maps(trace.layers[1].potential), strict=True
+        (forward, backward), trace.grids[0].to_maps(trace.layers[1].potential), strict=True
     ):
         below, heat = axis.images
         assert np.array_equal(heat.get_array(), expected.numpy())
@@ -152,7 +152,7 @@ def test_other_chunks_and_sizes(base, image, tmp_path, num_chunks):
     }
     run = make_run(tmp_path / 'run', base, **options)
     trace = trace_image(trained_subject(checkpoint_of(str(run)), None, 'cpu'), str(image))
-    assert trace.grid.length == (size // 8) ** 2 + 1
+    assert trace.grids[0].length == (size // 8) ** 2 + 1
     for make in (figures.potential_figure, figures.chunk_figure):
         content = figures.as_png(make([trace], [0], figures.DARK), figures.DARK)
         assert Image.open(io.BytesIO(content)).width > 300

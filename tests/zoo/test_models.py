@@ -24,13 +24,13 @@ MINI = 'memba_vision://vim-mini.safetensors'
 
 
 def test_names_are_architectures_with_and_without_methods():
-    names = memba_vision.list_models()
+    names = memba_vision.list_models('vim_')
     assert len(names) == len(set(names)) == 4 * (1 + len(preset_names()))
     assert {'vim_tiny', 'vim_small_memba', 'vim_base_lora_out_proj', 'vim_mini_scratch'} <= {*names}
     assert memba_vision.list_models('vim_mini_lorap_') == [
         f'vim_mini_lorap_{part}' for part in 'bcdxz'
     ]
-    assert memba_vision.list_models('*small*gru') == ['vim_small_memba_gru']
+    assert memba_vision.list_models('vim*small*gru') == ['vim_small_memba_gru']
     assert memba_vision.list_models('resnet') == []
 
 
@@ -38,7 +38,7 @@ def test_names_are_architectures_with_and_without_methods():
 def test_the_files_of_the_backbones_name_the_official_weights(name):
     config = read_config(CONFIGS / '_base_' / 'models' / f'vim-{name}.py')
     module = config.model.backbone.module
-    assert module.init_cfg.checkpoint == OFFICIAL[name].url
+    assert module.init_cfg.checkpoint == OFFICIAL[f'vim_{name}'].url
     with torch.device('meta'):
         assert Vim(module.arch).embed_dims == config.model.head.in_channels
 
@@ -150,7 +150,7 @@ def test_mistakes_are_told():
 
 def test_mmpretrain_lists_the_models():
     found = mmpretrain.list_models('vim-', task='Image Classification')
-    assert found == sorted(n.replace('vim_', 'vim-', 1) for n in memba_vision.list_models())
+    assert found == sorted(n.replace('vim_', 'vim-', 1) for n in memba_vision.list_models('vim_'))
 
 
 @pytest.mark.parametrize('name', ['vim-mini', 'vim-mini_memba', 'vim-mini_lora_out_proj'])
@@ -176,7 +176,7 @@ def test_mmpretrain_loads_the_official_weights():
 def test_mmpretrain_finds_official_weights_that_were_downloaded(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     monkeypatch.setattr(torch.hub, '_hub_dir', None)
-    kept = tmp_path / 'hub' / 'checkpoints' / OFFICIAL['tiny'].file
+    kept = tmp_path / 'hub' / 'checkpoints' / OFFICIAL['vim_tiny'].file
     kept.parent.mkdir(parents=True)
 
     def get_model():

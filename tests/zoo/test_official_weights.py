@@ -25,16 +25,16 @@ def weights() -> dict[str, torch.Tensor]:
 @pytest.fixture
 def official(monkeypatch, file_server, weights):
     """The published checkpoint 'small', tiny and on a server of one's own."""
-    monkeypatch.setitem(OFFICIAL, 'small', replace(OFFICIAL['small'], arch=ARCH))
-    monkeypatch.setattr(official_weights.Official, 'url', f'{file_server.url}/vim.pth')
+    url = f'{file_server.url}/vim.pth'
+    monkeypatch.setitem(OFFICIAL, 'vim_small', replace(OFFICIAL['vim_small'], arch=ARCH, url=url))
     torch.save({'model': weights, 'epoch': 300}, file_server.folder / 'vim.pth')
     return file_server
 
 
 def test_fetched_recorded_and_compared(official, tmp_path):
     first, second = (run_tool('weights', 'fetch', 'small', '--out', tmp_path) for _ in range(2))
-    assert first.out.endswith('every key fits Vim small; size and SHA-256 recorded\n')
-    assert second.out.endswith('every key fits Vim small; the same as it was first recorded\n')
+    assert first.out.endswith('every key fits vim_small; size and SHA-256 recorded\n')
+    assert second.out.endswith('every key fits vim_small; the same as it was first recorded\n')
     assert len(official.requests) == 1
     record = json.loads((tmp_path / 'vim.pth.json').read_text())
     assert record['url'] == f'{official.url}/vim.pth'
@@ -42,7 +42,7 @@ def test_fetched_recorded_and_compared(official, tmp_path):
 
 
 def test_a_mirror_may_call_it_otherwise(official, tmp_path):
-    small = OFFICIAL['small']
+    small = OFFICIAL['vim_small']
     path, _ = official_weights.fetch(small, tmp_path, f'{official.url}/vim.pth?download=true')
     assert path == tmp_path / 'vim.pth'
 
@@ -80,7 +80,7 @@ def test_converted_holds_the_same_weights(official, tmp_path, weights):
     assert all(torch.equal(found[name], weights[name]) for name in weights)
     outcome = run_tool('weights', 'verify', out, '--name', 'small')
     values = sum(t.numel() for name, t in weights.items() if not name.startswith('head'))
-    assert f'every key fits Vim small, {values:,} values' in outcome.out
+    assert f'every key fits vim_small, {values:,} values' in outcome.out
     content = bytearray(out.read_bytes())
     content[-100] ^= 1  # safetensors has no checksum; the record beside the file has
     out.write_bytes(content)
@@ -104,7 +104,7 @@ def test_every_key_is_verified(official, tmp_path, weights, name, tensor, expect
         weights[name] = tensor
     save_file(weights, tmp_path / 'w.safetensors')
     with pytest.raises(UserError, match=expected):
-        official_weights.verify(str(tmp_path / 'w.safetensors'), ARCH)
+        official_weights.verify(str(tmp_path / 'w.safetensors'), OFFICIAL['vim_small'])
 
 
 def test_verified_for_images_of_another_size(official, tmp_path):
@@ -135,15 +135,15 @@ def test_the_set_of_weights_that_is_wanted(official, tmp_path, weights):
         assert 'every key fits' in verified.out
 
 
-def test_other_variants_of_vim_are_refused(tmp_path, weights):
+def test_other_variants_of_vim_are_refused(official, tmp_path, weights):
     name = 'vim_small_patch16_224_bimambav2_final_pool_mean_abs_pos_embed_with_cls_token_div2'
     torch.save({'model': weights, 'args': argparse.Namespace(model=name)}, tmp_path / 'w.pth')
     with pytest.raises(UserError, match='its class token, if any, is not in the middle'):
-        official_weights.verify(str(tmp_path / 'w.pth'), ARCH)
+        official_weights.verify(str(tmp_path / 'w.pth'), OFFICIAL['vim_small'])
     arguments = ('convert', tmp_path / 'w.pth', tmp_path / 'w.safetensors')
     assert f'is of {name}: its class token' in run_tool('weights', *arguments).error()
     assert run_tool('weights', *arguments, '--any-variant').status == 0
-    assert official_weights.verify(str(tmp_path / 'w.safetensors'), ARCH)
+    assert official_weights.verify(str(tmp_path / 'w.safetensors'), OFFICIAL['vim_small'])
 
 
 def test_mistakes(tmp_path):
@@ -152,3 +152,9 @@ def test_mistakes(tmp_path):
     torch.save({'epoch': 1}, tmp_path / 'a.pth')
     out = tmp_path / 'b.safetensors'
     assert 'no tensors' in run_tool('weights', 'convert', tmp_path / 'a.pth', out).error()
+
+
+def test_published_addresses():
+    assert OFFICIAL['vim_small'].url == (
+        'https://huggingface.co/hustvl/Vim-small-midclstok/resolve/main/vim_s_midclstok_80p5acc.pth'
+    )

@@ -30,7 +30,7 @@ def images():
 
 
 def test_timm_lists_and_creates_them():
-    assert timm.list_models('vim_*') == sorted(MODELS)
+    assert timm.list_models('vim_*') == sorted(n for n in MODELS if n.startswith('vim'))
     assert 'vim_small_patch16_224' in timm.list_pretrained('vim_*')
     with torch.device('meta'):
         model = timm.create_model('vim_small_patch16_224', num_classes=7)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlparse
 
+import torch
 from mmengine.model import BaseModule, PretrainedInit
 
 from memba_vision.models.backbones.transformer_weights import names_of_mmpretrain
@@ -52,5 +53,19 @@ def _is_file(entry: Mapping[str, Any]) -> bool:
 def _load(backbone: BaseModule, entry: Mapping[str, Any]) -> None:
     source = str(entry['checkpoint'])
     tensors = read_state_dict(source, entry.get('prefix'), entry.get('key'))
-    tensors = names_of_mmpretrain(backbone, tensors, source)
-    load_through_hooks(backbone, tensors, source, ignore_prefixes=BESIDE_THE_BACKBONE)
+    load_backbone(backbone, tensors, source)
+
+
+def load_backbone(backbone: BaseModule, tensors: Mapping[str, torch.Tensor], source: str) -> None:
+    """Load weights under mmpretrain's or their authors' names into a backbone of mmpretrain's.
+
+    Args:
+        backbone: receives the tensors.
+        tensors: by name; heads are left aside.
+        source: where they come from, for the error's text.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    named = names_of_mmpretrain(backbone, tensors, source)
+    load_through_hooks(backbone, named, source, ignore_prefixes=BESIDE_THE_BACKBONE)

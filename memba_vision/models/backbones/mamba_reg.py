@@ -108,9 +108,14 @@ class MambaReg(Vim):
         self.neck = Linear(self.embed_dims, width, bias=False)
         self.norm_neck = RMSNorm(width * count, eps=NORM_EPS)
 
+    @property
+    def feature_dim(self) -> int:
+        """Channels of the last output."""
+        return len(self.norm_neck.weight) if self.out_type == 'registers' else self.embed_dims
+
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         patches = self.patch_embed(images) + self._positions(self.grid_of(images))
-        registers = (self.cls_token + self.pos_embed_cls).expand(len(patches), -1, -1)
+        registers = (self.cls_token + self.pos_embed_cls).expand(patches.shape[0], -1, -1)
         tokens = spread_evenly(patches, registers)
         return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
 

@@ -148,6 +148,11 @@ class MambaVision(StagedBackbone):
         self.norm = nn.BatchNorm2d(self.num_features)
         self._load_strictly_and_freeze()
 
+    @property
+    def feature_dim(self) -> int:
+        """Channels of the last output."""
+        return self.embed_dims * 2 ** self.out_indices[-1]
+
     def train(self, mode: bool = True) -> 'MambaVision':
         """Switch drop path and statistics, but leave what is frozen in evaluation mode."""
         super().train(mode)

@@ -257,6 +257,11 @@ class Vim(Backbone):
                 layer.mixer.out_proj.weight.div_(self.num_layers**0.5)
 
     @property
+    def feature_dim(self) -> int:
+        """Channels of the last output."""
+        return self.embed_dims
+
+    @property
     def _cls_has_position(self) -> bool:
         """True where the position embedding has a row for the class token."""
         return self.cls_token is not None

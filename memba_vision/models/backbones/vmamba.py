@@ -198,6 +198,11 @@ class VMamba(StagedBackbone):
             stages.append(VSSStage(blocks, None if is_last else _downsample(dim, modern)))
         return stages
 
+    @property
+    def feature_dim(self) -> int:
+        """Channels of the last output."""
+        return self.stage_dims[self.out_indices[-1]]
+
     def sites(self) -> Sites:
         """Return the places that adapters find here."""
         blocks = (
@@ -207,6 +212,15 @@ class VMamba(StagedBackbone):
         )
         is_one_layer = self.settings['version'] == 'v0'
         return Sites(tuple(blocks), embed=Rows('patch_embed.0') if is_one_layer else None)
+
+    def stage_grids(self) -> tuple[Size, ...]:
+        """Return rows and columns of the map of each stage, for images of ``img_size``."""
+        modern = self.settings['version'] == 'v2'
+        height, width = self.img_size
+        first = (-(-height // 4), -(-width // 4)) if modern else (height // 4, width // 4)
+        return tuple(
+            (-(-first[0] // 2**stage), -(-first[1] // 2**stage)) for stage in range(self.num_stages)
+        )
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Features of (batch, channels, height, width), one per entry of ``out_indices``.

@@ -129,7 +129,7 @@ class WeightFiles:
         Raises:
             UserError: two names become one.
         """
-        named = self._under_names(tensors, source)
+        named = self.todays_names(tensors, source)
         heads = self._heads(named)
         body = {n: t for n, t in named.items() if n not in heads}
         return body | _linear_head(heads, source)
@@ -149,7 +149,7 @@ class WeightFiles:
         source = source_of(local_metadata)
         if source is None or prefix or any(name.endswith(ADAPTER_HEADER) for name in state_dict):
             return
-        named = self._under_names(state_dict, source)
+        named = self.todays_names(state_dict, source)
         if not any(name in named for name in self.anchors):
             return
         heads = self._heads(named)
@@ -187,19 +187,27 @@ class WeightFiles:
         for name in own:
             del state_dict[f'{prefix}{name}']
         # Without a prefix, nothing but this backbone is loaded.
-        own = self.rename(own) if prefix else self._under_names(own, source)
+        own = self.rename(own) if prefix else self.todays_names(own, source)
         own = self.fit(backbone, own, source)
         state_dict.update({f'{prefix}{name}': tensor for name, tensor in own.items()})
         check_fit(backbone, own, source, ignore_prefixes=BESIDE_THE_BACKBONE)
 
-    def _under_names(
+    def todays_names(
         self, tensors: Mapping[str, torch.Tensor], source: str
     ) -> dict[str, torch.Tensor]:
+        """Return the tensors under the names of today's files, without a shared prefix.
+
+        Raises:
+            UserError: two names become one.
+        """
         return self.rename(under_names(tensors, self.anchors, source))
 
+    def is_beside(self, name: str, beginnings: tuple[str, ...] = BESIDE_THE_BACKBONE) -> bool:
+        """Return True for the name of what a model has beside its backbone, such as a head."""
+        return name.startswith(beginnings) and not name.startswith(self.kept or ('\0',))
+
     def _heads(self, named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        kept = self.kept or ('\0',)
-        return {n: t for n, t in named.items() if n.startswith(HEADS) and not n.startswith(kept)}
+        return {n: t for n, t in named.items() if self.is_beside(n, HEADS)}
 
 
 def _names_a_file(entry: Mapping[str, Any]) -> bool:

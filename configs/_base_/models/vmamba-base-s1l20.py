@@ -1,0 +1,15 @@
+_base_ = './vmamba-small-s2l15.py'
+from memba_vision.zoo.official import url_of
+
+model = dict(
+    backbone=dict(
+        module=dict(
+            arch='base_s1l20',
+            drop_path_rate=0.6,
+            init_cfg=dict(checkpoint=url_of('vmamba_base_s1l20')),
+        )
+    ),
+    head=dict(in_channels=1024),
+)
+
+adapter_settings = dict(rank=16)

@@ -1,0 +1,15 @@
+# Makes the weights of the small VMamba, memba_vision/pretrained/vmamba-mini.safetensors:
+#   python tools/train.py configs/pretrain/vmamba-mini_shapes.py
+#   python tools/export.py work_dirs/vmamba-mini_shapes/iter_3000.pth \
+#       memba_vision/pretrained/vmamba-mini.safetensors
+_base_ = './vim-mini_shapes.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='VMamba',
+        arch=dict(embed_dims=24, depths=(1, 2, 4), ssm_ratio=1, d_state=1),
+        img_size=48,
+        out_type='avg_featmap',
+    )
+)
