@@ -103,7 +103,7 @@ class ImageTrace:
             where the head is not trained.
         num_chunks: chunks that the sequence is cut into.
         layers: the membranes, block by block; empty where the model has none.
-        grids: where the tokens of each of these blocks lie on the image.
+        grids: the positions of the tokens of each of these blocks on the image.
     """
 
     title: str

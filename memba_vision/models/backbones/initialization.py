@@ -62,7 +62,7 @@ def load_backbone(backbone: BaseModule, tensors: Mapping[str, torch.Tensor], sou
     Args:
         backbone: receives the tensors.
         tensors: by name; heads are left aside.
-        source: where they come from, for the error's text.
+        source: the file, for the error's text.
 
     Raises:
         UserError: they do not fit.
