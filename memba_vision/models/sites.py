@@ -195,7 +195,7 @@ def is_named(name: str, target: str) -> bool:
 def sites_of(backbone: nn.Module) -> Sites:
     """Return the sites of a backbone.
 
-    That is what its method ``sites()`` says. A backbone without it has those of its parts: of every
+    A backbone with a method ``sites()`` says them itself. Another has those of its parts: of every
     module with a method ``block_sites(name)``, which gets its own path. Where no part has that
     either, attention and MLP layers are found by their structure.
     """

@@ -17,7 +17,7 @@ SCHEMES = ('', 'http', 'https', 'memba_vision')
 def initialize_backbone(backbone: BaseModule) -> None:
     """Initialise a backbone as its ``init_cfg`` says; every weight of a file must fit.
 
-    mmengine would load what fits, and log the rest. A class with an ``init_weights`` of its own,
+    mmengine would load weights that fit, and log others. A class with an ``init_weights`` of its own,
     from outside mmengine and mmpretrain, sees to it itself.
 
     Args:

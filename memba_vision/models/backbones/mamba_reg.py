@@ -120,9 +120,9 @@ class MambaReg(Vim):
         return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
 
     def split_tokens(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Patches, (batch, patches, embed_dims), and registers, (batch, n, embed_dims)."""
+        """Return patches and registers, (batch, patches, embed_dims) and (batch, n, embed_dims)."""
         return take_apart(tokens, self.cls_token.shape[1])
 
     def feature_of(self, registers: torch.Tensor) -> torch.Tensor:
-        """The registers, (batch, n, embed_dims), narrower, side by side and normalised."""
+        """Return registers, (batch, n, embed_dims), narrower, side by side and normalised."""
         return self.norm_neck(self.neck(registers).flatten(1))

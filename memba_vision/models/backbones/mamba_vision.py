@@ -55,7 +55,7 @@ class MambaVisionFiles(WeightFiles):
     anchors = ('patch_embed.conv_down.0.weight',)
 
     def arch_of(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
-        """Return what the weights tell of their arch, None where they are of no MambaVision."""
+        """Return the known settings of the arch, None where the weights are of no MambaVision."""
         stem = tensors.get('patch_embed.conv_down.3.weight')
         if stem is None or stem.ndim != 4:
             return None
@@ -95,7 +95,7 @@ class MambaVision(StagedBackbone):
             aside whose BatchNorm trains.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads an official checkpoint or one of a
             classifier, as :class:`Vim` does.
-        frozen_stages: so many stages, and what lies before them, do not train and stay in
+        frozen_stages: number of first stages that, as ``patch_embed``, do not train and stay in
             evaluation mode; with all four ``norm`` too. 0 and -1 freeze nothing.
 
     A BatchNorm whose weight does not train stays in evaluation mode.
@@ -179,7 +179,7 @@ class MambaVision(StagedBackbone):
         return Sites(tuple(blocks))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Features of (batch, channels, height, width), one per entry of ``out_indices``."""
+        """Return features of (batch, channels, height, width), one per entry of ``out_indices``."""
         maps, outputs = self.patch_embed(images), {}
         for number, stage in enumerate(self.levels):
             maps = stage(maps)

@@ -126,7 +126,7 @@ class Vim(Backbone):
         out_type: 'cls_token' (batch, embed_dims), 'avg_featmap' (the mean over patches, same
             shape), 'featmap' (batch, embed_dims, rows, columns) or 'raw' (batch, tokens,
             embed_dims).
-        with_cp: recompute each block in the backward pass instead of keeping what it stores.
+        with_cp: recompute each block in the backward pass instead of storing its activations.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads an official checkpoint, a
             safetensors file with the same names, or a classifier's checkpoint; ``key`` and
             ``prefix`` choose where a file holds several models. Keys must match exactly, those of
@@ -135,7 +135,7 @@ class Vim(Backbone):
             None leaves the weights random.
         with_cls_token: False leaves the class token and its position out; ``out_type`` is one of
             the others then.
-        frozen_stages: so many blocks, and what lies before them, do not train and stay in
+        frozen_stages: number of first blocks that, as the layers before, do not train and stay in
             evaluation mode; with all of them ``norm_f`` too. 0 and -1 freeze nothing.
         dynamic_img_size: take images of any size, and interpolate the position embedding to it.
 
@@ -207,7 +207,7 @@ class Vim(Backbone):
         self.register_load_state_dict_pre_hook(_fit_pos_embed)
 
     def _make_tokens(self, settings: dict[str, Any], with_cls_token: bool) -> None:
-        """Make ``tokens`` and what makes a feature of them, and take theirs out of ``settings``."""
+        """Make ``tokens`` and the layers behind them; remove their settings from ``settings``."""
         token = torch.zeros(1, 1, self.embed_dims)
         self.cls_token = nn.Parameter(token) if with_cls_token else None
         positions = torch.zeros(1, self.num_patches + with_cls_token, self.embed_dims)
@@ -427,7 +427,7 @@ class Vim(Backbone):
         return patches.transpose(1, 2).unflatten(2, grid or self.grid_size)
 
     def feature_of(self, cls_token: torch.Tensor) -> torch.Tensor:
-        """The class token, (batch, 1, embed_dims), as a feature, (batch, embed_dims)."""
+        """Return the class token, (batch, 1, embed_dims), as a feature, (batch, embed_dims)."""
         return cls_token[:, 0]
 
 

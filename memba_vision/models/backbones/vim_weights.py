@@ -12,7 +12,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.weights import StoredWeights
 
-#: Names in every file of weights of Vim: they tell what is before all of its names.
+#: Names in every file of weights of Vim, by which a prefix of all names is found.
 ANCHORS = ('cls_token', 'pos_embed', 'patch_embed.proj.weight', 'norm_f.weight')
 # Patterns that the authors' name of a model matches if this Vim computes it, and the reason
 # why it does not if one is absent.
@@ -25,7 +25,7 @@ _VARIANT = {
 
 
 def check_variant(stored: StoredWeights) -> None:
-    """Compare the name that the authors' script gave the model with what this Vim computes.
+    """Compare the name that the authors' script gave the model with the variant that this Vim is.
 
     Their variants have the same names and shapes of weights.
 

@@ -96,7 +96,7 @@ class PatchMerging(nn.Module):
 
 
 class VSSStage(nn.Module):
-    """Blocks at one resolution, and what halves it behind them; the last stage has no such."""
+    """Blocks at one resolution, and a layer that halves it, which the last stage lacks."""
 
     def __init__(self, blocks: Sequence[VSSBlock], downsample: nn.Module | None) -> None:
         super().__init__()
@@ -122,15 +122,15 @@ class VMamba(StagedBackbone):
         arch: 'tiny_s1l8', 'tiny_s2l5', 'small_s2l15', 'small_s1l20', 'base_s2l15', 'base_s1l20',
             'v0_tiny', 'v0_small' or 'v0_base', or a dict with ``embed_dims``, ``depths`` (blocks of
             each stage) and, if need be, ``version`` ('v2' or 'v0'), ``d_state`` and ``ssm_ratio``.
-        img_size: height and width of the images, in pixels, for what has to make some.
+        img_size: height and width of the images, in pixels, for exports and tools that make some.
         in_channels: channels of the images.
         out_indices: stages whose output is returned; negative numbers count from the end.
         drop_path_rate: drop rate of the last block's residual branches; it rises linearly from 0.
-        out_type: 'avg_featmap' (batch, width), which is what the official head takes, 'featmap'
+        out_type: 'avg_featmap' (batch, width), the input of the official head, 'featmap'
             (batch, width, rows, columns) or 'raw' (batch, rows * columns, width).
-        frozen_stages: so many stages, and what lies before them, do not train and stay in
+        frozen_stages: number of first stages that, as ``patch_embed``, do not train and stay in
             evaluation mode; with all of them ``classifier.norm`` too. 0 and -1 freeze nothing.
-        with_cp: recompute each block in the backward pass instead of keeping what it stores.
+        with_cp: recompute each block in the backward pass instead of storing its activations.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads an official checkpoint, one with
             older names, or a classifier's; ``key`` and ``prefix`` choose where a file holds several
             models. Keys must match exactly, those of the head aside. mmengine's other initializers,
@@ -223,7 +223,7 @@ class VMamba(StagedBackbone):
         )
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Features of (batch, channels, height, width), one per entry of ``out_indices``.
+        """Return features of (batch, channels, height, width), one per entry of ``out_indices``.
 
         Raises:
             UserError: the images are smaller than a patch.

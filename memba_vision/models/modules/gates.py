@@ -3,7 +3,7 @@
 A gate is called as ``gate(scans, gate_input, state) -> (merged, state)``. It weights the scan of
 the forward direction and that of the backward direction, in this order; where the mixer has merged
 its directions already, there is one map in their place, and the gates of both directions weight
-that. The mixer hands it whatever its ``in_proj`` yields beside ``x``, and the state that the gate
+that. The mixer hands it the output of its ``in_proj`` beside ``x``, and the state that the gate
 of the block before returned; it returns its own state for the block after. A gate that needs none
 passes on what it gets. PEFT methods replace the module.
 """

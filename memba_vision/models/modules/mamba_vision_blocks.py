@@ -115,7 +115,7 @@ class Stage(nn.Module):
         blocks: the blocks.
         window: height and width of a window; None where the blocks take the map.
         downsample: leads to the next stage; None behind the last one.
-        with_cp: recompute each block in the backward pass, those aside whose BatchNorm trains: it
+        with_cp: recompute each block in the backward pass, except those whose BatchNorm trains: it
             would count every batch twice.
     """
 

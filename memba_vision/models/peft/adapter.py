@@ -42,15 +42,15 @@ class Adapter(ABC):
         """
 
     def merge(self, backbone: nn.Module) -> str | None:
-        """Fold what :meth:`attach` added into the weights of ``backbone``, as far as it can be.
+        """Fold the additions of :meth:`attach` into the weights of ``backbone``, where possible.
 
         Returns:
-            None if nothing is left, or what stays and why.
+            None if nothing is left, or a line on the parts that stay, with the reason.
         """
         return f'{type(self).__name__} stays: it is no change of the weights that the backbone has'
 
     def save_hf(self, backbone: nn.Module, folder: Path) -> None:
-        """Write what :meth:`attach` added into ``folder``, as Hugging Face's peft would save it.
+        """Write the additions of :meth:`attach` into ``folder``, as Hugging Face's peft would.
 
         Raises:
             UserError: peft has no such method.
@@ -74,12 +74,12 @@ class AdaptedLayer(nn.Module):
 
     @property
     def weight(self) -> nn.Parameter:
-        """The frozen weight at the bottom."""
+        """Frozen weight at the bottom."""
         return self.base_layer.weight
 
     @property
     def bias(self) -> nn.Parameter | None:
-        """The bias at the bottom, None where there is none."""
+        """Bias at the bottom, None where there is none."""
         return self.base_layer.bias
 
     @property

@@ -35,7 +35,7 @@ def save_low_rank(
         'task_type': None,
         'base_model_name_or_path': None,
         'inference_mode': True,
-        # Of roles peft knows nothing.
+        # Roles are unknown to peft.
         'target_modules': list(targets) if name_all(targets, layers) else list(layers),
         'r': rank,
         'lora_alpha': first.scale * rank,  # peft's scale is lora_alpha / r

@@ -49,7 +49,7 @@ class LoRALinear(LowRankLinear, AdditiveLayer):
 
     @torch.no_grad()
     def merged(self) -> nn.Module:
-        """``W + scale * up down`` in the place of ``W``."""
+        """Return the projection with ``W + scale * up down`` in the place of ``W``."""
         self.base_layer.weight.add_(self.scale * self.up.weight @ self.down.weight)
         return self.base_layer
 

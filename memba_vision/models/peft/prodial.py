@@ -15,8 +15,8 @@ from memba_vision.registry import ADAPTERS
 class ProDiaLLinear(LowRankLinear):
     """Projection with ProDiaL, ``y = diag(s) W P h + b + up(scale * dropout(down(h)))``.
 
-    ``P`` is block-diagonal, in_features x in_features: the identity plus what is learned. At the
-    start that, and ``up``, are zero and ``s`` is one: ``y = W h + b``.
+    ``P`` is block-diagonal, in_features x in_features: the identity plus learned weights. At the
+    start these, and ``up``, are zero and ``s`` is one: ``y = W h + b``.
 
     Args:
         base_layer: the frozen projection, in_features to out_features.
@@ -69,7 +69,7 @@ class ProDiaL(LowRankAdapter):
     Args:
         targets: names of linear layers.
         blocks: blocks of the near-diagonal matrix; None stands for one per input.
-        rank: width of the bottleneck for what lies off the diagonal.
+        rank: width of the bottleneck for the part off the diagonal.
         scale: factor of the bottleneck's update.
         drop_rate: dropout on the bottleneck's activations.
     """

@@ -34,7 +34,7 @@ class TimeModuleGate(nn.Module):
     Args:
         base_layer: the gate.
         down: d_inner to rank.
-        drop_rate: dropout on what the state adds.
+        drop_rate: dropout on the contribution of the state.
     """
 
     owner = 'SSMLoRA'
@@ -112,7 +112,7 @@ class SSMLoRA(Adapter):
     Args:
         rank: width of the bottleneck and of the state.
         scale: factor of the update.
-        drop_rate: dropout on what the state adds.
+        drop_rate: dropout on the contribution of the state.
         every: 1 for all blocks, 2 for every second one, the first included, and so on.
     """
 

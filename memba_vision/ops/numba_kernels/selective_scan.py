@@ -105,7 +105,7 @@ def _inputs(u, delta, A, B, C, D, bias, softplus, reverse, rows) -> scan_forward
 def scan_order(length: int, reverse: tuple[bool, ...], rows: tuple[int, ...]) -> np.ndarray:
     """Return the positions in the order of each scan, (scans, length) int32.
 
-    A scan goes down the columns of an image of so many ``rows``; one row makes a plain sequence.
+    A scan goes down the columns of an image of ``rows`` rows; one row makes a plain sequence.
     """
     steps = np.arange(length, dtype=np.int32)
     walks = (steps % count * (length // count) + steps // count for count in rows)

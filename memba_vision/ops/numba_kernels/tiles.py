@@ -1,4 +1,4 @@
-"""Local tiles of (positions, channels): the kernels work on them whatever the layout outside."""
+"""Local tiles of (positions, channels): kernels work on them, in any layout outside."""
 
 import numpy as np
 

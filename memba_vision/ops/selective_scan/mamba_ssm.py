@@ -21,7 +21,7 @@ def _kernel_function():
     """Return mamba-ssm's ``selective_scan_fn``, or the error of importing it.
 
     Newer releases leave the Mamba-1 kernel out unless asked for it, and then import all the same:
-    the compiled module is what counts.
+    only the compiled module counts.
     """
     try:
         import selective_scan_cuda  # noqa: F401
