@@ -24,6 +24,7 @@ from memba_vision.zoo.families import family_title
 from memba_vision.zoo.official import OFFICIAL, PATCH_SIZE, Official
 
 POSITIONS = 'pos_embed'  # of the size of the images
+_known_sizes: dict[str, tuple[dict[str, int], int | None]] = {}  # building takes a moment
 
 
 def default_folder() -> Path:
@@ -199,8 +200,12 @@ def _names_by_files() -> Iterable[tuple[WeightFiles, list[str]]]:
 
 def _sizes(official: Official) -> tuple[dict[str, int], int | None]:
     """Return the numbers of values by name, and that of the position embedding apart."""
-    sizes = {name: t.numel() for name, t in build_official(official).state_dict().items()}
-    return sizes, sizes.pop(POSITIONS, None)
+    key = repr(official)
+    if key not in _known_sizes:
+        tensors = build_official(official).state_dict()
+        sizes = {name: tensor.numel() for name, tensor in tensors.items()}
+        _known_sizes[key] = sizes, sizes.pop(POSITIONS, None)
+    return _known_sizes[key]
 
 
 def _spelled(official: Official) -> str:

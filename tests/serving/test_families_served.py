@@ -14,6 +14,9 @@ from memba_vision.serving.export import export_backbone, export_hf, export_merge
 from memba_vision.zoo.adapter_files import write_adapter
 from memba_vision.zoo.models import model_config
 
+# Four directions take their time.
+SLOW = {'vmamba_tiny_s1l8', 'vmamba_v0_tiny'}
+GRAPHS = [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in MODELS]
 #: Graphs that cannot be made, and why.
 NO_GRAPH = {'swin_tiny': 'its code fixes the number of images in a batch'}
 
@@ -84,7 +87,7 @@ def test_a_bank_answers_as_the_model_alone(name, trained, tmp_path):
     torch.testing.assert_close(bank('lora', make_images()), model(make_images()))
 
 
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('name', GRAPHS)
 def test_graphs(name, trained, tmp_path):
     if name in NO_GRAPH:
         model, *_ = trained(name)
