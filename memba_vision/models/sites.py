@@ -47,9 +47,9 @@ PARAMETERS = MappingProxyType(
         'pos_embed': 'position embedding',
     }
 )
-#: The roles of what presets call by the names that it has in Vim: a preset reaches every backbone
-#: by them. They stand for these roles in each block that has nothing of such a name; 'in_proj' is
-#: what takes tokens into a mixer, be it a scan or attention, and 'out_proj' what brings them out.
+#: The roles that names of Vim stand for, so that a preset reaches every backbone by these names: a
+#: projection's in each block that has nothing of such a name, a parameter's on a backbone that has
+#: none. 'in_proj' takes tokens into a mixer, be it a scan or attention, 'out_proj' brings them out.
 ALIASES = MappingProxyType(
     {
         'in_proj': ('mix.in', 'attn.qkv'),
@@ -59,19 +59,14 @@ ALIASES = MappingProxyType(
         'dt_proj_b': ('mix.dt',),
         'out_proj': ('mix.out', 'attn.out'),
         'patch_embed.proj': ('embed',),
-    }
-)
-#: The same for parameters, on a backbone that has none of such a name.
-PARAMETER_ALIASES = MappingProxyType(
-    {
-        'A_log': 'scan.A',
-        'A_b_log': 'scan.A',
-        'D': 'scan.D',
-        'D_b': 'scan.D',
-        'dt_proj.bias': 'scan.bias',
-        'dt_proj_b.bias': 'scan.bias',
-        'conv1d.weight': 'mix.conv',
-        'conv1d_b.weight': 'mix.conv',
+        'A_log': ('scan.A',),
+        'A_b_log': ('scan.A',),
+        'D': ('scan.D',),
+        'D_b': ('scan.D',),
+        'dt_proj.bias': ('scan.bias',),
+        'dt_proj_b.bias': ('scan.bias',),
+        'conv1d.weight': ('mix.conv',),
+        'conv1d_b.weight': ('mix.conv',),
     }
 )
 #: The other places, which modules of an adapter can take.
@@ -200,7 +195,7 @@ def is_named(name: str, target: str) -> bool:
 def sites_of(backbone: nn.Module) -> Sites:
     """Return the sites of a backbone.
 
-    That is what its method ``sites()`` says. A backbone without it has those of its parts: of every
+    A backbone with a method ``sites()`` says them itself. Another has those of its parts: of every
     module with a method ``block_sites(name)``, which gets its own path. Where no part has that
     either, attention and MLP layers are found by their structure.
     """

@@ -26,7 +26,7 @@ def describe_choice(tensor: torch.Tensor) -> str:
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Return a context that turns autocast off on ``device``."""
     kind = device.type
-    if kind == 'meta':  # which torch.autocast does not know
+    if kind == 'meta':  # unknown to torch.autocast
         return contextlib.nullcontext()
     # Entering autocast costs a tenth of a small scan. A compiled graph always enters it: the graph
     # may run inside autocast later.

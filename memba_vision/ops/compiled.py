@@ -101,6 +101,6 @@ def compiled_op(
 
 
 def _as_results(tensors, like: torch.Tensor | None = None) -> torch.Tensor | tuple:
-    """Return what an operator returns, with empty tensors, made from ``like``, in place of None."""
+    """Return an operator's results, with empty tensors, made from ``like``, in place of None."""
     tensors = tuple(like.new_empty(0) if tensor is None else tensor for tensor in tensors)
     return tensors[0] if len(tensors) == 1 else tensors

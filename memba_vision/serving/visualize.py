@@ -31,7 +31,7 @@ class Subject:
     """A model to look into.
 
     Attributes:
-        title: how pages call it.
+        title: its name on pages.
         model: a classifier of an adapted backbone, in evaluation mode.
         preprocessor: normalises what the pipeline yields.
         pipeline: reads an image file.

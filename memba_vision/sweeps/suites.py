@@ -36,7 +36,7 @@ def write_leaf_configs(
         suite: the suite.
         methods: presets.
         backbones: shipped models; None stands for that of the suite's benchmark.
-        folder: where the files go; it is made if need be.
+        folder: receives the files; it is made if need be.
 
     Raises:
         UserError: there is no such suite, method or backbone, or no data of its image size.

@@ -14,7 +14,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from memba_vision.models.peft.hidden_lim import MembraneLoRALinear
-from memba_vision.models.peft.lim import LowRankMembraneGate, Membrane, MembraneGate
+from memba_vision.models.peft.lim import Membrane, MembraneGate
+from memba_vision.models.peft.low_rank_gate import LowRankMembraneGate
 from memba_vision.models.sites import sites_of
 from memba_vision.ops import leaky_integrate
 from memba_vision.visualization.maps import TokenGrid
@@ -102,7 +103,7 @@ class ImageTrace:
             where the head is not trained.
         num_chunks: chunks that the sequence is cut into.
         layers: the membranes, block by block; empty where the model has none.
-        grids: where the tokens of each of these blocks lie on the image.
+        grids: the positions of the tokens of each of these blocks on the image.
     """
 
     title: str

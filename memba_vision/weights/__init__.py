@@ -11,7 +11,13 @@ from memba_vision.weights.loading import (
     load_strictly,
     load_through_hooks,
 )
-from memba_vision.weights.names import ADAPTER_HEADER, BESIDE_THE_BACKBONE, HEADS, under_names
+from memba_vision.weights.names import (
+    ADAPTER_HEADER,
+    BESIDE_THE_BACKBONE,
+    HEADS,
+    replace_in_names,
+    under_names,
+)
 from memba_vision.weights.provenance import marked, source_of
 from memba_vision.weights.reading import read_checkpoint, resolve
 from memba_vision.weights.unwrapping import (
@@ -38,6 +44,7 @@ __all__ = [
     'read_checkpoint',
     'read_state_dict',
     'read_weights',
+    'replace_in_names',
     'resolve',
     'source_of',
     'under_names',

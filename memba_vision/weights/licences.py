@@ -18,7 +18,7 @@ LICENCES = MappingProxyType(
         'https://huggingface.co/timm/vit_': 'Apache-2.0',
     }
 )
-#: Those that let anybody use the weights for anything.
+#: Licences that let anybody use the weights for anything.
 FREE = ('Apache-2.0', 'MIT')
 
 

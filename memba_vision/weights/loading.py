@@ -59,7 +59,7 @@ def load_through_hooks(
     Args:
         module: receives the tensors.
         state_dict: tensors by name.
-        source: where they come from, for the error's text.
+        source: the file, for the error's text.
         ignore_prefixes: names that start with one of these may be left over.
 
     Raises:

@@ -1,5 +1,6 @@
 """Removal of the prefixes that training scripts and wrappers put before names of tensors."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 import torch
@@ -51,6 +52,18 @@ def under_names(
             return dict(tensors)
         found = {name: tensor for name, tensor in found.items() if name not in _COUNTERS}
         found = _renamed(found, {name: name.removeprefix(prefix) for name in found}, source)
+    return found
+
+
+def replace_in_names(
+    tensors: Mapping[str, torch.Tensor], patterns: Iterable[tuple[str, str]]
+) -> dict[str, torch.Tensor]:
+    """Return the tensors with each pattern in their names replaced, one after the other."""
+    found = {}
+    for name, tensor in tensors.items():
+        for pattern, replacement in patterns:
+            name = re.sub(pattern, replacement, name)
+        found[name] = tensor
     return found
 
 

@@ -1,4 +1,4 @@
-"""Whether a method finds its places on an architecture, told by the places alone."""
+"""Check that a method finds its places on an architecture, by the places alone."""
 
 from collections.abc import Mapping
 from functools import cache

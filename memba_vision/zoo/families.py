@@ -16,7 +16,7 @@ class Family:
         title: its name in texts.
         paper: the title of the paper.
         url: the address of the paper.
-        parts: what it is made of.
+        parts: the kinds of layers that it is made of.
     """
 
     title: str

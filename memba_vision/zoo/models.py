@@ -74,7 +74,7 @@ def get_model(
             file holds several models. Loading is strict. False leaves the weights random.
         num_classes: outputs of the head. None stands for those of the weights where they have a
             head for this model, else for 1000; only then is the head not a fresh one.
-        device: where the model goes.
+        device: the device of the model.
         **settings: of the backbone, such as ``img_size``, ``out_type``, ``out_indices`` and
             ``drop_path_rate``.
 
@@ -174,6 +174,6 @@ def feature_dim(backbone: nn.Module) -> int:
     if hasattr(backbone, 'feature_dim'):
         return backbone.feature_dim
     first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
-    backbone.eval()  # which returns nothing where it is mmpretrain's
+    backbone.eval()  # a statement: it returns nothing where it is mmpretrain's
     images = torch.empty(1, first.in_channels, *input_size(backbone), device='meta')
     return backbone(images)[-1].shape[1]

@@ -22,7 +22,7 @@ class Official:
         arch: its ``arch``.
         url: the address of the file.
         top1: accuracy on ImageNet-1k that they report, in percent.
-        key: what the file has the weights under.
+        key: the entry of the file with the weights.
         settings: others of the backbone.
         img_size: height and width of the images of the training, in pixels.
     """
@@ -95,7 +95,7 @@ OFFICIAL = {
     'mamba_vision_large': _mamba_vision('large', 'L', 85.0),
     'mamba_vision_large2': _mamba_vision('large2', 'L2', 85.3),
 }
-_FIRST_FAMILY = 'vim_'  # whose names may come without it
+_FIRST_FAMILY = 'vim_'  # names may come without it
 
 
 def official_name(name: str) -> str:

@@ -23,7 +23,7 @@ from memba_vision.weights import (
 from memba_vision.zoo.families import family_title
 from memba_vision.zoo.official import OFFICIAL, PATCH_SIZE, Official
 
-POSITIONS = 'pos_embed'  # whose size is that of the images
+POSITIONS = 'pos_embed'  # of the size of the images
 _known_sizes: dict[str, tuple[dict[str, int], int | None]] = {}  # building takes a moment
 
 
@@ -103,7 +103,7 @@ def verify(
 
     Args:
         source: see :func:`memba_vision.weights.resolve`.
-        official: which.
+        official: the published checkpoint.
         img_size: height and width of the images that it was trained on, in pixels; None stands for
             those of the published one.
         prefix: see :func:`memba_vision.weights.read_weights`.

@@ -31,7 +31,7 @@ class TimmStaged:
             map.
         drop_rate: dropout before the head.
         img_size: height and width of the images, in pixels; others will do, too.
-        device: where the parameters are.
+        device: of the parameters.
         dtype: of the parameters.
         **settings: of the backbone.
 

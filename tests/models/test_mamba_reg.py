@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from loop_scan import loop_scan
+from formulas import below, make_images, project_and_scan
 from official_like import assert_holds, load, write
 
 from memba_vision.errors import UserError
@@ -64,10 +64,6 @@ def make_model(weights=None, **settings):
     return model
 
 
-def make_images(*size, batch=2):
-    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1))
-
-
 # What it computes
 
 
@@ -80,21 +76,14 @@ def one_way(w, x, b):
     x = F.pad(x, (3, 0))
     kernel, bias = w[f'conv1d{b}.weight'][:, 0], w[f'conv1d{b}.bias'][:, None]
     x = F.silu(sum(kernel[:, k, None] * x[..., k : x.shape[-1] - 3 + k] for k in range(4)) + bias)
-    states = w[f'A{b}_log'].shape[1]
-    made = w[f'x_proj{b}.weight'] @ x
-    low, B, C = made.split([len(made[0]) - 2 * states, states, states], dim=1)
-    delta = w[f'dt_proj{b}.weight'] @ low + w[f'dt_proj{b}.bias'][:, None]
-    return loop_scan(x, delta, -w[f'A{b}_log'].exp(), B, C, w[f'D{b}'])
+    names = (f'x_proj{b}.weight', f'dt_proj{b}.weight', f'dt_proj{b}.bias', f'A{b}_log', f'D{b}')
+    return project_and_scan(x, *(w[name] for name in names))
 
 
 def mixed(w, hidden):
     x, z = (hidden @ w['in_proj.weight'].T).transpose(1, 2).chunk(2, dim=1)
     y = (one_way(w, x, '') + one_way(w, x.flip(-1), '_b').flip(-1)) / 2 * F.silu(z)
     return y.transpose(1, 2) @ w['out_proj.weight'].T
-
-
-def below(w, prefix):
-    return {k.removeprefix(prefix): v for k, v in w.items() if k.startswith(prefix)}
 
 
 def reference(w, images):

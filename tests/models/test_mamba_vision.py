@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from loop_scan import loop_scan
+from formulas import below, layer_norm, make_images, project_and_scan
 from official_like import load, write
 from torch import nn
 
@@ -115,27 +115,13 @@ def make_model(weights=None, **settings):
     return model
 
 
-def make_images(*size, batch=2):
-    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1))
-
-
 # What it computes
-
-
-def below(w, prefix):
-    return {k.removeprefix(prefix): v for k, v in w.items() if k.startswith(prefix)}
 
 
 def batch_norm(x, w, name, eps=1e-5):
     mean, var = w[f'{name}.running_mean'], w[f'{name}.running_var']
     scale = w[f'{name}.weight'] / (var + eps).sqrt()
     return (x - mean[:, None, None]) * scale[:, None, None] + w[f'{name}.bias'][:, None, None]
-
-
-def layer_norm(x, w, name):
-    x = x - x.mean(-1, keepdim=True)
-    x = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-    return x * w[f'{name}.weight'] + w[f'{name}.bias']
 
 
 def tanh_gelu(x):
@@ -156,11 +142,8 @@ def conv_silu(x, kernel):
 def mixed(w, hidden):
     x, z = (hidden @ w['in_proj.weight'].T).transpose(1, 2).chunk(2, dim=1)
     x, z = conv_silu(x, w['conv1d_x.weight']), conv_silu(z, w['conv1d_z.weight'])
-    states = w['A_log'].shape[1]
-    made = w['x_proj.weight'] @ x
-    low, B, C = made.split([made.shape[1] - 2 * states, states, states], dim=1)
-    delta = w['dt_proj.weight'] @ low + 2 * w['dt_proj.bias'][:, None]
-    y = loop_scan(x, delta, -w['A_log'].exp(), B, C, w['D'])
+    weights = w['x_proj.weight'], w['dt_proj.weight'], 2 * w['dt_proj.bias'], w['A_log'], w['D']
+    y = project_and_scan(x, *weights)
     return torch.cat([y, z], dim=1).transpose(1, 2) @ w['out_proj.weight'].T
 
 
@@ -174,11 +157,11 @@ def attended(w, hidden, heads):
 
 
 def window_block(w, hidden, heads):
-    first = layer_norm(hidden, w, 'norm1')
+    first = layer_norm(w, 'norm1', hidden)
     mixer = below(w, 'mixer.')
     update = mixed(mixer, first) if 'A_log' in mixer else attended(mixer, first, heads)
     hidden = hidden + w.get('gamma_1', 1) * update
-    inner = erf_gelu(layer_norm(hidden, w, 'norm2') @ w['mlp.fc1.weight'].T + w['mlp.fc1.bias'])
+    inner = erf_gelu(layer_norm(w, 'norm2', hidden) @ w['mlp.fc1.weight'].T + w['mlp.fc1.bias'])
     return hidden + w.get('gamma_2', 1) * (inner @ w['mlp.fc2.weight'].T + w['mlp.fc2.bias'])
 
 

@@ -12,7 +12,7 @@ from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.modules.scan import ScanCall
 from memba_vision.models.peft.additional_scan import WiderScan
 from memba_vision.models.peft.affix_tuning import AffixScan
-from memba_vision.models.peft.lim import LowRankMembraneGate
+from memba_vision.models.peft.low_rank_gate import LowRankMembraneGate
 from memba_vision.models.peft.recurrent_gate import CELLS, RecurrentMembrane
 from memba_vision.models.peft.state_offset import StateOffsetScan
 from memba_vision.models.peft.virtual_tokens import PlainTokens

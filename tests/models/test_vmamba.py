@@ -7,6 +7,7 @@ import types
 
 import pytest
 import torch
+from formulas import make_images
 from helpers import CONFIGS
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
@@ -58,11 +59,6 @@ def load(checkpoint, arch, **settings):
     return model.eval()
 
 
-def make_images(size, batch=2):
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(batch, 3, *size, generator=generator)
-
-
 # Numbers
 
 
@@ -70,7 +66,7 @@ def make_images(size, batch=2):
 def test_features_are_those_of_the_formulas(tiny, size, tmp_path):
     arch, weights = tiny
     model = load(save(tmp_path / 'weights.pth', {'model': weights}), arch)
-    images = make_images(size)
+    images = make_images(*size)
     with torch.no_grad():
         torch.testing.assert_close(
             model(images)[0], features(weights, images), rtol=1e-5, atol=1e-5
@@ -82,7 +78,7 @@ def test_gradients_are_those_of_the_formulas(tiny):
     model = VMamba(arch)
     model.load_state_dict({k: t for k, t in weights.items() if 'head' not in k})
     leaves = {k: t.clone().requires_grad_() for k, t in weights.items() if 'head' not in k}
-    images = make_images((16, 20))
+    images = make_images(16, 20)
     model(images)[0].square().sum().backward()
     features(leaves, images).square().sum().backward()
     for name, parameter in model.named_parameters():
@@ -95,7 +91,7 @@ def test_gradients_are_those_of_the_formulas(tiny):
 def test_recomputed_blocks_give_the_same_gradients(version):
     torch.manual_seed(0)
     model = VMamba(dict(embed_dims=8, depths=(1, 2), version=version)).train()
-    images = make_images((16, 16))
+    images = make_images(16, 16)
     expected = torch.autograd.grad(model(images)[0].square().sum(), list(model.parameters()))
     model.with_cp = True
     actual = torch.autograd.grad(model(images)[0].square().sum(), list(model.parameters()))
@@ -106,7 +102,7 @@ def test_half_precision_is_near(tiny):
     arch, weights = tiny
     model = VMamba(arch).eval()
     model.load_state_dict({k: t for k, t in weights.items() if 'head' not in k})
-    images = make_images((32, 32))
+    images = make_images(32, 32)
     with torch.no_grad():
         expected = model(images)[0]
         with torch.autocast('cpu', dtype=torch.bfloat16):
@@ -247,7 +243,7 @@ def test_a_classifier_loads_an_official_file_with_its_head(wrapped, tmp_path):
     if wrapped:
         path = save(path, older_names(weights))
     load_checkpoint(model, str(path), strict=True)
-    images = make_images((32, 32))
+    images = make_images(32, 32)
     logits = features(weights, images) @ weights['classifier.head.weight'].T
     expected = logits + weights['classifier.head.bias']
     with torch.no_grad():
@@ -293,7 +289,7 @@ def test_files_that_do_not_fit(change, tmp_path):
 
 
 def test_outputs_of_all_stages_and_types():
-    images = make_images((36, 50))
+    images = make_images(36, 50)
     for version, grids in (('v2', [(9, 13), (5, 7)]), ('v0', [(9, 12), (5, 6)])):
         for out_type in ('featmap', 'raw', 'avg_featmap'):
             torch.manual_seed(0)
@@ -313,7 +309,7 @@ def test_output_types_are_one_map():
     for out_type in ('featmap', 'raw', 'avg_featmap'):
         torch.manual_seed(0)
         model = VMamba(dict(embed_dims=8, depths=(1, 1)), out_type=out_type).eval()
-        outputs[out_type] = model(make_images((32, 48)))[0]
+        outputs[out_type] = model(make_images(32, 48))[0]
     raw = outputs['raw']
     assert torch.equal(outputs['featmap'].flatten(2).transpose(1, 2), raw)
     torch.testing.assert_close(outputs['avg_featmap'], raw.mean(dim=1))
@@ -379,8 +375,8 @@ def test_what_is_refused(settings, message):
 def test_an_image_smaller_than_a_patch():
     model = VMamba(dict(embed_dims=8, depths=(1, 1)))
     with pytest.raises(UserError, match='3 x 40 pixels is smaller than a patch, 4: enlarge it'):
-        model(make_images((3, 40)))
-    assert model(make_images((4, 4)))[0].shape == (2, 16)
+        model(make_images(3, 40))
+    assert model(make_images(4, 4))[0].shape == (2, 16)
 
 
 # Adapters
@@ -448,7 +444,7 @@ def test_peft_adapts_whole_projections_by_the_names_of_vim(tmp_path):
     torch.manual_seed(0)
     plain = VMamba(dict(embed_dims=8, depths=(1, 2), version='v0')).eval()
     loaded = peft.PeftModel.from_pretrained(plain, str(tmp_path)).eval()
-    images = make_images((16, 16))
+    images = make_images(16, 16)
     torch.testing.assert_close(loaded(images)[0], model(images)[0])
 
 

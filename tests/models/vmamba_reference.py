@@ -4,6 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from formulas import layer_norm, project_and_scan
 
 
 def official_shapes(
@@ -90,19 +91,19 @@ def features(weights: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Te
 
 
 def _mean(w, x):
-    return _layer_norm(w, 'classifier.norm', x).mean(dim=(1, 2))
+    return layer_norm(w, 'classifier.norm', x).mean(dim=(1, 2))
 
 
 def _last_map(w, images):
     """(batch, rows, columns, width); maps have their channels last from here on."""
     is_v0 = 'patch_embed.5.weight' not in w
     if is_v0:
-        x = _layer_norm(w, 'patch_embed.2', _conv(w, 'patch_embed.0', images, stride=4))
+        x = layer_norm(w, 'patch_embed.2', _conv(w, 'patch_embed.0', images, stride=4))
     else:
         x = _conv(w, 'patch_embed.0', images, stride=2, padding=1)
-        x = F.gelu(_layer_norm(w, 'patch_embed.2', x))
+        x = F.gelu(layer_norm(w, 'patch_embed.2', x))
         x = _conv(w, 'patch_embed.5', x.permute(0, 3, 1, 2), stride=2, padding=1)
-        x = _layer_norm(w, 'patch_embed.7', x)
+        x = layer_norm(w, 'patch_embed.7', x)
     stage = 0
     while f'layers.{stage}.blocks.0.norm.weight' in w:
         block = 0
@@ -114,7 +115,7 @@ def _last_map(w, images):
         elif f'layers.{stage}.downsample.1.weight' in w:
             name = f'layers.{stage}.downsample'
             x = _conv(w, f'{name}.1', x.permute(0, 3, 1, 2), stride=2, padding=1)
-            x = _layer_norm(w, f'{name}.3', x)
+            x = layer_norm(w, f'{name}.3', x)
         stage += 1
     return x
 
@@ -124,26 +125,20 @@ def _conv(w, name, x, **settings):
     return out.permute(0, 2, 3, 1)
 
 
-def _layer_norm(w, name, x):
-    centred = x - x.mean(-1, keepdim=True)
-    normed = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-    return normed * w[f'{name}.weight'] + w[f'{name}.bias']
-
-
 def _merge(w, name, x):
     batch, rows, columns, dim = x.shape
     even = x.new_zeros(batch, rows + rows % 2, columns + columns % 2, dim)
     even[:, :rows, :columns] = x
     x = even.unflatten(1, (-1, 2)).unflatten(3, (-1, 2))  # batch, row, dr, column, dc, dim
     parts = [x[:, :, dr, :, dc] for dr, dc in ((0, 0), (1, 0), (0, 1), (1, 1))]
-    return _layer_norm(w, f'{name}.norm', torch.cat(parts, -1)) @ w[f'{name}.reduction.weight'].T
+    return layer_norm(w, f'{name}.norm', torch.cat(parts, -1)) @ w[f'{name}.reduction.weight'].T
 
 
 def _block(w, name, x, is_v0):
-    x = x + _ss2d(w, f'{name}.op', _layer_norm(w, f'{name}.norm', x), is_v0)
+    x = x + _ss2d(w, f'{name}.op', layer_norm(w, f'{name}.norm', x), is_v0)
     if is_v0:
         return x
-    hidden = _layer_norm(w, f'{name}.norm2', x) @ w[f'{name}.mlp.fc1.weight'].T
+    hidden = layer_norm(w, f'{name}.norm2', x) @ w[f'{name}.mlp.fc1.weight'].T
     hidden = F.gelu(hidden + w[f'{name}.mlp.fc1.bias'])
     return x + hidden @ w[f'{name}.mlp.fc2.weight'].T + w[f'{name}.mlp.fc2.bias']
 
@@ -160,22 +155,17 @@ def _ss2d(w, name, x, is_v0):
     column_major = [(r, c) for c in range(columns) for r in range(rows)]
     ways = [row_major, column_major, row_major[::-1], column_major[::-1]]
     y = sum(_scan(w, name, k, x, way) for k, way in enumerate(ways))
-    y = _layer_norm(w, f'{name}.out_norm', y)
+    y = layer_norm(w, f'{name}.out_norm', y)
     return (y * F.silu(z) if is_v0 else y) @ w[f'{name}.out_proj.weight'].T
 
 
 def _scan(w, name, k, x, way):
-    """Direction k over the positions ``way``, one after the other; the result is a map again."""
-    A_log, D = (w[f'{name}.{p}'].unflatten(0, (4, -1))[k] for p in ('A_logs', 'Ds'))
-    state = A_log.shape[1]
-    h, out = 0, torch.zeros_like(x)
-    for row, column in way:
-        u = x[:, row, column]
-        projected = u @ w[f'{name}.x_proj_weight'][k].T
-        delta, B, C = projected[:, : -2 * state], *projected[:, -2 * state :].chunk(2, -1)
-        delta = delta @ w[f'{name}.dt_projs_weight'][k].T + w[f'{name}.dt_projs_bias'][k]
-        delta = torch.log1p(delta.exp())
-        h = torch.exp(-delta[..., None] * A_log.exp()) * h
-        h = h + (delta * u)[..., None] * B[:, None]
-        out[:, row, column] = (h * C[:, None]).sum(-1) + D * u
+    """Scan the positions ``way``, one after the other, by direction k; return a map again."""
+    A_log, D = (w[f'{name}.{part}'].unflatten(0, (4, -1))[k] for part in ('A_logs', 'Ds'))
+    parts = (
+        w[f'{name}.{part}'][k] for part in ('x_proj_weight', 'dt_projs_weight', 'dt_projs_bias')
+    )
+    at = (slice(None), *(list(numbers) for numbers in zip(*way, strict=True)))
+    out = torch.zeros_like(x)
+    out[at] = project_and_scan(x[at].transpose(1, 2), *parts, A_log, D).transpose(1, 2)
     return out

@@ -17,8 +17,8 @@ SCHEMES = ('', 'http', 'https', 'memba_vision')
 def initialize_backbone(backbone: BaseModule) -> None:
     """Initialise a backbone as its ``init_cfg`` says; every weight of a file must fit.
 
-    mmengine would load what fits, and log the rest. A class with an ``init_weights`` of its own,
-    from outside mmengine and mmpretrain, sees to it itself.
+    mmengine would load weights that fit, and log others. A class from outside mmengine and
+    mmpretrain with an ``init_weights`` of its own sees to it itself.
 
     Args:
         backbone: not initialised yet. In its ``init_cfg``, ``dict(type='Pretrained',
@@ -62,7 +62,7 @@ def load_backbone(backbone: BaseModule, tensors: Mapping[str, torch.Tensor], sou
     Args:
         backbone: receives the tensors.
         tensors: by name; heads are left aside.
-        source: where they come from, for the error's text.
+        source: the file, for the error's text.
 
     Raises:
         UserError: they do not fit.

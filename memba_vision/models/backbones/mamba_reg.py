@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.backbones.official_files import check_arch, count_blocks
+from memba_vision.models.backbones.arch_check import count_blocks
 from memba_vision.models.backbones.vim import NORM_EPS, Vim
 from memba_vision.models.backbones.vim_weights import VimFiles
 from memba_vision.models.modules.linear import Linear
@@ -28,18 +28,14 @@ class MambaRegFiles(VimFiles):
 
     kept = ('neck.weight',)
 
-    def fit(
-        self, backbone: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
-    ) -> dict[str, torch.Tensor]:
-        """Interpolate the position embedding to the image size of ``backbone``.
-
-        Raises:
-            UserError: the file is of another arch.
-        """
-        found = _arch_of(tensors)
-        if found:
-            check_arch('MambaReg', found, backbone.settings, ARCHS, source)
-        return super().fit(backbone, tensors, source)
+    def arch_of(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, int] | None:
+        """Return the arch that weights are of, None where they are of no MambaReg."""
+        registers, neck = tensors.get('pos_embed_cls'), tensors.get('neck.weight')
+        if registers is None or neck is None or registers.ndim != 3 or neck.ndim != 2:
+            return None
+        (_, count, width), layers = registers.shape, count_blocks(tensors, 'layers.')
+        values = width, layers, count, width // max(len(neck), 1)
+        return dict(zip(SETTINGS, values, strict=True))
 
 
 FILES = MambaRegFiles()
@@ -124,19 +120,9 @@ class MambaReg(Vim):
         return tokens.to(torch.promote_types(tokens.dtype, torch.float32))
 
     def split_tokens(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Patches, (batch, patches, embed_dims), and registers, (batch, n, embed_dims)."""
+        """Return patches and registers, (batch, patches, embed_dims) and (batch, n, embed_dims)."""
         return take_apart(tokens, self.cls_token.shape[1])
 
     def feature_of(self, registers: torch.Tensor) -> torch.Tensor:
-        """The registers, (batch, n, embed_dims), narrower, side by side and normalised."""
+        """Return registers, (batch, n, embed_dims), narrower, side by side and normalised."""
         return self.norm_neck(self.neck(registers).flatten(1))
-
-
-def _arch_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, int] | None:
-    """Return the arch that weights are of, None where they are of no MambaReg."""
-    registers, neck = tensors.get('pos_embed_cls'), tensors.get('neck.weight')
-    if registers is None or neck is None or registers.ndim != 3 or neck.ndim != 2:
-        return None
-    width, narrow = registers.shape[-1], neck.shape[0]
-    values = width, count_blocks(tensors, 'layers.'), registers.shape[1], width // max(narrow, 1)
-    return dict(zip(SETTINGS, values, strict=True))

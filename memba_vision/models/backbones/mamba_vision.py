@@ -7,17 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.backbones.arch_check import count_blocks
 from memba_vision.models.backbones.arguments import (
     arch_settings,
     check_frozen_stages,
     check_out_type,
     output_numbers,
 )
-from memba_vision.models.backbones.official_files import check_arch, count_blocks
+from memba_vision.models.backbones.base_backbone import StagedBackbone
 from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.models.modules.attention import Attention
 from memba_vision.models.modules.mamba_vision_blocks import (
@@ -54,26 +54,22 @@ class MambaVisionFiles(WeightFiles):
 
     anchors = ('patch_embed.conv_down.0.weight',)
 
-    def fit(
-        self, backbone: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
-    ) -> dict[str, torch.Tensor]:
-        """Return the weights as they are.
-
-        Raises:
-            UserError: the file is of another arch.
-        """
-        found = _arch_of(tensors)
-        if found:
-            own = {name: backbone.settings[name] for name in found}
-            check_arch('MambaVision', found, own, ARCHS, source)
-        return dict(tensors)
+    def arch_of(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+        """Return the known settings of the arch, None where the weights are of no MambaVision."""
+        stem = tensors.get('patch_embed.conv_down.3.weight')
+        if stem is None or stem.ndim != 4:
+            return None
+        depths = (count_blocks(tensors, f'levels.{n}.blocks.') for n in range(NUM_STAGES))
+        scaled = any(name.endswith('.gamma_1') for name in tensors)
+        values = stem.shape[0], stem.shape[1], tuple(depths), scaled
+        return dict(zip(('embed_dims', 'stem_dims', 'depths', 'layer_scale'), values, strict=True))
 
 
 FILES = MambaVisionFiles()
 
 
 @MODELS.register_module()
-class MambaVision(BaseModule):
+class MambaVision(StagedBackbone):
     """MambaVision with parameter names as in the official checkpoints, which load strictly.
 
     Images of any size, rectangles too, pass ``patch_embed`` and the four stages in ``levels``. The
@@ -99,7 +95,7 @@ class MambaVision(BaseModule):
             aside whose BatchNorm trains.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads an official checkpoint or one of a
             classifier, as :class:`Vim` does.
-        frozen_stages: so many stages, and what lies before them, do not train and stay in
+        frozen_stages: number of first stages that, as ``patch_embed``, do not train and stay in
             evaluation mode; with all four ``norm`` too. 0 and -1 freeze nothing.
 
     A BatchNorm whose weight does not train stays in evaluation mode.
@@ -115,6 +111,7 @@ class MambaVision(BaseModule):
     _checkpoint_filter = FILES.rename_for_classifier
     files = FILES  #: loads its weights
     archs = ARCHS
+    stages_name, norm_name = 'levels', 'norm'
 
     def __init__(
         self,
@@ -149,26 +146,12 @@ class MambaVision(BaseModule):
             for number, depth in enumerate(self.depths)
         )
         self.norm = nn.BatchNorm2d(self.num_features)
-        self.register_load_state_dict_pre_hook(FILES.fit_files)
-        for module in self._frozen_parts():
-            module.requires_grad_(False)
-        self.train(self.training)
+        self._load_strictly_and_freeze()
 
     @property
     def feature_dim(self) -> int:
         """Channels of the last output."""
         return self.embed_dims * 2 ** self.out_indices[-1]
-
-    def init_weights(self) -> None:
-        """Initialize as ``init_cfg`` says; without it, keep the random weights."""
-        self._is_init = True
-        FILES.initialize(self)
-
-    def _frozen_parts(self) -> list[nn.Module]:
-        if self.frozen_stages < 1:
-            return []
-        last = [self.norm] if self.frozen_stages == NUM_STAGES else []
-        return [self.patch_embed, *self.levels[: self.frozen_stages], *last]
 
     def train(self, mode: bool = True) -> 'MambaVision':
         """Switch drop path and statistics, but leave what is frozen in evaluation mode."""
@@ -178,31 +161,9 @@ class MambaVision(BaseModule):
             for module in self.modules()
             if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad
         )
-        for part in (*self._frozen_parts(), *frozen_norms):
-            part.eval()
+        for norm in frozen_norms:
+            norm.eval()
         return self
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Return the depth of a parameter, for learning rates that decay with it.
-
-        Args:
-            param_name: its name in the whole model.
-            prefix: the backbone's own name in the model, with a dot behind it.
-
-        Returns:
-            0 for ``patch_embed``, from 1 on for the blocks of all stages, a stage's last number for
-            its convolution to the next one, and the highest for ``norm`` and whatever follows the
-            backbone; and the number of depths.
-        """
-        depths = sum(self.depths) + 2
-        parts = param_name.removeprefix(prefix).split('.')
-        if not param_name.startswith(prefix) or parts[0] not in ('patch_embed', 'levels'):
-            return depths - 1, depths
-        if parts[0] == 'patch_embed':
-            return 0, depths
-        stage = int(parts[1])
-        block = int(parts[3]) + 1 if parts[2] == 'blocks' else self.depths[stage]
-        return sum(self.depths[:stage]) + block, depths
 
     def sites(self) -> Sites:
         """Return the places that adapters find here: those of the blocks in windows."""
@@ -218,7 +179,7 @@ class MambaVision(BaseModule):
         return Sites(tuple(blocks))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Features of (batch, channels, height, width), one per entry of ``out_indices``."""
+        """Return features of (batch, channels, height, width), one per entry of ``out_indices``."""
         maps, outputs = self.patch_embed(images), {}
         for number, stage in enumerate(self.levels):
             maps = stage(maps)
@@ -271,14 +232,3 @@ def _check_arch_dict(settings: Mapping[str, Any]) -> None:
                 f'MambaVision: num_heads must divide the widths, but stage {number} is {dim} wide '
                 f'and has {heads} heads'
             )
-
-
-def _arch_of(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
-    """Return what the weights tell of their arch, None where they are of no MambaVision."""
-    stem = tensors.get('patch_embed.conv_down.3.weight')
-    if stem is None or stem.ndim != 4:
-        return None
-    depths = (count_blocks(tensors, f'levels.{n}.blocks.') for n in range(NUM_STAGES))
-    scaled = any(name.endswith('.gamma_1') for name in tensors)
-    values = stem.shape[0], stem.shape[1], tuple(depths), scaled
-    return dict(zip(('embed_dims', 'stem_dims', 'depths', 'layer_scale'), values, strict=True))

@@ -14,7 +14,7 @@ from memba_vision.models.modules.patches import Size, to_pair
 from memba_vision.registry import MODELS
 from memba_vision.weights import load_strictly, read_state_dict, under_names
 
-#: What timm and its models raise where a name or a setting does not fit.
+#: Errors that timm and its models raise where a name or a setting does not fit.
 _ERRORS = (RuntimeError, TypeError, ValueError, AssertionError, KeyError)
 
 
@@ -125,7 +125,7 @@ class TimmModel(BaseModule):
         return group_parameters(self.model, self.model.group_matcher(coarse=False), reverse=True)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
-        """(batch, in_channels, height, width) to a tuple with (batch, embed_dims)."""
+        """Return the features of (batch, in_channels, height, width): a tuple of (batch, dims)."""
         return (self.model(images),)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from memba_vision.weights import under_names
+from memba_vision.weights import replace_in_names, under_names
 
 #: The authors' names, which are timm's too, as patterns, and mmpretrain's.
 _VIT = (
@@ -36,9 +36,9 @@ def names_of_mmpretrain(
     Weights that have these names, and those of other backbones, stay as they are.
 
     Args:
-        backbone: what they are for.
-        tensors: by name, whatever stands before all names.
-        source: where they come from, for the error's text.
+        backbone: the receiver of the weights.
+        tensors: by name; a prefix of all names does not matter.
+        source: the file, for the error's text.
 
     Raises:
         UserError: two names become one.
@@ -55,7 +55,7 @@ def _vit(
 ) -> dict[str, torch.Tensor]:
     anchors = ['blocks.0.norm1.weight', 'layers.0.ln1.weight']
     named = under_names(tensors, anchors, source)
-    return _renamed(named, _VIT) if anchors[0] in named else named
+    return replace_in_names(named, _VIT) if anchors[0] in named else named
 
 
 def _swin(
@@ -76,23 +76,12 @@ _CONVERTERS = {
 }
 
 
-def _renamed(
-    tensors: Mapping[str, torch.Tensor], patterns: tuple[tuple[str, str], ...]
-) -> dict[str, torch.Tensor]:
-    found = {}
-    for name, tensor in tensors.items():
-        for pattern, replacement in patterns:
-            name = re.sub(pattern, replacement, name)
-        found[name] = tensor
-    return found
-
-
 def _swin_renamed(tensors: Mapping[str, torch.Tensor], last_norm: str) -> dict[str, torch.Tensor]:
     named = {re.sub(r'^norm\.', last_norm, name): t for name, t in tensors.items()}
     if 'layers.0.downsample.reduction.weight' not in named:  # timm has it before the stage
         named = {_moved_back(name): tensor for name, tensor in named.items()}
     named = {n: _unfolded(t) if '.downsample.' in n else t for n, t in named.items()}
-    return _renamed(named, _SWIN)
+    return replace_in_names(named, _SWIN)
 
 
 def _moved_back(name: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from mmcv.cnn.bricks.drop import DropPath
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -20,6 +19,7 @@ from memba_vision.models.backbones.arguments import (
     check_out_type,
     output_numbers,
 )
+from memba_vision.models.backbones.base_backbone import Backbone, Parts
 from memba_vision.models.backbones.vim_weights import FILES
 from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.models.modules.gates import GateState
@@ -102,7 +102,7 @@ class PatchMap(nn.Identity):
 
 
 @MODELS.register_module()
-class Vim(BaseModule):
+class Vim(Backbone):
     """Vision Mamba with the parameter names of the official checkpoints, which load strictly.
 
     A batch goes through ``patch_embed``, gets the class token in the middle of its patches and
@@ -126,7 +126,7 @@ class Vim(BaseModule):
         out_type: 'cls_token' (batch, embed_dims), 'avg_featmap' (the mean over patches, same
             shape), 'featmap' (batch, embed_dims, rows, columns) or 'raw' (batch, tokens,
             embed_dims).
-        with_cp: recompute each block in the backward pass instead of keeping what it stores.
+        with_cp: recompute each block in the backward pass instead of storing its activations.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads an official checkpoint, a
             safetensors file with the same names, or a classifier's checkpoint; ``key`` and
             ``prefix`` choose where a file holds several models. Keys must match exactly, those of
@@ -135,7 +135,7 @@ class Vim(BaseModule):
             None leaves the weights random.
         with_cls_token: False leaves the class token and its position out; ``out_type`` is one of
             the others then.
-        frozen_stages: so many blocks, and what lies before them, do not train and stay in
+        frozen_stages: number of first blocks that, as the layers before, do not train and stay in
             evaluation mode; with all of them ``norm_f`` too. 0 and -1 freeze nothing.
         dynamic_img_size: take images of any size, and interpolate the position embedding to it.
 
@@ -149,7 +149,7 @@ class Vim(BaseModule):
     #: mmpretrain's classifiers call it before they load.
     _checkpoint_filter = FILES.rename_for_classifier
 
-    # What families that derive from it have otherwise.
+    # Class attributes that a family derived from this one sets to values of its own.
     family: ClassVar[str] = 'Vim'  #: its name, for messages
     files: ClassVar[WeightFiles] = FILES  #: loads its weights
     archs: ClassVar[dict[str, dict[str, Any]]] = ARCHS
@@ -203,14 +203,11 @@ class Vim(BaseModule):
         self.patch_map = PatchMap()
         self.norm_f = RMSNorm(self.embed_dims, eps=NORM_EPS)
         self._init_tokens_and_outputs()
-        self.register_load_state_dict_pre_hook(self.files.fit_files)
+        self._load_strictly_and_freeze()
         self.register_load_state_dict_pre_hook(_fit_pos_embed)
-        for module in self._frozen_parts():
-            module.requires_grad_(False)
-        self.train(self.training)
 
     def _make_tokens(self, settings: dict[str, Any], with_cls_token: bool) -> None:
-        """Make ``tokens`` and what makes a feature of them, and take theirs out of ``settings``."""
+        """Make ``tokens`` and the layers behind them; remove their settings from ``settings``."""
         token = torch.zeros(1, 1, self.embed_dims)
         self.cls_token = nn.Parameter(token) if with_cls_token else None
         positions = torch.zeros(1, self.num_patches + with_cls_token, self.embed_dims)
@@ -264,11 +261,6 @@ class Vim(BaseModule):
         """Channels of the last output."""
         return self.embed_dims
 
-    def init_weights(self) -> None:
-        """Initialize as ``init_cfg`` says; without it, keep the random weights."""
-        self._is_init = True
-        self.files.initialize(self)
-
     @property
     def _cls_has_position(self) -> bool:
         """True where the position embedding has a row for the class token."""
@@ -295,20 +287,9 @@ class Vim(BaseModule):
             print_log(text, logger='current', level=logging.WARNING)
         return resized
 
-    def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
-        if self.frozen_stages < 1:
-            return []
-        last = self.last_parts if self.frozen_stages == self.num_layers else ()
-        layers = self.layers[: self.frozen_stages]
-        return [self.patch_embed, *self._own_tokens(), *layers, *map(self.get_submodule, last)]
-
-    def train(self, mode: bool = True) -> 'Vim':
-        """Switch drop path, but leave the frozen blocks in evaluation mode."""
-        super().train(mode)
-        for part in self._frozen_parts():
-            if isinstance(part, nn.Module):
-                part.eval()
-        return self
+    def _parts(self) -> Parts:
+        last = [self.get_submodule(name) for name in self.last_parts]
+        return [self.patch_embed, *self._own_tokens()], self.layers, last
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the depth of a parameter, for learning rates that decay with it.
@@ -446,7 +427,7 @@ class Vim(BaseModule):
         return patches.transpose(1, 2).unflatten(2, grid or self.grid_size)
 
     def feature_of(self, cls_token: torch.Tensor) -> torch.Tensor:
-        """The class token, (batch, 1, embed_dims), as a feature, (batch, embed_dims)."""
+        """Return the class token, (batch, 1, embed_dims), as a feature, (batch, embed_dims)."""
         return cls_token[:, 0]
 
 

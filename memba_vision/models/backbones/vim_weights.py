@@ -12,9 +12,10 @@ from memba_vision.errors import UserError
 from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.weights import StoredWeights
 
-#: Names in every file of weights of Vim: they tell what is before all of its names.
+#: Names in every file of weights of Vim, by which a prefix of all names is found.
 ANCHORS = ('cls_token', 'pos_embed', 'patch_embed.proj.weight', 'norm_f.weight')
-# What the authors' names of models say of those that this Vim is, and what the others are.
+# Patterns that the authors' name of a model matches if this Vim computes it, and the reason
+# why it does not if one is absent.
 _VARIANT = {
     'bimambav2': 'its blocks are not those of bimamba_type "v2"',
     'midclstok|middle_cls_token': 'its class token, if any, is not in the middle',
@@ -24,7 +25,7 @@ _VARIANT = {
 
 
 def check_variant(stored: StoredWeights) -> None:
-    """Compare the name that the authors' script gave the model with what this Vim computes.
+    """Compare the name that the authors' script gave the model with the variant that this Vim is.
 
     Their variants have the same names and shapes of weights.
 
@@ -54,11 +55,16 @@ class VimFiles(WeightFiles):
     def fit(
         self, backbone: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
     ) -> dict[str, torch.Tensor]:
-        """Interpolate the position embedding to the image size of ``backbone``."""
-        positions = tensors.get('pos_embed')
-        if positions is None or positions.ndim != 3:
-            return dict(tensors)
-        return {**tensors, 'pos_embed': backbone._fitting(positions, source)}
+        """Interpolate the position embedding to the image size of ``backbone``.
+
+        Raises:
+            UserError: the file is of another arch.
+        """
+        fitting = super().fit(backbone, tensors, source)
+        positions = fitting.get('pos_embed')
+        if positions is not None and positions.ndim == 3:
+            fitting['pos_embed'] = backbone._fitting(positions, source)
+        return fitting
 
     def load(self, backbone: nn.Module, stored: StoredWeights) -> None:
         """Load strictly, and warn where the name of the model says another stride."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.drop import DropPath
-from mmengine.model import BaseModule
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -18,6 +17,7 @@ from memba_vision.models.backbones.arguments import (
     check_out_type,
     output_numbers,
 )
+from memba_vision.models.backbones.base_backbone import StagedBackbone
 from memba_vision.models.backbones.vmamba_weights import ARCHS, DEFAULTS, FILES
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.linear import Linear
@@ -58,7 +58,7 @@ class VSSBlock(nn.Module):
     def forward(
         self, residual: torch.Tensor, grid: Size, state: GateState = None
     ) -> tuple[torch.Tensor, GateState]:
-        """(batch, length, dim) over ``grid`` to the same, and the state passed on."""
+        """Return the residual stream, (batch, length, dim) over ``grid``, and the state."""
         mixed, state = self.op(self.norm(residual), grid, state)
         residual = residual + self.drop_path(mixed)
         if self.mlp is not None:
@@ -86,7 +86,7 @@ class PatchMerging(nn.Module):
         self.reduction = Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, dim, rows, columns) to (batch, 2 * dim, half of both, rounded up)."""
+        """Map (batch, dim, rows, columns) to (batch, 2 * dim, half of both, rounded up)."""
         rows, columns = images.shape[2:]
         images = F.pad(images, (0, columns % 2, 0, rows % 2))
         places = ((0, 0), (1, 0), (0, 1), (1, 1))
@@ -96,7 +96,7 @@ class PatchMerging(nn.Module):
 
 
 class VSSStage(nn.Module):
-    """Blocks at one resolution, and what halves it behind them; the last stage has no such."""
+    """Blocks at one resolution, and a layer that halves it, which the last stage lacks."""
 
     def __init__(self, blocks: Sequence[VSSBlock], downsample: nn.Module | None) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class VSSStage(nn.Module):
 
 
 @MODELS.register_module()
-class VMamba(BaseModule):
+class VMamba(StagedBackbone):
     """VMamba with parameter names as in the official checkpoints, which load strictly.
 
     A batch goes through ``patch_embed`` to a map of a quarter of its height and width, then through
@@ -122,15 +122,15 @@ class VMamba(BaseModule):
         arch: 'tiny_s1l8', 'tiny_s2l5', 'small_s2l15', 'small_s1l20', 'base_s2l15', 'base_s1l20',
             'v0_tiny', 'v0_small' or 'v0_base', or a dict with ``embed_dims``, ``depths`` (blocks of
             each stage) and, if need be, ``version`` ('v2' or 'v0'), ``d_state`` and ``ssm_ratio``.
-        img_size: height and width of the images, in pixels, for what has to make some.
+        img_size: height and width of the images, in pixels, for exports and tools that make some.
         in_channels: channels of the images.
         out_indices: stages whose output is returned; negative numbers count from the end.
         drop_path_rate: drop rate of the last block's residual branches; it rises linearly from 0.
-        out_type: 'avg_featmap' (batch, width), which is what the official head takes, 'featmap'
+        out_type: 'avg_featmap' (batch, width), the input of the official head, 'featmap'
             (batch, width, rows, columns) or 'raw' (batch, rows * columns, width).
-        frozen_stages: so many stages, and what lies before them, do not train and stay in
+        frozen_stages: number of first stages that, as ``patch_embed``, do not train and stay in
             evaluation mode; with all of them ``classifier.norm`` too. 0 and -1 freeze nothing.
-        with_cp: recompute each block in the backward pass instead of keeping what it stores.
+        with_cp: recompute each block in the backward pass instead of storing its activations.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads an official checkpoint, one with
             older names, or a classifier's; ``key`` and ``prefix`` choose where a file holds several
             models. Keys must match exactly, those of the head aside. mmengine's other initializers,
@@ -147,6 +147,7 @@ class VMamba(BaseModule):
     _checkpoint_filter = FILES.rename_for_classifier
     files = FILES  #: loads its weights
     archs = ARCHS
+    stages_name, norm_name = 'layers', 'classifier'
 
     def __init__(
         self,
@@ -161,8 +162,8 @@ class VMamba(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.arch_settings = _settings(arch)
-        self.depths = self.arch_settings['depths']
+        self.settings = _settings(arch)
+        self.depths = self.settings['depths']
         self.num_stages = len(self.depths)
         check_out_type('VMamba', out_type, OUT_TYPES)
         check_frozen_stages('VMamba', frozen_stages, self.num_stages, 'stages')
@@ -172,23 +173,20 @@ class VMamba(BaseModule):
         self.with_cp = with_cp
         self.img_size = to_pair(img_size, 'img_size')
 
-        first = self.arch_settings['embed_dims']
+        first = self.settings['embed_dims']
         self.stage_dims = tuple(first * 2**stage for stage in range(self.num_stages))
         #: Width of the last stage.
         self.embed_dims = self.stage_dims[-1]
-        modern = self.arch_settings['version'] == 'v2'
+        modern = self.settings['version'] == 'v2'
         self.patch_embed = _stem(in_channels, first, modern)
         self.layers = nn.ModuleList(self._stages(drop_path_rate, modern))
         self.classifier = nn.ModuleDict({'norm': LayerNorm(self.embed_dims)})
-        self.register_load_state_dict_pre_hook(FILES.fit_files)
-        for module in self._frozen_parts():
-            module.requires_grad_(False)
-        self.train(self.training)
+        self._load_strictly_and_freeze()
 
     def _stages(self, drop_path_rate: float, modern: bool) -> list[VSSStage]:
         mixer = dict(
-            d_state=self.arch_settings['d_state'],
-            ssm_ratio=self.arch_settings['ssm_ratio'],
+            d_state=self.settings['d_state'],
+            ssm_ratio=self.settings['ssm_ratio'],
             gated=not modern,
             conv_bias=not modern,
         )
@@ -205,46 +203,6 @@ class VMamba(BaseModule):
         """Channels of the last output."""
         return self.stage_dims[self.out_indices[-1]]
 
-    def init_weights(self) -> None:
-        """Initialize as ``init_cfg`` says; without it, keep the random weights."""
-        self._is_init = True
-        FILES.initialize(self)
-
-    def _frozen_parts(self) -> list[nn.Module]:
-        if self.frozen_stages < 1:
-            return []
-        last = [self.classifier] if self.frozen_stages == self.num_stages else []
-        return [self.patch_embed, *self.layers[: self.frozen_stages], *last]
-
-    def train(self, mode: bool = True) -> 'VMamba':
-        """Switch drop path, but leave the frozen stages in evaluation mode."""
-        super().train(mode)
-        for part in self._frozen_parts():
-            part.eval()
-        return self
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Return the depth of a parameter, for learning rates that decay with it.
-
-        Args:
-            param_name: its name in the whole model.
-            prefix: the backbone's own name in the model, with a dot behind it.
-
-        Returns:
-            0 for ``patch_embed``, from 1 on for the blocks (what follows those of a stage counts as
-            its last one), and the highest for ``classifier.norm`` and whatever follows the
-            backbone; and the number of depths.
-        """
-        depths = sum(self.depths) + 2
-        parts = param_name.removeprefix(prefix).split('.')
-        if not param_name.startswith(prefix) or parts[0] not in ('patch_embed', 'layers'):
-            return depths - 1, depths
-        if parts[0] == 'patch_embed':
-            return 0, depths
-        stage = int(parts[1])
-        before = sum(self.depths[:stage])
-        return before + (int(parts[3]) + 1 if parts[2] == 'blocks' else self.depths[stage]), depths
-
     def sites(self) -> Sites:
         """Return the places that adapters find here."""
         blocks = (
@@ -252,12 +210,12 @@ class VMamba(BaseModule):
             for number, stage in enumerate(self.layers)
             for k, block in enumerate(stage.blocks)
         )
-        is_one_layer = self.arch_settings['version'] == 'v0'
+        is_one_layer = self.settings['version'] == 'v0'
         return Sites(tuple(blocks), embed=Rows('patch_embed.0') if is_one_layer else None)
 
     def stage_grids(self) -> tuple[Size, ...]:
         """Return rows and columns of the map of each stage, for images of ``img_size``."""
-        modern = self.arch_settings['version'] == 'v2'
+        modern = self.settings['version'] == 'v2'
         height, width = self.img_size
         first = (-(-height // 4), -(-width // 4)) if modern else (height // 4, width // 4)
         return tuple(
@@ -265,7 +223,7 @@ class VMamba(BaseModule):
         )
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Features of (batch, channels, height, width), one per entry of ``out_indices``.
+        """Return features of (batch, channels, height, width), one per entry of ``out_indices``.
 
         Raises:
             UserError: the images are smaller than a patch.
@@ -285,12 +243,12 @@ class VMamba(BaseModule):
                 outputs[number] = self._format(maps, self.classifier.norm if is_last else None)
             if number == max(self.out_indices):
                 break
-            # What a model in half precision computes is narrower than its residual.
+            # In half precision, the weights are narrower than the residual.
             maps = stage.downsample(maps.to(self.classifier.norm.weight.dtype))
         return tuple(outputs[number] for number in self.out_indices)
 
     def _through_blocks(self, stage: VSSStage, maps: torch.Tensor) -> torch.Tensor:
-        """(batch, width, rows, columns) to the same, in float32 at the least."""
+        """Map (batch, width, rows, columns) to the same shape, in float32 at the least."""
         grid = tuple(maps.shape[2:])
         residual = maps.flatten(2).transpose(1, 2)
         residual = residual.to(torch.promote_types(residual.dtype, torch.float32))
@@ -303,7 +261,7 @@ class VMamba(BaseModule):
         return residual.transpose(1, 2).unflatten(2, grid)
 
     def _format(self, maps: torch.Tensor, norm: nn.Module | None) -> torch.Tensor:
-        """A stage's map, (batch, width, rows, columns), as ``out_type`` asks for it."""
+        """Bring a stage's map, (batch, width, rows, columns), into the form of ``out_type``."""
         tokens = maps.flatten(2).transpose(1, 2)
         tokens = tokens if norm is None else norm(tokens)
         if self.out_type == 'raw':
@@ -333,7 +291,7 @@ def _settings(arch: str | Mapping) -> dict:
 
 
 def _stem(in_channels: int, dim: int, modern: bool) -> nn.Sequential:
-    """From pixels to a map of a quarter of their height and width, (batch, dim, rows, columns)."""
+    """Return the layers from pixels to (batch, dim, rows, columns), a quarter of both sizes."""
     if not modern:
         cut = nn.Conv2d(in_channels, dim, PATCH_SIZE, PATCH_SIZE)
         return numbered({0: cut, 2: MapNorm(dim)})

@@ -1,6 +1,5 @@
 """Architectures of VMamba, and files with their weights: the names in them, and loading."""
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from memba_vision.models.backbones.official_files import check_arch, count_blocks
+from memba_vision.models.backbones.arch_check import count_blocks
 from memba_vision.models.backbones.weight_files import WeightFiles
+from memba_vision.weights import replace_in_names
 
 WIDE = dict(embed_dims=128)
 V2 = dict(embed_dims=96, version='v2', d_state=1)
@@ -28,18 +28,18 @@ ARCHS = MappingProxyType(
         'v0_base': V0 | WIDE | dict(depths=(2, 2, 27, 2)),
     }
 )
-#: What a dict of an architecture may leave out, by version.
+#: Settings that a dict of an architecture may leave out, by version.
 DEFAULTS = MappingProxyType(
     {'v2': dict(d_state=1, ssm_ratio=2), 'v0': dict(d_state=16, ssm_ratio=2)}
 )
-#: How older files call what newer ones call otherwise: beginnings and parts of names.
+#: Parts of the names in older files, as patterns, and those in newer ones.
 _OLDER = (
-    (re.compile(r'^patch_embed\.proj\.'), 'patch_embed.0.'),
-    (re.compile(r'^patch_embed\.norm\.'), 'patch_embed.2.'),
-    (re.compile(r'^norm\.'), 'classifier.norm.'),
-    (re.compile(r'^classifier\.head\.'), 'head.'),
-    (re.compile(r'(\.blocks\.\d+)\.ln_1\.'), r'\1.norm.'),
-    (re.compile(r'(\.blocks\.\d+)\.self_attention\.'), r'\1.op.'),
+    (r'^patch_embed\.proj\.', 'patch_embed.0.'),
+    (r'^patch_embed\.norm\.', 'patch_embed.2.'),
+    (r'^norm\.', 'classifier.norm.'),
+    (r'^classifier\.head\.', 'head.'),
+    (r'(\.blocks\.\d+)\.ln_1\.', r'\1.norm.'),
+    (r'(\.blocks\.\d+)\.self_attention\.', r'\1.op.'),
 )
 
 
@@ -54,57 +54,47 @@ class VMambaFiles(WeightFiles):
 
     def rename(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the tensors under the names of today's files; the head is ``head``."""
-        return {_renamed(name): tensor for name, tensor in tensors.items()}
+        return replace_in_names(tensors, _OLDER)
 
     def fit(
         self, backbone: nn.Module, tensors: Mapping[str, torch.Tensor], source: str
     ) -> dict[str, torch.Tensor]:
-        """Flatten 1 x 1 kernels of linear layers, and compare the architectures.
+        """Flatten 1 x 1 kernels of linear layers, and compare the archs.
 
         Raises:
-            UserError: the weights are of another architecture.
+            UserError: the weights are of another arch.
         """
         own = backbone.state_dict()
-        fitting = {
+        flat = {
             name: tensor.flatten(1) if _is_kernel(tensor, own.get(name)) else tensor
             for name, tensor in tensors.items()
         }
-        found = recognise(fitting)
-        if found:
-            check_arch('VMamba', found, backbone.arch_settings, ARCHS, source)
-        return fitting
+        return super().fit(backbone, flat, source)
 
+    def arch_of(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+        """Return the settings of the architecture that weights are of, by their names and shapes.
 
-def _renamed(name: str) -> str:
-    for older, newer in _OLDER:
-        name = older.sub(newer, name)
-    return name
+        None where they are not of a whole VMamba.
+        """
+        first = 'layers.0.blocks.0'
+        wanted = (f'{first}.op.out_proj.weight', f'{first}.op.A_logs')
+        if not all(name in tensors and tensors[name].ndim == 2 for name in wanted):
+            return None
+        stages = range(count_blocks(tensors, 'layers.'))
+        depths = tuple(count_blocks(tensors, f'layers.{stage}.blocks.') for stage in stages)
+        (embed_dims, d_inner), (_, d_state) = (tensors[name].shape for name in wanted)
+        return dict(
+            embed_dims=embed_dims,
+            depths=depths,
+            ssm_ratio=d_inner // embed_dims,
+            d_state=d_state,
+            version='v2' if f'{first}.mlp.fc1.weight' in tensors else 'v0',
+        )
 
 
 def _is_kernel(tensor: torch.Tensor, own: torch.Tensor | None) -> bool:
     """Return True for a 1 x 1 kernel where the backbone has the weight of a linear layer."""
     return own is not None and own.ndim == 2 and tensor.shape[2:] == (1, 1)
-
-
-def recognise(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
-    """Return the settings of the architecture that weights are of, by their names and shapes.
-
-    None where they are not of a whole VMamba.
-    """
-    first = 'layers.0.blocks.0'
-    wanted = (f'{first}.op.out_proj.weight', f'{first}.op.A_logs')
-    if not all(name in tensors and tensors[name].ndim == 2 for name in wanted):
-        return None
-    stages = range(count_blocks(tensors, 'layers.'))
-    depths = tuple(count_blocks(tensors, f'layers.{stage}.blocks.') for stage in stages)
-    (embed_dims, d_inner), (_, d_state) = (tensors[name].shape for name in wanted)
-    return dict(
-        embed_dims=embed_dims,
-        depths=depths,
-        ssm_ratio=d_inner // embed_dims,
-        d_state=d_state,
-        version='v2' if f'{first}.mlp.fc1.weight' in tensors else 'v0',
-    )
 
 
 FILES = VMambaFiles()

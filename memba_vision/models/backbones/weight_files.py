@@ -10,6 +10,7 @@ from mmengine.model import PretrainedInit, initialize
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.backbones.arch_check import check_arch
 from memba_vision.weights import (
     ADAPTER_HEADER,
     BESIDE_THE_BACKBONE,
@@ -26,11 +27,11 @@ _SETTINGS = ('type', 'checkpoint', 'prefix', 'key', 'map_location')
 
 
 class WeightFiles:
-    """The files of a family; a subclass says what is special about them."""
+    """Files of weights of a family; a subclass overrides the steps in which its files differ."""
 
-    #: Names in every file: they tell what is before all of its names.
+    #: Names in every file, by which a prefix of all names is found.
     anchors: ClassVar[tuple[str, ...]] = ()
-    #: How names begin that look like a head's and are the backbone's.
+    #: Beginnings of names that look like a head's and are the backbone's.
     kept: ClassVar[tuple[str, ...]] = ()
 
     def rename(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -46,14 +47,23 @@ class WeightFiles:
         """Return the tensors in the shapes that ``backbone`` has, where they can be brought there.
 
         Raises:
-            UserError: they are of another architecture, which the message names.
+            UserError: they are of another arch, which the message names.
         """
+        found = self.arch_of(tensors)
+        if found:
+            check_arch(backbone, found, source)
         return dict(tensors)
+
+    def arch_of(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any] | None:
+        """Return the settings of the arch that weights are of, as their names and shapes tell.
+
+        None stands for weights that tell nothing, or not enough.
+        """
 
     def read(
         self, location: str, prefix: str | None = None, key: str | None = None
     ) -> StoredWeights:
-        """Read weights under the official names, whatever stands before them in the file.
+        """Read weights under the official names, with any prefix of all names in the file.
 
         A head that is one linear layer comes along as ``head.weight`` and ``head.bias``.
 
@@ -70,7 +80,7 @@ class WeightFiles:
         return replace(stored, tensors=self.official_names(stored.tensors, location))
 
     def load(self, backbone: nn.Module, stored: StoredWeights) -> None:
-        """Load what :meth:`read` returned, strictly.
+        """Load weights that :meth:`read` returned, strictly.
 
         Raises:
             UserError: the weights do not fit.
@@ -127,7 +137,7 @@ class WeightFiles:
     def rename_for_classifier(
         self, state_dict: dict[str, torch.Tensor], prefix: str, local_metadata: dict, *_: Any
     ) -> None:
-        """Give what was read from a file the names that it has in an mmpretrain classifier.
+        """Rename the tensors of a file to their names in an mmpretrain classifier.
 
         mmpretrain's classifiers call it as the filter of their backbone before they load.
 
@@ -159,7 +169,7 @@ class WeightFiles:
         local_metadata: dict,
         *_: Any,
     ) -> None:
-        """Be strict before what was read from a file is loaded by mmengine, which would not be.
+        """Check the tensors of a file before mmengine loads them, which would not be strict.
 
         Args:
             backbone: a hook of which this is.
@@ -193,7 +203,7 @@ class WeightFiles:
         return self.rename(under_names(tensors, self.anchors, source))
 
     def is_beside(self, name: str, beginnings: tuple[str, ...] = BESIDE_THE_BACKBONE) -> bool:
-        """Return True for the name of what a model has beside its backbone, such as a head."""
+        """Return True for the name of a part beside the backbone, such as a head."""
         return name.startswith(beginnings) and not name.startswith(self.kept or ('\0',))
 
     def _heads(self, named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -212,6 +222,6 @@ def _linear_head(heads: Mapping[str, torch.Tensor], source: str) -> dict[str, to
             print_log(f'{source}: left aside: {", ".join(heads)}', logger='current')
         return {}
     weight = heads[f'{stem}weight']
-    # Zeros do what no bias does.
+    # Zeros are as good as no bias.
     bias = heads.get(f'{stem}bias', torch.zeros(len(weight), dtype=weight.dtype))
     return {'head.weight': weight, 'head.bias': bias}

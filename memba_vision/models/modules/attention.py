@@ -29,7 +29,7 @@ class Attention(nn.Module):
         """Mix (batch, length, dim) along its length.
 
         Returns:
-            (batch, length, dim), and what the next block is to get.
+            (batch, length, dim), and the state for the next block.
         """
         qkv, state = project(self.qkv, hidden, state)
         query, key, value = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)

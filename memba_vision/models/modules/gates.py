@@ -1,9 +1,9 @@
-"""Gates: how the scans of a mixer are weighted and merged.
+"""Gates, which weight and merge the scans of a mixer.
 
 A gate is called as ``gate(scans, gate_input, state) -> (merged, state)``. It weights the scan of
 the forward direction and that of the backward direction, in this order; where the mixer has merged
 its directions already, there is one map in their place, and the gates of both directions weight
-that. The mixer hands it whatever its ``in_proj`` yields beside ``x``, and the state that the gate
+that. The mixer hands it the output of its ``in_proj`` beside ``x``, and the state that the gate
 of the block before returned; it returns its own state for the block after. A gate that needs none
 passes on what it gets. PEFT methods replace the module.
 """
@@ -13,9 +13,9 @@ from torch import nn
 
 from memba_vision.ops import gated_merge
 
-#: What a gate hands to the gate of the next block: a tuple of tensors, or None.
+#: State that a gate hands to the gate of the next block: a tuple of tensors, or None.
 GateState = tuple[torch.Tensor, ...] | None
-#: What a gate weights: the scans of both directions, or one map that they are merged to.
+#: Inputs that a gate weights: the scans of both directions, or the one map that they make.
 Scans = tuple[torch.Tensor, torch.Tensor] | tuple[torch.Tensor]
 
 

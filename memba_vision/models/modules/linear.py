@@ -13,7 +13,7 @@ class Linear(nn.Linear):
     """``torch.nn.Linear``, multiplied by the fastest library at hand."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., in_features) to (..., out_features)."""
+        """Map (..., in_features) to (..., out_features)."""
         return linear(x, self.weight, self.bias)
 
 
@@ -37,12 +37,12 @@ def project(
     """Call a projection, and one with ``takes_state`` with the state of the block before.
 
     Args:
-        layer: the projection, or what an adapter put in its place.
+        layer: the projection, or the module that an adapter put in its place.
         hidden: (..., in_features).
-        state: what the block before handed on.
+        state: the state that the block before handed on.
 
     Returns:
-        What the projection yields, and the state to hand on: its own, or ``state``.
+        The output of the projection, and the state to hand on: its own, or ``state``.
     """
     if getattr(layer, 'takes_state', False):
         return layer(hidden, state)

@@ -16,7 +16,7 @@ from memba_vision.models.modules.windows import from_windows, to_windows
 from memba_vision.models.sites import BlockSites, Rows
 
 STEM_EPS = 1e-4
-LAYER_SCALE = 1e-5  # where it starts
+LAYER_SCALE = 1e-5  # at the start
 
 
 class Stem(nn.Module):
@@ -34,7 +34,7 @@ class Stem(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, channels, height, width) to a quarter of height and width, rounded up."""
+        """Map (batch, channels, height, width) to a quarter of both sizes, rounded up."""
         return self.conv_down(images)
 
 
@@ -51,7 +51,7 @@ class ConvBlock(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(batch, dim, height, width) to the same."""
+        """Map (batch, dim, height, width) to the same shape."""
         hidden = self.act1(self.norm1(self.conv1(maps)))
         return maps + self.drop_path(self.norm2(self.conv2(hidden)))
 
@@ -81,7 +81,7 @@ class WindowBlock(nn.Module):
     def forward(
         self, hidden: torch.Tensor, state: GateState = None
     ) -> tuple[torch.Tensor, GateState]:
-        """(windows, length, dim) float32 to the same, and the state passed on."""
+        """Return the residual stream, (windows, length, dim) float32, and the state."""
         mixed, state = self.mixer(self.norm1(hidden), state)
         hidden = hidden + self._branch(mixed, self.gamma_1)
         return hidden + self._branch(self.mlp(self.norm2(hidden)), self.gamma_2), state
@@ -104,7 +104,7 @@ class Downsample(nn.Module):
         self.reduction = nn.Sequential(nn.Conv2d(dim, 2 * dim, 3, 2, 1, bias=False))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(batch, dim, height, width) to (batch, 2 * dim, half of each, rounded up)."""
+        """Map (batch, dim, height, width) to (batch, 2 * dim, half of each, rounded up)."""
         return self.reduction(maps.to(self.reduction[0].weight.dtype))
 
 
@@ -115,7 +115,7 @@ class Stage(nn.Module):
         blocks: the blocks.
         window: height and width of a window; None where the blocks take the map.
         downsample: leads to the next stage; None behind the last one.
-        with_cp: recompute each block in the backward pass, those aside whose BatchNorm trains: it
+        with_cp: recompute each block in the backward pass, except those whose BatchNorm trains: it
             would count every batch twice.
     """
 
@@ -133,7 +133,7 @@ class Stage(nn.Module):
         self.with_cp = with_cp
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(batch, dim, height, width) to the same, from windows in float32 at the least."""
+        """Map (batch, dim, height, width) to the same shape, from windows in float32 at least."""
         if self.window is None:
             for block in self.blocks:
                 maps = self._run(block, maps)

@@ -67,7 +67,7 @@ class MambaVisionMixer(nn.Module):
         """Mix (batch, length, dim) along its length.
 
         Returns:
-            (batch, length, dim), and what the next block is to get.
+            (batch, length, dim), and the state for the next block.
         """
         projected, state = project(self.in_proj, hidden, state)
         x, z = projected.transpose(1, 2).chunk(2, dim=1)

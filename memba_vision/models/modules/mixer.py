@@ -45,7 +45,7 @@ def init_delta(weight: torch.Tensor, bias: torch.Tensor) -> None:
 
 
 def split_gate(projected: torch.Tensor | tuple) -> tuple[torch.Tensor, Any]:
-    """Return x and what the gate takes, of what the input projection of a gated mixer yields."""
+    """Split the output of a gated mixer's input projection into x and the gate's input."""
     return projected.chunk(2, dim=-1) if isinstance(projected, torch.Tensor) else projected
 
 
@@ -103,7 +103,7 @@ class BidirectionalMixer(nn.Module):
         """Mix (batch, length, dim) along its length.
 
         Returns:
-            (batch, length, dim), and what the gate of the next block is to get.
+            (batch, length, dim), and the state for the gate of the next block.
         """
         projected, gate_state = project(self.in_proj, hidden, gate_state)
         x, gate_input = split_gate(projected)

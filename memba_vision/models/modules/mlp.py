@@ -16,5 +16,5 @@ class Mlp(nn.Module):
         self.fc2 = Linear(4 * dim, dim)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., dim) to the same."""
+        """Map (..., dim) to the same shape."""
         return self.fc2(F.gelu(self.fc1(hidden)))

@@ -6,10 +6,10 @@ from torch import nn
 
 
 class RMSNorm(nn.LayerNorm):
-    """``torch.nn.RMSNorm``, which those who ask for a norm by its type know as a ``LayerNorm``.
+    """``torch.nn.RMSNorm`` that is a ``LayerNorm`` to code that finds norms by their type.
 
-    mmengine's ``norm_decay_mult`` and ``is_norm``, and what is built on them, know norms by a list
-    of types in which ``torch.nn.RMSNorm`` is not.
+    mmengine's ``norm_decay_mult`` and ``is_norm`` know norms by a list of types, and
+    ``torch.nn.RMSNorm`` is not among them.
 
     Args:
         dim: width of the residual stream.
@@ -20,10 +20,7 @@ class RMSNorm(nn.LayerNorm):
         super().__init__(dim, eps=eps, bias=False)
 
     def forward(self, residual: torch.Tensor) -> torch.Tensor:
-        """Normalise the float32 residual, in the dtype of the weights where these are half as wide.
-
-        (..., dim) to the same.
-        """
+        """Normalise a float32 residual, (..., dim), in the dtype of the weights."""
         residual = residual.to(self.weight.dtype)
         if torch.onnx.is_in_onnx_export() and torch.jit.is_tracing():
             # The older exporter has no operator for it.
@@ -36,7 +33,7 @@ class LayerNorm(nn.LayerNorm):
     """``torch.nn.LayerNorm`` in the dtype of its weights, where the residual's is wider."""
 
     def forward(self, residual: torch.Tensor) -> torch.Tensor:
-        """(..., dim) to the same."""
+        """Normalise (..., dim)."""
         return super().forward(residual.to(self.weight.dtype))
 
 
@@ -44,5 +41,5 @@ class MapNorm(LayerNorm):
     """A layer norm over the channels of a map."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(batch, dim, rows, columns) to the same."""
+        """Normalise (batch, dim, rows, columns)."""
         return super().forward(images.movedim(1, -1)).movedim(-1, 1)

@@ -58,7 +58,7 @@ def spread_evenly(patches: torch.Tensor, registers: torch.Tensor) -> torch.Tenso
 
 
 def take_apart(tokens: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The inverse of :func:`spread_evenly`: patches, and so many registers."""
+    """Return patches and registers: the inverse of :func:`spread_evenly`."""
     step = (tokens.shape[1] - count) // (count + 1)
     mixed, rest = tokens.tensor_split([(step + 1) * count], dim=1)
     mixed = mixed.unflatten(1, (count, step + 1))

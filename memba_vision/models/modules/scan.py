@@ -48,7 +48,7 @@ class DirectionScan(nn.Module):
         return self.run(self.prepare(call), call)
 
     def prepare(self, call: ScanCall) -> ScanInputs:
-        """Convolve and project the sequence to what the recurrence reads."""
+        """Convolve the sequence, and project it to the inputs of the recurrence."""
         d_state = call.A_log.shape[1]
         x = call.x if call.conv1d is None else call.conv1d(call.x, reverse=call.reverse)
         projected = call.x_proj(x.transpose(1, 2))
@@ -68,7 +68,7 @@ class DirectionScan(nn.Module):
         return (out if call.grid is None else row_order(out, call.grid)).transpose(1, 2)
 
 
-#: What of the inputs of a scan has a position.
+#: Inputs of a scan that are sequences.
 SEQUENCES = ('u', 'delta', 'B', 'C')
 
 
@@ -80,7 +80,7 @@ def column_order(sequence: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
 
 
 def row_order(sequence: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Return what goes column by column over ``grid`` row by row; see :func:`column_order`."""
+    """Return a sequence in column order over ``grid`` row by row; see :func:`column_order`."""
     return column_order(sequence, (grid[1], grid[0]))
 
 

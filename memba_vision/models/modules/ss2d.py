@@ -73,7 +73,7 @@ class SS2D(nn.Module):
         """Mix (batch, length, dim), which goes row by row over ``grid``, rows and columns.
 
         Returns:
-            (batch, length, dim), and what the next block is to get.
+            (batch, length, dim), and the state for the next block.
         """
         x, state = project(self.in_proj, hidden, state)
         if self.gate is not None:

@@ -1,4 +1,4 @@
-"""Directions of a mixer whose weights are slices of parameters that hold all directions'."""
+"""Directions of a mixer as slices of parameters that all directions share."""
 
 import torch
 from torch import nn
@@ -28,12 +28,12 @@ class LinearSlice(Linear):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The entry, (out_features, in_features), a view of the parameter."""
+        """Entry of the parameter, (out_features, in_features), a view."""
         return getattr(self._owner[0], self._names[0])[self.index]
 
     @property
     def bias(self) -> torch.Tensor | None:
-        """The entry of the biases, (out_features,), or None."""
+        """Entry of the biases, (out_features,), or None."""
         name = self._names[1]
         return None if name is None else getattr(self._owner[0], name)[self.index]
 
@@ -49,7 +49,7 @@ class LinearSlice(Linear):
 
 
 class DeltaSlice(DeltaLinear, LinearSlice):
-    """A projection to the step size of which both are true."""
+    """A slice that projects to the step size, with its bias in float32 under autocast."""
 
 
 class StackedDirection(nn.Module):

@@ -1,4 +1,4 @@
-"""Windows: a map cut into squares whose positions are short sequences, a batch of them."""
+"""Windows: the squares of a map, each a short sequence of a batch."""
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ def to_windows(maps: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def from_windows(windows: torch.Tensor, size: int, height: int, width: int) -> torch.Tensor:
-    """Put windows together, and cut off what made the last ones whole.
+    """Put windows together, and cut off the zeros that made the last ones whole.
 
     Args:
         windows: (batch * windows, size * size, dim), as :func:`to_windows` makes them.

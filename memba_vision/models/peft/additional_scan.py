@@ -71,5 +71,5 @@ class AdditionalScan(Adapter):
         wrap_scans(backbone, 'AdditionalScan', self.sites(backbone), wrap)
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot: the weights of the backbone have no room for it."""
+        """Return the reason why it stays: the weights of the backbone have no room for it."""
         return 'AdditionalScan stays: its states would make A_log and x_proj wider than they are'

@@ -16,7 +16,7 @@ class AffixScan(WrappedScan):
 
     Args:
         base_layer: the scan.
-        tokens: makes the tokens, as wide as what in_proj yields: (count, 2 * d_inner), or (count,
+        tokens: makes the tokens, as wide as the output of in_proj: (count, 2 * d_inner), or (count,
             d_inner) without a gate. The second half is the gate of positions that are dropped: it
             has no effect, but the published size counts it.
     """

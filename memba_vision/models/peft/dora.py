@@ -1,23 +1,18 @@
 """DoRA (Liu et al. 2024): LoRA on the direction of a weight, and a separate magnitude."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from memba_vision.models.peft.adapter import Adapter, find_targets, merge_layers, replace_module
+from memba_vision.models.peft.adapter import merge_layers, replace_module
 from memba_vision.models.peft.hf_format import save_low_rank
-from memba_vision.models.peft.lora import (
-    LowRankLayer,
-    check_low_rank,
-    check_targets,
-    make_bottleneck,
-)
+from memba_vision.models.peft.low_rank import LowRankAdapter, LowRankLinear
+from memba_vision.models.peft.targets import find_targets
 from memba_vision.registry import ADAPTERS
 
 
-class DoRALinear(LowRankLayer):
+class DoRALinear(LowRankLinear):
     """Projection with DoRA, ``y = m * (V h) / |V| + b`` with ``V = W + scale * up down``.
 
     ``|V|`` are the norms of its rows. At the start ``m`` is ``|W|`` and ``up`` zero, so
@@ -33,8 +28,7 @@ class DoRALinear(LowRankLayer):
     def __init__(
         self, base_layer: nn.Linear, rank: int, scale: float = 1.0, drop_rate: float = 0.0
     ) -> None:
-        down, up = make_bottleneck(base_layer, rank, base_layer.out_features)
-        super().__init__(base_layer, down, up, scale, drop_rate)
+        super().__init__(base_layer, rank, scale, drop_rate)
         self.magnitude = nn.Parameter(base_layer.weight.detach().norm(dim=1))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -60,7 +54,7 @@ class DoRALinear(LowRankLayer):
 
 
 @ADAPTERS.register_module()
-class DoRA(Adapter):
+class DoRA(LowRankAdapter):
     """DoRA on every linear layer that ``targets`` names.
 
     Trains ``rank * (in_features + out_features) + out_features`` parameters per projection; rank
@@ -73,18 +67,6 @@ class DoRA(Adapter):
         scale: factor of the update.
         drop_rate: dropout on the bottleneck's activations.
     """
-
-    def __init__(
-        self,
-        targets: Sequence[str] = ('in_proj', 'out_proj'),
-        rank: int = 64,
-        scale: float = 0.1,
-        drop_rate: float = 0.1,
-    ) -> None:
-        check_targets('DoRA', targets)
-        check_low_rank('DoRA', rank, drop_rate)
-        self.targets = tuple(targets)
-        self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)
 
     def attach(self, backbone: nn.Module) -> None:
         """Wrap the targets, each in a :class:`DoRALinear`."""

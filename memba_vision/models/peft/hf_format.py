@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from memba_vision.models.peft.adapter import AdaptedLayer, name_all
+from memba_vision.models.peft.adapter import AdaptedLayer
+from memba_vision.models.peft.targets import name_all
 
 #: The prefix that peft puts before a module's name in the backbone.
 PREFIX = 'base_model.model'
@@ -34,7 +35,7 @@ def save_low_rank(
         'task_type': None,
         'base_model_name_or_path': None,
         'inference_mode': True,
-        # Of roles peft knows nothing.
+        # Roles are unknown to peft.
         'target_modules': list(targets) if name_all(targets, layers) else list(layers),
         'r': rank,
         'lora_alpha': first.scale * rank,  # peft's scale is lora_alpha / r

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.adapter import Adapter, name_all, replace_module
+from memba_vision.models.peft.adapter import Adapter, replace_module
 from memba_vision.models.peft.hf_targets import as_plain_linear, check_parameters, find_modules
-from memba_vision.models.peft.lora import check_targets
+from memba_vision.models.peft.targets import check_targets, name_all
 from memba_vision.registry import ADAPTERS
 
 #: The errors that peft raises for settings that do not fit a method or a layer.

@@ -8,7 +8,8 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.stacked import LinearSlice
-from memba_vision.models.peft.adapter import AdaptedLayer, find_targets
+from memba_vision.models.peft.adapter import AdaptedLayer
+from memba_vision.models.peft.targets import find_targets
 from memba_vision.models.sites import is_named
 
 #: The name in peft for all linear layers.

@@ -5,15 +5,10 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState
-from memba_vision.models.peft.adapter import (
-    AdaptedLayer,
-    Adapter,
-    check_state_free,
-    places_of,
-    replace_module,
-)
+from memba_vision.models.peft.adapter import AdaptedLayer, Adapter, check_state_free, replace_module
 from memba_vision.models.peft.lim import Membrane, membrane_settings
 from memba_vision.models.peft.lora import LoRALinear
+from memba_vision.models.peft.targets import places_of
 from memba_vision.models.sites import Sites
 from memba_vision.registry import ADAPTERS
 
@@ -41,7 +36,7 @@ class MembraneLoRALinear(AdaptedLayer):
     def forward(
         self, hidden: torch.Tensor, state: GateState = None
     ) -> torch.Tensor | tuple[torch.Tensor, GateState]:
-        """(batch, …, in_features) to (batch, …, out_features), the positions in image order."""
+        """Map (batch, …, in_features) to (batch, …, out_features), positions in image order."""
         current = self.down(hidden)
         potentials, state = self.membrane(current.flatten(1, -2), state)
         low_rank = potentials.mean(dim=0).to(current.dtype).view_as(current)
@@ -64,7 +59,7 @@ class HiddenLIM(Adapter):
         target: the projections, a role or a name as the targets of
             :class:`memba_vision.models.peft.lora.LoRA`.
         num_chunks: chunks that the sequence is cut into (T), at least 1.
-        leak: what a potential keeps from chunk to chunk, in (0, 1].
+        leak: share of a potential that is kept from chunk to chunk, in (0, 1].
         threshold: potentials above it are reset to zero; None stands for no reset.
         cross_layer: start from the mean potential of the block before, within a stage; needs a
             backbone whose blocks hand a state to these projections.
@@ -130,5 +125,5 @@ class HiddenLIM(Adapter):
                 )
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot, nor can the LoRA that it is in."""
+        """Return the reason why it stays, and the LoRA that it is in too."""
         return 'HiddenLIM stays, and the LoRA that it is in with it: no weight leaks and resets'

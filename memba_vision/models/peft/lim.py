@@ -1,26 +1,21 @@
 """Leaky-integrate membrane (LIM) on the gate of both scan directions (Memba, ICLR 2026)."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState, Scans
-from memba_vision.models.peft.adapter import (
-    Adapter,
-    check_free,
-    check_state_free,
-    replace_module,
+from memba_vision.models.peft.adapter import Adapter, check_state_free, replace_module
+from memba_vision.models.peft.low_rank_gate import (
+    TAP_STAYS,
+    check_taps,
+    free_gates,
+    gates_and_rows,
+    tap_gates,
 )
-from memba_vision.models.sites import Rows, check_sites, sites_of
-from memba_vision.ops import (
-    MembraneSettings,
-    bidirectional_membrane,
-    gated_merge,
-    membrane_gate,
-)
+from memba_vision.ops import MembraneSettings, bidirectional_membrane, membrane_gate
 from memba_vision.registry import ADAPTERS
 
 
@@ -102,42 +97,6 @@ class MembraneGate(nn.Module):
         return merged.transpose(1, 2), self.membrane.next_state(mean)
 
 
-class LowRankMembraneGate(nn.Module):
-    """Site 'lora': the membrane integrates LoRA's hidden activations on their way to the gate.
-
-    ``silu(W_z h + up(scale * dropout(LIM_k(down h))))``
-
-    Args:
-        membrane: integrates the hidden activations, one channel per rank.
-        up: the part of LoRA's ``up`` that makes the gate, rank to d_inner.
-        scale: factor of the update.
-        drop_rate: dropout on the potentials.
-    """
-
-    def __init__(self, membrane: Membrane, up: nn.Linear, scale: float, drop_rate: float) -> None:
-        super().__init__()
-        self.membrane = membrane
-        self.up = up
-        self.scale = scale
-        self.dropout = nn.Dropout(drop_rate)
-
-    def forward(
-        self,
-        scans: Scans,
-        gate_input: tuple[torch.Tensor, torch.Tensor],
-        state: GateState = None,
-    ) -> tuple[torch.Tensor, GateState]:
-        """Merge the directions; see :mod:`memba_vision.models.modules.gates`.
-
-        ``gate_input`` is ``W_z h``, (batch, length, d_inner), with ``down h``, (batch, length,
-        rank).
-        """
-        base, low_rank = gate_input
-        potentials, state = self.membrane(low_rank, state)
-        updates = self.up(self.scale * self.dropout(potentials))
-        return gated_merge(scans[0], scans[-1], base, updates), state
-
-
 @ADAPTERS.register_module()
 class LIM(Adapter):
     """The leaky-integrate membrane of Memba on every mixer's gate, both directions.
@@ -148,7 +107,8 @@ class LIM(Adapter):
     and does not. Source: Memba (ICLR 2026), section 4.
 
     Args:
-        site: 'lora' (:class:`LowRankMembraneGate`) or 'gate' (:class:`MembraneGate`).
+        site: 'lora' (:class:`~memba_vision.models.peft.low_rank_gate.LowRankMembraneGate`) or
+            'gate' (:class:`MembraneGate`).
         num_chunks: chunks that the sequence is cut into (T), at least 1.
         leak: share of a potential that is kept from chunk to chunk, in (0, 1].
         threshold: potentials above it are reset to zero; None stands for no reset.
@@ -195,71 +155,10 @@ class LIM(Adapter):
 
 
 def _check_one_rank(backbone: nn.Module) -> None:
-    loras = [backbone.get_submodule(rows.module) for _, rows in _gates_and_rows(backbone)]
+    loras = [backbone.get_submodule(rows.module) for _, rows in gates_and_rows(backbone)]
     ranks = sorted({len(lora.down.weight) for lora in loras})
     if len(ranks) > 1:
         raise UserError(
             f'LIM: the LoRAs of in_proj have the ranks {ranks}, but cross_layer hands potentials '
             'from block to block: give them one rank, or set cross_layer=False'
         )
-
-
-TAP_STAYS = "and in_proj's LoRA with it: what it integrates is LoRA's hidden activations"
-
-
-def free_gates(backbone: nn.Module, adapter: str) -> list[str]:
-    """Return the paths of all gates, none of which an adapter has taken.
-
-    Raises:
-        UserError: the backbone has no gates, or another adapter has taken one.
-    """
-    gates = check_sites(backbone, adapter, 'gate').gates()
-    for gate in gates:
-        check_free(backbone, adapter, gate)
-    return gates
-
-
-def check_taps(backbone: nn.Module, adapter: str, user: str, otherwise: str = '') -> None:
-    """Raise a UserError where a mixer's input projection has no LoRA that exposes its activations.
-
-    Args:
-        backbone: the backbone.
-        adapter: the adapter that needs them, for the error's text.
-        user: the part of it that does.
-        otherwise: further advice, beside adding a LoRA.
-    """
-    free_gates(backbone, adapter)
-    check_sites(backbone, adapter, 'mix.z')
-    for _, rows in _gates_and_rows(backbone):
-        if not hasattr(backbone.get_submodule(rows.module), 'expose'):
-            raise UserError(
-                f'{adapter}: {user} integrates the hidden activations of a LoRA on in_proj: put '
-                f"dict(type='LoRA', targets=['in_proj', …]), the last adapter of in_proj, before it"
-                f'{otherwise}'
-            )
-
-
-def tap_gates(
-    backbone: nn.Module, owner: str, make_membrane: Callable[[nn.Module], nn.Module]
-) -> None:
-    """Integrate LoRA's hidden activations on their way to each gate by a membrane.
-
-    Args:
-        backbone: one that :func:`check_taps` passed.
-        owner: the adapter that takes the gates.
-        make_membrane: makes the membrane of a block of its LoRA layer.
-    """
-    for path, rows in _gates_and_rows(backbone):
-        lora = backbone.get_submodule(rows.module)
-        membrane = make_membrane(lora)
-        exposed, up = lora.expose(rows.rows)
-        gate = LowRankMembraneGate(membrane, up, lora.scale, lora.dropout.p)
-        gate.owner = owner
-        replace_module(backbone, rows.module, exposed)
-        replace_module(backbone, path, gate)
-
-
-def _gates_and_rows(backbone: nn.Module) -> list[tuple[str, Rows]]:
-    """Return the paths of the gates, each with the rows of the projection that make its input."""
-    blocks = [block for block in sites_of(backbone).blocks if block.gate]
-    return [(block.gate, block.projections['mix.z'][0]) for block in blocks]

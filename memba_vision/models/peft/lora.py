@@ -1,7 +1,5 @@
 """LoRA (Hu et al. 2022): a low-rank update beside a frozen projection."""
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,75 +8,23 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.linear import Linear
-from memba_vision.models.peft.adapter import (
-    AdaptedLayer,
-    Adapter,
-    find_parts,
-    find_targets,
-    merge_layers,
-    replace_module,
-)
+from memba_vision.models.peft.adapter import merge_layers, replace_module
 from memba_vision.models.peft.hf_format import save_low_rank
+from memba_vision.models.peft.low_rank import (
+    AdditiveLayer,
+    LowRankAdapter,
+    LowRankLinear,
+    make_bottleneck,
+)
+from memba_vision.models.peft.targets import find_parts, find_targets
 from memba_vision.registry import ADAPTERS
 
 
-class LowRankLayer(AdaptedLayer):
-    """Base class of layers with a low-rank update: ``down``, dropout, ``up`` and a scale.
-
-    Args:
-        base_layer: the frozen projection, or another adapted layer.
-        down: to the bottleneck.
-        up: from the bottleneck; zero at the start.
-        scale: factor of the update.
-        drop_rate: dropout on the bottleneck's activations.
-    """
-
-    def __init__(
-        self, base_layer: nn.Module, down: nn.Module, up: nn.Module, scale: float, drop_rate: float
-    ) -> None:
-        super().__init__(base_layer)
-        self.scale = scale
-        self.down = down
-        self.dropout = nn.Dropout(drop_rate)
-        self.up = up
-        nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
-        nn.init.zeros_(up.weight)
-
-    def update(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return ``up(scale * dropout(down(hidden)))``."""
-        return self.up(self.scale * self.dropout(self.down(hidden)))
-
-
-def make_bottleneck(
-    base_layer: nn.Module, rank: int, out_features: int
-) -> tuple[nn.Linear, nn.Linear]:
-    """Return ``down`` and ``up`` without biases, with the device and dtype of a linear layer."""
-    like = dict(device=base_layer.weight.device, dtype=base_layer.weight.dtype)
-    down = Linear(base_layer.in_features, rank, bias=False, **like)
-    return down, Linear(rank, out_features, bias=False, **like)
-
-
-class AdditiveLayer(LowRankLayer):
-    """Layer with a linear update: it merges into the weight, and other adapters can wrap it."""
-
-
-class LoRALinear(AdditiveLayer):
+class LoRALinear(LowRankLinear, AdditiveLayer):
     """Projection with LoRA, ``y = W h + b + up(scale * dropout(down(h)))``.
 
-    ``up`` is zero at the start.
-
-    Args:
-        base_layer: the frozen projection, in_features to out_features.
-        rank: width of the bottleneck.
-        scale: factor of the update.
-        drop_rate: dropout on the bottleneck's activations.
+    ``up`` is zero at the start. The arguments are those of :class:`LowRankLinear`.
     """
-
-    def __init__(
-        self, base_layer: nn.Module, rank: int, scale: float = 1.0, drop_rate: float = 0.0
-    ) -> None:
-        down, up = make_bottleneck(base_layer, rank, base_layer.out_features)
-        super().__init__(base_layer, down, up, scale, drop_rate)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Project (..., in_features) to (..., out_features)."""
@@ -103,7 +49,7 @@ class LoRALinear(AdditiveLayer):
 
     @torch.no_grad()
     def merged(self) -> nn.Module:
-        """``W + scale * up down`` in the place of ``W``."""
+        """Return the projection with ``W + scale * up down`` in the place of ``W``."""
         self.base_layer.weight.add_(self.scale * self.up.weight @ self.down.weight)
         return self.base_layer
 
@@ -223,22 +169,8 @@ class LoRAConv2d(AdditiveLayer):
         return self.base_layer
 
 
-def check_low_rank(adapter: str, rank: int, drop_rate: float) -> None:
-    """Raise a UserError where a rank or a drop rate is out of range."""
-    if rank < 1:
-        raise UserError(f'{adapter}: rank must be at least 1, got {rank}')
-    if not 0 <= drop_rate < 1:
-        raise UserError(f'{adapter}: drop_rate must be in [0, 1), got {drop_rate}')
-
-
-def check_targets(adapter: str, targets: Sequence[str]) -> None:
-    """Raise a UserError where ``targets`` is no list of names."""
-    if isinstance(targets, str) or not targets:
-        raise UserError(f'{adapter}: targets must be a list of layer names, got {targets!r}')
-
-
 @ADAPTERS.register_module()
-class LoRA(Adapter):
+class LoRA(LowRankAdapter):
     """LoRA on every projection that ``targets`` names, the patch embedding's convolution too.
 
     Trains ``rank * (in_features + out_features)`` parameters per projection; rank 64 on
@@ -253,18 +185,6 @@ class LoRA(Adapter):
         scale: factor of the update.
         drop_rate: dropout on the bottleneck's activations.
     """
-
-    def __init__(
-        self,
-        targets: Sequence[str] = ('in_proj', 'out_proj'),
-        rank: int = 64,
-        scale: float = 0.1,
-        drop_rate: float = 0.1,
-    ) -> None:
-        check_targets(type(self).__name__, targets)
-        check_low_rank(type(self).__name__, rank, drop_rate)
-        self.targets = tuple(targets)
-        self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)
 
     def attach(self, backbone: nn.Module) -> None:
         """Wrap the targets.

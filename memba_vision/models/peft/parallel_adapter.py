@@ -6,36 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from memba_vision.models.peft.adapter import Adapter, find_targets, replace_module
-from memba_vision.models.peft.lora import (
-    AdditiveLayer,
-    LowRankLayer,
-    check_low_rank,
-    check_targets,
-    make_bottleneck,
-)
+from memba_vision.models.peft.adapter import replace_module
+from memba_vision.models.peft.low_rank import AdditiveLayer, LowRankAdapter, LowRankLinear
+from memba_vision.models.peft.targets import find_targets
 from memba_vision.registry import ADAPTERS
 
 
-class ParallelLinear(LowRankLayer):
+class ParallelLinear(LowRankLinear):
     """Projection with an adapter, ``y = W h + b + up(scale * dropout(relu(down(h))))``.
 
-    ``up`` is zero at the start.
-
-    Args:
-        base_layer: the frozen projection, in_features to out_features.
-        rank: width of the bottleneck.
-        scale: factor of the update.
-        drop_rate: dropout on the bottleneck's activations.
+    ``up`` is zero at the start. The arguments are those of :class:`LowRankLinear`.
     """
 
     part = 'parallel'
-
-    def __init__(
-        self, base_layer: nn.Module, rank: int, scale: float = 1.0, drop_rate: float = 0.0
-    ) -> None:
-        down, up = make_bottleneck(base_layer, rank, base_layer.out_features)
-        super().__init__(base_layer, down, up, scale, drop_rate)
 
     def update(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return ``up(scale * dropout(relu(down(hidden))))``."""
@@ -47,7 +30,7 @@ class ParallelLinear(LowRankLayer):
 
 
 @ADAPTERS.register_module()
-class ParallelAdapter(Adapter):
+class ParallelAdapter(LowRankAdapter):
     """A ReLU bottleneck beside every linear layer that ``targets`` names.
 
     Trains ``rank * (in_features + out_features)`` parameters per projection; rank 24 on
@@ -68,10 +51,7 @@ class ParallelAdapter(Adapter):
         scale: float = 0.1,
         drop_rate: float = 0.1,
     ) -> None:
-        check_targets('ParallelAdapter', targets)
-        check_low_rank('ParallelAdapter', rank, drop_rate)
-        self.targets = tuple(targets)
-        self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)
+        super().__init__(targets, rank, scale, drop_rate)
 
     def attach(self, backbone: nn.Module) -> None:
         """Wrap the targets, each in a :class:`ParallelLinear`."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import Adapter
-from memba_vision.models.sites import PARAMETER_ALIASES, PARAMETERS, absence, sites_of
+from memba_vision.models.sites import ALIASES, PARAMETERS, absence, sites_of
 from memba_vision.registry import ADAPTERS
 
 
@@ -62,7 +62,7 @@ def _match(pattern: str, frozen: Collection[str], backbone: nn.Module) -> list[s
     """
     everything = [plain_name(name) for name, _ in backbone.named_parameters()]
     meant = [name for name in everything if fnmatchcase(f'.{name}', f'*.{pattern}')]
-    role = PARAMETER_ALIASES.get(pattern, pattern)
+    role = ALIASES.get(pattern, (pattern,))[0]
     if not meant and role in PARAMETERS:
         meant = [plain_name(name) for name in sites_of(backbone).parameters(role)]
         if not meant:

@@ -6,21 +6,17 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.adapter import Adapter, find_targets, merge_layers, replace_module
-from memba_vision.models.peft.lora import (
-    LowRankLayer,
-    check_low_rank,
-    check_targets,
-    make_bottleneck,
-)
+from memba_vision.models.peft.adapter import merge_layers, replace_module
+from memba_vision.models.peft.low_rank import LowRankAdapter, LowRankLinear
+from memba_vision.models.peft.targets import find_targets
 from memba_vision.registry import ADAPTERS
 
 
-class ProDiaLLinear(LowRankLayer):
+class ProDiaLLinear(LowRankLinear):
     """Projection with ProDiaL, ``y = diag(s) W P h + b + up(scale * dropout(down(h)))``.
 
-    ``P`` is block-diagonal, in_features x in_features: the identity plus what is learned. At the
-    start that, and ``up``, are zero and ``s`` is one: ``y = W h + b``.
+    ``P`` is block-diagonal, in_features x in_features: the identity plus learned weights. At the
+    start these, and ``up``, are zero and ``s`` is one: ``y = W h + b``.
 
     Args:
         base_layer: the frozen projection, in_features to out_features.
@@ -33,8 +29,7 @@ class ProDiaLLinear(LowRankLayer):
     def __init__(
         self, base_layer: nn.Linear, blocks: int, rank: int, scale: float, drop_rate: float
     ) -> None:
-        down, up = make_bottleneck(base_layer, rank, base_layer.out_features)
-        super().__init__(base_layer, down, up, scale, drop_rate)
+        super().__init__(base_layer, rank, scale, drop_rate)
         weight = base_layer.weight
         width = base_layer.in_features // blocks
         self.blocks = nn.Parameter(weight.new_zeros(blocks, width, width))
@@ -61,7 +56,7 @@ class ProDiaLLinear(LowRankLayer):
 
 
 @ADAPTERS.register_module()
-class ProDiaL(Adapter):
+class ProDiaL(LowRankAdapter):
     """ProDiaL on every linear layer that ``targets`` names.
 
     Trains ``in_features² / blocks + out_features + rank * (in_features + out_features)``
@@ -74,7 +69,7 @@ class ProDiaL(Adapter):
     Args:
         targets: names of linear layers.
         blocks: blocks of the near-diagonal matrix; None stands for one per input.
-        rank: width of the bottleneck for what lies off the diagonal.
+        rank: width of the bottleneck for the part off the diagonal.
         scale: factor of the bottleneck's update.
         drop_rate: dropout on the bottleneck's activations.
     """
@@ -87,11 +82,8 @@ class ProDiaL(Adapter):
         scale: float = 1.0,
         drop_rate: float = 0.1,
     ) -> None:
-        check_targets('ProDiaL', targets)
-        check_low_rank('ProDiaL', rank, drop_rate)
-        self.targets = tuple(targets)
+        super().__init__(targets, rank, scale, drop_rate)
         self.blocks = blocks
-        self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)
 
     def attach(self, backbone: nn.Module) -> None:
         """Wrap the targets, each in a :class:`ProDiaLLinear`."""

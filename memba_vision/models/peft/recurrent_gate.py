@@ -6,7 +6,7 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.peft.adapter import Adapter
-from memba_vision.models.peft.lim import TAP_STAYS, check_taps, tap_gates
+from memba_vision.models.peft.low_rank_gate import TAP_STAYS, check_taps, tap_gates
 from memba_vision.registry import ADAPTERS
 
 CELLS = {'lstm': nn.LSTM, 'gru': nn.GRU}

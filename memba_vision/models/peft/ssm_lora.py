@@ -12,10 +12,10 @@ from memba_vision.models.peft.adapter import (
     Adapter,
     check_free,
     check_state_free,
-    find_targets,
     replace_module,
 )
-from memba_vision.models.peft.lora import check_low_rank, make_bottleneck
+from memba_vision.models.peft.low_rank import check_low_rank, make_bottleneck
+from memba_vision.models.peft.targets import find_targets
 from memba_vision.registry import ADAPTERS
 
 
@@ -34,7 +34,7 @@ class TimeModuleGate(nn.Module):
     Args:
         base_layer: the gate.
         down: d_inner to rank.
-        drop_rate: dropout on what the state adds.
+        drop_rate: dropout on the contribution of the state.
     """
 
     owner = 'SSMLoRA'
@@ -93,7 +93,7 @@ class TimeModuleOutProj(nn.Module):
         nn.init.zeros_(up.weight)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., d_inner + rank) to (..., dim)."""
+        """Map (..., d_inner + rank) to (..., dim)."""
         rank = self.up.in_features
         merged, low_rank = hidden.split([hidden.shape[-1] - rank, rank], dim=-1)
         return self.base_layer(merged) + self.scale * self.up(low_rank)
@@ -112,7 +112,7 @@ class SSMLoRA(Adapter):
     Args:
         rank: width of the bottleneck and of the state.
         scale: factor of the update.
-        drop_rate: dropout on what the state adds.
+        drop_rate: dropout on the contribution of the state.
         every: 1 for all blocks, 2 for every second one, the first included, and so on.
     """
 
@@ -142,5 +142,5 @@ class SSMLoRA(Adapter):
             replace_module(backbone, output, TimeModuleOutProj(layer, up, self.scale))
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot: a state links the blocks."""
+        """Return the reason why it stays: a state links the blocks."""
         return 'SSMLoRA stays: its state links the blocks, which no weight does'

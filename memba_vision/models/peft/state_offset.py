@@ -16,7 +16,7 @@ class StateOffsetScan(WrappedScan):
 
     Args:
         base_layer: the scan.
-        A_log: that of the scan's direction, (d_inner, d_state), for the offset's shape.
+        A_log: decay rates of the scan's direction, (d_inner, d_state), for the offset's shape.
     """
 
     def __init__(self, base_layer: nn.Module, A_log: torch.Tensor) -> None:
@@ -24,7 +24,7 @@ class StateOffsetScan(WrappedScan):
         self.offset = nn.Parameter(torch.zeros_like(A_log))
 
     def run(self, inputs: ScanInputs, call: ScanCall) -> torch.Tensor:
-        """Run the recurrence, and add what C reads of the offset."""
+        """Run the recurrence, and add the read-out of the offset by C."""
         C = inputs.C[:, -self.offset.shape[1] :].transpose(1, 2)
         return self.base_layer.run(inputs, call) + C @ self.offset.T
 
@@ -34,7 +34,7 @@ class OutputOffsetScan(WrappedScan):
 
     Args:
         base_layer: the scan.
-        D: that of the scan's direction, (d_inner,), for the offset's shape.
+        D: skip weights of the scan's direction, (d_inner,), for the offset's shape.
     """
 
     def __init__(self, base_layer: nn.Module, D: torch.Tensor) -> None:
@@ -77,5 +77,5 @@ class StateOffset(Adapter):
         wrap_scans(backbone, 'StateOffset', self.sites(backbone), wrap)
 
     def merge(self, backbone: nn.Module) -> str:
-        """It cannot: no backbone adds a constant to its scans."""
+        """Return the reason why it stays: no backbone adds a constant to its scans."""
         return 'StateOffset stays: no weight adds a constant to the read-out of its state'

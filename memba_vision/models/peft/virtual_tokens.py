@@ -27,7 +27,7 @@ class TokenTrunk(nn.Module):
 
     Args:
         count: tokens.
-        width: width of the embeddings and of what comes out.
+        width: width of the embeddings and of the tokens.
         like: a parameter whose device and dtype are taken.
     """
 

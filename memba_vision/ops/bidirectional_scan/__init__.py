@@ -37,7 +37,7 @@ def bidirectional_scan(
 
     Args:
         forward: sequences (batch, dim, length) and weights of the one direction.
-        backward: those of the other, in image order, of the same shapes.
+        backward: sequences and weights of the other, in image order, of the same shapes.
         delta_softplus: pass the step sizes through softplus.
         grid: (rows, columns) of the image down whose columns both go, as in
             :func:`memba_vision.ops.selective_scan`.

@@ -43,9 +43,9 @@ def cross_scan(
     Args:
         rows: sequences (batch, dim, length) and weights of the scan along the rows. The positions
             of an image lie row by row, in this and all other directions.
-        columns: those of the scan down the columns, of the same shapes.
-        rows_back: those of the scan along the rows from the last position to the first.
-        columns_back: those of the scan down the columns from the last position to the first.
+        columns: the same for the scan down the columns, of the same shapes.
+        rows_back: the same for the scan along the rows from the last position to the first.
+        columns_back: the same for the scan down the columns from the last position to the first.
         delta_softplus: pass the step sizes through softplus.
         grid: rows and columns of the image.
         backend: 'auto' (or None), or one of ``BACKENDS.names()``. 'numba' reads an ``u`` that all

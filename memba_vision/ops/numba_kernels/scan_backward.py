@@ -146,7 +146,7 @@ def backward(first, last, grads, grad_out, out_last, states, inputs):
         grads: a :class:`Gradients`.
         grad_out: (batch, length, dim) where ``out_last``, else (batch, dim, length).
         out_last: True if the channels of ``grad_out`` are the last axis.
-        states: those that the forward pass wrote.
+        states: the states that the forward pass wrote.
         inputs: as given to it.
     """
     widest_vectors()

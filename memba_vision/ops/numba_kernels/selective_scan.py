@@ -1,4 +1,4 @@
-"""From tensors to the kernels of the selective scan, and back.
+"""Calls of the kernels of the selective scan: tensors to their arrays, and back.
 
 All tensors are of one dtype. There is a ``delta`` for each scan; where there are several, A, B, C,
 D and delta_bias have an axis of scans in front.
@@ -105,7 +105,7 @@ def _inputs(u, delta, A, B, C, D, bias, softplus, reverse, rows) -> scan_forward
 def scan_order(length: int, reverse: tuple[bool, ...], rows: tuple[int, ...]) -> np.ndarray:
     """Return the positions in the order of each scan, (scans, length) int32.
 
-    A scan goes down the columns of an image of so many ``rows``; one row makes a plain sequence.
+    A scan goes down the columns of an image of ``rows`` rows; one row makes a plain sequence.
     """
     steps = np.arange(length, dtype=np.int32)
     walks = (steps % count * (length // count) + steps // count for count in rows)

@@ -1,4 +1,4 @@
-"""Local tiles of (positions, channels): the kernels work on them whatever the layout outside."""
+"""Local tiles of (positions, channels): kernels work on them, in any layout outside."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def empty_rows(rows, dtype):
 
 @part()
 def position(step, length, reverse):
-    """Where in the sequence the scan is at ``step``."""
+    """Return the position in the sequence at which the scan is at ``step``."""
     return length - 1 - step if reverse else step
 
 

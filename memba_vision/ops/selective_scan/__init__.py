@@ -29,7 +29,7 @@ SHAPES = {
     'z': 'batch, dim, length or None',
     'delta_bias': 'dim or None',
 }
-#: By the name of a tensor, what to do about a constant one.
+#: Advice where a tensor is a constant, by its name.
 #:
 #: :meta hide-value:
 ADVICE = {

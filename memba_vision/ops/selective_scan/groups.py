@@ -25,7 +25,7 @@ def one_group_at_a_time(scan: Callable[..., torch.Tensor]) -> Callable[..., torc
             _channels(D, channels, 0),
             _channels(z, channels, 1),
             _channels(delta_bias, channels, 0),
-            strict=False,  # what all groups share has no end
+            strict=False,  # repeat has no end
         )
         return torch.cat([scan(*part, *flags, **named) for part in parts], dim=1)
 

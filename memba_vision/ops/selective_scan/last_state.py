@@ -20,8 +20,8 @@ def scan_with_last_state(
 
     Args:
         scan: the function of a backend.
-        arguments: those of :func:`memba_vision.ops.selective_scan`, ``u`` first.
-        grid: that of :func:`memba_vision.ops.selective_scan`, scanned as a copy.
+        arguments: as for :func:`memba_vision.ops.selective_scan`, ``u`` first.
+        grid: as for :func:`memba_vision.ops.selective_scan`, scanned as a copy.
     """
     last_states = []
 

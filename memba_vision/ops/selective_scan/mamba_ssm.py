@@ -9,7 +9,7 @@ from memba_vision.ops.second_derivatives import refuse_second_derivatives
 from memba_vision.ops.selective_scan import BACKENDS
 from memba_vision.ops.selective_scan.grids import walk_by_copy
 
-# What its kernel takes.
+# Dtypes that its kernel takes.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 # Looked up, not imported: torch.compile does not get over an import that fails.
@@ -18,10 +18,10 @@ INSTALLED = importlib.util.find_spec('selective_scan_cuda') is not None
 
 @functools.cache
 def _kernel_function():
-    """mamba-ssm's ``selective_scan_fn``, or the error of importing it.
+    """Return mamba-ssm's ``selective_scan_fn``, or the error of importing it.
 
     Newer releases leave the Mamba-1 kernel out unless asked for it, and then import all the same:
-    the compiled module is what counts.
+    only the compiled module counts.
     """
     try:
         import selective_scan_cuda  # noqa: F401

@@ -1,4 +1,4 @@
-"""The selective scan, position by position: slow, and plainly what the equations say."""
+"""The selective scan, position by position: slow, and written as the equations are."""
 
 import torch
 import torch.nn.functional as F

@@ -201,12 +201,12 @@ def _multiply_by_previous(
 
 
 def _contract_state(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(block, group, state, dim) with (block, group, state) to (block, group, dim)."""
+    """Sum (block, group, state, dim) over the states, weighted: (block, group, dim)."""
     return (weights[..., None, :] @ states)[..., 0, :]
 
 
 def _contract_dim(weights: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-    """(block, group, dim) with (block, group, state, dim) to (block, group, state)."""
+    """Sum (block, group, state, dim) over the channels, weighted: (block, group, state)."""
     return (weights[..., None, :] @ states.mT)[..., 0, :]
 
 

@@ -54,12 +54,12 @@ def scan_gradients(
     """Return differentiable gradients of a sum of scans of the same ``u``.
 
     Args:
-        grad_out: that of the sum, (batch, dim, length).
+        grad_out: gradient of the sum, (batch, dim, length).
         inputs: u, a list with the delta of each scan, A, B, C, and D and delta_bias or None, with
             an axis of scans in front where there are several.
         delta_softplus: pass the step sizes through softplus.
         reverse: of each scan.
-        rows: of each scan those of the image whose columns it goes down, or 1.
+        rows: of the image whose columns each scan goes down, or 1.
     """
     u, delta, *others = inputs
     if len(delta) == 1:
@@ -91,7 +91,7 @@ def _recurrence(
 
 
 def _in_chunks(sequence: torch.Tensor) -> torch.Tensor:
-    """(batch, channels, length) to (batch, chunks, chunk, channels), zeros behind the end.
+    """Cut (batch, channels, length) into (batch, chunks, chunk, channels), zeros at the end.
 
     A step size of zero leaves the state as it is.
     """

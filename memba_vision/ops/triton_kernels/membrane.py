@@ -33,7 +33,7 @@ def load(sequence, position, row, inside, length):
 
 @triton.jit
 def store(sequence, position, row, value, inside, length):
-    """Store what :func:`load` loads."""
+    """Store a tile as :func:`load` loads it."""
     mask = inside & (position >= 0) & (position < length)
     tl.store(sequence + position * row, value.to(sequence.dtype.element_ty), mask=mask)
 

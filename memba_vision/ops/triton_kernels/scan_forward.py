@@ -63,9 +63,9 @@ def forward(
         A: (dim, state).
         B, C: (batch, length, state), whose rows lie ``B_row`` and ``C_row`` numbers apart.
         D, bias: (dim,), or None.
-        back_…: those of the backward direction, where ``BOTH``, or None.
+        back_…: the same for the backward direction, where ``BOTH``, or None.
         dim, length: of the sequences.
-        rows: those of the image down whose columns the scan goes, 1 for a plain sequence.
+        rows: of the image down whose columns the scan goes; 1 for a plain sequence.
         unit: the number one, unknown to the compiler.
         STATE, ROWS: number of states, and the next power of two.
         SOFTPLUS, REVERSE: as in :func:`memba_vision.ops.selective_scan`.

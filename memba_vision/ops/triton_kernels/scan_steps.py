@@ -36,7 +36,7 @@ def within(t, length, mask):
 
 @triton.jit
 def position_of(t, length, rows, reverse):
-    """Return where in the sequence the scan is at step ``t``, in an image of so many ``rows``."""
+    """Return the position of the scan at step ``t``, in an image of ``rows`` rows."""
     t = length - 1 - t if reverse else t
     return t % rows * (length // rows) + t // rows
 

@@ -1,4 +1,4 @@
-"""From tensors to the kernels of the selective scan, and back."""
+"""Calls of the kernels of the selective scan: tensors to their layout, and back."""
 
 import torch
 import triton

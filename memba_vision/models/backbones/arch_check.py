@@ -1,7 +1,9 @@
-"""Which arch an official file of weights is of, by the shapes in it."""
+"""Check of the arch that a file of weights is of, as the shapes in it tell."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
+
+from torch import nn
 
 from memba_vision.errors import UserError
 
@@ -12,30 +14,24 @@ def count_blocks(names: Collection[str], prefix: str) -> int:
     return len({rest.partition('.')[0] for rest in rests})
 
 
-def check_arch(
-    family: str,
-    found: Mapping[str, Any],
-    own: Mapping[str, Any],
-    archs: Mapping[str, Mapping[str, Any]],
-    source: str,
-) -> None:
+def check_arch(backbone: nn.Module, found: Mapping[str, Any], source: str) -> None:
     """Compare the arch that a file is of with that of a backbone.
 
     Args:
-        family: the class of the backbone.
+        backbone: has ``settings``, those of its arch, and ``archs``, those of the archs that have
+            names; both may hold more than ``found``.
         found: settings of an arch, read from the shapes in the file.
-        own: the settings of the backbone.
-        archs: the settings of the archs that have names; more than ``found`` may be there.
         source: the file, for the error's text.
 
     Raises:
         UserError: it is of another arch, which is named.
     """
-    if any(own[name] != setting for name, setting in found.items()):
-        held, wanted = (_spelled(settings, archs) for settings in (found, own))
+    own = {name: backbone.settings[name] for name in found}
+    if own != found:
+        held, wanted = (_spelled(settings, backbone.archs) for settings in (found, own))
         raise UserError(
-            f'{source} is of the {family} with arch={held}, and this one has arch={wanted}: set '
-            f'arch={held}, or get the other file'
+            f'{source} is of the {type(backbone).__name__} with arch={held}, and this one has '
+            f'arch={wanted}: set arch={held}, or get the other file'
         )
 
 
