@@ -66,7 +66,7 @@ def output_numbers(
     Args:
         family: the class of the backbone, for the error's text.
         out_indices: one number or several; negative ones count from the end.
-        count: how many parts there are.
+        count: number of parts.
         parts: their name, for the error's text.
 
     Raises:
