@@ -118,3 +118,42 @@ def test_columns_are_walked_by_any_backend(backend, monkeypatch):
     monkeypatch.setenv('MEMBA_VISION_SELECTIVE_SCAN_BACKEND', backend)
     one_by_one(mixer)
     torch.testing.assert_close(mixer(hidden, grid)[0], expected)
+
+
+class Output(torch.nn.Module):
+    """The output of a mixer over a map of one size."""
+
+    def __init__(self, mixer, grid):
+        super().__init__()
+        self.mixer = mixer
+        self.grid = grid
+
+    def forward(self, hidden):
+        return self.mixer(hidden, self.grid)[0]
+
+
+@pytest.mark.parametrize('version', ['v0', 'v2'])
+def test_an_exported_mixer_takes_any_batch(version):
+    settings, grid = SHAPES[version]
+    model = Output(make_mixer(settings, torch.float32), grid).eval()
+    hidden = make_hidden(settings, grid, torch.float32).detach()
+    sizes = ({0: torch.export.Dim('batch')},)
+    program = torch.export.export(model, (hidden,), dynamic_shapes=sizes, strict=False)
+    more = torch.cat([hidden, hidden.flip(1), -hidden])
+    torch.testing.assert_close(program.module()(more), model(more))
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
+@pytest.mark.parametrize('change', [lambda mixer: None, one_by_one], ids=['together', 'one_by_one'])
+def test_the_older_exporter_of_onnx_knows_all_operators(change, tmp_path):
+    runtime = pytest.importorskip('onnxruntime')
+    settings, grid = SHAPES['v0']
+    mixer = make_mixer(settings, torch.float32)
+    change(mixer)
+    model = Output(mixer, grid).eval()
+    hidden = make_hidden(settings, grid, torch.float32).detach()
+    torch.onnx.export(model, (hidden,), tmp_path / 'mixer.onnx', dynamo=False)
+    session = runtime.InferenceSession(str(tmp_path / 'mixer.onnx'))
+    (out,) = session.run(None, {session.get_inputs()[0].name: hidden.numpy()})
+    torch.testing.assert_close(torch.from_numpy(out), model(hidden), rtol=1e-4, atol=1e-5)

@@ -107,8 +107,8 @@ def prepare_together(mixer: nn.Module, x: torch.Tensor) -> list[ScanInputs]:
     per_direction = zip(
         (linear(*pair).transpose(1, 2) for pair in zip(steps, mixer.dt_projs_weight, strict=True)),
         minus_exp(mixer.A_logs).chunk(directions),
-        B.mT,
-        C.mT,
+        B.transpose(-1, -2),
+        C.transpose(-1, -2),
         mixer.Ds.chunk(directions),
         mixer.dt_projs_bias,
         strict=True,
