@@ -132,9 +132,8 @@ class Output(torch.nn.Module):
         return self.mixer(hidden, self.grid)[0]
 
 
-@pytest.mark.parametrize('version', ['v0', 'v2'])
-def test_an_exported_mixer_takes_any_batch(version):
-    settings, grid = SHAPES[version]
+def test_an_exported_mixer_takes_any_batch():
+    settings, grid = SHAPES['v0']
     model = Output(make_mixer(settings, torch.float32), grid).eval()
     hidden = make_hidden(settings, grid, torch.float32).detach()
     sizes = ({0: torch.export.Dim('batch')},)
