@@ -14,7 +14,7 @@ VERSION = re.search(r"__version__ = '(.+)'", SOURCE).group(1)
 # What some users need; each is asked for by name where it is missing.
 EXTRAS = {
     'app': ['gradio>=6'],
-    'benchmark': ['mambapy', 'transformers'],
+    'benchmark': ['mambapy', 'peft>=0.21', 'transformers'],
     'cluster': ['ray>=2.40', 'submitit>=1.5'],
     'cuda': ['mamba-ssm', 'causal-conv1d'],
     'data': ['gdown>=5'],

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarking import passes, peers, timing
+from benchmarking import published_loop as published_loop_module
 from benchmarking.classifier import Classifier
 from benchmarking.contest import hold
 from benchmarking.memory import available_memory, peak_memory
@@ -17,7 +18,8 @@ from benchmarking.mixer_passes import MixerInModel, random_hidden
 from benchmarking.parts import PARTS
 from benchmarking.parts.growth import load_groups
 from benchmarking.parts.scan import make_inputs
-from benchmarking.published_loop import published_loop
+from benchmarking.parts.vmamba import loop_step, swin_step, vmamba_step
+from benchmarking.published_loop import published_cross_scan, published_loop
 from benchmarking.setting import QUICK, Sizes, Workload
 from benchmarking.table import as_factor, as_percent, three_digits
 from benchmarking.timing import Spread, Timing, measure, ratio, seconds_of
@@ -25,9 +27,9 @@ from benchmarking.traffic import copy_of
 from helpers import run_tool
 
 from memba_vision.models.modules.mixer import BidirectionalMixer
-from memba_vision.ops import selective_scan
+from memba_vision.ops import ScanInputs, cross_scan, selective_scan
 
-REFERENCE = re.compile('(against|times) (LoRA alone|backend .*)')
+REFERENCE = re.compile('(against|times) (LoRA alone|backend .*|VMamba-T|Swin-T .*)')
 CPU = torch.device('cpu')
 WORKLOAD = Workload(CPU, 2, torch.float32)
 
@@ -187,6 +189,41 @@ def test_published_loop_is_the_selective_scan():
     torch.testing.assert_close(*results)
 
 
+def test_published_loop_in_four_directions_is_the_cross_scan():
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+    u, length = random(2, 3, 20), 20
+    ways = [
+        ScanInputs(
+            *(u, random(2, 3, length), -random(3, 2).exp(), random(2, 2, length)),
+            *(random(2, 2, length), random(3), random(3)),
+        )
+        for _ in range(4)
+    ]
+    leaves = list(dict.fromkeys(tensor for way in ways for tensor in way))
+    options = dict(delta_softplus=True, grid=(4, 5))
+    outs = cross_scan(*ways, **options, backend='torch'), published_cross_scan(*ways, **options)
+    results = ([out, *torch.autograd.grad(out.square().sum(), leaves)] for out in outs)
+    torch.testing.assert_close(*results)
+
+
+def test_the_loop_over_tokens_runs_where_it_is_asked_for_alone(monkeypatch):
+    calls, loop = [], published_loop_module.published_loop
+    monkeypatch.setattr(
+        published_loop_module, 'published_loop', lambda *a, **k: calls.append(a) or loop(*a, **k)
+    )
+    vmamba_step(QUICK, WORKLOAD)()
+    assert not calls
+    loop_step(QUICK, WORKLOAD)()
+    assert len(calls) == len(QUICK.vmamba_depths)
+    assert calls[0][0].shape == (WORKLOAD.batch, 4 * QUICK.pyramid_dims, (QUICK.image // 4) ** 2)
+    vmamba_step(QUICK, WORKLOAD)()
+    assert len(calls) == len(QUICK.vmamba_depths)
+
+
 def test_step_sizes_are_those_of_a_trained_model():
     delta = torch.nn.functional.softplus(make_inputs(QUICK, WORKLOAD)['delta'])
     assert 0.005 < delta.median() < 0.02
@@ -210,6 +247,17 @@ def test_methods_train_as_many_parameters(method):
     adapters = sum(p.numel() for p in passes.trained(model.backbone))
     width, rank = QUICK.width, QUICK.rank
     assert adapters == rank * (width + 4 * width) + rank * (2 * width + width)
+
+
+def test_swin_trains_as_many_parameters_as_lora_and_a_head():
+    pytest.importorskip('peft')
+    model = peers.swin(QUICK, classes=10)
+    width, rank = QUICK.pyramid_dims, QUICK.rank
+    widths = [width, 2 * width]  # of the two blocks, of which each has a stage
+    expected = sum(rank * (each + 3 * each) for each in widths) + widths[-1] * 10 + 10
+    assert sum(p.numel() for p in passes.trained(model)) == expected
+    step = swin_step(QUICK, WORKLOAD)
+    step()
 
 
 def test_copy_moves_as_many_bytes():
@@ -296,7 +344,9 @@ def check_section(section: dict) -> None:
         times = figures['rounds']
         assert all(seconds > 0 for seconds in times.values())
         assert row[at_ms] == three_digits(statistics.median(times.values()) * 1e3)
-        if reference and name != reference[2]:
+        if reference and reference[2] not in measured:
+            assert row[at_ms + 1] == ''
+        elif reference and name != reference[2]:
             base = measured[reference[2]]['rounds']
             median = statistics.median(times[n] / base[n] for n in times.keys() & base.keys())
             show = as_percent if reference[1] == 'against' else as_factor

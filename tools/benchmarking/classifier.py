@@ -1,4 +1,4 @@
-"""An adapted Vim with a head, and the passes through it that are timed."""
+"""Adapted backbones with a head, and the passes through them that are timed."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,7 +17,25 @@ CLASSES = 100
 LEARNING_RATE = 1e-4
 
 
-class Classifier(nn.Module):
+class WithHead(nn.Module):
+    """A backbone and a linear head.
+
+    Args:
+        backbone: yields (batch, width) as its last output.
+        width: of that output.
+    """
+
+    def __init__(self, backbone: nn.Module, width: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Classify (batch, 3, image, image) as (batch, classes)."""
+        return self.head(self.backbone(images)[-1])
+
+
+class Classifier(WithHead):
     """A frozen Vim with random weights, a method's adapters, and a linear head.
 
     Args:
@@ -28,18 +46,12 @@ class Classifier(nn.Module):
     """
 
     def __init__(self, method: str, sizes: Sizes, depth: int, image: int) -> None:
-        super().__init__()
         arch = dict(embed_dims=sizes.width, num_layers=depth, d_state=sizes.state)
         vim = Vim(arch, img_size=image, drop_path_rate=0.1)
-        self.backbone = PEFTModel(vim, adapters(method, sizes))
-        self.head = nn.Linear(sizes.width, CLASSES)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Classify (batch, 3, image, image) as (batch, classes)."""
-        return self.head(self.backbone(images)[-1])
+        super().__init__(PEFTModel(vim, adapters(method, sizes)), sizes.width)
 
 
-def training_step(model: Classifier, images: torch.Tensor, workload: Workload) -> Call:
+def training_step(model: nn.Module, images: torch.Tensor, workload: Workload) -> Call:
     """Forward pass, cross-entropy, backward pass and AdamW on all that trains."""
     model.train()
     optimizer = torch.optim.AdamW(passes.trained(model), lr=LEARNING_RATE)
@@ -55,14 +67,14 @@ def training_step(model: Classifier, images: torch.Tensor, workload: Workload) -
     return step
 
 
-def forward_pass(model: Classifier, images: torch.Tensor, workload: Workload) -> Call:
+def forward_pass(model: nn.Module, images: torch.Tensor, workload: Workload) -> Call:
     """A forward pass as in testing."""
     model.eval()
     classify = workload.autocast(model)
     return passes.forward(lambda: classify(images))
 
 
-def model_pass(kind: str, model: Classifier, images: torch.Tensor, workload: Workload) -> Call:
+def model_pass(kind: str, model: nn.Module, images: torch.Tensor, workload: Workload) -> Call:
     """A pass of either kind, see :mod:`benchmarking.passes`."""
     make = training_step if kind == passes.STEP else forward_pass
     return make(model, images, workload)

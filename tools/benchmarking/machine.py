@@ -16,6 +16,8 @@ PACKAGES = (
     'triton',
     'mambapy',
     'transformers',
+    'timm',
+    'peft',
     'mamba-ssm',
     'causal-conv1d',
 )

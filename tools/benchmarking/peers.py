@@ -60,6 +60,30 @@ def mamba_ssm_mixers(sizes: Sizes, device: torch.device) -> BothWays:
     return BothWays(lambda: module.Mamba(sizes.width, d_state=sizes.state))
 
 
+def swin(sizes: Sizes, classes: int) -> nn.Module:
+    """The ``SwinTransformer`` of timm with LoRA of peft on its qkv projections, and a head.
+
+    LoRA has the scale and the dropout of :class:`memba_vision.models.peft.lora.LoRA`.
+    """
+    peft, timm = import_peer('peft', 'peft'), import_peer('timm', 'timm')
+    model = timm.create_model(
+        'swin_tiny_patch4_window7_224',
+        num_classes=classes,
+        img_size=sizes.image,
+        embed_dim=sizes.pyramid_dims,
+        depths=sizes.swin_depths,
+        num_heads=[sizes.pyramid_dims // 32 * 2**stage for stage in range(len(sizes.swin_depths))],
+    )
+    config = peft.LoraConfig(
+        r=sizes.rank,
+        lora_alpha=0.1 * sizes.rank,
+        lora_dropout=0.1,
+        target_modules=['qkv'],
+        modules_to_save=['head.fc'],
+    )
+    return peft.get_peft_model(model, config)
+
+
 def mamba_ssm_scan() -> Callable[..., torch.Tensor]:
     """The ``selective_scan_fn`` of mamba-ssm, called directly."""
     return import_peer('mamba_ssm.ops.selective_scan_interface', 'mamba-ssm').selective_scan_fn

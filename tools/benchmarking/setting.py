@@ -21,6 +21,10 @@ class Sizes:
         part_depth: blocks of the model where many are measured: in 'membrane' and 'growth'.
         growing_images: image sizes of 'growth'; each has twice the side of the one before.
         largest_batch: of 'growth'.
+        pyramid_dims: width of the first stage of the hierarchical models; that of VMamba-T and
+            Swin-T by default, as are their depths.
+        vmamba_depths: blocks of VMamba's stages.
+        swin_depths: blocks of Swin's stages.
     """
 
     width: int = 384
@@ -31,6 +35,9 @@ class Sizes:
     part_depth: int = 6
     growing_images: tuple[int, ...] = (224, 448, 896)
     largest_batch: int = 64
+    pyramid_dims: int = 96
+    vmamba_depths: tuple[int, ...] = (2, 2, 8, 2)
+    swin_depths: tuple[int, ...] = (2, 2, 6, 2)
 
     @property
     def channels(self) -> int:
@@ -52,6 +59,9 @@ QUICK = Sizes(
     part_depth=1,
     growing_images=(32, 64, 128),
     largest_batch=4,
+    pyramid_dims=32,
+    vmamba_depths=(1, 1),
+    swin_depths=(1, 1),
 )
 QUICK_SECONDS = 2
 

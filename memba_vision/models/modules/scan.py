@@ -61,15 +61,8 @@ class DirectionScan(nn.Module):
 
     def run(self, inputs: ScanInputs, call: ScanCall) -> torch.Tensor:
         """Run the recurrence over prepared inputs, to (batch, length, d_inner)."""
-        if call.grid is not None:
-            moved = {name: column_order(getattr(inputs, name), call.grid) for name in SEQUENCES}
-            inputs = inputs._replace(**moved)
-        out = selective_scan(**inputs._asdict(), delta_softplus=True, reverse=call.reverse)
-        return (out if call.grid is None else row_order(out, call.grid)).transpose(1, 2)
-
-
-#: Inputs of a scan that are sequences.
-SEQUENCES = ('u', 'delta', 'B', 'C')
+        settings = dict(delta_softplus=True, reverse=call.reverse, grid=call.grid)
+        return selective_scan(**inputs._asdict(), **settings).transpose(1, 2)
 
 
 def column_order(sequence: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -10,9 +10,10 @@ from memba_vision.models.modules.gates import GateState, SiLUGate
 from memba_vision.models.modules.linear import Linear, project
 from memba_vision.models.modules.mixer import init_delta, split_gate
 from memba_vision.models.modules.norm import LayerNorm
-from memba_vision.models.modules.scan import ScanCall
-from memba_vision.models.modules.stacked import StackedDirection
+from memba_vision.models.modules.scan import DirectionScan, ScanCall
+from memba_vision.models.modules.stacked import StackedDirection, prepare_together
 from memba_vision.models.sites import BlockSites, Rows, ScanSite
+from memba_vision.ops import cross_scan
 
 DIRECTIONS = 4
 
@@ -79,21 +80,34 @@ class SS2D(nn.Module):
         if self.gate is not None:
             x, gate_input = split_gate(x)
         x = F.silu(self.conv2d(x.transpose(1, 2).unflatten(2, grid))).flatten(2)
-        first, *others = (self._scan(k, x, grid) for k in range(DIRECTIONS))
-        merged = self.out_norm(sum(others, first))
+        merged = self.out_norm(self._scan(x, grid))
         if self.gate is not None:
             merged, state = self.gate((merged,), gate_input, state)
         return self.out_proj(merged), state
 
-    def _scan(self, k: int, x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        direction = self.directions[k]
-        return direction.scan(
+    def _scan(self, x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """Scan (batch, d_inner, length) in all directions, to the sum, (batch, length, d_inner)."""
+        scans = [direction.scan for direction in self.directions]
+        if any(type(scan) is not DirectionScan for scan in scans):
+            pairs = zip(scans, self._calls(x, grid), strict=True)
+            first, *others = (scan(call) for scan, call in pairs)
+            return sum(others, first)
+        if all(direction.is_plain() for direction in self.directions):
+            inputs = prepare_together(self, x)
+        else:
+            pairs = zip(scans, self._calls(x, grid), strict=True)
+            inputs = [scan.prepare(call) for scan, call in pairs]
+        return cross_scan(*inputs, delta_softplus=True, grid=grid).transpose(1, 2)
+
+    def _calls(self, x: torch.Tensor, grid: tuple[int, int]) -> list[ScanCall]:
+        return [
             ScanCall(
                 *(x, direction.x_proj, direction.dt_proj, direction.A_log, direction.D),
                 reverse=k >= 2,
                 grid=grid if k % 2 else None,
             )
-        )
+            for k, direction in enumerate(self.directions)
+        ]
 
     def block_sites(self, name: str) -> BlockSites:
         """Return the places that adapters find here; ``name`` is the path of this module."""

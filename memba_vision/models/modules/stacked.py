@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from memba_vision.models.modules.linear import DeltaLinear, Linear
-from memba_vision.models.modules.scan import DirectionScan
+from memba_vision.models.modules.scan import DirectionScan, minus_exp
+from memba_vision.ops import ScanInputs, linear
 
 
 class LinearSlice(Linear):
@@ -83,3 +84,33 @@ class StackedDirection(nn.Module):
     def _part(self, name: str) -> torch.Tensor:
         stacked, directions = getattr(self._owner[0], name), len(self._owner[0].x_proj_weight)
         return stacked.unflatten(0, (directions, -1))[self.index]
+
+    def is_plain(self) -> bool:
+        """Return True if no adapter changed the projections."""
+        return type(self.x_proj) is LinearSlice and type(self.dt_proj) is DeltaSlice
+
+
+def prepare_together(mixer: nn.Module, x: torch.Tensor) -> list[ScanInputs]:
+    """Prepare the scans of all directions of a mixer by one projection of what they share.
+
+    It yields what :meth:`~memba_vision.models.modules.scan.DirectionScan.prepare` yields for one
+    direction after the other, but for the bias of the step size, which is left to the scan.
+
+    Args:
+        mixer: the owner of plain directions, see :class:`StackedDirection`.
+        x: (batch, d_inner, length).
+    """
+    directions, d_state = len(mixer.directions), mixer.A_logs.shape[1]
+    projected = linear(x.transpose(1, 2), mixer.x_proj_weight.flatten(0, 1))
+    by_direction = projected.unflatten(-1, (directions, -1)).movedim(2, 0)
+    steps, B, C = by_direction.split([mixer.dt_rank, d_state, d_state], dim=-1)
+    per_direction = zip(
+        (linear(*pair).transpose(1, 2) for pair in zip(steps, mixer.dt_projs_weight, strict=True)),
+        minus_exp(mixer.A_logs).chunk(directions),
+        B.transpose(-1, -2),
+        C.transpose(-1, -2),
+        mixer.Ds.chunk(directions),
+        mixer.dt_projs_bias,
+        strict=True,
+    )
+    return [ScanInputs(x, *inputs) for inputs in per_direction]

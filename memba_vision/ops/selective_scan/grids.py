@@ -24,7 +24,7 @@ def check_grid(op: str, grid: Grid | None, length: int) -> None:
 
 def columns_first(sequence: torch.Tensor | None, grid: Grid) -> torch.Tensor | None:
     """Lay positions that lie row by row, the last axis, column by column."""
-    return None if sequence is None else sequence.unflatten(-1, grid).mT.flatten(-2)
+    return None if sequence is None else sequence.unflatten(-1, grid).transpose(-1, -2).flatten(-2)
 
 
 def rows_first(sequence: torch.Tensor, grid: Grid) -> torch.Tensor:
