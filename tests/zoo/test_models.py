@@ -25,7 +25,8 @@ MINI = 'memba_vision://vim-mini.safetensors'
 
 def test_names_are_architectures_with_and_without_methods():
     names = memba_vision.list_models('vim_')
-    assert len(names) == len(set(names)) == 4 * (1 + len(preset_names()))
+    presets = set(preset_names()) - {'lora_qv'}  # a Vim has no queries
+    assert len(names) == len(set(names)) == 4 * (1 + len(presets))
     assert {'vim_tiny', 'vim_small_memba', 'vim_base_lora_out_proj', 'vim_mini_scratch'} <= {*names}
     assert memba_vision.list_models('vim_mini_lorap_') == [
         f'vim_mini_lorap_{part}' for part in 'bcdxz'
@@ -150,7 +151,12 @@ def test_mistakes_are_told():
 
 def test_mmpretrain_lists_the_models():
     found = mmpretrain.list_models('vim-', task='Image Classification')
-    assert found == sorted(n.replace('vim_', 'vim-', 1) for n in memba_vision.list_models('vim_'))
+    names = {n.replace('vim_', 'vim-', 1) for n in memba_vision.list_models('vim_')}
+    # The index has methods without a place too, which are errors when they are built.
+    assert set(found) - names == {
+        f'vim-{arch}_lora_qv' for arch in ('mini', 'tiny', 'small', 'base')
+    }
+    assert names <= set(found)
 
 
 @pytest.mark.parametrize('name', ['vim-mini', 'vim-mini_memba', 'vim-mini_lora_out_proj'])
