@@ -49,7 +49,7 @@ def run_tool(
     try:
         args = parse_arguments()
         prepare_process()
-        _recorded(main)(args)
+        _run_recorded(main, args)
         sys.stdout.flush()
     except UserError as error:
         _end(error)
@@ -68,13 +68,20 @@ def run_tool(
         sys.exit(ExitStatus.INTERRUPTED)
 
 
-def _recorded(main: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
-    """Return ``main``, whose exceptions are written for torch's launcher if that started it."""
-    if not os.environ.get(ERROR_FILE):
-        return main
-    from torch.distributed.elastic.multiprocessing.errors import record
+def _run_recorded(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Run ``main``; a crash is written down for torch's launcher if that started the process."""
+    try:
+        main(args)
+    except (UserError, OSError, Terminated):
+        raise  # told in a line
+    except Exception as error:
+        if os.environ.get(ERROR_FILE):
+            from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-    return record(main)
+            handler = get_error_handler()
+            handler.initialize()
+            handler.record_exception(error)
+        raise
 
 
 def _end(error: UserError) -> None:
