@@ -6,20 +6,20 @@ import pytest
 from helpers import DEMO
 
 import memba_vision
-from memba_vision.models import Vim
 from memba_vision.runs.config import load_config
 from memba_vision.runs.training import train
 from memba_vision.weights import read_state_dict, resolve
 
 
-def test_weights_are_small_and_fit():
-    assert resolve('memba_vision://vim-mini.safetensors').stat().st_size <= 5_000_000
-    init_cfg = dict(type='Pretrained', checkpoint='memba_vision://vim-mini.safetensors')
-    model = Vim(dict(embed_dims=96, num_layers=6), img_size=48, patch_size=8, init_cfg=init_cfg)
-    model.init_weights()
-    weights = read_state_dict('memba_vision://vim-mini.safetensors')
-    assert all((model.state_dict()[name] == value).all() for name, value in weights.items())
-    assert Path(memba_vision.__file__).parent in resolve(init_cfg['checkpoint']).parents
+@pytest.mark.parametrize('name', ['vim-mini', 'vmamba-mini', 'vit-mini'])
+def test_weights_are_small_and_fit(name):
+    path = f'memba_vision://{name}.safetensors'
+    assert resolve(path).stat().st_size <= 5_000_000
+    assert Path(memba_vision.__file__).parent in resolve(path).parents
+    backbone = memba_vision.get_model(name, pretrained=True).backbone
+    weights = read_state_dict(path)
+    assert backbone.state_dict().keys() == weights.keys()
+    assert all((backbone.state_dict()[key] == value).all() for key, value in weights.items())
 
 
 @pytest.mark.slow

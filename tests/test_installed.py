@@ -88,7 +88,8 @@ def test_a_wheel_holds_each_config_and_each_tool(wheel):
         if path.is_file() and not {'__pycache__', 'benchmarking', 'benchmark.py'} & set(path.parts)
     }
     assert shipped == expected | {'model-index.yml'}
-    assert 'memba_vision/pretrained/vim-mini.safetensors' in names
+    weights = [f'memba_vision/pretrained/{m}-mini.safetensors' for m in ('vim', 'vmamba', 'vit')]
+    assert {*weights} <= {*names}
     assert not any(name.startswith(('tests', 'configs', 'tools')) for name in names)
 
 

@@ -118,12 +118,12 @@ def jobs_of(args: argparse.Namespace, options: Options) -> list[Job]:
 
 def write_configs(args: argparse.Namespace) -> None:
     """Write the configs that the command line asks for, and print their paths."""
-    from memba_vision.sweeps.suites import write_leaf_configs
+    from memba_vision.sweeps.suites import write_suite_configs
 
     if not args.suite:
         raise UserError('--write-configs goes with --suite')
     methods, backbones = args.methods or ['memba'], args.backbones or [None]
-    for path in write_leaf_configs(args.suite, methods, backbones, Path(args.write_configs)):
+    for path in write_suite_configs(args.suite, methods, backbones, Path(args.write_configs)):
         print(path)
 
 

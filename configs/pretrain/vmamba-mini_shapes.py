@@ -2,6 +2,8 @@
 #   python tools/train.py configs/pretrain/vmamba-mini_shapes.py
 #   python tools/export.py work_dirs/vmamba-mini_shapes/iter_3000.pth \
 #       memba_vision/pretrained/vmamba-mini.safetensors
+# On 2,560 fresh renders it names 98.6 % of the shapes, 99.7 % of the scales, all hues and
+# 86.3 % of the angles.
 _base_ = './vim-mini_shapes.py'
 
 model = dict(

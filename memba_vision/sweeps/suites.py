@@ -8,7 +8,7 @@ from memba_vision.datasets.benchmarks import find_suite
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 from memba_vision.package_data import package_data_folder
-from memba_vision.runs.leaf_configs import leaf_config, leaf_name
+from memba_vision.runs.generated_configs import config_file_name, config_text
 
 CONFIGS = package_data_folder() / 'configs'
 
@@ -27,7 +27,7 @@ def suite_configs(suite: str) -> list[str]:
     return [_relative(path) for path in paths]
 
 
-def write_leaf_configs(
+def write_suite_configs(
     suite: str, methods: Sequence[str], backbones: Sequence[str | None], folder: Path
 ) -> list[Path]:
     """Write the config of every task of a suite, method and backbone; return their paths.
@@ -41,11 +41,10 @@ def write_leaf_configs(
     Raises:
         UserError: there is no such suite, method or backbone, or no data of its image size.
     """
-    wanted = list(product(find_suite(suite)[1], backbones, methods))
-    texts = {
-        folder / leaf_name(task.name, method, backbone): leaf_config(task.name, method, backbone)
-        for task, backbone, method in wanted
-    }
+    texts = {}
+    for task, backbone, method in product(find_suite(suite)[1], backbones, methods):
+        part = task.name, method, backbone
+        texts[folder / config_file_name(*part)] = config_text(*part)
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
         write_atomically(path, text.encode())

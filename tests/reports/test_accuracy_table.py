@@ -6,23 +6,13 @@ from pathlib import Path
 
 import pytest
 from helpers import run_tool
+from made_runs import make_result
 
 from memba_vision.errors import UserError
 from memba_vision.reports.accuracy_table import accuracy_table
 from memba_vision.runs.backbone import Backbone
-from memba_vision.runs.result import RESULT_FILE, Result
+from memba_vision.runs.result import RESULT_FILE
 from memba_vision.runs.result_files import collect
-
-
-def make_result(method='memba', task='digits', seed=0, top1=90.0, **others) -> Result:
-    settings = dict(
-        test_images=797,
-        trained_parameters=74_698,
-        adapter_parameters=73_728,
-        config='digits_memba.py',
-        checkpoint='epoch_20.pth',
-    )
-    return Result(task=task, method=method, seed=seed, value=top1, **(settings | others))
 
 
 def rows(table: str) -> list[list[str]]:

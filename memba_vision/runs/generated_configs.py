@@ -13,13 +13,13 @@ from memba_vision.runs.presets import read_preset
 BASES = BASE_MODELS.parent
 
 
-def leaf_name(task: str, method: str, backbone: str | None = None) -> str:
+def config_file_name(task: str, method: str, backbone: str | None = None) -> str:
     """Return the name of a config's file; the backbone of the task's benchmark is left out."""
     is_usual = backbone in (None, _benchmark(task).backbone)
     return '_'.join([task, *([] if is_usual else [backbone]), method.replace('_', '-')]) + '.py'
 
 
-def leaf_config(task: str, method: str, backbone: str | None = None) -> str:
+def config_text(task: str, method: str, backbone: str | None = None) -> str:
     """Write the config that trains a method on a task, which is read from any folder.
 
     Args:

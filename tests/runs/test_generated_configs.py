@@ -8,7 +8,7 @@ from memba_vision.datasets.benchmarks import BENCHMARKS, benchmark_of
 from memba_vision.errors import UserError
 from memba_vision.runs.base_models import architectures
 from memba_vision.runs.config import load_config
-from memba_vision.runs.leaf_configs import leaf_config, leaf_name
+from memba_vision.runs.generated_configs import config_file_name, config_text
 
 SHIPPED = [
     path for benchmark in BENCHMARKS.values() for path in (CONFIGS / benchmark.configs).glob('*.py')
@@ -26,8 +26,8 @@ def parts_of(stem: str) -> tuple[str, str, str | None]:
 @pytest.mark.parametrize('path', sorted(SHIPPED), ids=lambda path: path.stem)
 def test_a_shipped_config_is_what_is_generated(path, tmp_path):
     task, method, backbone = parts_of(path.stem)
-    assert leaf_name(task, method, backbone) == path.name
-    (tmp_path / path.name).write_text(leaf_config(task, method, backbone))
+    assert config_file_name(task, method, backbone) == path.name
+    (tmp_path / path.name).write_text(config_text(task, method, backbone))
     generated = Config.fromfile(tmp_path / path.name)
     assert generated.to_dict() == Config.fromfile(path).to_dict()
 
@@ -35,18 +35,18 @@ def test_a_shipped_config_is_what_is_generated(path, tmp_path):
 def test_every_task_has_its_config():
     for benchmark in BENCHMARKS.values():
         files = {path.name for path in (CONFIGS / benchmark.configs).glob('*_memba.py')}
-        assert files >= {leaf_name(task, 'memba') for task in benchmark.tasks}
+        assert files >= {config_file_name(task, 'memba') for task in benchmark.tasks}
 
 
 @pytest.mark.parametrize('method', ['lora', 'scratch', 'hybrid', 'linear-probing'])
 @pytest.mark.parametrize('task', ['digits', 'dsprites_location'])
 def test_a_generated_config_is_that_of_the_command_line(method, task, tmp_path):
     benchmark = benchmark_of(task)
-    usual = CONFIGS / benchmark.configs / leaf_name(task, 'memba')
+    usual = CONFIGS / benchmark.configs / config_file_name(task, 'memba')
     for backbone in architectures():
-        path = tmp_path / leaf_name(task, method, backbone)
+        path = tmp_path / config_file_name(task, method, backbone)
         try:
-            path.write_text(leaf_config(task, method, backbone))
+            path.write_text(config_text(task, method, backbone))
         except UserError as error:
             assert 'has no data config for images of' in str(error)
             continue
@@ -60,4 +60,4 @@ def test_a_generated_config_is_that_of_the_command_line(method, task, tmp_path):
 
 def test_a_task_of_ones_own_has_none():
     with pytest.raises(UserError, match='flowers is no task of a benchmark: copy a file of'):
-        leaf_config('flowers', 'lora')
+        config_text('flowers', 'lora')
