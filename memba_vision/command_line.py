@@ -72,16 +72,20 @@ def _run_recorded(main: Callable[[argparse.Namespace], None], args: argparse.Nam
     """Run ``main``; a crash is written down for torch's launcher if that started the process."""
     try:
         main(args)
-    except (UserError, OSError, Terminated):
-        raise  # told in a line
     except Exception as error:
-        if os.environ.get(ERROR_FILE):
+        if os.environ.get(ERROR_FILE) and not _has_own_message(error):
             from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
             handler = get_error_handler()
             handler.initialize()
             handler.record_exception(error)
         raise
+
+
+def _has_own_message(error: Exception) -> bool:
+    """Return True for what :func:`run_tool` tells in a line."""
+    is_of_the_system = isinstance(error, OSError) and error.errno in (*DISK_FULL, *NO_ACCESS)
+    return is_of_the_system or isinstance(error, UserError | Terminated | BrokenPipeError)
 
 
 def _end(error: UserError) -> None:
