@@ -11,6 +11,7 @@ import pytest
 
 kept = pytest.importorskip('memba_vision.ops.numba_kernels.cache')
 from memba_vision.ops.numba_kernels.jit import kernel  # noqa: E402
+from memba_vision.ops.numba_kernels.threads import run  # noqa: E402
 
 SCAN_AND_PRINT_BITS = """
 import torch
@@ -55,7 +56,7 @@ def load_or_compile():
     """Run a kernel as a new process would, and say where it came from."""
     compiled = kernel(double)
     numbers = np.arange(3.0)
-    compiled(0, 3, numbers)
+    run(compiled, 3, numbers)
     assert numbers.tolist() == [0, 2, 4]
     return 'loaded' if sum(compiled.stats.cache_hits.values()) else 'compiled'
 

@@ -5,7 +5,7 @@ least ``WIDTH``. The last block of channels may overlap the one before.
 """
 
 from memba_vision.ops.numba_kernels.gate import constants, sigmoid, silu_gradient
-from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
+from memba_vision.ops.numba_kernels.jit import kernel, part
 from memba_vision.ops.numba_kernels.layout import WIDTH
 from memba_vision.ops.numba_kernels.simd import broadcast, load, store
 from memba_vision.ops.numba_kernels.tiles import empty_rows, position
@@ -35,7 +35,6 @@ def forward(first, last, out, x, weight, bias, silu, reverse):
         silu: apply the SiLU.
         reverse: convolve from the last position to the first.
     """
-    widest_vectors()
     length, dim = out.shape[1:]
     one, _, scale = constants(out.dtype)
     for sample in range(first, last):
@@ -105,7 +104,6 @@ def backward(first, last, grad_x, grad_weight, grad_bias, grad_out, x, weight, b
         grad_out: (batch, length, dim).
         x, weight, bias, silu, reverse: as for :func:`forward`.
     """
-    widest_vectors()
     dtype = grad_x.dtype
     length, dim = grad_x.shape[1:]
     width, blocks = weight.shape[0], -(-dim // WIDTH)

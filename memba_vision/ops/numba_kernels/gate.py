@@ -4,7 +4,7 @@ All arrays are (positions, dim) of one dtype. Their rows lie ``dim`` or more num
 ``dim`` is at least ``WIDTH``. The last block of channels may overlap the one before.
 """
 
-from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
+from memba_vision.ops.numba_kernels.jit import kernel, part
 from memba_vision.ops.numba_kernels.layout import WIDTH
 from memba_vision.ops.numba_kernels.maths import LOG2E
 from memba_vision.ops.numba_kernels.simd import broadcast, exp2, load, store
@@ -31,7 +31,6 @@ def silu_gradient(x, sigmoid_x, one):
 @kernel
 def shared(first, last, out, forward_scan, backward_scan, gate):
     """Compute (forward_scan + backward_scan) / 2 * silu(gate) from ``first`` to before ``last``."""
-    widest_vectors()
     dim = out.shape[1]
     one, half, scale = constants(out.dtype)
     for p in range(first, last):
@@ -45,7 +44,6 @@ def shared(first, last, out, forward_scan, backward_scan, gate):
 @kernel
 def shared_backward(first, last, grad_scan, grad_gate, grad_out, forward_scan, backward_scan, gate):
     """Compute the gradients of :func:`shared`; both scans have the same."""
-    widest_vectors()
     dim = grad_gate.shape[1]
     one, half, scale = constants(gate.dtype)
     for p in range(first, last):
@@ -62,7 +60,6 @@ def shared_backward(first, last, grad_scan, grad_gate, grad_out, forward_scan, b
 @kernel
 def separate(first, last, out, forward_scan, backward_scan, gate, forward_update, backward_update):
     """Do the same as :func:`shared` after adding each direction's update to its gate."""
-    widest_vectors()
     dim = out.shape[1]
     one, half, scale = constants(out.dtype)
     for p in range(first, last):
@@ -92,7 +89,6 @@ def separate_backward(
     backward_update,
 ):
     """Compute the gradients of :func:`separate`."""
-    widest_vectors()
     dim = grad_gate.shape[1]
     one, half, scale = constants(gate.dtype)
     for p in range(first, last):

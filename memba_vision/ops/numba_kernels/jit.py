@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 from memba_vision.ops.numba_kernels.cache import KernelCache
+from memba_vision.ops.numba_kernels.parallel import share_out
 
 # 'contract' allows fused multiply-adds and nothing else: reordered sums would break the rounding in
 # `maths`, and code that assumes no NaN would lose them. numpy's error model leaves out the check of
@@ -19,24 +19,17 @@ part = partial(njit, forceinline=True, fastmath={'contract'}, error_model='numpy
 
 
 def kernel(function: Callable) -> Callable:
-    """Compile ``function`` at its first call, to run without the GIL, and cache it on disk."""
-    compiled = part(function, nogil=True, forceinline=False)
+    """Compile ``function(first, last, *args)`` at its first call, and cache it on disk.
+
+    Returns:
+        A function of (team, threads, items, size, *args), see
+        :func:`memba_vision.ops.numba_kernels.parallel.share_out`. It runs without the GIL.
+    """
+    body = part(function)
+
+    def launch(team, threads, items, size, *args):
+        return share_out(body, team, threads, items, size, args)
+
+    compiled = part(launch, nogil=True, forceinline=False)
     compiled._cache = KernelCache(function)
     return compiled
-
-
-@intrinsic
-def widest_vectors(typing_context):
-    """Let LLVM use vectors of 512 bits in the kernel that calls this, if the CPU has them.
-
-    On many Intel CPUs it prefers 256 bits, which suits code that rarely uses vectors. The attribute
-    is that of clang's -mprefer-vector-width=512; llvmlite's list of attributes does not have it.
-    """
-
-    def generate(context, builder, signature, args):
-        attributes = builder.function.attributes
-        if isinstance(attributes, set):
-            set.add(attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-
-    return types.none(), generate

@@ -12,7 +12,7 @@ may overlap the one before, and then writes the same numbers there.
 """
 
 from memba_vision.ops.numba_kernels.gate import constants, sigmoid, silu_gradient
-from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
+from memba_vision.ops.numba_kernels.jit import kernel, part
 from memba_vision.ops.numba_kernels.layout import WIDTH
 from memba_vision.ops.numba_kernels.simd import broadcast, load, masked_fill, store
 from memba_vision.ops.numba_kernels.tiles import empty_rows
@@ -107,7 +107,6 @@ def store_current_gradient(grad_current, grads, column, channel, chunk, settings
 @kernel
 def integrate(first, last, potentials, mean, current, initial, settings):
     """Write ``potentials``, (2, batch, length, dim) in image order, and ``mean``."""
-    widest_vectors()
     length, dim = current.shape[1:]
     chunk, num_chunks = initial.shape[1], settings[0]
     tile = empty_rows(2 * num_chunks, current.dtype)
@@ -130,7 +129,6 @@ def integrate_backward(
     first, last, grad_current, grad_initial, grad_potentials, grad_mean, current, initial, settings
 ):
     """Compute the gradients of :func:`integrate`."""
-    widest_vectors()
     length, dim = current.shape[1:]
     chunk, num_chunks = initial.shape[1], settings[0]
     tile = empty_rows(2 * num_chunks, current.dtype)
@@ -153,7 +151,6 @@ def integrate_backward(
 @kernel
 def gate(first, last, out, mean, z, forward_scan, backward_scan, initial, settings):
     """Write the gated mean of both scans, in the shape of ``z``, and ``mean``."""
-    widest_vectors()
     length, dim = z.shape[1:]
     chunk, num_chunks = initial.shape[1], settings[0]
     one, half, scale = constants(z.dtype)
@@ -191,7 +188,6 @@ def gate_backward(
     settings,
 ):
     """Compute the gradients of :func:`gate`."""
-    widest_vectors()
     length, dim = z.shape[1:]
     chunk, num_chunks = initial.shape[1], settings[0]
     one, half, scale = constants(z.dtype)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
+from memba_vision.ops.numba_kernels.jit import kernel, part
 from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
 from memba_vision.ops.numba_kernels.maths import LN2
 from memba_vision.ops.numba_kernels.scan_forward import activate
@@ -149,7 +149,6 @@ def backward(first, last, grads, grad_out, out_last, states, inputs):
         states: the states that the forward pass wrote.
         inputs: as given to it.
     """
-    widest_vectors()
     dtype, group = grad_out.dtype, inputs.group
     scans, length = inputs.order.shape
     state, dim = inputs.A.shape[1:]

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memba_vision.ops.numba_kernels.jit import kernel, part, widest_vectors
+from memba_vision.ops.numba_kernels.jit import kernel, part
 from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
 from memba_vision.ops.numba_kernels.maths import softplus
 from memba_vision.ops.numba_kernels.simd import add_up, broadcast_each, exp2, load_rows, store_rows
@@ -100,7 +100,6 @@ def forward(first, last, out, states, inputs):
             tile; may be empty.
         inputs: an :class:`Inputs`.
     """
-    widest_vectors()
     dtype = out.dtype
     scans, length = inputs.order.shape
     state, dim = inputs.A.shape[1:]

@@ -1,12 +1,16 @@
 """Run a compiled kernel over a range of independent items on several threads.
 
-The threads are Python's, and the kernels release the GIL. numba's own threads would abort the
-process when two Python threads enter them at once, and take several times as long to compile.
+They are the threads of torch, see :mod:`memba_vision.ops.numba_kernels.parallel`. numba's own would
+abort the process when two Python threads enter them at once, and take several times as long to
+compile.
 """
 
+import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -15,7 +19,7 @@ from memba_vision.ops.numba_kernels.layout import as_rows
 # With more pieces than threads, the others take over the share of a thread that is held up.
 PIECES_PER_THREAD = 4
 
-_pool = None
+_forked = False
 
 
 def run(kernel: Callable, items: int, *args) -> None:
@@ -23,24 +27,15 @@ def run(kernel: Callable, items: int, *args) -> None:
 
     It uses ``torch.get_num_threads()`` threads. The result for an item must not depend on the
     piece that the item is in.
+
+    Raises:
+        MemoryError: the kernel failed, which it does only where it gets no memory for its tiles.
     """
-    threads = min(torch.get_num_threads(), items)
-    if threads <= 1:
-        kernel(0, items, *args)
-        return
-    if not kernel.signatures:
-        kernel(0, 0, *args)  # compile, or load from disk, before the other threads start
-    size = -(-items // (threads * PIECES_PER_THREAD))
-    pieces = iter(range(0, items, size))
-
-    def work() -> None:
-        for first in pieces:
-            kernel(first, min(first + size, items), *args)
-
-    helpers = [_threads().submit(work) for _ in range(threads - 1)]
-    work()
-    for helper in helpers:
-        helper.result()
+    threads = max(1, min(torch.get_num_threads(), items))
+    pieces = threads * PIECES_PER_THREAD if threads > 1 else 1
+    team = _team() if threads > 1 else 0
+    if kernel(team, threads, items, max(1, -(-items // pieces)), *args):
+        raise MemoryError('a CPU kernel of memba_vision got no memory')
 
 
 def run_columns(kernel: Callable, *tensors_and_settings) -> None:
@@ -60,18 +55,48 @@ def run_columns(kernel: Callable, *tensors_and_settings) -> None:
     run(kernel, rows // 2 * chunk, *arrays, settings)
 
 
-def _threads() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 2), 'memba_vision')
-    return _pool
+def _team() -> int:
+    """Return the address of the function that enters a team of threads."""
+    # A forked child inherits OpenMP's state without its threads, and would wait for them for ever.
+    address = None if _forked else _openmp()
+    return address or ctypes.cast(_enter_python_threads, ctypes.c_void_p).value
 
 
-def _forget_threads() -> None:
+@cache
+def _openmp() -> int | None:
+    """Return the address of the function of the OpenMP library that torch uses, if it has one."""
+    folder = Path(torch.__file__).parent / 'lib'
+    for library in sorted(folder.glob('libtorch_cpu.*')):
+        try:
+            # The system looks it up in the libraries that this one was loaded with, too.
+            function = ctypes.CDLL(str(library)).GOMP_parallel
+        except (OSError, AttributeError):
+            continue
+        return ctypes.cast(function, ctypes.c_void_p).value
+    return None
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+def _enter_python_threads(work: int, data: int, threads: int, _: int) -> None:
+    """Call ``work(data)`` from several of Python's threads."""
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(work)
+    helpers = [_python_threads().submit(call, data) for _ in range(threads - 1)]
+    call(data)
+    for helper in helpers:
+        helper.result()
+
+
+@cache
+def _python_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(os.cpu_count() or 1, 2), 'memba_vision')
+
+
+def _note_fork() -> None:
     """Drop the pool in a forked child, which inherits it without its threads."""
-    global _pool
-    _pool = None
+    global _forked
+    _forked = True
+    _python_threads.cache_clear()
 
 
 if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_forget_threads)
+    os.register_at_fork(after_in_child=_note_fork)
