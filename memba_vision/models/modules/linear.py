@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from memba_vision.ops import linear
@@ -24,10 +23,16 @@ class DeltaLinear(Linear):
     hundredth of the step size.
     """
 
+    def without_bias(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Project (..., dt_rank) to (..., dim), and return what is still to be added, or None."""
+        if torch.is_autocast_enabled(x.device.type):
+            return linear(x, self.weight), self.bias
+        return self(x), None
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Project (..., dt_rank) to (..., dim), before the softplus."""
         if torch.is_autocast_enabled(x.device.type):
-            return F.linear(x, self.weight).float() + self.bias.float()
+            return linear(x, self.weight).float() + self.bias.float()
         return super().forward(x)
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from memba_vision.models.modules.linear import DeltaLinear
 from memba_vision.ops import ScanInputs, selective_scan
 
 
@@ -55,14 +56,21 @@ class DirectionScan(nn.Module):
         dt_rank = projected.shape[-1] - 2 * d_state
         delta, B, C = projected.split([dt_rank, d_state, d_state], dim=-1)
         A = minus_exp(call.A_log)
-        delta = call.dt_proj(delta).transpose(1, 2)
+        delta, bias = _project_delta(call, delta)
         B, C = B.transpose(1, 2), C.transpose(1, 2)
-        return ScanInputs(x, delta, A, B, C, call.D, call.delta_bias)
+        return ScanInputs(x, delta.transpose(1, 2), A, B, C, call.D, bias)
 
     def run(self, inputs: ScanInputs, call: ScanCall) -> torch.Tensor:
         """Run the recurrence over prepared inputs, to (batch, length, d_inner)."""
         settings = dict(delta_softplus=True, reverse=call.reverse, grid=call.grid)
         return selective_scan(**inputs._asdict(), **settings).transpose(1, 2)
+
+
+def _project_delta(call: ScanCall, delta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the step sizes, (batch, length, d_inner), and a bias that the scan is to add."""
+    if call.delta_bias is None and isinstance(call.dt_proj, DeltaLinear):
+        return call.dt_proj.without_bias(delta)
+    return call.dt_proj(delta), call.delta_bias
 
 
 def column_order(sequence: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

@@ -12,7 +12,7 @@ from memba_vision.ops.bidirectional_membrane.torch_composed import bidirectional
 from memba_vision.ops.compiled import compiled_op
 from memba_vision.ops.layout import empty_channel_last
 from memba_vision.ops.membrane_settings import MembraneSettings, taking_fields
-from memba_vision.ops.numba_kernels.layout import initial_or_zeros, unsupported_reason
+from memba_vision.ops.numba_kernels.layout import as_sequences, initial_or_zeros, unsupported_reason
 from memba_vision.ops.numba_kernels.threads import run_columns
 
 
@@ -23,8 +23,7 @@ def bidirectional_membrane_numba(
     current: torch.Tensor, initial: torch.Tensor | None, settings: MembraneSettings
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`memba_vision.ops.bidirectional_membrane`."""
-    dtype = torch.promote_types(current.dtype, torch.float32)
-    sequence = current.to(dtype).mT
+    sequence = as_sequences(current)[0].mT
     initial = initial_or_zeros(initial, sequence, settings)
     potentials, mean = _integrate(sequence, initial, *settings.fields)
     return potentials.to(current.dtype).mT, mean

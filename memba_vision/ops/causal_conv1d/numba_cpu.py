@@ -11,7 +11,12 @@ from memba_vision.ops.causal_conv1d import BACKENDS
 from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
 from memba_vision.ops.compiled import compiled_op
 from memba_vision.ops.layout import empty_channel_last
-from memba_vision.ops.numba_kernels.layout import as_rows, unsupported_reason
+from memba_vision.ops.numba_kernels.layout import (
+    as_rows,
+    as_sequences,
+    computed_in,
+    unsupported_reason,
+)
 from memba_vision.ops.numba_kernels.threads import run
 
 
@@ -25,9 +30,9 @@ def causal_conv1d_numba(
 
     bfloat16 and float16 are convolved in float32.
     """
-    dtype = torch.promote_types(x.dtype, torch.float32)
+    dtype = computed_in(x)
     bias = x.new_zeros(len(weight), dtype=dtype) if bias is None else bias.to(dtype)
-    return _convolve(x.to(dtype), weight.to(dtype), bias, silu, reverse).to(x.dtype)
+    return _convolve(*as_sequences(x), weight.to(dtype), bias, silu, reverse).to(x.dtype)
 
 
 def _outputs(x, weight, bias, silu, reverse):
@@ -50,7 +55,7 @@ def _backward(grad_x, grad_weight, grad_bias, grad_out, x, weight, bias, silu, r
     dim, width = weight.shape
     grads = grad_weight, grad_bias
     per_sample = [
-        x.new_empty((0, 0, 0) if grad is None else (len(x), rows, dim))
+        weight.new_empty((0, 0, 0) if grad is None else (len(x), rows, dim))
         for rows, grad in zip((width, 1), grads, strict=True)
     ]
     run(
@@ -71,7 +76,7 @@ def _backward(grad_x, grad_weight, grad_bias, grad_out, x, weight, bias, silu, r
 
 
 def _rows(*sequences: torch.Tensor) -> list:
-    return [as_rows(sequence.mT).numpy() for sequence in sequences]
+    return [as_rows(sequence.mT) for sequence in sequences]
 
 
 def _filter(weight: torch.Tensor, bias: torch.Tensor):

@@ -10,7 +10,7 @@ import torch
 from memba_vision.ops.compiled import compiled_op
 from memba_vision.ops.gated_merge import BACKENDS
 from memba_vision.ops.gated_merge.torch_gate import gated_merge_torch, merged_dtype
-from memba_vision.ops.numba_kernels.layout import as_rows, unsupported_reason
+from memba_vision.ops.numba_kernels.layout import as_rows, as_sequences, unsupported_reason
 from memba_vision.ops.numba_kernels.threads import run
 
 
@@ -25,11 +25,9 @@ def gated_merge_numba(
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.gated_merge`; bfloat16 and float16 are gated in float32."""
     out_dtype = merged_dtype(forward_scan, backward_scan, gate)
-    dtype = torch.promote_types(out_dtype, torch.float32)
-    tensors = (forward_scan.to(dtype), backward_scan.to(dtype), gate.to(dtype))
     if updates is None:
-        return _shared(*tensors).to(out_dtype)
-    return _separate(*tensors, updates.to(dtype)).to(out_dtype)
+        return _shared(*as_sequences(forward_scan, backward_scan, gate)).to(out_dtype)
+    return _separate(*as_sequences(forward_scan, backward_scan, gate, updates)).to(out_dtype)
 
 
 def _empty(tensor: torch.Tensor) -> torch.Tensor:
@@ -69,7 +67,7 @@ def _separate_backward(*tensors_and_updates):
 
 def _run_positions(kernel, *tensors):
     """Run a kernel over all positions of all samples, on (batch, length, dim)."""
-    positions = [as_rows(tensor.flatten(0, 1)).numpy() for tensor in tensors]
+    positions = [as_rows(tensor.flatten(0, 1)) for tensor in tensors]
     run(kernel, len(positions[0]), *positions)
 
 

@@ -5,6 +5,7 @@ import torch
 from memba_vision.discovery import import_submodules
 from memba_vision.errors import UserError
 from memba_vision.ops.backends import BackendTable
+from memba_vision.ops.linear.autocast import in_autocast_dtype
 
 __all__ = ['BACKENDS', 'linear']
 
@@ -36,6 +37,7 @@ def linear(
     """
     if not torch.jit.is_tracing():  # tracing turns sizes into tensors; torch checks those itself
         _check(x, weight, bias)
+    x, weight, bias = in_autocast_dtype(x, weight, bias)
     return BACKENDS.select(backend, x).function(x, weight, bias)
 
 

@@ -12,7 +12,12 @@ from memba_vision.ops.layout import empty_channel_last
 from memba_vision.ops.membrane_gate import BACKENDS
 from memba_vision.ops.membrane_gate.torch_composed import membrane_gate_torch
 from memba_vision.ops.membrane_settings import MembraneSettings, taking_fields
-from memba_vision.ops.numba_kernels.layout import initial_or_zeros, unsupported_reason
+from memba_vision.ops.numba_kernels.layout import (
+    as_sequences,
+    computed_in,
+    initial_or_zeros,
+    unsupported_reason,
+)
 from memba_vision.ops.numba_kernels.threads import run_columns
 
 
@@ -27,12 +32,10 @@ def membrane_gate_numba(
     settings: MembraneSettings,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """See :func:`memba_vision.ops.membrane_gate`; fastest on views of (batch, length, dim)."""
-    mean_dtype = torch.promote_types(z.dtype, torch.float32)
-    dtype = torch.promote_types(forward_scan.dtype, mean_dtype)
-    sequences = [tensor.to(dtype) for tensor in (z, forward_scan, backward_scan)]
+    sequences = as_sequences(z, forward_scan, backward_scan)
     initial = initial_or_zeros(initial, sequences[0], settings)
     merged, mean = _gate(*sequences, initial, *settings.fields)
-    return merged.to(forward_scan.dtype), mean.to(mean_dtype)
+    return merged.to(forward_scan.dtype), mean.to(computed_in(z))
 
 
 def _outputs(z, forward_scan, backward_scan, initial, *settings):

@@ -1,7 +1,8 @@
 """The causal depthwise convolution with its SiLU, position by position: forward and backward.
 
 Sequences are (batch, length, dim). Their rows lie ``dim`` or more numbers apart, and ``dim`` is at
-least ``WIDTH``. The last block of channels may overlap the one before.
+least ``WIDTH``. The last block of channels may overlap the one before. They may be of bfloat16, and
+are computed with in the precision of the filter.
 """
 
 from memba_vision.ops.numba_kernels.gate import constants, sigmoid, silu_gradient
@@ -36,7 +37,7 @@ def forward(first, last, out, x, weight, bias, silu, reverse):
         reverse: convolve from the last position to the first.
     """
     length, dim = out.shape[1:]
-    one, _, scale = constants(out.dtype)
+    one, _, scale = constants(load(bias, (0,)))
     for sample in range(first, last):
         for step in range(length):
             t = position(step, length, reverse)
@@ -104,12 +105,12 @@ def backward(first, last, grad_x, grad_weight, grad_bias, grad_out, x, weight, b
         grad_out: (batch, length, dim).
         x, weight, bias, silu, reverse: as for :func:`forward`.
     """
-    dtype = grad_x.dtype
+    dtype = weight.dtype
     length, dim = grad_x.shape[1:]
     width, blocks = weight.shape[0], -(-dim // WIDTH)
     slopes = empty_rows(width * blocks, dtype)
     weight_sums, bias_sums = empty_rows(width * blocks, dtype), empty_rows(blocks, dtype)
-    one, _, scale = constants(dtype)
+    one, _, scale = constants(load(bias, (0,)))
     for sample in range(first, last):
         clear(weight_sums)
         clear(bias_sums)

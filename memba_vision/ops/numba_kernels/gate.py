@@ -1,19 +1,20 @@
 """The gate of both scan directions, forward and backward, in one pass over memory.
 
-All arrays are (positions, dim) of one dtype. Their rows lie ``dim`` or more numbers apart, and
-``dim`` is at least ``WIDTH``. The last block of channels may overlap the one before.
+All arrays are (positions, dim) of one dtype; those of bfloat16 are computed with in float32. Their
+rows lie ``dim`` or more numbers apart, and ``dim`` is at least ``WIDTH``. The last block of
+channels may overlap the one before.
 """
 
 from memba_vision.ops.numba_kernels.jit import kernel, part
 from memba_vision.ops.numba_kernels.layout import WIDTH
 from memba_vision.ops.numba_kernels.maths import LOG2E
-from memba_vision.ops.numba_kernels.simd import broadcast, exp2, load, store
+from memba_vision.ops.numba_kernels.simd import exp2, load, repeat, store
 
 
 @part()
-def constants(dtype):
-    """Return rows of 1, 1/2 and -log2(e)."""
-    return broadcast(dtype.type(1)), broadcast(dtype.type(0.5)), broadcast(dtype.type(-LOG2E))
+def constants(row):
+    """Return rows like ``row`` of 1, 1/2 and -log2(e)."""
+    return repeat(1, row), repeat(0.5, row), repeat(-LOG2E, row)
 
 
 @part()
@@ -32,11 +33,11 @@ def silu_gradient(x, sigmoid_x, one):
 def shared(first, last, out, forward_scan, backward_scan, gate):
     """Compute (forward_scan + backward_scan) / 2 * silu(gate) from ``first`` to before ``last``."""
     dim = out.shape[1]
-    one, half, scale = constants(out.dtype)
     for p in range(first, last):
         for block in range(0, dim, WIDTH):
             at = p, min(block, dim - WIDTH)
             z = load(gate, at)
+            one, half, scale = constants(z)
             scans = load(forward_scan, at) + load(backward_scan, at)
             store(out, at, half * scans * z * sigmoid(z, one, scale))
 
@@ -45,11 +46,11 @@ def shared(first, last, out, forward_scan, backward_scan, gate):
 def shared_backward(first, last, grad_scan, grad_gate, grad_out, forward_scan, backward_scan, gate):
     """Compute the gradients of :func:`shared`; both scans have the same."""
     dim = grad_gate.shape[1]
-    one, half, scale = constants(gate.dtype)
     for p in range(first, last):
         for block in range(0, dim, WIDTH):
             at = p, min(block, dim - WIDTH)
             z = load(gate, at)
+            one, half, scale = constants(z)
             s = sigmoid(z, one, scale)
             g = half * load(grad_out, at)
             scans = load(forward_scan, at) + load(backward_scan, at)
@@ -61,11 +62,11 @@ def shared_backward(first, last, grad_scan, grad_gate, grad_out, forward_scan, b
 def separate(first, last, out, forward_scan, backward_scan, gate, forward_update, backward_update):
     """Do the same as :func:`shared` after adding each direction's update to its gate."""
     dim = out.shape[1]
-    one, half, scale = constants(out.dtype)
     for p in range(first, last):
         for block in range(0, dim, WIDTH):
             at = p, min(block, dim - WIDTH)
             z = load(gate, at)
+            one, half, scale = constants(z)
             z_forward, z_backward = z + load(forward_update, at), z + load(backward_update, at)
             forward = load(forward_scan, at) * z_forward * sigmoid(z_forward, one, scale)
             backward = load(backward_scan, at) * z_backward * sigmoid(z_backward, one, scale)
@@ -90,11 +91,12 @@ def separate_backward(
 ):
     """Compute the gradients of :func:`separate`."""
     dim = grad_gate.shape[1]
-    one, half, scale = constants(gate.dtype)
     for p in range(first, last):
         for block in range(0, dim, WIDTH):
             at = p, min(block, dim - WIDTH)
-            z, g = load(gate, at), half * load(grad_out, at)
+            z = load(gate, at)
+            one, half, scale = constants(z)
+            g = half * load(grad_out, at)
             z_forward, z_backward = z + load(forward_update, at), z + load(backward_update, at)
             s_forward, s_backward = sigmoid(z_forward, one, scale), sigmoid(z_backward, one, scale)
             store(grad_forward_scan, at, g * z_forward * s_forward)

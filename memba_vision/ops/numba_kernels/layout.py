@@ -1,9 +1,11 @@
 """Block sizes and memory layouts of the kernels' tensors. Importing this does not need numba."""
 
+import functools
 import importlib.util
 import logging
 from functools import cache
 
+import numpy as np
 import torch
 
 from memba_vision.ops.membrane_settings import MembraneSettings
@@ -40,7 +42,7 @@ def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool) -> torch.Tensor:
     tiles = -(-length // STEPS) if keep else 0
     scans = A.shape[0] if A.ndim == 3 else 1
     state = whole_groups(A.shape[-1])
-    return u.new_empty(scans, batch, -(-dim // WIDTH), tiles, state, WIDTH)
+    return A.new_empty(scans, batch, -(-dim // WIDTH), tiles, state, WIDTH)
 
 
 def group_size(state: int) -> int:
@@ -78,17 +80,36 @@ def _warn_once(message: str) -> None:
     logging.getLogger(__name__).warning(message)
 
 
-def as_rows(tensor: torch.Tensor) -> torch.Tensor:
-    """Return ``tensor``, detached, if its last stride is 1, otherwise a contiguous copy."""
+def computed_in(tensor: torch.Tensor) -> torch.dtype:
+    """Return the precision that kernels compute in with tensors like this one."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def as_sequences(*tensors: torch.Tensor) -> list[torch.Tensor]:
+    """Return tensors of one dtype that kernels read: their own if that is bfloat16, or a wider."""
+    if all(tensor.dtype == torch.bfloat16 for tensor in tensors):
+        return list(tensors)
+    dtype = functools.reduce(torch.promote_types, map(computed_in, tensors))
+    return [tensor.to(dtype) for tensor in tensors]
+
+
+def as_array(tensor: torch.Tensor) -> np.ndarray:
+    """Return the memory of a tensor without gradient; of bfloat16, which numpy lacks, the bits."""
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def as_rows(tensor: torch.Tensor) -> np.ndarray:
+    """Return the memory of ``tensor`` if its last stride is 1, otherwise that of a copy."""
     tensor = tensor.detach()
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+    return as_array(tensor if tensor.stride(-1) == 1 else tensor.contiguous())
 
 
 def initial_or_zeros(
     initial: torch.Tensor | None, sequence: torch.Tensor, settings: MembraneSettings
 ) -> torch.Tensor:
-    """Return ``initial``, (2 * batch, dim, chunk), or zeros, in the dtype of ``sequence``."""
+    """Return ``initial``, (2 * batch, dim, chunk), or zeros, for kernels over ``sequence``."""
+    dtype = computed_in(sequence)
     if initial is not None:
-        return initial.to(sequence.dtype)
+        return initial.to(dtype)
     batch, dim, length = sequence.shape
-    return sequence.new_zeros(2 * batch, settings.chunk(length), dim).mT
+    return sequence.new_zeros(2 * batch, settings.chunk(length), dim, dtype=dtype).mT

@@ -2,7 +2,8 @@
 
 Sequences are (batch, length, dim). Initial and mean potentials are (2 * batch, chunk, dim), in scan
 order, the forward directions first. Rows lie ``dim`` or more numbers apart, and ``dim`` is at least
-``WIDTH``. ``settings`` are (num_chunks, leak, threshold).
+``WIDTH``. ``settings`` are (num_chunks, leak, threshold). Sequences may be of bfloat16; all else
+is of the precision that kernels compute in.
 
 The recurrence runs from chunk to chunk, so the positions c, c + chunk, c + 2 chunk, … form a column
 that is independent of the others. The backward direction has the same columns in reverse order. A
@@ -109,7 +110,7 @@ def integrate(first, last, potentials, mean, current, initial, settings):
     """Write ``potentials``, (2, batch, length, dim) in image order, and ``mean``."""
     length, dim = current.shape[1:]
     chunk, num_chunks = initial.shape[1], settings[0]
-    tile = empty_rows(2 * num_chunks, current.dtype)
+    tile = empty_rows(2 * num_chunks, initial.dtype)
     for item in range(first, last):
         column = column_of(item, length, chunk)
         sample, c, count, _ = column
@@ -131,8 +132,8 @@ def integrate_backward(
     """Compute the gradients of :func:`integrate`."""
     length, dim = current.shape[1:]
     chunk, num_chunks = initial.shape[1], settings[0]
-    tile = empty_rows(2 * num_chunks, current.dtype)
-    grads = empty_rows(2 * num_chunks, current.dtype)
+    tile = empty_rows(2 * num_chunks, initial.dtype)
+    grads = empty_rows(2 * num_chunks, initial.dtype)
     for item in range(first, last):
         column = column_of(item, length, chunk)
         sample, c, count, _ = column
@@ -153,8 +154,8 @@ def gate(first, last, out, mean, z, forward_scan, backward_scan, initial, settin
     """Write the gated mean of both scans, in the shape of ``z``, and ``mean``."""
     length, dim = z.shape[1:]
     chunk, num_chunks = initial.shape[1], settings[0]
-    one, half, scale = constants(z.dtype)
-    tile = empty_rows(2 * num_chunks, z.dtype)
+    one, half, scale = constants(load(initial, (0, 0, 0)))
+    tile = empty_rows(2 * num_chunks, initial.dtype)
     for item in range(first, last):
         column = column_of(item, length, chunk)
         sample, c, count, _ = column
@@ -190,9 +191,9 @@ def gate_backward(
     """Compute the gradients of :func:`gate`."""
     length, dim = z.shape[1:]
     chunk, num_chunks = initial.shape[1], settings[0]
-    one, half, scale = constants(z.dtype)
-    tile = empty_rows(2 * num_chunks, z.dtype)
-    grads = empty_rows(2 * num_chunks, z.dtype)
+    one, half, scale = constants(load(initial, (0, 0, 0)))
+    tile = empty_rows(2 * num_chunks, initial.dtype)
+    grads = empty_rows(2 * num_chunks, initial.dtype)
     for item in range(first, last):
         column = column_of(item, length, chunk)
         sample, c, count, _ = column

@@ -149,7 +149,7 @@ def backward(first, last, grads, grad_out, out_last, states, inputs):
         states: the states that the forward pass wrote.
         inputs: as given to it.
     """
-    dtype, group = grad_out.dtype, inputs.group
+    dtype, group = inputs.A.dtype, inputs.group
     scans, length = inputs.order.shape
     state, dim = inputs.A.shape[1:]
     blocks = -(-dim // WIDTH)

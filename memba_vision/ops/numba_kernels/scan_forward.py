@@ -16,6 +16,9 @@ from memba_vision.ops.numba_kernels.tiles import copy, empty_rows, fill, load, l
 class Inputs(NamedTuple):
     """Arguments of the kernels that differentiate a scan, and of those that run it.
 
+    The sequences ``u`` and ``delta`` may be of bfloat16; all else is of the precision that kernels
+    compute in.
+
     There may be several scans of the same ``u``, of other directions, whose results are summed.
 
     Attributes:
@@ -100,7 +103,7 @@ def forward(first, last, out, states, inputs):
             tile; may be empty.
         inputs: an :class:`Inputs`.
     """
-    dtype = out.dtype
+    dtype = inputs.A.dtype
     scans, length = inputs.order.shape
     state, dim = inputs.A.shape[1:]
     blocks = -(-dim // WIDTH)

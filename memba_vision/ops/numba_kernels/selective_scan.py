@@ -1,7 +1,8 @@
 """Calls of the kernels of the selective scan: tensors to their arrays, and back.
 
-All tensors are of one dtype. There is a ``delta`` for each scan; where there are several, A, B, C,
-D and delta_bias have an axis of scans in front.
+All tensors are of one dtype, but for sequences of bfloat16, beside which all others are float32.
+There is a ``delta`` for each scan; where there are several, A, B, C, D and delta_bias have an axis
+of scans in front.
 """
 
 from functools import lru_cache
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from memba_vision.ops.numba_kernels import scan_backward, scan_forward
 from memba_vision.ops.numba_kernels.layout import (
     WIDTH,
+    as_array,
     empty_like,
     empty_states,
     group_size,
@@ -44,9 +46,9 @@ def backward(
     (batch, dim, length), (scans, _, state) = u.shape, A.shape
     filled = whole_groups(state)
     grad_u, grad_delta = empty_like(u), [empty_like(delta[0]) for _ in delta]
-    grad_B, grad_C = u.new_empty(2, scans, batch, -(-dim // WIDTH), length, filled)
+    grad_B, grad_C = A.new_empty(2, scans, batch, -(-dim // WIDTH), length, filled)
     grad_A, grad_D, grad_bias = (
-        u.new_empty((scans, batch, rows, dim) if needed else (0, 0, 0, 0))
+        A.new_empty((scans, batch, rows, dim) if needed else (0, 0, 0, 0))
         for rows, needed in zip((filled, 1, 1), needs, strict=True)
     )
     grads = scan_backward.Gradients(
@@ -125,8 +127,8 @@ def _result(tensor: torch.Tensor, like: torch.Tensor) -> np.ndarray:
 
     The result itself cannot be asked: of one channel or one position, it is laid out in both ways.
     """
-    return (tensor.mT if is_channel_last(like) else tensor).numpy()
+    return as_array(tensor.mT if is_channel_last(like) else tensor)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().contiguous().numpy()
+    return as_array(tensor.detach().contiguous())

@@ -1,5 +1,8 @@
 """Rows of channels as values, which stay in vector registers while a kernel computes with them.
 
+Arrays of bfloat16, which numpy lacks, are arrays of their bits, uint16. A row of one is float32: it
+is converted where it is loaded and rounded to the nearest where it is stored.
+
 numba vectorises loops over arrays, but loads and stores every array in each iteration of the loop
 around them. A row from :func:`load` is a value like any scalar, of ``WIDTH`` lanes; LLVM keeps it
 in as many registers as the CPU's vectors need.
@@ -33,8 +36,46 @@ class _RowModel(models.PrimitiveModel):
         )
 
 
+class _BFloat16(ir.Type):
+    """LLVM's type of that name, which llvmlite has no class for."""
+
+    def _to_string(self) -> str:
+        return 'bfloat'
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self))
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
 def _vector(element: ir.Type) -> ir.VectorType:
     return ir.VectorType(element, WIDTH)
+
+
+def _computed(dtype: types.Number) -> types.Float:
+    """Return the type that numbers of an array are computed in."""
+    return float32 if dtype == types.uint16 else dtype
+
+
+def _read(builder, pointer, dtype: types.Number, shape, align: int):
+    """Load numbers of an array of ``dtype``; ``shape`` makes an LLVM type of that of a number."""
+    if dtype != types.uint16:
+        return builder.load(pointer, align=align)
+    pointer = builder.bitcast(pointer, shape(_BFloat16()).as_pointer())
+    return builder.fpext(builder.load(pointer, align=align), shape(ir.FloatType()))
+
+
+def _write(builder, value, pointer, dtype: types.Number, shape, align: int) -> None:
+    """Store numbers into an array; see :func:`_read`."""
+    if dtype == types.uint16:
+        pointer = builder.bitcast(pointer, shape(_BFloat16()).as_pointer())
+        value = builder.fptrunc(value, shape(_BFloat16()))
+    builder.store(value, pointer, align=align)
+
+
+def _scalar(element: ir.Type) -> ir.Type:
+    return element
 
 
 def _split(builder, value) -> list:
@@ -60,9 +101,9 @@ def load(typing_context, array, index):
 
     def generate(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args, args)
-        return builder.load(pointer, align=array.dtype.bitwidth // 8)
+        return _read(builder, pointer, array.dtype, _vector, array.dtype.bitwidth // 8)
 
-    return Row(array.dtype)(array, index), generate
+    return Row(_computed(array.dtype))(array, index), generate
 
 
 @intrinsic
@@ -71,10 +112,33 @@ def store(typing_context, array, index, row):
 
     def generate(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args, args)
-        builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
+        _write(builder, args[2], pointer, array.dtype, _vector, array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.none(array, index, row), generate
+
+
+@intrinsic
+def load_number(typing_context, array, index):
+    """Load the number ``array[index]``, as :func:`load` does a row."""
+
+    def generate(context, builder, signature, args):
+        pointer = _element_pointer(context, builder, signature.args, args)
+        return _read(builder, pointer, array.dtype, _scalar, array.dtype.bitwidth // 8)
+
+    return _computed(array.dtype)(array, index), generate
+
+
+@intrinsic
+def store_number(typing_context, array, index, number):
+    """Write ``number`` to ``array[index]``, as :func:`store` does a row."""
+
+    def generate(context, builder, signature, args):
+        pointer = _element_pointer(context, builder, signature.args, args)
+        _write(builder, args[2], pointer, array.dtype, _scalar, array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.none(array, index, number), generate
 
 
 def _pointer(context, builder, types_, args):
@@ -103,6 +167,16 @@ def broadcast(typing_context, number):
         return _broadcast(builder, args[0])
 
     return Row(number)(number), generate
+
+
+@intrinsic
+def repeat(typing_context, number, row):
+    """Return a row like ``row``, of which every lane is ``number``."""
+
+    def generate(context, builder, signature, args):
+        return _broadcast(builder, context.cast(builder, args[0], number, row.dtype))
+
+    return row(number, row), generate
 
 
 def _broadcast(builder, number):

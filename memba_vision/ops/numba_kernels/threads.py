@@ -45,11 +45,11 @@ def run_columns(kernel: Callable, *tensors_and_settings) -> None:
         kernel: the kernel.
         tensors_and_settings: its arrays as tensors with the channels in the last axis but one,
             (2 * batch, dim, chunk) the last of them, then ``num_chunks``, ``leak`` and
-            ``threshold``, which the kernel gets in the precision of the tensors.
+            ``threshold``, which the kernel gets in the precision of that last one.
     """
     *tensors, num_chunks, leak, threshold = tensors_and_settings
-    arrays = [as_rows(tensor.mT).numpy() for tensor in tensors]
-    precision = arrays[0].dtype.type
+    arrays = [as_rows(tensor.mT) for tensor in tensors]
+    precision = arrays[-1].dtype.type
     rows, chunk, _ = arrays[-1].shape
     settings = num_chunks, precision(leak), precision(threshold)
     run(kernel, rows // 2 * chunk, *arrays, settings)

@@ -4,7 +4,7 @@ import numpy as np
 
 from memba_vision.ops.numba_kernels.jit import part
 from memba_vision.ops.numba_kernels.layout import WIDTH
-from memba_vision.ops.numba_kernels.simd import broadcast
+from memba_vision.ops.numba_kernels.simd import broadcast, load_number, store_number
 from memba_vision.ops.numba_kernels.simd import load as load_row
 from memba_vision.ops.numba_kernels.simd import store as store_row
 
@@ -38,12 +38,12 @@ def load(tile, source, channel_last, sample, channel, at):
             return
         for k in range(steps):
             for w in range(width):
-                tile[k, w] = source[sample, at[k], channel + w]
+                tile[k, w] = load_number(source, (sample, at[k], channel + w))
     else:
         width = min(WIDTH, source.shape[1] - channel)
         for w in range(width):
             for k in range(steps):
-                tile[k, w] = source[sample, channel + w, at[k]]
+                tile[k, w] = load_number(source, (sample, channel + w, at[k]))
     for k in range(steps):
         for w in range(width, WIDTH):
             tile[k, w] = 0
@@ -65,15 +65,15 @@ def store(tile, target, channel_last, sample, channel, at, add):
         for k in range(steps):
             for w in range(width):
                 if add:
-                    tile[k, w] += target[sample, at[k], channel + w]
-                target[sample, at[k], channel + w] = tile[k, w]
+                    tile[k, w] += load_number(target, (sample, at[k], channel + w))
+                store_number(target, (sample, at[k], channel + w), tile[k, w])
     else:
         width = min(WIDTH, target.shape[1] - channel)
         for w in range(width):
             for k in range(steps):
                 if add:
-                    tile[k, w] += target[sample, channel + w, at[k]]
-                target[sample, channel + w, at[k]] = tile[k, w]
+                    tile[k, w] += load_number(target, (sample, channel + w, at[k]))
+                store_number(target, (sample, channel + w, at[k]), tile[k, w])
 
 
 @part()

@@ -6,7 +6,13 @@ Needs no compiler on the machine. Kernels: :mod:`memba_vision.ops.numba_kernels`
 import torch
 import torch.nn.functional as F
 
-from memba_vision.ops.numba_kernels.layout import empty_like, empty_states, unsupported_reason
+from memba_vision.ops.numba_kernels.layout import (
+    as_sequences,
+    computed_in,
+    empty_like,
+    empty_states,
+    unsupported_reason,
+)
 from memba_vision.ops.selective_scan import BACKENDS
 from memba_vision.ops.selective_scan.compiled import define_scan
 from memba_vision.ops.selective_scan.grids import Grid
@@ -34,13 +40,12 @@ def selective_scan_numba(
 ) -> torch.Tensor:
     """See :func:`memba_vision.ops.selective_scan`.
 
-    ``u`` and ``delta`` may be views of (batch, length, dim) memory, and are fastest so. Float16
-    and bfloat16 are scanned in float32; float64 is exact and slow.
+    ``u`` and ``delta`` may be views of (batch, length, dim) memory, and are fastest so. The states
+    of bfloat16 are float32; float16 is scanned in float32 altogether. float64 is exact and slow.
     """
-    dtype = torch.promote_types(u.dtype, torch.float32)
-    tensors = u, delta, A, B, C, D, delta_bias
-    tensors = (None if tensor is None else tensor.to(dtype) for tensor in tensors)
-    first, step, *others = tensors
+    first, step = as_sequences(u, delta)
+    dtype = computed_in(first)
+    others = (None if tensor is None else tensor.to(dtype) for tensor in (A, B, C, D, delta_bias))
     out = scan_numba(first, [step], *others, delta_softplus, [reverse], [grid[0] if grid else 1])
     if z is not None:
         out = out * F.silu(z.to(dtype))
