@@ -7,8 +7,8 @@ channels may overlap the one before.
 
 from memba_vision.ops.numba_kernels.jit import kernel, part
 from memba_vision.ops.numba_kernels.layout import WIDTH
-from memba_vision.ops.numba_kernels.maths import LOG2E
-from memba_vision.ops.numba_kernels.simd import exp2, load, repeat, store
+from memba_vision.ops.numba_kernels.maths import LOG2E, exp2
+from memba_vision.ops.numba_kernels.simd import load, repeat, store
 
 
 @part()

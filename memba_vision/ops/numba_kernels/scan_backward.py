@@ -10,13 +10,12 @@ import numpy as np
 
 from memba_vision.ops.numba_kernels.jit import kernel, part
 from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
-from memba_vision.ops.numba_kernels.maths import LN2
+from memba_vision.ops.numba_kernels.maths import LN2, exp2
 from memba_vision.ops.numba_kernels.scan_forward import activate
 from memba_vision.ops.numba_kernels.simd import (
     add_up,
     broadcast,
     broadcast_each,
-    exp2,
     load_rows,
     store_rows,
     store_sums,

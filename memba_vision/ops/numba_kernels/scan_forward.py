@@ -6,8 +6,14 @@ import numpy as np
 
 from memba_vision.ops.numba_kernels.jit import kernel, part
 from memba_vision.ops.numba_kernels.layout import STEPS, WIDTH
-from memba_vision.ops.numba_kernels.maths import softplus
-from memba_vision.ops.numba_kernels.simd import add_up, broadcast_each, exp2, load_rows, store_rows
+from memba_vision.ops.numba_kernels.maths import exp2, softplus
+from memba_vision.ops.numba_kernels.simd import (
+    add_up,
+    broadcast_each,
+    load_rows,
+    repeat,
+    store_rows,
+)
 from memba_vision.ops.numba_kernels.simd import load as load_row
 from memba_vision.ops.numba_kernels.simd import store as store_row
 from memba_vision.ops.numba_kernels.tiles import copy, empty_rows, fill, load, load_channels, store
@@ -53,18 +59,15 @@ class Inputs(NamedTuple):
 @part()
 def activate(delta, slope, bias, use_softplus, steps):
     """Turn a tile of raw step sizes into those of the recurrence; fill ``slope`` unless None."""
+    added = load_row(bias, (0, 0))
     for k in range(steps):
+        step = load_row(delta, (k, 0)) + added
+        rise = repeat(1, step)
         if use_softplus:
-            for w in range(WIDTH):
-                step, rise = softplus(delta[k, w] + bias[0, w])
-                delta[k, w] = step
-                if slope is not None:
-                    slope[k, w] = rise
-        else:
-            for w in range(WIDTH):
-                delta[k, w] += bias[0, w]
-                if slope is not None:
-                    slope[k, w] = 1
+            step, rise = softplus(step)
+        store_row(delta, (k, 0), step)
+        if slope is not None:
+            store_row(slope, (k, 0), rise)
 
 
 @part()

@@ -11,12 +11,11 @@ in as many registers as the CPU's vectors need.
 import operator
 
 from llvmlite import ir
-from numba import float32, float64, types
+from numba import float32, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 from memba_vision.ops.numba_kernels.layout import WIDTH
-from memba_vision.ops.numba_kernels.maths import E1, E2, E3, E4, E5, HIGHEST, LOWEST, ONE, ROUND
 
 
 class Row(types.Type):
@@ -30,7 +29,7 @@ class Row(types.Type):
 @register_model(Row)
 class _RowModel(models.PrimitiveModel):
     def __init__(self, manager, row) -> None:
-        vector = _vector(manager.lookup(row.dtype).get_value_type())
+        vector = vector_of(manager.lookup(row.dtype).get_value_type())
         super().__init__(
             manager, row, vector if row.count == 1 else ir.ArrayType(vector, row.count)
         )
@@ -49,7 +48,8 @@ class _BFloat16(ir.Type):
         return hash(type(self))
 
 
-def _vector(element: ir.Type) -> ir.VectorType:
+def vector_of(element: ir.Type) -> ir.VectorType:
+    """Return the type of a row of ``element``."""
     return ir.VectorType(element, WIDTH)
 
 
@@ -78,14 +78,14 @@ def _scalar(element: ir.Type) -> ir.Type:
     return element
 
 
-def _split(builder, value) -> list:
+def split_rows(builder, value) -> list:
     """Return the rows of a value."""
     if isinstance(value.type, ir.VectorType):
         return [value]
     return [builder.extract_value(value, i) for i in range(value.type.count)]
 
 
-def _join(builder, rows: list):
+def join_rows(builder, rows: list):
     """Return the value that consists of ``rows``."""
     if len(rows) == 1:
         return rows[0]
@@ -101,7 +101,7 @@ def load(typing_context, array, index):
 
     def generate(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args, args)
-        return _read(builder, pointer, array.dtype, _vector, array.dtype.bitwidth // 8)
+        return _read(builder, pointer, array.dtype, vector_of, array.dtype.bitwidth // 8)
 
     return Row(_computed(array.dtype))(array, index), generate
 
@@ -112,7 +112,7 @@ def store(typing_context, array, index, row):
 
     def generate(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args, args)
-        _write(builder, args[2], pointer, array.dtype, _vector, array.dtype.bitwidth // 8)
+        _write(builder, args[2], pointer, array.dtype, vector_of, array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.none(array, index, row), generate
@@ -144,7 +144,7 @@ def store_number(typing_context, array, index, number):
 def _pointer(context, builder, types_, args):
     element = context.get_value_type(types_[0].dtype)
     pointer = _element_pointer(context, builder, types_, args)
-    return builder.bitcast(pointer, _vector(element).as_pointer())
+    return builder.bitcast(pointer, vector_of(element).as_pointer())
 
 
 def _element_pointer(context, builder, types_, args):
@@ -180,7 +180,7 @@ def repeat(typing_context, number, row):
 
 
 def _broadcast(builder, number):
-    vector = _vector(number.type)
+    vector = vector_of(number.type)
     lane = ir.Constant(ir.IntType(32), 0)
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, lane)
     mask = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
@@ -198,11 +198,11 @@ def _arithmetic(name: str):
         result = a if a.count > 1 else b
 
         def generate(context, builder, signature, args):
-            rows = [_split(builder, value) for value in args]
+            rows = [split_rows(builder, value) for value in args]
             first, second = (one * (result.count // len(one)) for one in rows)
             instruction = getattr(builder, name)
             pairs = zip(first, second, strict=True)
-            return _join(builder, [instruction(*pair, flags=('contract',)) for pair in pairs])
+            return join_rows(builder, [instruction(*pair, flags=('contract',)) for pair in pairs])
 
         return result(a, b), generate
 
@@ -237,58 +237,46 @@ def _(a, b):
         return lambda a, b: _divide(a, b)
 
 
+def _choice(comparison: str):
+    """An intrinsic of two rows that returns the first where it compares so to the second."""
+
+    @intrinsic
+    def operation(typing_context, a, b):
+        def generate(context, builder, signature, args):
+            return builder.select(builder.fcmp_ordered(comparison, *args), *args)
+
+        return a(a, b), generate
+
+    return operation
+
+
+minimum, maximum = _choice('<'), _choice('>')
+
+
 @intrinsic
-def exp2(typing_context, row):
-    """Return 2 to the power of each lane; see :func:`memba_vision.ops.numba_kernels.maths.exp2`."""
-    formula = {float32: _exp2_float32, float64: _exp2_float64}[row.dtype]
+def where_negative(typing_context, test, a, b):
+    """Return the lanes of ``a`` where those of ``test`` are below 0, elsewhere those of ``b``."""
 
     def generate(context, builder, signature, args):
-        return _join(builder, [formula(builder, x) for x in _split(builder, args[0])])
+        test, a, b = args
+        zero = ir.Constant(test.type, [0.0] * WIDTH)
+        return builder.select(builder.fcmp_ordered('<', test, zero), a, b)
 
-    return row(row), generate
-
-
-def _exp2_float32(builder, argument):
-    def constant(value):
-        return ir.Constant(_vector(ir.FloatType()), [float(value)] * WIDTH)
-
-    def multiply_add(a, b, c):
-        flags = ('contract',)
-        return builder.fadd(builder.fmul(a, b, flags=flags), constant(c), flags=flags)
-
-    highest = constant(HIGHEST)
-    x = builder.select(builder.fcmp_ordered('>', argument, highest), highest, argument)
-    rounded = builder.fadd(x, constant(ROUND))
-    r = builder.fsub(x, builder.fsub(rounded, constant(ROUND)))
-    power = constant(E5)
-    for coefficient in (E4, E3, E2, E1, ONE):
-        power = multiply_add(power, r, coefficient)
-    bits = ir.VectorType(ir.IntType(32), WIDTH)
-    exponent = builder.shl(builder.bitcast(rounded, bits), ir.Constant(bits, [23] * WIDTH))
-    scaled = builder.bitcast(builder.add(builder.bitcast(power, bits), exponent), power.type)
-    vanishes = builder.fcmp_ordered('<', argument, constant(LOWEST))
-    return builder.select(vanishes, constant(0), scaled)
-
-
-def _exp2_float64(builder, exponent):
-    vector = exponent.type
-    name = f'llvm.exp2.v{WIDTH}f64'
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(vector, [vector]), name
-    )
-    return builder.call(function, [exponent])
+    return a(test, a, b), generate
 
 
 @intrinsic
 def masked_fill(typing_context, row, test, threshold):
     """Return ``row`` with 0 in the lanes where ``test`` is above the number ``threshold``."""
+    element = test.dtype
 
     def generate(context, builder, signature, args):
-        row, test, threshold = args
-        mask = builder.fcmp_ordered('>', test, _broadcast(builder, threshold))
+        row, test, number = args
+        number = context.cast(builder, number, threshold, element)
+        mask = builder.fcmp_ordered('>', test, _broadcast(builder, number))
         return builder.select(mask, ir.Constant(row.type, [0.0] * WIDTH), row)
 
-    return row(row, test, test.dtype), generate
+    return row(row, test, threshold), generate
 
 
 @intrinsic
@@ -299,7 +287,7 @@ def load_rows(typing_context, array, index, group):
         first = _pointer(context, builder, signature.args, args)
         pointers = (_shifted(builder, first, i) for i in range(group.count))
         align = array.dtype.bitwidth // 8
-        return _join(builder, [builder.load(pointer, align=align) for pointer in pointers])
+        return join_rows(builder, [builder.load(pointer, align=align) for pointer in pointers])
 
     return Row(array.dtype, group.count)(array, index, group), generate
 
@@ -310,7 +298,7 @@ def store_rows(typing_context, array, index, rows):
 
     def generate(context, builder, signature, args):
         first = _pointer(context, builder, signature.args, args)
-        for i, row in enumerate(_split(builder, args[2])):
+        for i, row in enumerate(split_rows(builder, args[2])):
             builder.store(row, _shifted(builder, first, i), align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
@@ -324,7 +312,7 @@ def broadcast_each(typing_context, array, index, group):
     def generate(context, builder, signature, args):
         first = _element_pointer(context, builder, signature.args, args)
         numbers = (builder.load(_shifted(builder, first, i)) for i in range(group.count))
-        return _join(builder, [_broadcast(builder, number) for number in numbers])
+        return join_rows(builder, [_broadcast(builder, number) for number in numbers])
 
     return Row(array.dtype, group.count)(array, index, group), generate
 
@@ -335,7 +323,7 @@ def add_up(typing_context, row, rows):
 
     def generate(context, builder, signature, args):
         total = args[0]
-        for each in _split(builder, args[1]):
+        for each in split_rows(builder, args[1]):
             total = builder.fadd(total, each, flags=('contract',))
         return total
 
@@ -348,7 +336,7 @@ def store_sums(typing_context, array, index, rows):
 
     def generate(context, builder, signature, args):
         first = _element_pointer(context, builder, signature.args, args)
-        folded = [_fold(builder, row, 16) for row in _split(builder, args[2])]
+        folded = [_fold(builder, row, 16) for row in split_rows(builder, args[2])]
         a, b, c, d = folded * (4 // rows.count)
         halves = _pair(builder, a, b, 1), _pair(builder, c, d, 1)
         lanes = _fold(builder, _pair(builder, *halves, 2), 4)
