@@ -40,7 +40,7 @@ class MembraneLoRALinear(AdaptedLayer):
         current = self.down(hidden)
         potentials, state = self.membrane(current.flatten(1, -2), state)
         low_rank = potentials.mean(dim=0).to(current.dtype).view_as(current)
-        out = self.base_layer(hidden) + self.up(self.scale * self.dropout(low_rank))
+        out = self.up(self.dropout(low_rank, self.scale), added=self.base_layer(hidden))
         return (out, state) if self.takes_state else out
 
 

@@ -1,5 +1,6 @@
 """LoRA (Hu et al. 2022): a low-rank update beside a frozen projection."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from memba_vision.models.peft.low_rank import (
     make_bottleneck,
 )
 from memba_vision.models.peft.targets import find_parts, find_targets
+from memba_vision.ops import linear_each
 from memba_vision.registry import ADAPTERS
 
 
@@ -28,7 +30,7 @@ class LoRALinear(LowRankLinear, AdditiveLayer):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Project (..., in_features) to (..., out_features)."""
-        return self.base_layer(hidden) + self.update(hidden)
+        return self.up(self.low_rank(hidden), added=self.base_layer(hidden))
 
     def expose(self, rows: range) -> tuple['ExposedLoRALinear', nn.Linear]:
         """Split off the update of the last outputs, for a module that needs its hidden activations.
@@ -118,12 +120,18 @@ class ExposedLoRALinear(nn.Module):
         self, hidden: torch.Tensor
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """Project (..., in_features) to (..., first), and (..., others) with (..., rank)."""
+        first, rest, low_rank = self._project(hidden)
+        return self.up(self.dropout(low_rank, self.scale), added=first), (rest, low_rank)
+
+    def _project(self, hidden: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Return the base's first outputs, its others, and the hidden activations."""
+        if type(self.base_layer) is Linear and self.base_layer.bias is None:
+            weight = self.base_layer.weight
+            parts = weight[: self.first], weight[self.first :]
+            return linear_each(hidden, *parts, self.down.weight)
         projected = self.base_layer(hidden)
         sizes = [self.first, projected.shape[-1] - self.first]
-        first, rest = projected.split(sizes, dim=-1)
-        low_rank = self.down(hidden)
-        update = self.up(self.scale * self.dropout(low_rank))
-        return first + update, (rest, low_rank)
+        return *projected.split(sizes, dim=-1), self.down(hidden)
 
 
 def _some_rows(up: nn.Linear, rows: range) -> nn.Linear:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.dropout import ScaledDropout
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.peft.adapter import AdaptedLayer, Adapter
 from memba_vision.models.peft.targets import check_targets
@@ -29,14 +30,18 @@ class LowRankLayer(AdaptedLayer):
         super().__init__(base_layer)
         self.scale = scale
         self.down = down
-        self.dropout = nn.Dropout(drop_rate)
+        self.dropout = ScaledDropout(drop_rate)
         self.up = up
         nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
         nn.init.zeros_(up.weight)
 
     def update(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return ``up(scale * dropout(down(hidden)))``."""
-        return self.up(self.scale * self.dropout(self.down(hidden)))
+        return self.up(self.low_rank(hidden))
+
+    def low_rank(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return what ``up`` takes, ``scale * dropout(down(hidden))``."""
+        return self.dropout(self.down(hidden), self.scale)
 
 
 def make_bottleneck(

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.dropout import ScaledDropout
 from memba_vision.models.modules.gates import GateState, Scans
 from memba_vision.models.peft.adapter import check_free, replace_module
 from memba_vision.models.sites import Rows, check_sites, sites_of
@@ -33,7 +34,7 @@ class LowRankMembraneGate(nn.Module):
         self.membrane = membrane
         self.up = up
         self.scale = scale
-        self.dropout = nn.Dropout(drop_rate)
+        self.dropout = ScaledDropout(drop_rate)
 
     def forward(
         self,
@@ -48,7 +49,7 @@ class LowRankMembraneGate(nn.Module):
         """
         base, low_rank = gate_input
         potentials, state = self.membrane(low_rank, state)
-        updates = self.up(self.scale * self.dropout(potentials))
+        updates = self.up(self.dropout(potentials, self.scale))
         return gated_merge(scans[0], scans[-1], base, updates), state
 
 

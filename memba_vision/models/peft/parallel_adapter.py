@@ -20,13 +20,13 @@ class ParallelLinear(LowRankLinear):
 
     part = 'parallel'
 
-    def update(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return ``up(scale * dropout(relu(down(hidden))))``."""
-        return self.up(self.scale * self.dropout(F.relu(self.down(hidden))))
+    def low_rank(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return ``scale * dropout(relu(down(hidden)))``."""
+        return self.dropout(F.relu(self.down(hidden)), self.scale)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Project (..., in_features) to (..., out_features)."""
-        return self.base_layer(hidden) + self.update(hidden)
+        return self.up(self.low_rank(hidden), added=self.base_layer(hidden))
 
 
 @ADAPTERS.register_module()

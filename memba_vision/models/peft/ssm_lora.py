@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.dropout import ScaledDropout
 from memba_vision.models.modules.gates import GateState, Scans
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.peft.adapter import (
@@ -48,7 +49,7 @@ class TimeModuleGate(nn.Module):
         self.down = down
         self.carry = Linear(rank, rank, bias=False, **like)
         self.enter = Linear(rank, rank, bias=False, **like)
-        self.dropout = nn.Dropout(drop_rate)
+        self.dropout = ScaledDropout(drop_rate)
         nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
         nn.init.zeros_(self.carry.weight)
         nn.init.zeros_(self.enter.weight)

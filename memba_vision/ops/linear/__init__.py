@@ -1,4 +1,4 @@
-"""The linear map, by the fastest library that is available."""
+"""Linear maps, by the fastest library that is available."""
 
 import torch
 
@@ -7,7 +7,7 @@ from memba_vision.errors import UserError
 from memba_vision.ops.backends import BackendTable
 from memba_vision.ops.linear.autocast import in_autocast_dtype
 
-__all__ = ['BACKENDS', 'linear']
+__all__ = ['BACKENDS', 'linear', 'linear_each']
 
 BACKENDS = BackendTable('linear')
 import_submodules(__name__, __path__)
@@ -18,14 +18,16 @@ def linear(
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
     *,
+    added: torch.Tensor | None = None,
     backend: str | None = None,
 ) -> torch.Tensor:
-    """Compute ``x @ weight.T + bias``, as ``torch.nn.functional.linear`` does.
+    """Compute ``x @ weight.T + bias + added``, as ``torch.nn.functional.linear`` and a sum do.
 
     Args:
         x: (..., in_features), any strides.
         weight: (out_features, in_features).
         bias: (out_features,).
+        added: (..., out_features), any strides.
         backend: 'auto' (or None), or one of ``BACKENDS.names()``.
 
     Returns:
@@ -35,13 +37,31 @@ def linear(
         UserError: shapes, dtypes (outside autocast) or devices disagree; the backend is unknown or
             cannot run on these tensors.
     """
+    return _run(x, [weight], bias, added, backend)[0]
+
+
+def linear_each(
+    x: torch.Tensor, *weights: torch.Tensor, backend: str | None = None
+) -> list[torch.Tensor]:
+    """Compute ``x @ weight.T`` for each of several weights.
+
+    The gradients of ``x`` are summed as they are computed, without a pass over memory for the sum.
+    Arguments, results and errors are those of :func:`linear`.
+    """
+    return _run(x, weights, None, None, backend)
+
+
+def _run(x, weights, bias, added, backend) -> list[torch.Tensor]:
     if not torch.jit.is_tracing():  # tracing turns sizes into tensors; torch checks those itself
-        _check(x, weight, bias)
-    x, weight, bias = in_autocast_dtype(x, weight, bias)
-    return BACKENDS.select(backend, x).function(x, weight, bias)
+        for number, weight in enumerate(weights):
+            _check(x, weight, *((None, None) if number else (bias, added)))
+    x, bias, added, *weights = in_autocast_dtype(x, bias, added, *weights)
+    return BACKENDS.select(backend, x).function(x, weights, bias, added)
 
 
-def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+def _check(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, added: torch.Tensor | None
+) -> None:
     # oneDNN's own error would not give the reason.
     fits = x.ndim > 0 and weight.ndim == 2 and x.shape[-1] == weight.shape[1]
     if not fits or (bias is not None and bias.shape != weight.shape[:1]):
@@ -50,7 +70,12 @@ def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> 
             'linear: x must be (…, in_features), weight (out_features, in_features) and bias '
             f'(out_features,); their shapes are {", ".join(map(str, found))}'
         )
-    for other in (weight, bias):
+    if added is not None and added.shape != (*x.shape[:-1], len(weight)):
+        raise UserError(
+            f'linear: added must be {(*x.shape[:-1], len(weight))}, the shape of the result, got '
+            f'{tuple(added.shape)}'
+        )
+    for other in (weight, bias, added):
         if other is None or (other.dtype, other.device) == (x.dtype, x.device):
             continue
         if other.device != x.device or not torch.is_autocast_enabled(x.device.type):

@@ -33,7 +33,12 @@ def in_autocast_dtype(*tensors: torch.Tensor | None) -> list[torch.Tensor | None
 
 
 def _convert(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    if tensor.dtype == dtype or not _is_kept(tensor):
+    if tensor.dtype == dtype:
+        return tensor
+    if tensor._is_view() and _is_kept(tensor._base) and tensor._base.is_contiguous():
+        whole = _convert(tensor._base, dtype)
+        return whole.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+    if not _is_kept(tensor):
         return tensor.to(dtype)
     kept = _converted.get(tensor)
     if kept is None or not _is_current(kept, tensor, dtype):
