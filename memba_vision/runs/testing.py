@@ -7,6 +7,7 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 
 from memba_vision.engine.hooks.cost import recorded_cost
+from memba_vision.engine.hooks.folded_test import FoldedTestHook
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, check_test
@@ -23,6 +24,8 @@ from memba_vision.weights import read_checkpoint, resolve
 
 def test(config: Config, checkpoint: str | None = None) -> Result:
     """Measure the test accuracy of a checkpoint, or of the newest one of the run's folder.
+
+    Adapters are folded (:func:`memba_vision.fold`) unless the config says ``fold_adapters=False``.
 
     Raises:
         UserError: there is no checkpoint, it does not fit the config, or that names no task or
@@ -42,6 +45,8 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
     config.load_from, config.resume = str(path), False
     runner = ReadableRunner.from_cfg(config)
     check_test(runner, TOP1)
+    if config.get('fold_adapters', True):
+        runner.register_hook(FoldedTestHook())
     return record_result(runner, runner.test(), path)
 
 

@@ -125,6 +125,41 @@ class ExposedLoRALinear(nn.Module):
         update = self.up(self.scale * self.dropout(low_rank))
         return first + update, (rest, low_rank)
 
+    @torch.no_grad()
+    def merged(self) -> nn.Module:
+        """Return a layer with the update of the first outputs added to the rows of the weight."""
+        self.base_layer.weight[: self.first] += self.scale * self.up.weight @ self.down.weight
+        return TappedLinear(self.base_layer, self.down, self.first)
+
+
+class TappedLinear(nn.Module):
+    """Projection with LoRA's hidden activations beside its last outputs.
+
+    Yields the pair ``W_first h`` and ``(W_rest h, down h)``.
+
+    Args:
+        base_layer: the projection.
+        down: to the hidden activations.
+        first: number of the first outputs.
+    """
+
+    owner = 'LoRA'
+
+    def __init__(self, base_layer: nn.Linear, down: nn.Linear, first: int) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.down = down
+        self.first = first
+
+    def forward(
+        self, hidden: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Project (..., in_features) to (..., first), and (..., others) with (..., rank)."""
+        projected = self.base_layer(hidden)
+        sizes = [self.first, projected.shape[-1] - self.first]
+        first, rest = projected.split(sizes, dim=-1)
+        return first, (rest, self.down(hidden))
+
 
 def _some_rows(up: nn.Linear, rows: range) -> nn.Linear:
     """Return a linear layer with some of the outputs of ``up``, as a parameter of its own."""
@@ -206,8 +241,8 @@ class LoRA(LowRankAdapter):
                 replace_module(backbone, place.module, adapted)
 
     def merge(self, backbone: nn.Module) -> None:
-        """Add the updates to the weights."""
-        merge_layers(backbone, LoRALinear, LoRAConv2d, PartialLoRALinear)
+        """Add the updates to the weights; a gate keeps the hidden activations that it reads."""
+        merge_layers(backbone, LoRALinear, LoRAConv2d, PartialLoRALinear, ExposedLoRALinear)
 
     def save_hf(self, backbone: nn.Module, folder: Path) -> None:
         """Save in the format of peft's LoRA.
