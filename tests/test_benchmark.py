@@ -11,14 +11,14 @@ import pytest
 import torch
 from benchmarking import passes, peers, timing
 from benchmarking import published_loop as published_loop_module
-from benchmarking.classifier import CLASSES, Classifier
+from benchmarking.classifier import CLASSES, Classifier, random_images
 from benchmarking.contest import hold
 from benchmarking.memory import available_memory, peak_memory, peak_memory_of_its_own
 from benchmarking.methods import LORA, MEMBA, MEMBA_GATE, freeze_and_adapt
 from benchmarking.mixer_passes import MixerInModel, random_hidden
 from benchmarking.parts import PARTS
 from benchmarking.parts.growth import load_groups
-from benchmarking.parts.peers import MODELS, VIT
+from benchmarking.parts.peers import MODELS, VIT, fold_peer
 from benchmarking.parts.scan import make_inputs
 from benchmarking.parts.vmamba import loop_step, swin_step, vmamba_step
 from benchmarking.published_loop import published_cross_scan, published_loop
@@ -372,8 +372,8 @@ def test_peers_are_compared_in_one_table(tmp_path):
     ]
     assert [row[0] for row in table['rows']] == [VIT, "Vim-S, Memba, site 'lora'"]
     assert [section['title'] for section in details] == [
-        'Beside transformers: training step, batch 2, float32',
-        'Beside transformers: training step, batch 2, bfloat16',
+        'Beside transformers: step, batch 2, float32',
+        'Beside transformers: step, batch 2, bfloat16',
     ]
     for column, section in enumerate(details, start=1):
         check_section(section)
@@ -404,6 +404,22 @@ def test_peers_train_lora_on_both_projections_and_a_head(model, widths, per_rank
     trained = passes.trained(MODELS[model][1](replace(QUICK, depth=1)))
     expected = QUICK.rank * sum(widths) * per_rank + (widths[-1] + 1) * CLASSES
     assert sum(p.numel() for p in trained) == expected
+
+
+@pytest.mark.parametrize('model', MODELS)
+@torch.no_grad()
+def test_peers_compute_the_same_with_their_adapters_folded(model):
+    pytest.importorskip('peft')
+    torch.manual_seed(0)
+    peer = MODELS[model][1](QUICK).eval()
+    for parameter in passes.trained(peer):
+        parameter.normal_(std=0.1)
+    images = random_images(WORKLOAD, QUICK.image)
+    expected = peer(images)
+    folded = fold_peer(peer)
+    torch.testing.assert_close(folded(images), expected, rtol=1e-5, atol=1e-5)
+    names = {name for name, _ in folded.named_parameters() if 'lora' in name or '.down.' in name}
+    assert len(names) == (QUICK.depth if model == 'vim-memba' else 0)
 
 
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux counts it')

@@ -16,6 +16,7 @@ from benchmarking.methods import LORA, MEMBA
 from benchmarking.peers import MissingPeerError, swin, vit
 from benchmarking.setting import Setting, Sizes, Workload
 from benchmarking.table import Section, contest_section, megabytes, three_digits
+from memba_vision import fold
 
 REFERENCE = 'vit'
 VIT = 'ViT-S of timm, LoRA of peft'
@@ -34,7 +35,9 @@ MODELS: dict[str, tuple[str, Callable[[Sizes], nn.Module]]] = {
     'vmamba': ('VMamba-T, LoRA', lambda sizes: vmamba(sizes, ('in_proj', 'out_proj'))),
 }
 PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
-KINDS = {'step': passes.STEP, 'forward': passes.FORWARD}
+FOLDED = 'folded'
+#: The pass of each kind.
+KINDS = {'step': passes.STEP, 'forward': passes.FORWARD, FOLDED: passes.FORWARD}
 MEMORY = 'memory'
 #: Of each group, ``--only`` may name some.
 GROUPS = (tuple(MODELS), tuple(PRECISIONS), (*KINDS, MEMORY))
@@ -42,8 +45,8 @@ ABOUT = (
     'batch {batch}, {sizes.image} px, frozen and with random weights; LoRA of rank {sizes.rank} '
     "with dropout on both projections of a mixer, a transformer's on qkv and proj; a head of "
     '{classes} classes. A step is forward pass, cross-entropy, backward pass and AdamW; a forward '
-    'pass is that of testing, nothing folded. bfloat16 is autocast, as `--amp` has it. In '
-    'brackets: how many times that of {reference}.'
+    'pass is that of a validation, and folded that of a test, with LoRA in the weights. bfloat16 '
+    'is autocast, as `--amp` has it. In brackets: how many times that of {reference}.'
 )
 ABOUT_MEMORY = {
     'cpu': ' Peak memory is what a step in float32 adds to weights and optimizer states, each '
@@ -77,14 +80,16 @@ def sections(setting: Setting) -> Iterator[Section]:
     """
     on_gpu = setting.device.type == 'cuda'
     models, precisions, tasks = (_chosen(group, setting.only) for group in GROUPS)
+    weigh = MEMORY in tasks
     if on_gpu and 'float32' not in setting.only:
         precisions = ['bfloat16']
+    if on_gpu and weigh:
+        tasks.append('step')  # it is what is weighed
     load = setting.workloads[-1 if on_gpu else 0]
     kinds = [kind for kind in KINDS if kind in tasks]
     columns = [(precision, kind) for precision in precisions for kind in kinds]
     entries = [Entry(model, *column) for column in columns for model in models]
     builders = {str(entry): partial(entry_pass, entry, setting.sizes, load) for entry in entries}
-    weigh = MEMORY in tasks
     contest = hold(builders, setting.device, setting.seconds, weigh=weigh and on_gpu)
     peaks = {}
     if on_gpu:
@@ -98,7 +103,7 @@ def sections(setting: Setting) -> Iterator[Section]:
     for precision, kind in columns:
         names = {str(Entry(model, precision, kind)): MODELS[model][0] for model in models}
         yield contest_section(
-            f'Beside transformers: {KINDS[kind]}, batch {load.batch}, {precision}',
+            f'Beside transformers: {kind}, batch {load.batch}, {precision}',
             'The same measurements, with quartiles.',
             contest.some(names),
             {f'times {VIT}': VIT},
@@ -111,7 +116,14 @@ def entry_pass(entry: Entry, sizes: Sizes, load: Workload) -> Call:
     workload = replace(load, dtype=PRECISIONS[entry.precision])
     model = MODELS[entry.model][1](sizes).to(workload.device)
     images = random_images(workload, sizes.image)
+    if entry.kind == FOLDED:
+        model = fold_peer(model)
     return model_pass(KINDS[entry.kind], model, images, workload)
+
+
+def fold_peer(model: nn.Module) -> nn.Module:
+    """Fold the adapters of one of the models into its weights; peft does so in place."""
+    return model.merge_and_unload() if hasattr(model, 'merge_and_unload') else fold(model)
 
 
 def _chosen(group: Sequence[str], only: Collection[str]) -> list[str]:
