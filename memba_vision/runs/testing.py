@@ -7,7 +7,6 @@ from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 
 from memba_vision.engine.hooks.cost import recorded_cost
-from memba_vision.engine.hooks.folded_test import FoldedTestHook
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, check_test
@@ -18,6 +17,7 @@ from memba_vision.runs.checkpoints import (
     newest_readable,
 )
 from memba_vision.runs.config import method_name
+from memba_vision.runs.folded_test import FoldedTestHook
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.weights import read_checkpoint, resolve
 

@@ -20,7 +20,7 @@ from memba_vision import fold
 
 REFERENCE = 'vit'
 VIT = 'ViT-S of timm, LoRA of peft'
-#: The models by what ``--only`` calls them: their names in the tables, and what makes them.
+#: The models by their names for ``--only``: their names in the tables, and what makes them.
 MODELS: dict[str, tuple[str, Callable[[Sizes], nn.Module]]] = {
     'vit': (VIT, lambda sizes: vit(sizes, CLASSES)),
     'swin': (
@@ -60,7 +60,7 @@ class Entry:
     """A pass through one of the models in a precision.
 
     Attributes:
-        model: what ``--only`` calls it.
+        model: its name for ``--only``, a key of ``MODELS``.
         precision: a key of ``PRECISIONS``.
         kind: a key of ``KINDS``.
     """

@@ -4,11 +4,11 @@ import pytest
 from helpers import DEMO, forget_runs, tiny_options
 from mmengine.hooks import Hook
 
-from memba_vision.engine.hooks.folded_test import FoldedTestHook
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.models.peft import FoldedBackbone, PEFTModel
 from memba_vision.runs import testing
 from memba_vision.runs.config import load_config
+from memba_vision.runs.folded_test import FoldedTestHook
 from memba_vision.runs.testing import test as run_test
 
 
