@@ -3,6 +3,7 @@
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from memba_vision.models.peft.folding import fold
 
@@ -19,14 +20,15 @@ class FoldedTestHook(Hook):
     def before_test_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Fold before the first batch: all hooks have done then what they do before a test."""
         if batch_idx == 0:
-            model = _plain_model(runner)
+            model = plain_model(runner)
             self._adapted = model.backbone
             model.backbone = fold(model.backbone)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Put the adapted backbone back."""
-        _plain_model(runner).backbone = self._adapted
+        plain_model(runner).backbone = self._adapted
 
 
-def _plain_model(runner: Runner):
+def plain_model(runner: Runner) -> nn.Module:
+    """Return the model of a run, without what distributes it."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model

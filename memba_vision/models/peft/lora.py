@@ -93,45 +93,6 @@ class PartialLoRALinear(AdditiveLayer):
         return self.base_layer
 
 
-class ExposedLoRALinear(nn.Module):
-    """Projection with LoRA on its first outputs, and LoRA's hidden activations beside the others.
-
-    Yields the pair ``W_first h + up(scale * dropout(down h))`` and ``(W_rest h, down h)``.
-
-    Args:
-        lora: the layer to replace; its ``up`` is cut to the first outputs.
-        first: number of the first outputs.
-    """
-
-    owner = 'LoRA'
-
-    def __init__(self, lora: LoRALinear, first: int) -> None:
-        super().__init__()
-        self.base_layer = lora.base_layer
-        self.scale = lora.scale
-        self.down = lora.down
-        self.dropout = lora.dropout
-        self.up = _some_rows(lora.up, range(first))
-        self.first = first
-
-    def forward(
-        self, hidden: torch.Tensor
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Project (..., in_features) to (..., first), and (..., others) with (..., rank)."""
-        projected = self.base_layer(hidden)
-        sizes = [self.first, projected.shape[-1] - self.first]
-        first, rest = projected.split(sizes, dim=-1)
-        low_rank = self.down(hidden)
-        update = self.up(self.scale * self.dropout(low_rank))
-        return first + update, (rest, low_rank)
-
-    @torch.no_grad()
-    def merged(self) -> nn.Module:
-        """Return a layer with the update of the first outputs added to the rows of the weight."""
-        self.base_layer.weight[: self.first] += self.scale * self.up.weight @ self.down.weight
-        return TappedLinear(self.base_layer, self.down, self.first)
-
-
 class TappedLinear(nn.Module):
     """Projection with LoRA's hidden activations beside its last outputs.
 
@@ -145,7 +106,7 @@ class TappedLinear(nn.Module):
 
     owner = 'LoRA'
 
-    def __init__(self, base_layer: nn.Linear, down: nn.Linear, first: int) -> None:
+    def __init__(self, base_layer: nn.Module, down: nn.Linear, first: int) -> None:
         super().__init__()
         self.base_layer = base_layer
         self.down = down
@@ -159,6 +120,37 @@ class TappedLinear(nn.Module):
         sizes = [self.first, projected.shape[-1] - self.first]
         first, rest = projected.split(sizes, dim=-1)
         return first, (rest, self.down(hidden))
+
+
+class ExposedLoRALinear(TappedLinear):
+    """Projection with LoRA on its first outputs, and LoRA's hidden activations beside the others.
+
+    Yields the pair ``W_first h + up(scale * dropout(down h))`` and ``(W_rest h, down h)``.
+
+    Args:
+        lora: the layer to replace; its ``up`` is cut to the first outputs.
+        first: number of the first outputs.
+    """
+
+    def __init__(self, lora: LoRALinear, first: int) -> None:
+        super().__init__(lora.base_layer, lora.down, first)
+        self.scale = lora.scale
+        self.dropout = lora.dropout
+        self.up = _some_rows(lora.up, range(first))
+
+    def forward(
+        self, hidden: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Project (..., in_features) to (..., first), and (..., others) with (..., rank)."""
+        first, (rest, low_rank) = super().forward(hidden)
+        update = self.up(self.scale * self.dropout(low_rank))
+        return first + update, (rest, low_rank)
+
+    @torch.no_grad()
+    def merged(self) -> nn.Module:
+        """Return a layer with the update of the first outputs added to the rows of the weight."""
+        self.base_layer.weight[: self.first] += self.scale * self.up.weight @ self.down.weight
+        return TappedLinear(self.base_layer, self.down, self.first)
 
 
 def _some_rows(up: nn.Linear, rows: range) -> nn.Linear:
