@@ -18,6 +18,7 @@ _FUNCTIONS = {
     'Inferencer': 'memba_vision.serving.inference',
     'deploy': 'memba_vision.serving.deploy',
     'extract_features': 'memba_vision.serving.inference',
+    'fold': 'memba_vision.models.peft.folding',
     'get_model': 'memba_vision.zoo.models',
     'list_models': 'memba_vision.zoo.models',
     'load_trained': 'memba_vision.serving.predict',

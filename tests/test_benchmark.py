@@ -4,19 +4,21 @@ import json
 import re
 import statistics
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from benchmarking import passes, peers, timing
 from benchmarking import published_loop as published_loop_module
-from benchmarking.classifier import Classifier
+from benchmarking.classifier import CLASSES, Classifier, random_images
 from benchmarking.contest import hold
-from benchmarking.memory import available_memory, peak_memory
+from benchmarking.memory import available_memory, peak_memory, peak_memory_of_its_own
 from benchmarking.methods import LORA, MEMBA, MEMBA_GATE, freeze_and_adapt
 from benchmarking.mixer_passes import MixerInModel, random_hidden
 from benchmarking.parts import PARTS
 from benchmarking.parts.growth import load_groups
+from benchmarking.parts.peers import MODELS, VIT, fold_peer
 from benchmarking.parts.scan import make_inputs
 from benchmarking.parts.vmamba import loop_step, swin_step, vmamba_step
 from benchmarking.published_loop import published_cross_scan, published_loop
@@ -29,7 +31,7 @@ from helpers import run_tool
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.ops import ScanInputs, cross_scan, selective_scan
 
-REFERENCE = re.compile('(against|times) (LoRA alone|backend .*|VMamba-T|Swin-T .*)')
+REFERENCE = re.compile('(against|times) (LoRA alone|backend .*|VMamba-T|Swin-T .*|ViT-S .*)')
 CPU = torch.device('cpu')
 WORKLOAD = Workload(CPU, 2, torch.float32)
 
@@ -251,7 +253,7 @@ def test_methods_train_as_many_parameters(method):
 
 def test_swin_trains_as_many_parameters_as_lora_and_a_head():
     pytest.importorskip('peft')
-    model = peers.swin(QUICK, classes=10)
+    model = peers.swin(QUICK, classes=10, targets=['qkv'])
     width, rank = QUICK.pyramid_dims, QUICK.rank
     widths = [width, 2 * width]  # of the two blocks, of which each has a stage
     expected = sum(rank * (each + 3 * each) for each in widths) + widths[-1] * 10 + 10
@@ -320,7 +322,7 @@ def test_absent_contestants_have_a_reason():
 # The tool
 
 
-@pytest.mark.parametrize('part', PARTS)
+@pytest.mark.parametrize('part', [*PARTS[:-1], pytest.param('peers', marks=pytest.mark.slow)])
 def test_quick(part, no_peers, tmp_path):
     out = tmp_path / 'report.json'
     outcome = run_tool('benchmark', '--quick', '--device', 'cpu', '--parts', part, '--out', out)
@@ -331,7 +333,8 @@ def test_quick(part, no_peers, tmp_path):
     assert report['sections']
     for section in report['sections']:
         assert f'## {section["title"]}' in outcome.out
-        check_section(section)
+        if 'ms' in section['columns']:
+            check_section(section)
 
 
 def check_section(section: dict) -> None:
@@ -356,6 +359,81 @@ def check_section(section: dict) -> None:
             assert f'not measured: {name}: {figures["absent"]}' in section['notes']
 
 
+def test_peers_are_compared_in_one_table(tmp_path):
+    pytest.importorskip('peft')
+    out = tmp_path / 'report.json'
+    words = ('vit', 'vim-memba', 'step', 'memory')
+    arguments = ('--quick', '--device', 'cpu', '--parts', 'peers', '--only', *words, '--out', out)
+    outcome = run_tool('benchmark', *arguments)
+    assert outcome.status == 0, outcome
+    table, *details = json.loads(out.read_text())['sections']
+    assert table['columns'][1:] == [
+        *('float32 step, ms', 'bfloat16 step, ms', 'bfloat16 step against float32', 'peak MB')
+    ]
+    assert [row[0] for row in table['rows']] == [VIT, "Vim-S, Memba, site 'lora'"]
+    assert [section['title'] for section in details] == [
+        'Beside transformers: step, batch 2, float32',
+        'Beside transformers: step, batch 2, bfloat16',
+    ]
+    for column, section in enumerate(details, start=1):
+        check_section(section)
+        (_, time, _, *_), (_, ours, factor, *_) = section['rows']
+        assert table['rows'][0][column] == time
+        assert table['rows'][1][column] == f'{ours} ({factor.partition(" ")[0]})'
+    names = [row[0] for row in table['rows']]
+    halves, fulls = (details[at]['measurements'][names[0]]['rounds'] for at in (1, 0))
+    gains = [halves[n] / fulls[n] for n in halves.keys() & fulls.keys()]
+    assert table['rows'][0][3] == three_digits(statistics.median(gains))
+    if Path('/proc/self/clear_refs').exists():
+        assert all(0 < table['measurements'][name]['peak_bytes'] < 1e8 for name in names)
+
+
+@pytest.mark.parametrize(
+    ('model', 'widths', 'per_rank'),
+    [
+        ('vit', [16], (1 + 3) + (1 + 1)),
+        ('swin', [32, 64], (1 + 3) + (1 + 1)),
+        ('vim-lora', [16], (1 + 4) + (2 + 1)),
+        ('vim-memba', [16], (1 + 4) + (2 + 1)),
+        ('vmamba', [32, 64], (1 + 1) + (1 + 1)),
+    ],
+)
+def test_peers_train_lora_on_both_projections_and_a_head(model, widths, per_rank):
+    """The blocks have these widths; their projections are so many times as wide in all."""
+    pytest.importorskip('peft')
+    trained = passes.trained(MODELS[model][1](replace(QUICK, depth=1)))
+    expected = QUICK.rank * sum(widths) * per_rank + (widths[-1] + 1) * CLASSES
+    assert sum(p.numel() for p in trained) == expected
+
+
+@pytest.mark.parametrize('model', MODELS)
+@torch.no_grad()
+def test_peers_compute_the_same_with_their_adapters_folded(model):
+    pytest.importorskip('peft')
+    torch.manual_seed(0)
+    peer = MODELS[model][1](QUICK).eval()
+    for parameter in passes.trained(peer):
+        parameter.normal_(std=0.1)
+    images = random_images(WORKLOAD, QUICK.image)
+    expected = peer(images)
+    folded = fold_peer(peer)
+    torch.testing.assert_close(folded(images), expected, rtol=1e-5, atol=1e-5)
+    names = {name for name, _ in folded.named_parameters() if 'lora' in name or '.down.' in name}
+    assert len(names) == (QUICK.depth if model == 'vim-memba' else 0)
+
+
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux counts it')
+def test_peak_memory_in_a_fresh_process():
+    peak = peak_memory_of_its_own(take_memory)
+    assert 0.9 * 64e6 < peak < 1.5 * 64e6
+
+
+def take_memory():
+    """Return a call that takes 64 MB, and whose first run takes twice as much."""
+    megabytes = iter([128, 64])
+    return lambda: torch.ones(next(megabytes) * 250_000)
+
+
 def test_peers_that_are_missing_are_named_in_the_report(no_peers, tmp_path):
     out = tmp_path / 'report.md'
     arguments = ('--quick', '--device', 'cpu', '--parts', 'mixer', '--out', out)
@@ -374,6 +452,8 @@ def test_peers_that_are_missing_are_named_in_the_report(no_peers, tmp_path):
         (['--out', 'table.csv'], '--out table.csv: the name must end in .md or .json'),
         (['--out', 'nowhere/table.md'], 'there is no folder nowhere; make it first'),
         (['--threads', '0'], '--threads must be at least 1, got 0'),
+        (['--only', 'vit'], '--only selects within part peers: add --parts peers'),
+        (['--parts', 'peers', '--only', 'vi'], "unknown word 'vi'; known are vit, swin, vim-lora"),
         (['--seconds', '0'], '--seconds must be positive'),
         (['--depth', '0'], '--depth must be at least 1'),
     ],

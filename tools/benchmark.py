@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from benchmarking.parts import PARTS
 
@@ -28,6 +29,14 @@ def parse_arguments() -> argparse.Namespace:
         default=list(PARTS),
         metavar='PART',
         help=f'what to measure, of {", ".join(PARTS)}; everything by default',
+    )
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        default=[],
+        metavar='WORD',
+        help='with --parts peers: measure these alone, as in --only vit vim-memba bfloat16 step; '
+        'an unknown word shows all',
     )
     parser.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'])
     parser.add_argument('--threads', type=int, help="threads on the CPU; torch's number by default")
@@ -68,8 +77,9 @@ def main(args: argparse.Namespace) -> None:
     from benchmarking.setting import choose_setting
 
     started = time.perf_counter()
-    check_request(args.parts, args.out)
+    check_request(args.parts, args.out, args.only)
     setting = choose_setting(args.device, args.quick, args.seconds, args.depth)
+    setting = replace(setting, only=frozenset(args.only))
     if args.threads is not None:
         if args.threads < 1:
             raise UserError(f'--threads must be at least 1, got {args.threads}')

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
 
 from memba_vision.engine.hooks.cost import recorded_cost
 from memba_vision.engine.hooks.parameter_report import count_parameters
@@ -17,12 +16,15 @@ from memba_vision.runs.checkpoints import (
     newest_readable,
 )
 from memba_vision.runs.config import method_name
+from memba_vision.runs.folded_test import FoldedTestHook, plain_model
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.weights import read_checkpoint, resolve
 
 
 def test(config: Config, checkpoint: str | None = None) -> Result:
     """Measure the test accuracy of a checkpoint, or of the newest one of the run's folder.
+
+    Adapters are folded (:func:`memba_vision.fold`) unless the config says ``fold_adapters=False``.
 
     Raises:
         UserError: there is no checkpoint, it does not fit the config, or that names no task or
@@ -42,6 +44,8 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
     config.load_from, config.resume = str(path), False
     runner = ReadableRunner.from_cfg(config)
     check_test(runner, TOP1)
+    if config.get('fold_adapters', True):
+        runner.register_hook(FoldedTestHook())
     return record_result(runner, runner.test(), path)
 
 
@@ -55,7 +59,7 @@ def record_result(
         metrics: measured by it.
         checkpoint: the tested file; None where the weights in memory were tested.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = plain_model(runner)
     # Only the first process writes: for another one there may be no such file.
     is_there = checkpoint is not None and is_main_process()
     content = read_checkpoint(str(checkpoint)) if is_there else {}

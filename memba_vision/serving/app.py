@@ -16,6 +16,7 @@ from memba_vision.engine.runner import read_training_checkpoint, reporting_confi
 from memba_vision.errors import UserError
 from memba_vision.files import escape_surrogates
 from memba_vision.models.backbones.initialization import initialize_backbone
+from memba_vision.models.peft import fold
 from memba_vision.registry import MODELS
 from memba_vision.runs.config import preprocessor_settings
 from memba_vision.runs.record import has_record, read_config
@@ -58,6 +59,8 @@ def load_subjects(
 ) -> dict[str, Subject]:
     """Return the models to choose from, by name: adapters that share one backbone.
 
+    One adapter alone is folded into it.
+
     Args:
         sources: folders of runs, and adapter files; none stands for an untrained Memba.
         config: says which backbone it is, and how images are read.
@@ -79,7 +82,8 @@ def load_subjects(
     subjects = {}
     for name, source in zip(_names(sources), sources, strict=True):
         classes = _add(bank, name, source)
-        subjects[name] = Subject(name, bank.model(name), preprocessor, pipeline, classes)
+        model = bank.model(name) if len(sources) > 1 else fold(bank.model(name))
+        subjects[name] = Subject(name, model, preprocessor, pipeline, classes)
     return subjects
 
 

@@ -14,8 +14,8 @@ from torch import nn
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.engine.runner import one_line
 from memba_vision.errors import UserError
-from memba_vision.models import PEFTModel
 from memba_vision.models.modules.patches import input_size
+from memba_vision.models.peft import FoldedBackbone, fold
 
 #: The formats, and how their files' names end.
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
@@ -37,11 +37,10 @@ class LogitsOfImages(nn.Module):
 
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
-        self.stays: list[str] = []
-        if isinstance(classifier.backbone, PEFTModel):
-            self.backbone, self.stays = classifier.backbone.merge()
-        else:
-            self.backbone = copy.deepcopy(classifier.backbone)
+        backbone = fold(classifier).backbone
+        is_folded = isinstance(backbone, FoldedBackbone)
+        self.stays: list[str] = backbone.stays if is_folded else []
+        self.backbone = copy.deepcopy(backbone.module if is_folded else backbone)
         self.neck = copy.deepcopy(classifier.neck) if classifier.with_neck else nn.Identity()
         self.head = copy.deepcopy(classifier.head)
         self.cpu().eval().requires_grad_(False)

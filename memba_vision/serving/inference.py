@@ -18,6 +18,7 @@ from memba_vision.datasets.pixels import ImageLike
 from memba_vision.engine.class_names import check_names, check_number
 from memba_vision.errors import UserError
 from memba_vision.files import check_output_path
+from memba_vision.models.peft import fold
 from memba_vision.serving.images import (
     ImagePipeline,
     as_list,
@@ -37,7 +38,8 @@ class Inferencer(ImageClassificationInferencer):
     Args:
         model: of :func:`memba_vision.get_model` or :func:`memba_vision.load_trained`, or for short
             the path of a checkpoint that ``tools/train.py`` wrote, or a model's name with its
-            official weights.
+            official weights. What it loads itself it folds; a model that is given is taken as it
+            is, since it may go on training: :func:`memba_vision.fold` folds it.
         device: the device of the model.
         classes: names in place of those that the model brings along, one for each output of the
             head.
@@ -55,7 +57,7 @@ class Inferencer(ImageClassificationInferencer):
     ) -> None:
         if isinstance(model, str | Path):
             is_path = isinstance(model, Path) or Path(model).exists() or not _may_be_name(model)
-            model = load_trained(model) if is_path else get_model(model, pretrained=True)
+            model = fold(load_trained(model) if is_path else get_model(model, pretrained=True))
         if not hasattr(model, '_config'):
             raise UserError(
                 'model is a path, a name of memba_vision.list_models(), or what '

@@ -16,6 +16,7 @@ from memba_vision.engine.class_names import check_names, check_number, names_of_
 from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.files import escape_surrogates
+from memba_vision.models.peft import fold
 from memba_vision.runs.record import read_config
 from memba_vision.serving.images import ImagePipeline, batches
 from memba_vision.zoo.arguments import default_device, is_positive_integer, move_to_device
@@ -61,7 +62,7 @@ def load_trained(
 
 
 class Predictor:
-    """A trained model with the names of its classes.
+    """A trained model with the names of its classes, its adapters folded.
 
     Args:
         checkpoint: a file that ``tools/train.py`` wrote.
@@ -79,7 +80,7 @@ class Predictor:
     def __init__(
         self, checkpoint: str, config: Config | None = None, device: str | None = None
     ) -> None:
-        self.model = load_trained(checkpoint, config, device or default_device())
+        self.model = fold(load_trained(checkpoint, config, device or default_device()))
         self.pipeline = ImagePipeline(self.model._config)
         self.named = self.model._dataset_meta.get('classes')
         self.classes = self.named or [str(n) for n in range(self.model.head.num_classes)]

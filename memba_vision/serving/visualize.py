@@ -12,6 +12,7 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.files import encode_surrogates, escape_surrogates, write_atomically
+from memba_vision.models.peft import fold
 from memba_vision.runs.checkpoints import newest_readable
 from memba_vision.serving.images import ImagePipeline, file_names
 from memba_vision.serving.predict import Predictor
@@ -62,7 +63,7 @@ def trained_subject(checkpoint: str, config: Config | None, device: str | None) 
 def untrained_subject(config: Config, device: str | None) -> Subject:
     """Return the model of a config with its pre-trained backbone, before any training."""
     torch.manual_seed(0)
-    model = move_to_device(build_classifier(config), device or default_device()).eval()
+    model = fold(move_to_device(build_classifier(config), device or default_device()).eval())
     return Subject('untrained', model, model.data_preprocessor, ImagePipeline(config))
 
 

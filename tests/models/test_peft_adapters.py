@@ -292,7 +292,7 @@ def test_a_compiled_combination_equals_an_eager_one():
 def test_what_folds_is_folded_beside_what_stays():
     model = randomise(make_peft(LORA, LIM, PARALLEL), std=0.1)
     merged, (first, second) = model.merge()
-    assert first.startswith("LIM stays as the gate, and in_proj's LoRA with it")
+    assert first.startswith("LIM stays as the gate, and in_proj's LoRA on the way to it")
     assert second.startswith('ParallelAdapter stays')
     names = {name.split('.', 3)[3] for name in merged.state_dict() if 'out_proj' in name}
     assert names == {f'out_proj.{part}.weight' for part in ('base_layer', 'down', 'up')}

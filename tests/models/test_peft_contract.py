@@ -11,6 +11,8 @@ from backbones_for_contracts import BACKBONES, FEATURES
 from mmpretrain.registry import MODELS
 
 from memba_vision.errors import UserError
+from memba_vision.models.peft import fold
+from memba_vision.models.peft.low_rank import LowRankLayer
 from memba_vision.runs.base_models import read_base_model
 from memba_vision.runs.presets import preset_names, read_preset
 from memba_vision.zoo.methods import all_methods
@@ -207,10 +209,20 @@ def test_merged_equals_unmerged(run):
         assert list(merged.state_dict()) == list(MODELS.build(BACKBONES[name]).state_dict())
 
 
+@torch.no_grad()
+def test_a_folded_classifier_answers_as_the_model(run):
+    (_, preset), _, model, _ = run
+    folded = fold(model)
+    torch.testing.assert_close(folded(make_images()), model(make_images()), rtol=1e-5, atol=1e-5)
+    layers = [module for module in folded.modules() if isinstance(module, LowRankLayer)]
+    if METHODS[preset].merges or preset.startswith(('memba', 'hybrid')):
+        assert not layers
+
+
 def test_merging_leaves_the_model_as_it_was(run):
     _, _, model, _ = run
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    model.backbone.merge()
+    fold(model)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 

@@ -157,7 +157,7 @@ def test_what_cannot_be_merged_says_why(base, data_root, tmp_path, site):
     checkpoint, out = tmp_path / 'epoch_2.pth', tmp_path / 'out.safetensors'
     merged = run_tool('export', checkpoint, out, '--as', 'merged', '--config', DEMO, *options)
     if site == 'lora':
-        reason = "cannot be merged: LIM stays as the gate, and in_proj's LoRA with it"
+        reason = "cannot be merged: LIM stays as the gate, and in_proj's LoRA on the way to it"
         assert reason in merged.error()
     else:
         assert 'not in it: LIM stays as the gate' in merged.out, merged

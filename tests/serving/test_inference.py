@@ -15,6 +15,7 @@ from PIL import Image
 import memba_vision
 from memba_vision.datasets.vtab1k_tools.folders import walk_images
 from memba_vision.errors import UserError
+from memba_vision.models.peft import FoldedBackbone, PEFTModel
 from memba_vision.serving.images import images_in_folder
 from memba_vision.serving.predict import Predictor
 
@@ -200,6 +201,16 @@ def test_a_checkpoint_by_its_path(trained, folder):
     assert answer['pred_class'] == prediction.classes[0][0]
     assert answer['pred_score'] == pytest.approx(prediction.classes[0][1])
     assert len(inferencer.classes) == 10
+
+
+def test_what_is_loaded_is_folded_and_what_is_given_stays_as_it_is(trained, folder):
+    loaded = memba_vision.load_trained(trained)
+    given, by_path = memba_vision.Inferencer(loaded), memba_vision.Inferencer(trained)
+    assert given.model is loaded and isinstance(loaded.backbone, PEFTModel)
+    for folded in (by_path.model, Predictor(str(trained)).model):
+        assert isinstance(folded.backbone, FoldedBackbone)
+    for one, other in zip(given(folder), by_path(folder), strict=True):
+        np.testing.assert_allclose(one['pred_scores'], other['pred_scores'], atol=1e-5)
 
 
 def test_a_device_that_is_not_there(trained):

@@ -20,6 +20,7 @@ from selenium.webdriver.common.by import By
 
 from memba_vision.datasets.pixels import read_rgb
 from memba_vision.errors import UserError
+from memba_vision.models.peft import FoldedBackbone
 from memba_vision.runs.config import load_config
 from memba_vision.serving.app import build_app, config_of, describe, load_subjects, serve
 from memba_vision.visualization.page import CAPTIONS
@@ -136,7 +137,9 @@ def test_adapters_of_files_runs_and_other_methods(run, lora_run, image, tmp_path
     assert 'no membrane' in nothing
 
 
-def test_adapters_share_one_backbone(run, gate_run):
+def test_several_adapters_share_one_backbone_and_one_alone_is_folded(run, gate_run):
+    (alone,) = load_subjects([str(run)], config_of([str(run)]), 'cpu').values()
+    assert isinstance(alone.model.backbone, FoldedBackbone)
     sources = [str(run), str(gate_run)]
     first, second = load_subjects(sources, config_of(sources), 'cpu').values()
     weights = [subject.backbone.patch_embed.proj.weight for subject in (first, second)]

@@ -11,6 +11,7 @@ from benchmarking.contest import Call
 from benchmarking.methods import adapters
 from benchmarking.setting import Sizes, Workload
 from memba_vision.models.backbones.vim import Vim
+from memba_vision.models.backbones.vmamba import VMamba
 from memba_vision.models.peft.model import PEFTModel
 
 CLASSES = 100
@@ -49,6 +50,14 @@ class Classifier(WithHead):
         arch = dict(embed_dims=sizes.width, num_layers=depth, d_state=sizes.state)
         vim = Vim(arch, img_size=image, drop_path_rate=0.1)
         super().__init__(PEFTModel(vim, adapters(method, sizes)), sizes.width)
+
+
+def vmamba(sizes: Sizes, targets: Sequence[str]) -> WithHead:
+    """A frozen VMamba with random weights, LoRA on ``targets``, and a linear head."""
+    arch = dict(embed_dims=sizes.pyramid_dims, depths=sizes.vmamba_depths, ssm_ratio=1)
+    lora = dict(type='LoRA', targets=list(targets), rank=sizes.rank)
+    backbone = VMamba(arch, img_size=sizes.image, drop_path_rate=0.1)  # as Swin has it
+    return WithHead(PEFTModel(backbone, [lora]), backbone.embed_dims)
 
 
 def training_step(model: nn.Module, images: torch.Tensor, workload: Workload) -> Call:

@@ -32,6 +32,14 @@ class Contest:
         """Time of ``name`` over that of ``reference``, round by round."""
         return ratio(self.timings[name], self.timings[reference])
 
+    def some(self, names: Mapping[str, str]) -> 'Contest':
+        """Some of the contestants, each under another name."""
+        parts = (
+            {new: part[old] for old, new in names.items() if old in part}
+            for part in (self.timings, self.absent, self.memory)
+        )
+        return Contest(*parts)
+
 
 def hold(
     builders: Mapping[str, Callable[[], Call]],

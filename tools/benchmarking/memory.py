@@ -2,11 +2,20 @@
 
 import ctypes
 import gc
+import multiprocessing
+import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from unittest import mock
 
 import torch
 
+from memba_vision.engine.allocator import keep_freed_memory
+
+#: Silences what :func:`memba_vision.registry.ignore_missing_operator` silences, in other processes.
+NO_MMCV_OPERATORS = 'ignore:Fail to import'
 PROCESS = Path('/proc/self')
 
 
@@ -32,6 +41,35 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int | None:
         return max(0, _kilobytes(PROCESS / 'status', 'VmHWM') - before) * 1024
     except (OSError, AttributeError):
         return None
+
+
+def peak_memory_of_its_own(build: Callable[[], Callable[[], object]]) -> int | None:
+    """Bytes that a call on the CPU adds at its peak, in a fresh process; None as above.
+
+    What other calls left behind, in memory that is free but not given back, would not be counted.
+
+    Args:
+        build: makes the call; it is pickled. The call's second run is weighed: the first also
+            compiles, and makes what stays, as an optimizer's states.
+    """
+    if 'forkserver' not in multiprocessing.get_all_start_methods():
+        return None
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['torch', 'timm', 'peft', 'memba_vision.models'])
+    quiet = mock.patch.dict(os.environ, PYTHONWARNINGS=NO_MMCV_OPERATORS)
+    threads = (torch.get_num_threads(),)
+    with quiet, ProcessPoolExecutor(1, context, torch.set_num_threads, threads) as process:
+        try:
+            return process.submit(_peak_of_second_run, build).result()
+        except BrokenProcessPool:
+            return None
+
+
+def _peak_of_second_run(build: Callable[[], Callable[[], object]]) -> int | None:
+    keep_freed_memory()  # as the tools do
+    call = build()
+    call()
+    return peak_memory(call, torch.device('cpu'))
 
 
 def available_memory(device: torch.device) -> int | None:

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import torch
@@ -60,13 +60,23 @@ def mamba_ssm_mixers(sizes: Sizes, device: torch.device) -> BothWays:
     return BothWays(lambda: module.Mamba(sizes.width, d_state=sizes.state))
 
 
-def swin(sizes: Sizes, classes: int) -> nn.Module:
-    """The ``SwinTransformer`` of timm with LoRA of peft on its qkv projections, and a head.
+def vit(sizes: Sizes, classes: int) -> nn.Module:
+    """The ``VisionTransformer`` of timm with LoRA of peft on qkv and proj, and a head."""
+    model = import_peer('timm', 'timm').create_model(
+        'vit_small_patch16_224',
+        num_classes=classes,
+        img_size=sizes.image,
+        embed_dim=sizes.width,
+        depth=sizes.vit_depth,
+        num_heads=max(1, sizes.width // 64),
+        drop_path_rate=0.1,  # as Vim has it
+    )
+    return _with_lora(model, sizes, ('attn.qkv', 'attn.proj'), head='head')
 
-    LoRA has the scale and the dropout of :class:`memba_vision.models.peft.lora.LoRA`.
-    """
-    peft, timm = import_peer('peft', 'peft'), import_peer('timm', 'timm')
-    model = timm.create_model(
+
+def swin(sizes: Sizes, classes: int, targets: Sequence[str]) -> nn.Module:
+    """The ``SwinTransformer`` of timm with LoRA of peft on ``targets``, and a head."""
+    model = import_peer('timm', 'timm').create_model(
         'swin_tiny_patch4_window7_224',
         num_classes=classes,
         img_size=sizes.image,
@@ -74,12 +84,18 @@ def swin(sizes: Sizes, classes: int) -> nn.Module:
         depths=sizes.swin_depths,
         num_heads=[sizes.pyramid_dims // 32 * 2**stage for stage in range(len(sizes.swin_depths))],
     )
+    return _with_lora(model, sizes, targets, head='head.fc')
+
+
+def _with_lora(model: nn.Module, sizes: Sizes, targets: Sequence[str], head: str) -> nn.Module:
+    """LoRA of peft, with the scale and the dropout that our LoRA has by default, and a head."""
+    peft = import_peer('peft', 'peft')
     config = peft.LoraConfig(
         r=sizes.rank,
         lora_alpha=0.1 * sizes.rank,
         lora_dropout=0.1,
-        target_modules=['qkv'],
-        modules_to_save=['head.fc'],
+        target_modules=list(targets),
+        modules_to_save=[head],
     )
     return peft.get_peft_model(model, config)
 

@@ -25,6 +25,7 @@ class Sizes:
             Swin-T by default, as are their depths.
         vmamba_depths: blocks of VMamba's stages.
         swin_depths: blocks of Swin's stages.
+        vit_depth: blocks of ViT; it is as wide as Vim.
     """
 
     width: int = 384
@@ -38,6 +39,7 @@ class Sizes:
     pyramid_dims: int = 96
     vmamba_depths: tuple[int, ...] = (2, 2, 8, 2)
     swin_depths: tuple[int, ...] = (2, 2, 6, 2)
+    vit_depth: int = 12
 
     @property
     def channels(self) -> int:
@@ -62,6 +64,7 @@ QUICK = Sizes(
     pyramid_dims=32,
     vmamba_depths=(1, 1),
     swin_depths=(1, 1),
+    vit_depth=1,
 )
 QUICK_SECONDS = 2
 
@@ -97,12 +100,14 @@ class Setting:
         sizes: of the models.
         workloads: each is measured; the first is that of the published figures.
         seconds: time limit of a part's measurements, without first calls.
+        only: words that restrict part 'peers'.
     """
 
     device: torch.device
     sizes: Sizes
     workloads: tuple[Workload, ...]
     seconds: float
+    only: frozenset[str] = frozenset()
 
 
 def choose_setting(device: str, quick: bool, seconds: float, part_depth: int | None) -> Setting:

@@ -97,8 +97,13 @@ class AdaptedLayer(nn.Module):
         raise NotImplementedError
 
 
-def merge_layers(backbone: nn.Module, *kinds: type[AdaptedLayer]) -> None:
-    """Replace every layer of ``kinds`` on a plain projection by its merged projection."""
+def merge_layers(backbone: nn.Module, *kinds: type[nn.Module]) -> None:
+    """Replace every layer of ``kinds`` on a plain projection by its merged projection.
+
+    Args:
+        backbone: the backbone.
+        kinds: classes with a ``base_layer`` and a method ``merged()``, as :class:`AdaptedLayer`.
+    """
     names = [name for name, module in backbone.named_modules() if isinstance(module, kinds)]
     for name in reversed(names):  # inner ones first
         layer = backbone.get_submodule(name)

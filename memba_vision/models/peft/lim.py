@@ -148,7 +148,7 @@ class LIM(Adapter):
             replace_module(backbone, gate, MembraneGate(membrane))
 
     def merge(self, backbone: nn.Module) -> str:
-        """Return the reason why it stays; with site 'lora' the LoRA below it stays too."""
+        """Return the reason why it stays; with site 'lora' the LoRA that leads to it stays too."""
         if self.site == 'gate':
             return 'LIM stays as the gate: no weight leaks and resets; it has no parameters'
         return f'LIM stays as the gate, {TAP_STAYS}'

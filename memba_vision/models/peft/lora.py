@@ -1,6 +1,5 @@
 """LoRA (Hu et al. 2022): a low-rank update beside a frozen projection."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -95,7 +94,41 @@ class PartialLoRALinear(AdditiveLayer):
         return self.base_layer
 
 
-class ExposedLoRALinear(nn.Module):
+class TappedLinear(nn.Module):
+    """Projection with LoRA's hidden activations beside its last outputs.
+
+    Yields the pair ``W_first h`` and ``(W_rest h, down h)``.
+
+    Args:
+        base_layer: the projection.
+        down: to the hidden activations.
+        first: number of the first outputs.
+    """
+
+    owner = 'LoRA'
+
+    def __init__(self, base_layer: nn.Module, down: nn.Linear, first: int) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.down = down
+        self.first = first
+
+    def forward(
+        self, hidden: torch.Tensor
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Project (..., in_features) to (..., first), and (..., others) with (..., rank)."""
+        if type(self.base_layer) is Linear and self.base_layer.bias is None:
+            weight = self.base_layer.weight
+            parts = weight[: self.first], weight[self.first :]
+            first, rest, low_rank = linear_each(hidden, *parts, self.down.weight)
+            return first, (rest, low_rank)
+        projected = self.base_layer(hidden)
+        sizes = [self.first, projected.shape[-1] - self.first]
+        first, rest = projected.split(sizes, dim=-1)
+        return first, (rest, self.down(hidden))
+
+
+class ExposedLoRALinear(TappedLinear):
     """Projection with LoRA on its first outputs, and LoRA's hidden activations beside the others.
 
     Yields the pair ``W_first h + up(scale * dropout(down h))`` and ``(W_rest h, down h)``.
@@ -105,33 +138,24 @@ class ExposedLoRALinear(nn.Module):
         first: number of the first outputs.
     """
 
-    owner = 'LoRA'
-
     def __init__(self, lora: LoRALinear, first: int) -> None:
-        super().__init__()
-        self.base_layer = lora.base_layer
+        super().__init__(lora.base_layer, lora.down, first)
         self.scale = lora.scale
-        self.down = lora.down
         self.dropout = lora.dropout
         self.up = _some_rows(lora.up, range(first))
-        self.first = first
 
     def forward(
         self, hidden: torch.Tensor
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """Project (..., in_features) to (..., first), and (..., others) with (..., rank)."""
-        first, rest, low_rank = self._project(hidden)
+        first, (rest, low_rank) = super().forward(hidden)
         return self.up(self.dropout(low_rank, self.scale), added=first), (rest, low_rank)
 
-    def _project(self, hidden: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Return the base's first outputs, its others, and the hidden activations."""
-        if type(self.base_layer) is Linear and self.base_layer.bias is None:
-            weight = self.base_layer.weight
-            parts = weight[: self.first], weight[self.first :]
-            return linear_each(hidden, *parts, self.down.weight)
-        projected = self.base_layer(hidden)
-        sizes = [self.first, projected.shape[-1] - self.first]
-        return *projected.split(sizes, dim=-1), self.down(hidden)
+    @torch.no_grad()
+    def merged(self) -> nn.Module:
+        """Return a layer with the update of the first outputs added to the rows of the weight."""
+        self.base_layer.weight[: self.first] += self.scale * self.up.weight @ self.down.weight
+        return TappedLinear(self.base_layer, self.down, self.first)
 
 
 def _some_rows(up: nn.Linear, rows: range) -> nn.Linear:
@@ -214,8 +238,8 @@ class LoRA(LowRankAdapter):
                 replace_module(backbone, place.module, adapted)
 
     def merge(self, backbone: nn.Module) -> None:
-        """Add the updates to the weights."""
-        merge_layers(backbone, LoRALinear, LoRAConv2d, PartialLoRALinear)
+        """Add the updates to the weights; a gate keeps the hidden activations that it reads."""
+        merge_layers(backbone, LoRALinear, LoRAConv2d, PartialLoRALinear, ExposedLoRALinear)
 
     def save_hf(self, backbone: nn.Module, folder: Path) -> None:
         """Save in the format of peft's LoRA.

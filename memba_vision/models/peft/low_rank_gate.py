@@ -13,7 +13,7 @@ from memba_vision.models.sites import Rows, check_sites, sites_of
 from memba_vision.ops import gated_merge
 
 #: Reason why an adapter stays that has tapped a LoRA, for :meth:`Adapter.merge`.
-TAP_STAYS = "and in_proj's LoRA with it: what it integrates is LoRA's hidden activations"
+TAP_STAYS = "and in_proj's LoRA on the way to it: it integrates that LoRA's hidden activations"
 
 
 class LowRankMembraneGate(nn.Module):

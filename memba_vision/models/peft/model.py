@@ -19,8 +19,22 @@ from memba_vision.weights import ADAPTER_HEADER as HEADER
 from memba_vision.weights import fingerprint
 
 
+class LooksIntoBackbone(nn.Module):
+    """Wrapper that looks attributes that it lacks up in its backbone, ``module``."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the backbone."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            module = self.__dict__.get('_modules', {}).get('module')
+            if module is None:
+                raise
+        return getattr(module, name)
+
+
 @MODELS.register_module()
-class PEFTModel(BaseModule):
+class PEFTModel(LooksIntoBackbone, BaseModule):
     """Frozen backbone with adapters; only the adapters train and are saved.
 
     The backbone is built, its pre-trained weights are loaded, and it is frozen; then each adapter
@@ -67,16 +81,6 @@ class PEFTModel(BaseModule):
         self.register_load_state_dict_pre_hook(_check_and_complete)
         self._keep_statistics()
 
-    def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the backbone."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            module = self.__dict__.get('_modules', {}).get('module')
-            if module is None:
-                raise
-        return getattr(module, name)
-
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the depth of a parameter in the backbone; see the backbone's method."""
         return self.module.get_layer_depth(param_name, f'{prefix}module.')
@@ -108,13 +112,16 @@ class PEFTModel(BaseModule):
     def merge(self) -> tuple[nn.Module, list[str]]:
         """Fold the adapters into a copy of the backbone, as far as they can be.
 
+        Sums are in the dtype of the weights, under autocast too.
+
         Returns:
             The copy, in evaluation mode, and the reasons of the adapters that are still in it. If
             there are none, the copy is a plain backbone with the official key names.
         """
         backbone = copy.deepcopy(self.module)
         backbone.eval()
-        reasons = [adapter.merge(backbone) for adapter in self.adapters]
+        with torch.autocast(next(backbone.parameters()).device.type, enabled=False):
+            reasons = [adapter.merge(backbone) for adapter in self.adapters]
         return backbone.requires_grad_(False), [reason for reason in reasons if reason]
 
     def save_hf(self, folder: str | Path) -> None:

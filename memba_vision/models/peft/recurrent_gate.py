@@ -68,5 +68,5 @@ class RecurrentGate(Adapter):
         )
 
     def merge(self, backbone: nn.Module) -> str:
-        """Return the reason why it stays, and the LoRA below it."""
+        """Return the reason why it stays, and the LoRA that leads to it."""
         return f'RecurrentGate stays as the gate, {TAP_STAYS}'

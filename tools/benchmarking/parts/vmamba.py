@@ -6,15 +6,13 @@ from unittest import mock
 
 import torch
 
-from benchmarking.classifier import CLASSES, WithHead, random_images, training_step
+from benchmarking.classifier import CLASSES, random_images, training_step, vmamba
 from benchmarking.contest import Call, hold
 from benchmarking.peers import swin
 from benchmarking.published_loop import published_cross_scan
 from benchmarking.setting import Setting, Sizes, Workload
 from benchmarking.table import Section, contest_section
-from memba_vision.models.backbones.vmamba import VMamba
 from memba_vision.models.modules import ss2d
-from memba_vision.models.peft.model import PEFTModel
 
 VMAMBA = 'VMamba-T'
 LOOP = 'VMamba-T, loop over tokens'
@@ -62,10 +60,7 @@ def sections(setting: Setting) -> Iterator[Section]:
 
 def vmamba_step(sizes: Sizes, workload: Workload) -> Call:
     """A training step of VMamba."""
-    arch = dict(embed_dims=sizes.pyramid_dims, depths=sizes.vmamba_depths, ssm_ratio=1)
-    lora = dict(type='LoRA', targets=['in_proj'], rank=sizes.rank)
-    backbone = VMamba(arch, img_size=sizes.image, drop_path_rate=0.1)  # as Swin has it
-    model = WithHead(PEFTModel(backbone, [lora]), backbone.embed_dims).to(workload.device)
+    model = vmamba(sizes, ['in_proj']).to(workload.device)
     return training_step(model, random_images(workload, sizes.image), workload)
 
 
@@ -82,5 +77,5 @@ def loop_step(sizes: Sizes, workload: Workload) -> Call:
 
 def swin_step(sizes: Sizes, workload: Workload) -> Call:
     """A training step of Swin."""
-    model = swin(sizes, CLASSES).to(workload.device)
+    model = swin(sizes, CLASSES, ['qkv']).to(workload.device)
     return training_step(model, random_images(workload, sizes.image), workload)
