@@ -15,6 +15,8 @@ from mmengine.dist import broadcast_object_list, is_distributed, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
+from mmengine.visualization import Visualizer
+from mmpretrain.visualization import UniversalVisualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -31,7 +33,10 @@ from memba_vision.engine.class_names import (
     names_of_checkpoint,
 )
 from memba_vision.engine.distributed import connect_on_cpu
+from memba_vision.engine.environment import describe_environment
 from memba_vision.engine.hooks import TerminationHook
+from memba_vision.engine.late_figure import LateFigureVisualizer
+from memba_vision.engine.run_config import RunConfig
 from memba_vision.engine.schedule import Schedule
 from memba_vision.engine.termination import Termination
 from memba_vision.errors import Terminated, UserError
@@ -89,13 +94,28 @@ class ReadableRunner(Runner):
         """Build a runner from a config."""
         _refuse_slow_compilation(cfg.get('compile'))
         with reporting_config_errors('the model, a hook or the runtime'):
-            return super().from_cfg(cfg)
+            return super().from_cfg(RunConfig.of(cfg) if isinstance(cfg, Config) else cfg)
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the environment, for distributed processes without a GPU too."""
         if self.distributed and not torch.cuda.is_available() and not is_distributed():
             connect_on_cpu(self._launcher)
         super().setup_env(env_cfg)
+
+    def _log_env(self, env_cfg: dict) -> None:
+        # mmengine's own imports torchvision, for its version alone.
+        facts = {
+            **describe_environment(),
+            **env_cfg,
+            **self._randomness_cfg,
+            'seed': self.seed,
+            'launcher': self.launcher,
+            'processes': self.world_size,
+        }
+        lines = '\n'.join(f'    {name}: {fact}' for name, fact in facts.items())
+        self.logger.info(f'Environment:\n{lines}')
+        if self.cfg:
+            self.logger.info(f'Config:\n{self.cfg.pretty_text}')
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build the logger, with a :class:`ConsoleFilter` on its console."""
@@ -107,6 +127,12 @@ class ReadableRunner(Runner):
             else:
                 handler.addFilter(ConsoleFilter())
         return logger
+
+    def build_visualizer(self, visualizer: Any = None) -> Visualizer:
+        """Build the visualizer; mmpretrain's makes its figure when something is drawn."""
+        if isinstance(visualizer, dict) and visualizer.get('type') == UniversalVisualizer.__name__:
+            visualizer = {**visualizer, 'type': LateFigureVisualizer}
+        return super().build_visualizer(visualizer)
 
     def build_model(self, model: Any) -> nn.Module:
         """Build the model, and give the number of classes to augmentations that mix labels."""
