@@ -12,7 +12,8 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from memba_vision.datasets.classification import ClassificationDataset
-from memba_vision.datasets.loading import with_load_rgb
+from memba_vision.datasets.kept_images import KeptImages
+from memba_vision.datasets.loading import LoadRGB, with_load_rgb
 from memba_vision.datasets.pixels import cannot_read
 from memba_vision.datasets.tasks import SPLIT_SIZES, Task, find_task
 from memba_vision.datasets.worker_images import WorkerImages
@@ -20,6 +21,7 @@ from memba_vision.errors import UserError
 from memba_vision.registry import DATASETS
 
 SPLITS = (*SPLIT_SIZES, 'test')
+KEPT_IN_TRAINING = 200  # MiB: the images of a task at 224 x 224 px
 
 HOW_TO_GET_VTAB1K = (
     'download vtab-1k.zip (python tools/prepare_vtab1k.py download, or pip install gdown; gdown '
@@ -45,6 +47,9 @@ class VTAB1k(ClassificationDataset):
             :func:`memba_vision.datasets.pixels.read_rgb`, as prediction does.
         test_mode, metainfo, options: see mmengine's ``BaseDataset``; for instance ``indices=100``
             takes the first 100 images alone.
+        keep_images_mib: how many MiB of decoded images stay in memory, so that each of them is
+            decoded once; 0 keeps none. Without it, ``KEPT_IN_TRAINING``, and 0 in ``test_mode``,
+            since most tests read an image once.
 
     Raises:
         UserError: unknown task or split, or something wrong with the data; the message names the
@@ -59,6 +64,7 @@ class VTAB1k(ClassificationDataset):
         pipeline: Sequence[dict | Callable] = (),
         test_mode: bool = False,
         metainfo: dict | None = None,
+        keep_images_mib: int | None = None,
         **options: Any,
     ) -> None:
         if split not in SPLITS:
@@ -66,6 +72,9 @@ class VTAB1k(ClassificationDataset):
         self.task = task if isinstance(task, Task) else find_task(task)
         self.split = split
         self._worker_images = WorkerImages()
+        if keep_images_mib is None:
+            keep_images_mib = 0 if test_mode else KEPT_IN_TRAINING
+        self._kept_images = KeptImages(keep_images_mib)
         super().__init__(
             ann_file=f'{split}.txt',
             data_root=str(data_root),
@@ -93,6 +102,9 @@ class VTAB1k(ClassificationDataset):
     @pipeline.setter
     def pipeline(self, pipeline: Compose) -> None:
         self._pipeline = with_load_rgb(pipeline)
+        for transform in self._pipeline.transforms:
+            if isinstance(transform, LoadRGB):
+                transform.kept = self._kept_images
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the split's list file."""
@@ -113,6 +125,7 @@ class VTAB1k(ClassificationDataset):
                 logger='current',
                 level=logging.WARNING,
             )
+        self._kept_images.expect([path for path, _ in entries])
         return [{'img_path': path, 'gt_label': label} for path, label in entries]
 
     def expected_size(self) -> int | None:
