@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import DEMO, REPOSITORY, as_arguments, make_task, run_tool, tiny_options
+from helpers import DEMO, EACH_EPOCH, REPOSITORY, as_arguments, make_task, run_tool, tiny_options
 from processes import start
 
 from memba_vision.errors import ExitStatus, UserError
@@ -34,7 +34,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def options(base, data) -> dict:
-    return tiny_options(base, data, **{'train_cfg.max_epochs': EPOCHS})
+    return tiny_options(base, data, **EACH_EPOCH, **{'train_cfg.max_epochs': EPOCHS})
 
 
 @pytest.fixture(scope='module')
@@ -179,7 +179,8 @@ def test_a_run_that_counts_steps_saves_where_it_is(options, tmp_path):
         'param_scheduler = []\n'
         'default_hooks = dict(checkpoint=dict(by_epoch=False, interval=100))'
     )
-    kept = {k: v for k, v in options.items() if not k.startswith(('param_', 'train_cfg'))}
+    of_epochs = ('param_', 'train_cfg', *EACH_EPOCH)
+    kept = {k: v for k, v in options.items() if not k.startswith(of_epochs)}
     config = config_with(tmp_path, text)
     assert train(kept, tmp_path / 'run', config=config).status == 143
     assert read_checkpoint(str(tmp_path / 'run/iter_4.pth'))['meta']['iter'] == 4
