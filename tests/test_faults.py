@@ -151,6 +151,17 @@ def test_sigterm_writes_a_checkpoint_and_has_a_status_of_its_own(
     assert_same_end(work_dir, straight)
 
 
+def test_ctrl_c_costs_no_finished_epoch(options, straight, tmp_path):
+    hook = "custom_hooks = [dict(type='SignalHook', epoch=3, batch=1, name='SIGINT')]"
+    work_dir = tmp_path / 'run'
+    outcome = train(options | RARELY, work_dir, config=config_with(tmp_path, hook))
+    assert outcome.status == ExitStatus.INTERRUPTED
+    assert [path.name for path in work_dir.glob('*.pth')] == ['epoch_3.pth']
+    outcome = train(options | RARELY, work_dir, '--resume')
+    assert 'resumed epoch: 3' in outcome.out
+    assert_same_end(work_dir, straight)
+
+
 def test_sigterm_that_the_data_processes_get_too(options, tmp_path):
     hook = "custom_hooks = [dict(type='SignalHook', epoch=3, batch=0, workers_too=True)]"
     text = f'{hook}\ntrain_dataloader = dict(num_workers=2, persistent_workers=True)'

@@ -189,12 +189,17 @@ class ReadableRunner(Runner):
 
         Raises:
             Terminated: SIGTERM arrived, and a checkpoint was written.
+            KeyboardInterrupt: Ctrl-C, and the last finished epoch was written.
             UserError: a process that loads data died, or a checkpoint found the disk full.
         """
         with self.termination.watched(), reporting_dead_workers(self.train_dataset), safe_loading():
             try:
                 model = super().train()
             except Terminated:
+                raise
+            except KeyboardInterrupt:
+                for hook in self._termination_hooks():
+                    hook.save()
                 raise
             except Exception:
                 # The processes that load data, or those on other nodes, got the signal too.
@@ -219,9 +224,11 @@ class ReadableRunner(Runner):
         return getattr(self.test_dataloader, 'dataset', None)
 
     def _end(self) -> None:
-        for hook in self.hooks:
-            if isinstance(hook, TerminationHook):
-                hook.end(self)
+        for hook in self._termination_hooks():
+            hook.end(self)
+
+    def _termination_hooks(self) -> list[TerminationHook]:
+        return [hook for hook in self.hooks if isinstance(hook, TerminationHook)]
 
     def load_checkpoint(
         self, filename: str, map_location: Any = 'cpu', strict: bool = True, revise_keys: Any = ()
