@@ -5,7 +5,6 @@ import numpy as np
 from mmengine import fileio
 from mmengine.dataset import Compose
 
-from memba_vision.datasets.kept_images import KeptImages
 from memba_vision.datasets.pixels import read_rgb
 from memba_vision.datasets.wrapped_data import inner_datasets
 from memba_vision.registry import TRANSFORMS
@@ -20,17 +19,11 @@ class LoadRGB(mmcv.transforms.LoadImageFromFile):
     mmpretrain's own tools look. Where another dataset is run by those, it may name ``LoadRGB``.
     """
 
-    kept = KeptImages(0)  # a dataset that keeps its images puts its own here
-
     def transform(self, results: dict) -> dict | None:
         """Add ``img``, ``img_shape`` and ``ori_shape`` of ``img_path``; None as mmcv's."""
-        path = results['img_path']
         try:
-            rgb = self.kept.find(path)
-            if rgb is None:
-                rgb = read_rgb(fileio.get(path, backend_args=self.backend_args))
-                self.kept.keep(path, rgb)
-            return results | self.loaded(rgb)
+            content = fileio.get(results['img_path'], backend_args=self.backend_args)
+            return results | self.loaded(read_rgb(content))
         except Exception:
             if self.ignore_empty:
                 return None
@@ -39,7 +32,7 @@ class LoadRGB(mmcv.transforms.LoadImageFromFile):
     def loaded(self, rgb: np.ndarray) -> dict:
         """Return ``img``, ``img_shape`` and ``ori_shape`` for RGB pixels, (height, width, 3) uint8.
 
-        The image is a copy: blue, green, red, as mmcv has it.
+        The image is blue, green, red, as mmcv has it.
         """
         image = np.ascontiguousarray(rgb[..., ::-1])
         if self.to_float32:
