@@ -44,5 +44,4 @@ def test_a_training_imports_nothing_for_nothing(base, data_root, tmp_path):
     assert frozen > 100_000, 'the collector goes through what was imported'
     (log,) = Path(tmp_path / 'run').glob('*/*.log')
     text = log.read_text()
-    assert 'torch built: PyTorch built with' in text
     assert "custom_imports = dict(imports=[\n    'memba_vision',\n])" in text

@@ -35,7 +35,7 @@ class KeepingPipeline(Compose):
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any] | None:
         """Run the steps; None where one of them gave it."""
-        number = _number_fixed(self.transforms)
+        number = _number_fixed(self.transforms) if self.kept.limit else 0
         data = self._first(data, number) if number else data
         return _run(self.transforms[number:], data)
 

@@ -33,7 +33,6 @@ from memba_vision.engine.class_names import (
     names_of_checkpoint,
 )
 from memba_vision.engine.distributed import connect_on_cpu
-from memba_vision.engine.environment import describe_environment
 from memba_vision.engine.hooks import TerminationHook
 from memba_vision.engine.late_figure import LateFigureVisualizer
 from memba_vision.engine.run_config import RunConfig
@@ -101,21 +100,6 @@ class ReadableRunner(Runner):
         if self.distributed and not torch.cuda.is_available() and not is_distributed():
             connect_on_cpu(self._launcher)
         super().setup_env(env_cfg)
-
-    def _log_env(self, env_cfg: dict) -> None:
-        # mmengine's own imports torchvision, for its version alone.
-        facts = {
-            **describe_environment(),
-            **env_cfg,
-            **self._randomness_cfg,
-            'seed': self.seed,
-            'launcher': self.launcher,
-            'processes': self.world_size,
-        }
-        lines = '\n'.join(f'    {name}: {fact}' for name, fact in facts.items())
-        self.logger.info(f'Environment:\n{lines}')
-        if self.cfg:
-            self.logger.info(f'Config:\n{self.cfg.pretty_text}')
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Build the logger, with a :class:`ConsoleFilter` on its console."""

@@ -1,14 +1,17 @@
 """Record of a run: a file in its folder with all that is needed to repeat it."""
 
+import importlib.metadata
 import json
 import logging
 import os
+import platform
 import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -16,13 +19,26 @@ from mmengine.runner import Runner
 
 from memba_vision.datasets.vtab1k_tools.manifest import manifest_hash
 from memba_vision.datasets.wrapped_data import inner_datasets
-from memba_vision.engine.environment import versions
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of, write_atomically
 from memba_vision.runs.config_paths import absolute_paths
 
 RECORD_FILE = 'run.json'
 POINTER_FILE = 'run_folder.txt'  # in a folder of checkpoints alone: where their run is
+PACKAGES = (
+    'memba_vision',
+    'torch',
+    'torchvision',
+    'mmengine',
+    'mmcv-lite',
+    'mmpretrain',
+    'numpy',
+    'pillow',
+    'safetensors',
+    'numba',
+    'mamba-ssm',
+    'causal-conv1d',
+)
 
 
 def write_record(runner: Runner, command: list[str]) -> None:
@@ -60,7 +76,7 @@ def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
         'seed': runner.seed,
         'resumed_from': os.path.abspath(config.load_from) if _resumes(config) else None,
         'git': git_state(Path(__file__)),
-        'versions': versions(),
+        'versions': _versions(),
         'data': {name: _describe_data(loader.dataset) for name, loader in loaders.items()},
         'base_fingerprint': getattr(model.backbone, 'header', {}).get('base'),
     }
@@ -154,6 +170,17 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout.strip() if run.returncode == 0 else None
+
+
+def _versions() -> dict[str, str | None]:
+    found = {'python': platform.python_version(), 'platform': platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    found['gpu'] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return found
 
 
 def _describe_data(dataset: Any) -> dict[str, Any]:
