@@ -26,7 +26,7 @@ class KeepingPipeline(Compose):
 
     Args:
         transforms: the steps.
-        kept: where the images are kept.
+        kept: the memory for the images.
     """
 
     def __init__(self, transforms: list, kept: KeptImages) -> None:
