@@ -22,7 +22,7 @@ class KeptImages:
     (``multiprocessing_context='spawn'``), nothing is kept.
 
     Args:
-        mebibytes: how much is kept at most; what comes later is not.
+        mebibytes: limit of the memory; what comes later is not kept.
     """
 
     def __init__(self, mebibytes: int) -> None:

@@ -48,7 +48,7 @@ class VTAB1k(ClassificationDataset):
             :func:`memba_vision.datasets.pixels.read_rgb`, as prediction does.
         test_mode, metainfo, options: see mmengine's ``BaseDataset``; for instance ``indices=100``
             takes the first 100 images alone.
-        keep_images_mib: how many MiB of images stay in memory, decoded and resized, so that this is
+        keep_images_mib: MiB of images that stay in memory, decoded and resized, so that this is
             done once; 0 keeps none. Without it, ``KEPT_IN_TRAINING``, and 0 in ``test_mode``, since
             most tests read an image once.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmpretrain.visualization import UniversalVisualizer
 
-#: What mmengine makes in the constructor.
+#: Attributes that mmengine sets in the constructor.
 PARTS = ('fig_save_canvas', 'fig_save', 'ax_save')
 DPI = 'dpi'
 
