@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable
 
 from memba_vision.engine.allocator import keep_freed_memory
+from memba_vision.engine.garbage import imports_kept_from_collection
 from memba_vision.errors import ExitStatus, Terminated, UserError
 from memba_vision.files import DISK_FULL, cannot_write
 from memba_vision.registration import register_everything
@@ -104,8 +105,9 @@ def prepare_process() -> None:
     """Make the settings that every tool wants in its process, and import the package."""
     # Any torch.load in this process, also of a third party, refuses pickled code.
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-    register_everything()
-    from memba_vision.registry import ignore_missing_operator
+    with imports_kept_from_collection():
+        register_everything()
+        from memba_vision.registry import ignore_missing_operator
 
     ignore_missing_operator()
 

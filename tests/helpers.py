@@ -32,6 +32,10 @@ needs_checkout = pytest.mark.skipif(
 )
 
 
+#: Saves more often than short runs do by themselves.
+EACH_EPOCH = {'default_hooks.checkpoint.interval': 1}
+
+
 def make_task(root: Path, name: str, train: int = 4, val: int = 2, test: int = 3) -> Path:
     """Write a task of VTAB-1k or mini-VTAB with a few small images; a class has its brightness."""
     task = find_task(name)

@@ -53,18 +53,21 @@ class RankReportHook(Hook):
 
 @HOOKS.register_module()
 class SignalHook(Hook):
-    """Sends SIGTERM to its own process after a step; both numbers count from 0.
+    """Sends SIGTERM, or another signal, to its own process after a step; both count from 0.
 
     With ``workers_too``, the processes that load data die as well.
     """
 
-    def __init__(self, epoch: int, batch: int, workers_too: bool = False) -> None:
+    def __init__(
+        self, epoch: int, batch: int, workers_too: bool = False, name: str = 'SIGTERM'
+    ) -> None:
         self.moment = (epoch, batch)
+        self.signal = signal.Signals[name]
         self.workers_too = workers_too
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if (runner.epoch, batch_idx) == self.moment:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.signal)
             for worker in multiprocessing.active_children() if self.workers_too else ():
                 os.kill(worker.pid, signal.SIGKILL)
 

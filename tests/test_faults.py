@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import DEMO, REPOSITORY, as_arguments, make_task, run_tool, tiny_options
+from helpers import DEMO, EACH_EPOCH, REPOSITORY, as_arguments, make_task, run_tool, tiny_options
 from processes import start
 
 from memba_vision.errors import ExitStatus, UserError
@@ -34,7 +34,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def options(base, data) -> dict:
-    return tiny_options(base, data, **{'train_cfg.max_epochs': EPOCHS})
+    return tiny_options(base, data, **EACH_EPOCH, **{'train_cfg.max_epochs': EPOCHS})
 
 
 @pytest.fixture(scope='module')
@@ -151,6 +151,17 @@ def test_sigterm_writes_a_checkpoint_and_has_a_status_of_its_own(
     assert_same_end(work_dir, straight)
 
 
+def test_ctrl_c_costs_no_finished_epoch(options, straight, tmp_path):
+    hook = "custom_hooks = [dict(type='SignalHook', epoch=3, batch=1, name='SIGINT')]"
+    work_dir = tmp_path / 'run'
+    outcome = train(options | RARELY, work_dir, config=config_with(tmp_path, hook))
+    assert outcome.status == ExitStatus.INTERRUPTED
+    assert [path.name for path in work_dir.glob('*.pth')] == ['epoch_3.pth']
+    outcome = train(options | RARELY, work_dir, '--resume')
+    assert 'resumed epoch: 3' in outcome.out
+    assert_same_end(work_dir, straight)
+
+
 def test_sigterm_that_the_data_processes_get_too(options, tmp_path):
     hook = "custom_hooks = [dict(type='SignalHook', epoch=3, batch=0, workers_too=True)]"
     text = f'{hook}\ntrain_dataloader = dict(num_workers=2, persistent_workers=True)'
@@ -179,7 +190,8 @@ def test_a_run_that_counts_steps_saves_where_it_is(options, tmp_path):
         'param_scheduler = []\n'
         'default_hooks = dict(checkpoint=dict(by_epoch=False, interval=100))'
     )
-    kept = {k: v for k, v in options.items() if not k.startswith(('param_', 'train_cfg'))}
+    of_epochs = ('param_', 'train_cfg', *EACH_EPOCH)
+    kept = {k: v for k, v in options.items() if not k.startswith(of_epochs)}
     config = config_with(tmp_path, text)
     assert train(kept, tmp_path / 'run', config=config).status == 143
     assert read_checkpoint(str(tmp_path / 'run/iter_4.pth'))['meta']['iter'] == 4

@@ -226,7 +226,8 @@ def test_mmengine_has_the_optimizers_that_it_has_by_itself():
 
 HELP = """
 import contextlib, io, json, os, runpy, sys
-heavy = {'torch', 'mmengine', 'mmpretrain', 'numpy', 'PIL', 'matplotlib', 'rich'}
+heavy = {'torch', 'mmengine', 'mmcv', 'mmpretrain', 'timm', 'numba', 'numpy', 'PIL', 'matplotlib'}
+heavy |= {'rich'}
 found = {}
 for arguments in json.loads(sys.argv[1]):
     sys.argv = arguments
@@ -255,6 +256,32 @@ def test_tools_print_help_and_mistakes_without_torch(tmp_path, option, status):
         check=True,
     )
     assert json.loads(result.stdout) == {path.name: [status, True, []] for path in tools}
+
+
+#: Command lines that argparse alone can answer, and the first word of the answer.
+ANSWERED = {
+    '': 'usage:',
+    '--help': 'usage:',
+    'train --help': 'usage:',
+    'train': 'usage:',
+    'train configs/demo/digits_memba.py --cfg-options lr': 'error:',
+    'prepare_vtab1k build --help': 'usage:',
+    'weights fetch no_such_weights': 'usage:',
+    'weights': 'usage:',
+}
+
+
+@pytest.mark.parametrize('arguments', ANSWERED)
+def test_the_command_answers_without_torch(arguments):
+    command = [sys.executable, '-X', 'importtime', '-m', 'memba_vision', *arguments.split()]
+    environment = {**os.environ, 'PYTHONPATH': str(IMPORT_ROOT)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    imports = [line for line in result.stderr.splitlines() if line.startswith('import time:')]
+    said = [line for line in result.stderr.splitlines() if line not in imports]
+    assert [*result.stdout.splitlines(), *said][0].split()[0] == ANSWERED[arguments]
+    assert len(imports) > 20
+    modules = {line.rpartition('|')[2].strip() for line in imports}
+    assert not modules & {'torch', 'mmengine', 'mmcv', 'mmpretrain', 'timm', 'numba', 'numpy'}
 
 
 @pytest.mark.parametrize(

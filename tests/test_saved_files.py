@@ -131,8 +131,12 @@ def test_a_figure_is_not_taken_for_another_file_of_the_same_name(make_world, tmp
 @pytest.mark.parametrize(
     ('hook', 'first', 'last'),
     [
-        ("out_dir='{folder}/files'", 'files/one/epoch_1.pth', 'files/one/epoch_3.pth'),
-        ("filename_tmpl='model-{{:03d}}.pth'", 'runs/one/model-001.pth', 'runs/one/model-003.pth'),
+        ("interval=1, out_dir='{folder}/files'", 'files/one/epoch_1.pth', 'files/one/epoch_3.pth'),
+        (
+            "interval=1, filename_tmpl='model-{{:03d}}.pth'",
+            'runs/one/model-001.pth',
+            'runs/one/model-003.pth',
+        ),
         ('by_epoch=False, interval=4', 'runs/one/iter_4.pth', 'runs/one/iter_12.pth'),
     ],
     ids=['out_dir', 'filename_tmpl', 'by steps'],
@@ -170,7 +174,7 @@ def test_two_runs_do_not_share_a_folder_of_checkpoints(make_world, tmp_path):
     world.run('train')
     before = sorted(os.listdir(tmp_path / 'files/one'))
     namesake = ['--work-dir', tmp_path / 'other' / 'one', *world.options]
-    for arguments in ([], ['--resume'], ['--resume', tmp_path / 'files/one/epoch_2.pth']):
+    for arguments in ([], ['--resume'], ['--resume', tmp_path / 'files/one/epoch_3.pth']):
         error = run_tool('train', world.config, *arguments, *namesake).error()
         assert f'holds the checkpoints of the run in {world.work_dir}' in error
     assert sorted(os.listdir(tmp_path / 'files/one')) == before

@@ -13,6 +13,7 @@ import torch
 from helpers import (
     CONFIGS,
     DEMO,
+    EACH_EPOCH,
     IMPORT_ROOT,
     TOOLS,
     Outcome,
@@ -38,7 +39,7 @@ class Canary:
 
 @pytest.fixture(scope='module')
 def options(base, data_root) -> dict:
-    return tiny_options(base, data_root)
+    return tiny_options(base, data_root, **EACH_EPOCH)
 
 
 @pytest.fixture(scope='module')

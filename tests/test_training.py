@@ -14,6 +14,7 @@ import torch
 from helpers import (
     CONFIGS,
     DEMO,
+    EACH_EPOCH,
     IMPORT_ROOT,
     TESTS,
     TOOLS,
@@ -39,7 +40,7 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope='module')
 def options(base, data_root) -> dict:
-    return tiny_options(base, data_root, **{'train_cfg.max_epochs': 4})
+    return tiny_options(base, data_root, **EACH_EPOCH, **{'train_cfg.max_epochs': 4})
 
 
 @pytest.fixture(scope='module')

@@ -15,6 +15,8 @@ from mmengine.dist import broadcast_object_list, is_distributed, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
+from mmengine.visualization import Visualizer
+from mmpretrain.visualization import UniversalVisualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -32,6 +34,8 @@ from memba_vision.engine.class_names import (
 )
 from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.engine.hooks import TerminationHook
+from memba_vision.engine.late_figure import LateFigureVisualizer
+from memba_vision.engine.run_config import RunConfig
 from memba_vision.engine.schedule import Schedule
 from memba_vision.engine.termination import Termination
 from memba_vision.errors import Terminated, UserError
@@ -89,7 +93,7 @@ class ReadableRunner(Runner):
         """Build a runner from a config."""
         _refuse_slow_compilation(cfg.get('compile'))
         with reporting_config_errors('the model, a hook or the runtime'):
-            return super().from_cfg(cfg)
+            return super().from_cfg(RunConfig.of(cfg) if isinstance(cfg, Config) else cfg)
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the environment, for distributed processes without a GPU too."""
@@ -107,6 +111,12 @@ class ReadableRunner(Runner):
             else:
                 handler.addFilter(ConsoleFilter())
         return logger
+
+    def build_visualizer(self, visualizer: Any = None) -> Visualizer:
+        """Build the visualizer; mmpretrain's makes its figure when something is drawn."""
+        if isinstance(visualizer, dict) and visualizer.get('type') == UniversalVisualizer.__name__:
+            visualizer = {**visualizer, 'type': LateFigureVisualizer}
+        return super().build_visualizer(visualizer)
 
     def build_model(self, model: Any) -> nn.Module:
         """Build the model, and give the number of classes to augmentations that mix labels."""
@@ -163,12 +173,17 @@ class ReadableRunner(Runner):
 
         Raises:
             Terminated: SIGTERM arrived, and a checkpoint was written.
+            KeyboardInterrupt: Ctrl-C, and the last finished epoch was written.
             UserError: a process that loads data died, or a checkpoint found the disk full.
         """
         with self.termination.watched(), reporting_dead_workers(self.train_dataset), safe_loading():
             try:
                 model = super().train()
             except Terminated:
+                raise
+            except KeyboardInterrupt:
+                for hook in self._termination_hooks():
+                    hook.save()
                 raise
             except Exception:
                 # The processes that load data, or those on other nodes, got the signal too.
@@ -193,9 +208,11 @@ class ReadableRunner(Runner):
         return getattr(self.test_dataloader, 'dataset', None)
 
     def _end(self) -> None:
-        for hook in self.hooks:
-            if isinstance(hook, TerminationHook):
-                hook.end(self)
+        for hook in self._termination_hooks():
+            hook.end(self)
+
+    def _termination_hooks(self) -> list[TerminationHook]:
+        return [hook for hook in self.hooks if isinstance(hook, TerminationHook)]
 
     def load_checkpoint(
         self, filename: str, map_location: Any = 'cpu', strict: bool = True, revise_keys: Any = ()

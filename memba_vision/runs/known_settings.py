@@ -189,7 +189,8 @@ def _passes_to_base(function: Callable, name: str) -> bool:
         source = inspect.getsource(function)
     except (OSError, TypeError):
         return False
-    return bool(re.search(rf'super\([^)]*\)\.__init__\([^)]*\*\*{name}\b', source))
+    call = rf'super\([^)]*\)\.__init__\(.*?\*\*{name}\b'
+    return bool(re.search(call, source, re.DOTALL))
 
 
 def _proposal(key: str, before: Config, config: Config) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import DEMO, as_arguments, run_tool, tiny_options
+from helpers import DEMO, EACH_EPOCH, as_arguments, run_tool, tiny_options
 
 from memba_vision.engine.hooks.cost import INFO, peak_memory_mib, recorded_cost
 from memba_vision.runs.backbone import backbone_of
@@ -16,7 +16,7 @@ from memba_vision.weights import read_checkpoint
 
 @pytest.fixture(scope='module')
 def options(base, data_root) -> dict:
-    return tiny_options(base, data_root, **{'train_cfg.max_epochs': 3})
+    return tiny_options(base, data_root, **EACH_EPOCH, **{'train_cfg.max_epochs': 3})
 
 
 @pytest.fixture(scope='module')

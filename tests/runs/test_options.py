@@ -25,6 +25,7 @@ def load(*options, peft=None):
         ('optim_wraper.optimizer.lr=1', RATE),
         ('optim_wrapper.accumulative_count=4', 'optim_wrapper.accumulative_counts'),
         ('train_dataloader.batchsize=3', 'train_dataloader.batch_size'),
+        ('train_dataloader.dataset.indicess=3', 'train_dataloader.dataset.indices'),
         ('model.backbone.rnk=3', 'model.backbone.rank'),
         ('model.backbone.with_cp=True', 'model.backbone.module.with_cp'),
         ('model.backbone.module.arch.num_layer=2', 'model.backbone.module.arch.num_layers'),
@@ -48,7 +49,9 @@ def test_a_setting_that_nothing_reads(option, meant):
     [
         'default_hooks.checkpoint.max_keep_ckpts=2',
         'default_hooks.checkpoint.save_best=accuracy/top1',  # of mmengine's base class
+        'default_hooks.checkpoint.max_minutes=1',
         'default_hooks.logger.priority=LOW',
+        'train_dataloader.dataset.keep_images_mib=0',
         'train_dataloader.pin_memory=True',
         'train_dataloader.prefetch_factor=4',
         'train_dataloader.collate_fn.type=default_collate',

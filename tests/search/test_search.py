@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import optuna
 import pytest
-from helpers import CONFIGS, DEMO, REPOSITORY, as_arguments, run_tool, tiny_options
+from helpers import CONFIGS, DEMO, EACH_EPOCH, REPOSITORY, as_arguments, run_tool, tiny_options
 
 from memba_vision.engine.checkpoint_folders import checkpoint_folders
 from memba_vision.errors import DiskFull, UserError
@@ -397,7 +397,7 @@ def data_without_test(data_root, tmp_path) -> Path:
 
 @pytest.mark.slow
 def test_killed_searches_go_on_and_never_look_at_the_test_split(base, data_without_test, tmp_path):
-    options = tiny_options(base, data_without_test, **{'train_cfg.max_epochs': 4})
+    options = tiny_options(base, data_without_test, **EACH_EPOCH, **{'train_cfg.max_epochs': 4})
     config = tmp_path / 'digits_disturbed.py'
     config.write_text(
         f'_base_ = {str(DEMO)!r}\n'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import DEMO, REPOSITORY, as_arguments, run_tool, tiny_options
+from helpers import DEMO, EACH_EPOCH, REPOSITORY, as_arguments, run_tool, tiny_options
 from processes import CONTEXT, _call
 from script_jobs import status, wait_for
 
@@ -35,7 +35,7 @@ def _environment():
 
 @pytest.fixture(scope='module')
 def options(base, data_root) -> dict:
-    options = tiny_options(base, data_root, **{'train_cfg.max_epochs': EPOCHS})
+    options = tiny_options(base, data_root, **EACH_EPOCH, **{'train_cfg.max_epochs': EPOCHS})
     del options['model.backbone.rank']  # of Memba's config; presets have lists of adapters
     return {**options, 'optim_wrapper.optimizer.lr': 0.02}
 

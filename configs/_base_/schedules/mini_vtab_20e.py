@@ -8,4 +8,3 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=2, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=20)
-default_hooks = dict(checkpoint=dict(interval=1))

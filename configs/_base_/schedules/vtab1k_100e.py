@@ -13,7 +13,7 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=100)
 test_cfg = dict()
 
-# A crash costs ten epochs at most; writing more often would cost every run.
+# A crash costs ten epochs or five minutes at most; writing more often would cost every run.
 default_hooks = dict(checkpoint=dict(interval=10))
 
 # Off, and where mmpretrain's --auto-scale-lr finds the batch size that the rate is for.

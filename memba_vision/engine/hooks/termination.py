@@ -17,13 +17,13 @@ from memba_vision.registry import HOOKS
 
 @HOOKS.register_module()
 class TerminationHook(Hook):
-    """End a run on SIGTERM, with a checkpoint to resume from.
+    """End a run on SIGTERM or Ctrl-C, with a checkpoint to resume from.
 
     Runs resume from the end of an epoch, so that they draw the same numbers as without the
     interruption. The checkpoint of the last finished epoch is therefore kept in memory, unless it
     was written anyway, and written to the disk when the signal comes: at most one epoch is lost
-    though few of them are written. A run that counts steps saves its current state. The checkpoint
-    is written as well where another hook ends a training before its last epoch.
+    though few of them are written. A run that counts steps saves its current state on SIGTERM. The
+    checkpoint is written as well where another hook ends a training before its last epoch.
     """
 
     priority = 'LOWEST'  # after the hook that writes checkpoints
@@ -49,7 +49,7 @@ class TerminationHook(Hook):
         """Write the held checkpoint if the training ended before its last epoch."""
         hook = next((hook for hook in checkpoint_hooks(runner) if hook.save_last), None)
         if self.unsaved and hook is not None and runner.epoch < runner.max_epochs:
-            self._write()
+            self.save()
             hook.last_ckpt = self.unsaved
 
     def after_train_iter(
@@ -65,14 +65,15 @@ class TerminationHook(Hook):
 
     def end(self, runner: Runner) -> None:
         """Write the held checkpoint, and raise ``Terminated``."""
-        self._write()
+        self.save()
         folder, _ = _destination(runner, 0, by_epoch=True)
         raise Terminated(
             f'stopped by SIGTERM in epoch {runner.epoch + 1} at step {runner.iter + 1}; what is '
             f'saved is in {folder}: go on with --resume'
         )
 
-    def _write(self) -> None:
+    def save(self) -> None:
+        """Write the held checkpoint, if there is one."""
         if is_main_process():
             for path, content in self.held.items():
                 write_atomically(path, content)
