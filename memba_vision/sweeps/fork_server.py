@@ -1,0 +1,317 @@
+"""Server process that has imported what a training needs, and forks for each run of a sweep.
+
+It is this file, started as a script by :class:`ForkServer`:
+
+    python fork_server.py DESCRIPTOR SCRIPT IMPORTS
+
+For each line that comes through the socket it forks a supervisor (``supervise.py``), and that forks
+the run. Parents, sessions, signals and exit statuses are those of processes that start anew: the
+supervisor is a child of the sweep, the run one of the supervisor, and the server may end at any
+time.
+
+A fork copies one thread, and CUDA works in a fork only if it did not begin before. So the server
+imports and does nothing else; it ends if an import started a thread or CUDA.
+"""
+
+import atexit
+import ctypes
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+#: Code that imports what a training does.
+TRAINING = """
+from memba_vision.command_line import prepare_process
+prepare_process()
+import memba_vision.runs.training
+import mmpretrain.models, mmpretrain.datasets, mmpretrain.engine, mmpretrain.evaluation
+"""
+PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl
+PATIENCE = 30.0  # seconds for a fork, which takes a few milliseconds
+ASK_NVML = 'PYTORCH_NVML_BASED_CUDA_CHECK'
+
+
+class Child:
+    """A child of this process that was not started by subprocess; it has methods of ``Popen``."""
+
+    def __init__(self, pid: int, stdout: int | None = None) -> None:
+        self.pid = pid
+        self.stdout = None if stdout is None else os.fdopen(stdout, 'rb', buffering=0)
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit status, less than 0 for a signal; None while it runs."""
+        return self._ended(os.WNOHANG)
+
+    def wait(self) -> int:
+        """Return the exit status when the process has ended."""
+        while (status := self._ended(0)) is None:
+            pass
+        return status
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal if the process has not been seen to end."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def _ended(self, options: int) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, options)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+class ForkServer:
+    """The sweep's end of the server.
+
+    Args:
+        script: the script of all runs.
+        imports: code that imports what the script needs.
+        environment: variables that are read at import, as every run gets them.
+    """
+
+    def __init__(self, script: str, imports: str, environment: Mapping[str, str]) -> None:
+        self.connection, other = socket.socketpair()
+        self.connection.settimeout(PATIENCE)
+        self.answers = self.connection.makefile('r', encoding='utf-8')
+        self.is_ready = False
+        with other:
+            self.process: subprocess.Popen | None = subprocess.Popen(
+                [sys.executable, __file__, str(other.fileno()), script, imports],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[other.fileno()],
+                start_new_session=True,
+                env={**os.environ, **environment},
+            )
+
+    def is_starting(self) -> bool:
+        """Return True until the server has imported everything, or ended."""
+        if self.process is None or self.is_ready:
+            return False
+        if not select.select([self.connection], [], [], 0)[0]:
+            return True
+        self.is_ready = True
+        if not self._read():
+            self.close()
+        return False
+
+    def fork(self, arguments: Sequence[str]) -> Child | None:
+        """Start a supervisor.
+
+        Args:
+            arguments: its command line, without Python and its file.
+
+        Returns:
+            The process; None if the server has ended.
+        """
+        if self.process is None:
+            return None
+        with _adopting_orphans():
+            try:
+                self.connection.sendall(f'{json.dumps(list(arguments))}\n'.encode())
+                pid = self._read()
+            except OSError:
+                pid = ''
+        if pid:
+            return Child(int(pid))
+        self.close()
+        return None
+
+    def close(self) -> None:
+        """End the server. Its forks go on."""
+        if self.process is not None:
+            self.answers.close()
+            self.connection.close()
+            self.process.kill()  # it may be importing, and has nothing to lose
+            self.process.wait()
+            self.process = None
+
+    def _read(self) -> str:
+        with suppress(OSError):
+            return self.answers.readline().strip()
+        return ''
+
+
+@contextmanager
+def _adopting_orphans() -> Iterator[None]:
+    """Let this process be the parent of those below it whose own parent ends."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+def can_fork() -> bool:
+    """Return True where a process can hand its children to another: on Linux."""
+    return sys.platform == 'linux'
+
+
+# In the server and its forks
+
+
+def main() -> None:
+    """Import, and fork for each request until the sweep has ended."""
+    descriptor, script, imports = sys.argv[1:]
+    sweep = os.getppid()
+    pose_as([sys.executable, script])
+    with socket.socket(fileno=int(descriptor)) as connection:
+        with _quietly(), _without_cuda():
+            exec(imports, {})
+        gc.collect()
+        gc.freeze()  # a collection in a fork would copy all memory
+        if not is_fit():
+            return
+        connection.sendall(b'ready\n')
+        arguments = _serve(connection, sweep)
+    if arguments is not None:
+        from memba_vision.sweeps import supervise  # not above: the script decides what it imports
+
+        end_with(lambda: supervise.main(arguments, start_script))
+
+
+def _serve(connection: socket.socket, sweep: int) -> list[str] | None:
+    """Return None when the sweep has ended; in a fork, return the supervisor's arguments."""
+    with connection.makefile('r', encoding='utf-8') as requests:
+        for request in requests:
+            if _fork_twice():
+                # Linux has given the child away; without that, the sweep gets an empty answer.
+                is_adopted = os.getppid() == sweep
+                connection.sendall(f'{os.getpid() if is_adopted else ""}\n'.encode())
+                return json.loads(request) if is_adopted else None
+    return None
+
+
+def _fork_twice() -> bool:
+    """Fork a child whose parent is not this process, and return True in the child."""
+    between = os.fork()
+    if between:
+        if os.waitpid(between, 0)[1]:
+            raise OSError('no further process')
+        return False
+    between = os.getpid()
+    try:
+        is_parent = bool(os.fork())
+    except OSError:
+        os._exit(1)
+    if is_parent:
+        os._exit(0)
+    while os.getppid() == between:
+        time.sleep(0.001)
+    os.setsid()
+    return True
+
+
+def is_fit() -> bool:
+    """Return True if a fork of this process is like a process that starts anew."""
+    if len(os.listdir('/proc/self/task')) > 1:
+        return False
+    torch = sys.modules.get('torch')
+    pid = os.fork()
+    if not pid:
+        os._exit(torch is not None and torch.cuda._is_in_bad_fork())
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def start_script(command: list[str], lock: int) -> Child:
+    """Start a command, which is Python with a script, as ``supervise.start_process`` does.
+
+    The fork has the lock, as it has all open files.
+    """
+    from memba_vision.sweeps import supervise
+
+    pipe, other = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(other)
+        return Child(pid, pipe)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    supervise.end_with_parent()
+    os.dup2(other, 1)
+    os.dup2(other, 2)
+    os.close(pipe)
+    os.close(other)
+    pose_as(command)
+    if 'numpy' in sys.modules:
+        sys.modules['numpy'].random.seed()  # by chance, as at its import; Python does the same
+    end_with(lambda: runpy.run_path(command[1], run_name='__main__') and None)
+
+
+def pose_as(command: Sequence[str]) -> None:
+    """Let this process look as if it had been started as ``command``: Python, script, arguments."""
+    sys.orig_argv, sys.argv = list(command), list(command[1:])
+    if not getattr(sys.flags, 'safe_path', False):  # of Python 3.11
+        sys.path[0] = os.path.dirname(os.path.realpath(command[1]))
+
+
+def end_with(call: Callable[[], int | None]) -> NoReturn:
+    """Call a function, and end this process as Python ends one whose main function it is."""
+    try:
+        try:
+            sys.exit(call())
+        except SystemExit as end:
+            status = _status(end.code)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            status = 1
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def _status(code: object) -> int:
+    if code is None or isinstance(code, int):
+        return (code or 0) & 0xFF
+    sys.stderr.write(f'{code}\n')
+    return 1
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what imports say from the sweep's terminal; the sweep has imported the same."""
+    terminal = os.dup(2)
+    with open(os.devnull, 'wb') as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+@contextmanager
+def _without_cuda() -> Iterator[None]:
+    """Let torch find GPUs through the library for their management, which does not begin CUDA."""
+    before = os.environ.get(ASK_NVML)
+    os.environ[ASK_NVML] = '1'
+    try:
+        yield
+    finally:
+        del os.environ[ASK_NVML]
+        if before is not None:
+            os.environ[ASK_NVML] = before
+
+
+if __name__ == '__main__':
+    main()
