@@ -2,7 +2,7 @@
 
 It is this file, started as a script by :class:`ForkServer`:
 
-    python fork_server.py DESCRIPTOR SCRIPT IMPORTS
+    python fork_server.py DESCRIPTOR SCRIPT IMPORTS [NAME=VALUE …]
 
 For each line that comes through the socket it forks a supervisor (``supervise.py``), and that forks
 the run. Parents, sessions, signals and exit statuses are those of processes that start anew: the
@@ -10,7 +10,7 @@ supervisor is a child of the sweep, the run one of the supervisor, and the serve
 time.
 
 A fork copies one thread, and CUDA works in a fork only if it did not begin before. So the server
-imports and does nothing else; it ends if an import started a thread or CUDA.
+imports and does nothing else; it says so and ends if an import started a thread or CUDA.
 """
 
 import atexit
@@ -36,6 +36,9 @@ from memba_vision.command_line import prepare_process
 prepare_process()
 import memba_vision.runs.training
 import mmpretrain.models, mmpretrain.datasets, mmpretrain.engine, mmpretrain.evaluation
+import mmpretrain.visualization, matplotlib.backends.backend_agg, matplotlib.figure
+from memba_vision.ops.numba_kernels.cache import load_kernels
+load_kernels()
 """
 PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl
 PATIENCE = 30.0  # seconds for a fork, which takes a few milliseconds
@@ -91,14 +94,14 @@ class ForkServer:
         self.connection.settimeout(PATIENCE)
         self.answers = self.connection.makefile('r', encoding='utf-8')
         self.is_ready = False
+        pairs = [f'{name}={value}' for name, value in environment.items()]
         with other:
             self.process: subprocess.Popen | None = subprocess.Popen(
-                [sys.executable, __file__, str(other.fileno()), script, imports],
+                [sys.executable, __file__, str(other.fileno()), script, imports, *pairs],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[other.fileno()],
                 start_new_session=True,
-                env={**os.environ, **environment},
             )
 
     def is_starting(self) -> bool:
@@ -170,15 +173,13 @@ def can_fork() -> bool:
 
 def main() -> None:
     """Import, and fork for each request until the sweep has ended."""
-    descriptor, script, imports = sys.argv[1:]
+    descriptor, script, imports, *pairs = sys.argv[1:]
+    os.environ.update(pair.split('=', 1) for pair in pairs)
     sweep = os.getppid()
     pose_as([sys.executable, script])
     with socket.socket(fileno=int(descriptor)) as connection:
-        with _quietly(), _without_cuda():
-            exec(imports, {})
-        gc.collect()
-        gc.freeze()  # a collection in a fork would copy all memory
-        if not is_fit():
+        if problem := prepare(imports):
+            sys.stderr.write(f'each run imports everything anew, which takes longer: {problem}\n')
             return
         connection.sendall(b'ready\n')
         arguments = _serve(connection, sweep)
@@ -186,6 +187,18 @@ def main() -> None:
         from memba_vision.sweeps import supervise  # not above: the script decides what it imports
 
         end_with(lambda: supervise.main(arguments, start_script))
+
+
+def prepare(imports: str) -> str:
+    """Run the code, and return the reason that this process is not to be forked, '' for none."""
+    try:
+        with _quietly(), _without_cuda():
+            exec(imports, {})
+    except Exception as error:
+        return f'{type(error).__name__}: {error}'
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy all memory
+    return reason_not_to_fork()
 
 
 def _serve(connection: socket.socket, sweep: int) -> list[str] | None:
@@ -220,15 +233,22 @@ def _fork_twice() -> bool:
     return True
 
 
-def is_fit() -> bool:
-    """Return True if a fork of this process is like a process that starts anew."""
-    if len(os.listdir('/proc/self/task')) > 1:
-        return False
-    torch = sys.modules.get('torch')
+def reason_not_to_fork() -> str:
+    """Return what a fork of this process would lack; '' if it is like a process that starts anew.
+
+    OpenBLAS, which numpy brings along, starts threads at its import. It ends them before a fork,
+    and starts them again at its next use.
+    """
     pid = os.fork()
     if not pid:
+        torch = sys.modules.get('torch')
         os._exit(torch is not None and torch.cuda._is_in_bad_fork())
-    return os.waitpid(pid, 0)[1] == 0
+    if os.waitpid(pid, 0)[1]:
+        return 'CUDA has begun'
+    deadline = time.monotonic() + 1.0  # the system may list a thread that has just ended
+    while (threads := len(os.listdir('/proc/self/task'))) > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return f'{threads - 1} threads have started' if threads > 1 else ''
 
 
 def start_script(command: list[str], lock: int) -> Child:
@@ -250,9 +270,16 @@ def start_script(command: list[str], lock: int) -> Child:
     os.close(pipe)
     os.close(other)
     pose_as(command)
-    if 'numpy' in sys.modules:
-        sys.modules['numpy'].random.seed()  # by chance, as at its import; Python does the same
+    seed_by_chance()
     end_with(lambda: runpy.run_path(command[1], run_name='__main__') and None)
+
+
+def seed_by_chance() -> None:
+    """Seed what a fresh process seeds by chance; Python's own generator does it at a fork."""
+    if 'numpy' in sys.modules:
+        sys.modules['numpy'].random.seed()
+    if 'torch' in sys.modules:
+        sys.modules['torch'].default_generator.seed()
 
 
 def pose_as(command: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ class LocalExecutor(Executor):
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.free = local_slots(args)
         self.processes = max(1, args.gpus_per_run or 1)
-        self.forks = can_fork() and self.processes == 1 and not args.fresh_processes
+        self.forks = are_forked(args)
         self.environment = self.free[0].environment()
         self.server: ForkServer | None = None
 
@@ -103,6 +103,12 @@ class LocalAttempt(Attempt):
         """See :class:`Attempt`."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
+
+
+def are_forked(args: argparse.Namespace) -> bool:
+    """Return True if runs are forked from a process that has imported what they need."""
+    # Several processes of a run are started by torch's launcher.
+    return can_fork() and not args.fresh_processes and (args.gpus_per_run or 1) == 1
 
 
 def local_slots(args: argparse.Namespace) -> list[Slot]:
