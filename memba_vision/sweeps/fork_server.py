@@ -53,31 +53,30 @@ class Child:
         self.stdout = None if stdout is None else os.fdopen(stdout, 'rb', buffering=0)
         self.returncode: int | None = None
 
-    def poll(self) -> int | None:
+    def poll(self, options: int = os.WNOHANG) -> int | None:
         """Return the exit status, less than 0 for a signal; None while it runs."""
-        return self._ended(os.WNOHANG)
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, options)
+            except ChildProcessError:  # SIGCHLD is ignored; subprocess takes it for 0 too
+                pid, status = self.pid, 0
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
 
-    def wait(self) -> int:
+    def wait(self) -> int | None:
         """Return the exit status when the process has ended."""
-        while (status := self._ended(0)) is None:
-            pass
-        return status
+        return self.poll(options=0)
 
     def send_signal(self, number: int) -> None:
         """Send a signal if the process has not been seen to end."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
-
-    def _ended(self, options: int) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, options)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
 
 
 class ForkServer:
@@ -291,6 +290,7 @@ def pose_as(command: Sequence[str]) -> None:
 
 def end_with(call: Callable[[], int | None]) -> NoReturn:
     """Call a function, and end this process as Python ends one whose main function it is."""
+    status = 1
     try:
         try:
             sys.exit(call())
@@ -298,7 +298,6 @@ def end_with(call: Callable[[], int | None]) -> NoReturn:
             status = _status(end.code)
         except BaseException:
             sys.excepthook(*sys.exc_info())
-            status = 1
         threading._shutdown()
         atexit._run_exitfuncs()
         sys.stdout.flush()
