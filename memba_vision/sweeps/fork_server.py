@@ -245,9 +245,11 @@ def reason_not_to_fork() -> str:
     if os.waitpid(pid, 0)[1]:
         return 'CUDA has begun'
     deadline = time.monotonic() + 1.0  # the system may list a thread that has just ended
-    while (threads := len(os.listdir('/proc/self/task'))) > 1 and time.monotonic() < deadline:
+    while len(os.listdir('/proc/self/task')) > 1:
+        if time.monotonic() > deadline:
+            return 'an import has started threads'
         time.sleep(0.01)
-    return f'{threads - 1} threads have started' if threads > 1 else ''
+    return ''
 
 
 def start_script(command: list[str], lock: int) -> Child:

@@ -169,7 +169,7 @@ def test_the_server_ends_with_the_sweep():
         (
             'import threading as t, time\n'
             't.Thread(target=time.sleep, args=[60], daemon=True).start()',
-            '1 threads have started',
+            'an import has started threads',
         ),
         ('import no_such_module', "ModuleNotFoundError: No module named 'no_such_module'"),
         # CUDA has begun: torch, of which there is no such build here, knows that in a fork.
