@@ -17,7 +17,7 @@ from mmpretrain.structures import DataSample
 from memba_vision.datasets.benchmarks import benchmark_of
 from memba_vision.datasets.tasks import SPLIT_SIZES
 from memba_vision.registry import MODELS
-from memba_vision.sweeps.fork_server import TRAINING
+from memba_vision.sweeps.forks import TRAINING
 from memba_vision.sweeps.jobs import Job
 
 STEPS = 3

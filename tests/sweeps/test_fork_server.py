@@ -22,7 +22,7 @@ from script_jobs import (
 from memba_vision.sweeps.devices import Slot
 from memba_vision.sweeps.executors.base import supervisor_arguments
 from memba_vision.sweeps.executors.local import are_forked
-from memba_vision.sweeps.fork_server import TRAINING, ForkServer
+from memba_vision.sweeps.forks import TRAINING, ForkServer
 from memba_vision.sweeps.jobs import TRAIN
 from memba_vision.sweeps.status import is_locked
 

@@ -18,7 +18,8 @@ from memba_vision.sweeps.executors.base import (
     supervised,
     supervisor_arguments,
 )
-from memba_vision.sweeps.fork_server import TRAINING, Child, ForkServer, can_fork
+from memba_vision.sweeps.fork_server import Child
+from memba_vision.sweeps.forks import TRAINING, ForkServer, can_fork
 
 if TYPE_CHECKING:
     from memba_vision.sweeps.jobs import Job
