@@ -15,7 +15,7 @@ from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import DiskFull, ExitStatus, UserError
 from memba_vision.sweeps.executors import EXECUTORS
-from memba_vision.sweeps.executors.local import local_slots
+from memba_vision.sweeps.executors.local import are_forked, local_slots
 
 if TYPE_CHECKING:
     from memba_vision.sweeps.jobs import Job, Options
@@ -127,13 +127,23 @@ def write_configs(args: argparse.Namespace) -> None:
         print(path)
 
 
+def plan(args: argparse.Namespace, jobs: list[Job]) -> str:
+    """Return the forecast of what the runs will take."""
+    from memba_vision.sweeps.calibration import measure_start
+    from memba_vision.sweeps.plan import make_plan
+
+    # Forked runs share what one process has imported.
+    is_forked = args.executor == 'local' and are_forked(args)
+    start = 0.0 if is_forked else measure_start()
+    return make_plan(jobs, local_slots(args), args.workers, start)
+
+
 def main(args: argparse.Namespace) -> None:
     """Sweep as the command line says."""
     from memba_vision.sweeps.console import open_console
     from memba_vision.sweeps.folder import enter
     from memba_vision.sweeps.jobs import Options
     from memba_vision.sweeps.loop import Policy, Sweep
-    from memba_vision.sweeps.plan import make_plan
     from memba_vision.sweeps.summary import describe_unfinished, results_table
 
     if args.write_configs:
@@ -142,7 +152,7 @@ def main(args: argparse.Namespace) -> None:
     options = Options(tuple(args.cfg_options), args.amp)
     jobs = jobs_of(args, options)
     if args.plan:
-        print(make_plan(jobs, local_slots(args), args.workers), end='')
+        print(plan(args, jobs), end='')
         return
     folder = Path(args.work_dir)
     enter(folder, jobs, options)

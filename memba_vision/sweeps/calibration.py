@@ -17,12 +17,12 @@ from mmpretrain.structures import DataSample
 from memba_vision.datasets.benchmarks import benchmark_of
 from memba_vision.datasets.tasks import SPLIT_SIZES
 from memba_vision.registry import MODELS
+from memba_vision.sweeps.forks import TRAINING
 from memba_vision.sweeps.jobs import Job
 
 STEPS = 3
 FEW = 4  # images of a first, small batch
 LONG = 5.0  # seconds; the time of a batch that takes longer is estimated from a small one
-START = 'import memba_vision.runs.training, mmpretrain.models, mmpretrain.datasets'
 BYTES_PER_PARAMETER = 12  # in a checkpoint: the weight, and AdamW's two moments
 LOG_BYTES = 500_000  # logs, config and record of a run
 
@@ -53,7 +53,7 @@ class Cost:
 def measure_start() -> float:
     """Return the seconds that Python's imports take at the start of a training."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, '-c', START], check=True, capture_output=True)
+    subprocess.run([sys.executable, '-c', TRAINING], check=True, capture_output=True)
     return time.perf_counter() - began
 
 

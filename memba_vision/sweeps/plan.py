@@ -8,7 +8,7 @@ from statistics import mean
 import torch
 
 from memba_vision.reports.text_tables import markdown_table
-from memba_vision.sweeps.calibration import Cost, Speed, cost, measure_all, measure_start, model_key
+from memba_vision.sweeps.calibration import Cost, Speed, cost, measure_all, model_key
 from memba_vision.sweeps.console import duration
 from memba_vision.sweeps.devices import Slot
 from memba_vision.sweeps.jobs import Job
@@ -17,13 +17,16 @@ from memba_vision.sweeps.status import run_status
 WORKERS = (1, 2, 4, 8, 16, 32)
 
 
-def make_plan(jobs: Sequence[Job], slots: Sequence[Slot], workers: Sequence[int]) -> str:
+def make_plan(
+    jobs: Sequence[Job], slots: Sequence[Slot], workers: Sequence[int], start: float
+) -> str:
     """Measure a few steps of each model here, and describe the cost of the runs.
 
     Args:
         jobs: the runs; finished ones are left out.
         slots: shares of this machine.
         workers: further numbers of runs at a time; if empty, some powers of two.
+        start: seconds that a run takes to start.
 
     Returns:
         A text with two tables in Markdown.
@@ -31,7 +34,7 @@ def make_plan(jobs: Sequence[Job], slots: Sequence[Slot], workers: Sequence[int]
     open_jobs = [job for job in jobs if run_status(job.folder).state != 'finished']
     if not open_jobs:
         return f'all {len(jobs)} runs have finished\n'
-    start, speeds = measure_start(), _measure_in(slots[0], open_jobs)
+    speeds = _measure_in(slots[0], open_jobs)
     costs = {job.name: cost(job, speeds[model_key(job)], start) for job in open_jobs}
     counts = sorted({len(slots), *(workers or [n for n in WORKERS if n <= len(open_jobs)])})
     return '\n'.join(

@@ -22,7 +22,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: Read from its file: to import the package would take seconds.
@@ -34,9 +35,26 @@ PATIENCE = 2.0  # seconds to try for the lock: a sweep that looks whether it is 
 TAIL = 1 << 14  # bytes of the log's end that are kept in memory
 
 
-def main() -> int:
-    """Do as the command line says, and return the status to exit with."""
-    args = parse_arguments()
+def start_process(command: list[str], lock: int) -> subprocess.Popen:
+    """Start a command that holds the lock too; its ``stdout`` is the pipe of all that it says."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=[lock],
+        preexec_fn=end_with_parent,
+    )
+
+
+def main(arguments: Sequence[str] | None = None, start: Callable[..., Any] = start_process) -> int:
+    """Do as the command line says, and return the status to exit with.
+
+    Args:
+        arguments: the command line, by default this process's own.
+        start: starts the command; see :func:`start_process`.
+    """
+    args = parse_arguments(arguments)
     end_with_parent()
     os.chdir(args.directory)
     os.environ.update(pair.split('=', 1) for pair in args.set)
@@ -45,21 +63,21 @@ def main() -> int:
         if lock is None:
             return ExitStatus.BUSY
         try:
-            return Supervisor(args.folder, args.command, lock).run()
+            return Supervisor(args.folder, lambda: start(args.command, lock)).run()
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             return ExitStatus.DISK_FULL
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--folder', required=True)
     parser.add_argument('--directory', required=True, help='where the command runs')
     parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE')
     parser.add_argument('command', nargs='+')
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def end_with_parent() -> None:
@@ -97,14 +115,13 @@ class Supervisor:
     """One try of a run.
 
     Args:
-        folder: the run's folder.
-        command: the command to run.
-        lock: descriptor of the folder's lock, which is held.
+        folder: the run's folder, whose lock is held.
+        start: starts the command; see :func:`start_process`.
     """
 
-    def __init__(self, folder: str, command: list[str], lock: int) -> None:
-        self.folder, self.command, self.lock = folder, command, lock
-        self.process: subprocess.Popen | None = None
+    def __init__(self, folder: str, start: Callable[[], Any]) -> None:
+        self.folder, self.start = folder, start
+        self.process: Any = None
         self.asked_to_stop = False
         self.status = read_status(folder)
         self.seconds_before = self.status.get('seconds', 0.0)
@@ -137,14 +154,7 @@ class Supervisor:
 
     def _run(self) -> tuple[int, str]:
         """Run the command, and return its exit status and the end of its output."""
-        self.process = subprocess.Popen(
-            self.command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[self.lock],
-            preexec_fn=end_with_parent,
-        )
+        self.process = self.start()
         if self.asked_to_stop:
             self.process.terminate()
         with open(os.path.join(self.folder, LOG_FILE), 'ab', buffering=0) as log:

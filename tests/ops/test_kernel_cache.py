@@ -76,6 +76,15 @@ def folder(tmp_path, monkeypatch):
     return kept._folder()
 
 
+def test_what_is_on_disk_is_loaded_ahead(folder, monkeypatch):
+    ahead = kernel(double)
+    monkeypatch.setattr(kept, 'double', ahead, raising=False)
+    kept.load_kernels()
+    assert len(ahead.signatures) == 1
+    assert sum(ahead.stats.cache_hits.values()) == 1
+    assert not ahead.stats.cache_misses
+
+
 def flip_a_bit(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

@@ -1,6 +1,7 @@
 """Sweeps of tiny scripts in place of trainings: real processes that start in a moment."""
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
@@ -46,8 +47,9 @@ class ScriptJob(Job):
     code: str = FINISH
 
     def command(self, processes: int = 1) -> list[str]:
-        code = f'import os; os.chdir({str(self.folder)!r})\n{self.code}'
-        return [sys.executable, '-c', code]
+        script = self.folder / 'script.py'
+        script.write_text(f'import os; os.chdir({str(self.folder)!r})\n{self.code}')
+        return [sys.executable, str(script)]
 
 
 def script_job(folder: Path, name: str = 'digits_memba_seed0', code: str = FINISH) -> ScriptJob:
@@ -63,15 +65,23 @@ def arguments(**given: object) -> argparse.Namespace:
     """What the command line says of executors."""
     values = dict(gpus=None, jobs=2, jobs_per_gpu=1, gpus_per_run=None, cpus_per_run=1)
     values |= dict(ray_address=None, slurm_options=[], slurm_cluster='local')
+    values |= dict(fresh_processes=False)
     return argparse.Namespace(**{**values, **given})
+
+
+class ScriptExecutor(EXECUTORS['local']):
+    """This machine, with a server that is ready in a moment: scripts need no imports."""
+
+    imports = ''
 
 
 def sweep(
     scripts: list[Job], policy: Policy | None = None, **given: object
 ) -> tuple[dict[str, Row], str]:
     """Sweep in this process, on this machine: how the runs stand, and what was said."""
-    runner = EXECUTORS['local'](arguments(**given), scripts[0].folder.parent)
-    return sweep_with(runner, scripts, policy)
+    runner = ScriptExecutor(arguments(**given), scripts[0].folder.parent)
+    with contextlib.closing(runner):
+        return sweep_with(runner, scripts, policy)
 
 
 def sweep_with(

@@ -132,7 +132,7 @@ def test_a_plan(jobs):
     (jobs[0].folder).mkdir()
     write_status(str(jobs[0].folder), {'state': 'finished'})
     (jobs[0].folder / 'result.json').write_text('{"top1": 50.0}')
-    text = make_plan(jobs, [Slot((), 1)] * 2, workers=[])
+    text = make_plan(jobs, [Slot((), 1)] * 2, workers=[], start=1.0)
     assert text.startswith('3 runs to do, 1 finished; measured on ')
     assert [line.split('|')[1].strip() for line in text.splitlines() if line.startswith('|')] == [
         *('method', '------', 'lora', 'memba'),

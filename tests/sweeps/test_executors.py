@@ -6,7 +6,17 @@ import time
 import pretended_slurm
 import pytest
 from helpers import DEMO, run_tool
-from script_jobs import FINISH, SAVE, WAIT_ONCE, arguments, script_job, status, sweep_with, wait_for
+from script_jobs import (
+    FINISH,
+    SAVE,
+    WAIT_ONCE,
+    ScriptExecutor,
+    arguments,
+    script_job,
+    status,
+    sweep_with,
+    wait_for,
+)
 
 from memba_vision.errors import UserError
 from memba_vision.sweeps.executors import EXECUTORS
@@ -21,10 +31,11 @@ UNTIL_TOLD = f'{SAVE}\nwhile not pathlib.Path("go").exists(): time.sleep(0.05)\n
 FAIL = 'raise SystemExit("error: it cannot be")'
 
 
-@pytest.fixture(params=EXECUTORS)
+@pytest.fixture(params=[*EXECUTORS, 'forks'])
 def runner(request, tmp_path):
-    given = arguments(gpus_per_run=0, slurm_options=['timeout_min=5'])
-    executor = EXECUTORS[request.param](given, tmp_path)
+    is_fresh = request.param != 'forks'
+    given = arguments(gpus_per_run=0, slurm_options=['timeout_min=5'], fresh_processes=is_fresh)
+    executor = {**EXECUTORS, 'forks': ScriptExecutor}[request.param](given, tmp_path)
     yield executor
     executor.close()
 

@@ -1,5 +1,6 @@
 """Sweeps that are interrupted in every way, over scripts in place of trainings."""
 
+import contextlib
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from script_jobs import (
     FINISH,
     SAVE,
     WAIT_ONCE,
+    ScriptExecutor,
     arguments,
     script_job,
     start_sweep,
@@ -20,7 +22,6 @@ from script_jobs import (
 
 from memba_vision.errors import ExitStatus, UserError
 from memba_vision.sweeps import loop
-from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.loop import Policy
 from memba_vision.sweeps.status import is_locked, run_status
 
@@ -56,7 +57,7 @@ def test_no_more_at_a_time_than_asked_for(tmp_path):
 
 def test_an_executor_that_refuses_for_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, 'PAUSE_REFUSED', 0.1)
-    runner = EXECUTORS['local'](arguments(jobs=3), tmp_path)
+    runner = ScriptExecutor(arguments(jobs=3), tmp_path)
     start, going = runner.start, []
 
     def one_at_a_time(job):
@@ -67,7 +68,8 @@ def test_an_executor_that_refuses_for_a_while(tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner, 'start', one_at_a_time)
     code = f'import time; time.sleep(0.5)\n{FINISH}'
-    rows, said = sweep_with(runner, [script_job(tmp_path, name, code) for name in (A, B)])
+    with contextlib.closing(runner):
+        rows, said = sweep_with(runner, [script_job(tmp_path, name, code) for name in (A, B)])
     assert states(rows) == ['finished'] * 2
     assert f'{B} waits: QOSMaxSubmitJobPerUserLimit' in said
 
@@ -76,9 +78,9 @@ def test_an_executor_that_takes_nothing(tmp_path, monkeypatch):
     def refuse(job):
         raise UserError('invalid partition')
 
-    runner = EXECUTORS['local'](arguments(), tmp_path)
+    runner = ScriptExecutor(arguments(), tmp_path)
     monkeypatch.setattr(runner, 'start', refuse)
-    with pytest.raises(UserError, match='invalid partition'):
+    with contextlib.closing(runner), pytest.raises(UserError, match='invalid partition'):
         sweep_with(runner, [script_job(tmp_path, A)])
 
 

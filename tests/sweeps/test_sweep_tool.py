@@ -123,6 +123,14 @@ def test_the_same_command_again_runs_nothing(straight, command):
     assert [status(folder / name)['tries'] for name in RUNS] == [1, 1]
 
 
+def test_fresh_processes_end_with_the_same_bits(straight, command, tmp_path):
+    """The runs of the other sweeps on this machine are forks."""
+    folder = tmp_path / 'sweep'
+    outcome = run_tool('sweep', *command(folder, '--fresh-processes'))
+    assert (outcome.status, table(outcome.out)) == (0, table(straight[1]))
+    assert_same_end(folder, straight[0])
+
+
 def test_other_settings_are_refused(straight, command, config):
     folder, _ = straight
     change = {'optim_wrapper.optimizer.lr': 0.01}

@@ -10,6 +10,7 @@ import hashlib
 import io
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -21,6 +22,8 @@ from numba.core.caching import (
     IndexDataCacheFile,
     _CacheLocator,
 )
+
+from memba_vision.discovery import import_submodules
 
 DIGEST = hashlib.sha256
 _warned: list[Exception] = []
@@ -53,6 +56,14 @@ class KernelCache(FunctionCache):
             with contextlib.suppress(OSError):
                 self.flush()
         return None
+
+    def load_all(self, kernel) -> None:
+        """Add every compiled version on disk to the kernel, but those that another CPU made."""
+        codegen = kernel.targetctx.codegen()
+        with contextlib.suppress(Exception):  # the first call tells what is wrong with the file
+            for key in self._cache_file._load_index():
+                if key == self._index_key(key[0], codegen):
+                    kernel.compile(key[0])
 
     def save_overload(self, sig, data):
         """Write a compiled kernel to disk, or log a warning if that is not possible."""
@@ -123,17 +134,37 @@ class _CacheImpl(CompileResultCacheImpl):
 
 @cache
 def _folder() -> Path:
-    """Return the cache folder, named by a hash of the sources, inside ``NUMBA_CACHE_DIR``."""
-    sources = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob('*.py')):
-        sources.update(path.read_bytes())
-    root = os.environ.get('NUMBA_CACHE_DIR') or Path(_home(), 'memba_vision', 'numba')
-    folder = Path(root, sources.hexdigest()[:16])
+    """Return the cache folder, and log that it will be filled if it is new."""
+    folder = _path()
     if not os.path.exists(folder):
         logging.getLogger(__name__).warning(
             'Compiling the CPU kernels, once on this machine: about half a minute'
         )
     return folder
+
+
+def _path() -> Path:
+    """Return the cache folder, named by a hash of the sources, inside ``NUMBA_CACHE_DIR``."""
+    sources = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob('*.py')):
+        sources.update(path.read_bytes())
+    root = os.environ.get('NUMBA_CACHE_DIR') or Path(_home(), 'memba_vision', 'numba')
+    return Path(root, sources.hexdigest()[:16])
+
+
+def load_kernels() -> None:
+    """Import all kernels, and load the compiled versions that are on disk.
+
+    It starts no thread, so that a process may fork afterwards. Where the disk has none, nothing is
+    imported: the process that compiles them says so.
+    """
+    if not os.path.exists(_path()):
+        return
+    import_submodules(__package__, [str(Path(__file__).parent)])
+    for module in [sys.modules[name] for name in sys.modules if name.startswith(__package__)]:
+        for kernel in vars(module).values():
+            if isinstance(getattr(kernel, '_cache', None), KernelCache):
+                kernel._cache.load_all(kernel)
 
 
 def _home() -> str | Path:

@@ -102,6 +102,15 @@ def import_for(executor: str, package: str) -> Any:
 def supervised(job: Job, environment: dict[str, str], processes: int = 1) -> list[str]:
     """Return the command line that runs a job under its supervisor, from any folder of any node.
 
+    The arguments are those of :func:`supervisor_arguments`.
+    """
+    arguments = supervisor_arguments(job, environment, processes)
+    return [sys.executable, '-I', supervise.__file__, *arguments]
+
+
+def supervisor_arguments(job: Job, environment: dict[str, str], processes: int = 1) -> list[str]:
+    """Return the arguments of the supervisor of a job.
+
     Args:
         job: the run.
         environment: variables to set for it.
@@ -111,7 +120,6 @@ def supervised(job: Job, environment: dict[str, str], processes: int = 1) -> lis
     passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     pairs = [f'{name}={value}' for name, value in {**passed_on, **environment}.items()]
     return [
-        *(sys.executable, '-I', supervise.__file__),
         *('--folder', str(job.folder), '--directory', os.getcwd()),
         *(part for pair in pairs for part in ('--set', pair)),
         '--',

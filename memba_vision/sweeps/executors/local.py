@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from memba_vision.errors import UserError
 from memba_vision.sweeps.devices import Slot, cpu_slots, gpu_slots, usable_cores, visible_gpus
 from memba_vision.sweeps.executors import register
-from memba_vision.sweeps.executors.base import Attempt, Ended, Executor, supervised
+from memba_vision.sweeps.executors.base import (
+    Attempt,
+    Ended,
+    Executor,
+    supervised,
+    supervisor_arguments,
+)
+from memba_vision.sweeps.fork_server import Child
+from memba_vision.sweeps.forks import TRAINING, ForkServer, can_fork
 
 if TYPE_CHECKING:
     from memba_vision.sweeps.jobs import Job
@@ -22,10 +30,14 @@ class LocalExecutor(Executor):
     """See :class:`memba_vision.sweeps.executors.base.Executor`."""
 
     help = 'this machine'
+    imports = TRAINING
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.free = local_slots(args)
         self.processes = max(1, args.gpus_per_run or 1)
+        self.forks = are_forked(args)
+        self.environment = self.free[0].environment()
+        self.server: ForkServer | None = None
 
     @classmethod
     def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
@@ -37,27 +49,44 @@ class LocalExecutor(Executor):
         group.add_argument(
             '--jobs', type=int, help='runs at a time on the CPU (default: one for every two cores)'
         )
+        group.add_argument(
+            '--fresh-processes',
+            action='store_true',
+            help='let each run import everything anew, and fork none from a process that has',
+        )
 
     def has_room(self) -> bool:
-        """Return True if a slot is free."""
-        return bool(self.free)
+        """Return True if a slot is free, and the process that runs are forked from is ready."""
+        if self.forks and self.server is None:
+            from memba_vision.sweeps.jobs import TRAIN  # not above: help imports no torch
+
+            self.server = ForkServer(str(TRAIN), self.imports, self.environment)
+        return bool(self.free) and not (self.server and self.server.is_starting())
 
     def start(self, job: Job) -> Attempt:
         """Start a process in a session of its own, out of reach of Ctrl-C in the terminal."""
         slot = self.free.pop(0)
-        process = subprocess.Popen(
-            supervised(job, slot.environment(), self.processes),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        environment = slot.environment()
+        process = self.server and self.server.fork(supervisor_arguments(job, environment))
+        if process is None:
+            process = subprocess.Popen(
+                supervised(job, environment, self.processes),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         return LocalAttempt(process, slot, self.free)
+
+    def close(self) -> None:
+        """End the process that runs are forked from. Those go on."""
+        if self.server is not None:
+            self.server.close()
 
 
 class LocalAttempt(Attempt):
     """A process, whose slot is free again when it has ended."""
 
-    def __init__(self, process: subprocess.Popen, slot: Slot, free: list[Slot]) -> None:
+    def __init__(self, process: subprocess.Popen | Child, slot: Slot, free: list[Slot]) -> None:
         self.process, self.free = process, free
         self.slot: Slot | None = slot
 
@@ -75,6 +104,12 @@ class LocalAttempt(Attempt):
         """See :class:`Attempt`."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
+
+
+def are_forked(args: argparse.Namespace) -> bool:
+    """Return True if runs are forked from a process that has imported what they need."""
+    # Several processes of a run are started by torch's launcher.
+    return can_fork() and not args.fresh_processes and (args.gpus_per_run or 1) == 1
 
 
 def local_slots(args: argparse.Namespace) -> list[Slot]:
