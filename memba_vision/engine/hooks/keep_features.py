@@ -67,10 +67,8 @@ class KeepFeaturesHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Put back the plain loaders and the plain model, and remove files."""
         for loop in self._loops:
-            loop.dataloader, file = loop.dataloader.loader, loop.dataloader.purpose.file
-            file.unlink(missing_ok=True)
-            if file.parent.is_dir() and not any(file.parent.iterdir()):
-                file.parent.rmdir()
+            _remove(loop.dataloader.purpose.file)
+            loop.dataloader = loop.dataloader.loader
         if self._plain is not None:
             runner.model = self._plain
         self._plain, self._loops = None, []
@@ -105,3 +103,11 @@ def _validated(epochs: range, loop: EpochBasedTrainLoop) -> list[int]:
 def _of_validation(fp16: bool) -> Iterator[None]:
     with torch.no_grad(), autocast(enabled=fp16):
         yield
+
+
+def _remove(file: Path) -> None:
+    """Remove a file, and its folder with the last one."""
+    if file.is_file():
+        file.unlink()
+        if not any(file.parent.iterdir()):
+            file.parent.rmdir()

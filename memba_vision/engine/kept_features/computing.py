@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def compute_all(model: BaseModel, loader: DataLoader, purpose: Purpose) -> Kept:
     chunks = even_chunks(len(loader.dataset), loader.batch_size)
     store, samples = None, {}
     with purpose.precision():
-        settings = settings_of(model.backbone)
+        settings = settings_of(model.backbone, model.data_preprocessor.device)
         for number, (images, data) in enumerate(zip(chunks, _loaded(loader, chunks), strict=True)):
             if purpose.is_ending():
                 raise Unkept('the run is about to end')
@@ -83,14 +83,10 @@ def compute_all(model: BaseModel, loader: DataLoader, purpose: Purpose) -> Kept:
             prepared = model.data_preprocessor(data, purpose.training)
             samples.update(zip(images, _checked(prepared['data_samples']), strict=True))
             inputs = prepared['inputs']
+            compute = cache(partial(model.backbone, inputs))
             if store is None:
-                store = _begun(model.backbone(inputs), images, loader, purpose)
-            store.add(
-                number,
-                images,
-                partial(digest_of, inputs, settings),
-                partial(model.backbone, inputs),
-            )
+                store = _begun(compute(), images, loader, purpose)
+            store.add(number, images, partial(digest_of, inputs, settings), compute)
     return Kept(store, [samples[image] for image in range(len(loader.dataset))])
 
 

@@ -9,13 +9,14 @@ from memba_vision.ops.backends import describe_choice
 from memba_vision.weights import fingerprint
 
 
-def settings_of(backbone: nn.Module) -> str:
+def settings_of(backbone: nn.Module, device: torch.device) -> str:
     """Return weights, precision, versions and kernels as text.
 
-    It is called in the context that the features are computed in.
+    Args:
+        backbone: in its mode, and in the context, of the computation.
+        device: the device of its inputs.
     """
     tensors = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
-    device = next(backbone.parameters()).device
     kind = device.type
     facts = (
         fingerprint(tensors),

@@ -24,7 +24,7 @@ HOOKS = (
     *('ParamSchedulerHook', 'SyncBuffersHook', 'EarlyStoppingHook', 'EmptyCacheHook'),
     *('ClassNumCheckHook', 'ProfilerHook'),
 )
-#: What a classifier does between data and head.
+#: Steps of a classifier from its data to its head.
 STEPS = ('train_step', 'val_step', 'forward', 'loss', 'predict', 'extract_feat')
 LIBRARIES = ('mmengine', 'mmcv', 'mmpretrain', 'memba_vision', 'torch')
 
@@ -97,7 +97,7 @@ def reasons_of_backbone(backbone: nn.Module) -> Iterator[str]:
 def _drop_rate(module: nn.Module) -> float:
     is_dropout = isinstance(module, nn.modules.dropout._DropoutNd)
     rate = module.p if is_dropout else getattr(module, 'drop_prob', 0)
-    return rate if isinstance(rate, int | float) else 0  # what else draws is seen in the pass
+    return rate if isinstance(rate, int | float) else 0  # any other shows by its draws
 
 
 def _is_harmless(hook: Hook) -> bool:
