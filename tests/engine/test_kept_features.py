@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from helpers import CONFIGS, as_arguments, forget_runs, run_tool
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
-from mmpretrain.models import ClsDataPreprocessor, ImageClassifier
+from mmpretrain.models import ClsDataPreprocessor, ImageClassifier, LinearClsHead
 from mmpretrain.structures import DataSample, MultiTaskDataSample
 from torch import nn
 from torch.utils.data import DataLoader
