@@ -65,7 +65,7 @@ OPTIONS = {
     'param_scheduler.1.begin': 1,
 }
 AMP = {'optim_wrapper.type': 'BFloat16OptimWrapper'}
-DROPOUT = {'model.head.type': 'DropoutHead', 'default_hooks.epoch_seed': None}
+DROPOUT = {'model.head.type': 'DropoutHead', 'default_hooks.epoch_seed.type': 'EmptyCacheHook'}
 
 
 @MODELS.register_module()
@@ -299,6 +299,15 @@ def test_a_backbone_that_is_changed_is_asked_again(write_config, tmp_path, monke
     assert 'computed anew each epoch: the backbone is no longer what it was' in log
 
 
+@MODELS.register_module()
+class NormedVim(Vim):
+    """Has statistics of each batch, in evaluation too."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.bn = nn.BatchNorm1d(16, affine=False, track_running_stats=False)
+
+
 @DATASETS.register_module()
 class Moody(VTAB1k):
     """Reads images in a way of its own."""
@@ -325,6 +334,7 @@ VARYING = [
         'the data preprocessor mixes images',
     ),
     ({'model.data_preprocessor.type': 'Own'}, 'Own may draw random numbers'),
+    ({'model.backbone.module.type': 'NormedVim'}, 'BatchNorm1d (module.bn) depends on the whole'),
     ({'custom_hooks': [{'type': 'EMAHook'}]}, 'EMAHook may change the backbone'),
     ({'custom_hooks': [{'type': 'Custom'}]}, 'Custom may change the backbone'),
     ({'default_hooks.visualization.enable': True}, 'VisualizationHook may change'),
@@ -390,10 +400,10 @@ def test_images_that_do_not_suit(tmp_path, widths, labels, reason):
     model = ImageClassifier(backbone={'type': 'MeanColour'}, head=head)
     told: list[str] = []
     purpose = Purpose('images', tmp_path / 'x', True, nullcontext, lambda: False, told.append)
-    loader = KeptLoader(DataLoader(images, 2, collate_fn=pseudo_collate), model, purpose)
-    (batch,) = loader
-    assert not isinstance(batch, KeptBatch)
-    assert told == [f'Features of the images are computed anew each epoch: {reason}']
+    for size in (1, 2):
+        loader = KeptLoader(DataLoader(images, size, collate_fn=pseudo_collate), model, purpose)
+        assert not any(isinstance(batch, KeptBatch) for batch in loader)
+    assert told == 2 * [f'Features of the images are computed anew each epoch: {reason}']
 
 
 def test_a_run_that_is_to_end_does_not_wait_for_features(tmp_path):

@@ -14,7 +14,7 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from memba_vision.engine.kept_features.fingerprint import settings_of
-from memba_vision.engine.kept_features.layout import same_bits
+from memba_vision.engine.kept_features.layout import overlaps, same_bits
 from memba_vision.engine.kept_features.store import (
     IN_MEMORY,
     FeatureStore,
@@ -73,13 +73,15 @@ def compute_all(model: BaseModel, loader: DataLoader, purpose: Purpose) -> Kept:
         Unkept: they cannot be kept.
     """
     chunks = even_chunks(len(loader.dataset), loader.batch_size)
-    store, samples = None, {}
+    store, samples, shapes = None, {}, set()
     with purpose.precision():
         settings = settings_of(model.backbone, model.data_preprocessor.device)
         for number, (images, data) in enumerate(zip(chunks, _loaded(loader, chunks), strict=True)):
             if purpose.is_ending():
                 raise Unkept('the run is about to end')
-            _check_shapes(data['inputs'])
+            shapes.update(image.shape for image in data['inputs'])
+            if len(shapes) > 1:  # the data preprocessor fills up images to the largest of a batch
+                raise Unkept('the images have different sizes')
             prepared = model.data_preprocessor(data, purpose.training)
             samples.update(zip(images, _checked(prepared['data_samples']), strict=True))
             inputs = prepared['inputs']
@@ -113,7 +115,7 @@ def _loaded(loader: DataLoader, chunks: list[list[int]]) -> Iterable[dict]:
 def _begun(features: Any, images: list[int], loader: DataLoader, purpose: Purpose) -> FeatureStore:
     """Return the store for all features, which may be a file that an earlier process began."""
     is_tuple = isinstance(features, tuple) and all(map(torch.is_tensor, features))
-    if not is_tuple or any(x.shape[:1] != (len(images),) for x in features):
+    if not is_tuple or any(x.shape[:1] != (len(images),) or overlaps(x) for x in features):
         raise Unkept('the backbone gives something else than a tuple of (batch, …)')
     number = len(loader.dataset)
     batches = math.ceil(number / len(images))
@@ -124,12 +126,6 @@ def _begun(features: Any, images: list[int], loader: DataLoader, purpose: Purpos
     if not all(map(same_bits, features, store.get(images))):
         store.forget()  # an earlier process computed in some other way
     return store
-
-
-def _check_shapes(inputs: torch.Tensor | Sequence[torch.Tensor]) -> None:
-    # The data preprocessor fills up images to the largest of their batch.
-    if len({image.shape for image in inputs}) > 1:
-        raise Unkept('the images have different sizes')
 
 
 def _checked(samples: Sequence[DataSample] | None) -> Sequence[DataSample]:

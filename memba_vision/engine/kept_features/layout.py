@@ -36,6 +36,11 @@ class Layout:
         return memory.as_strided(self.shape, self.strides, self.offset).copy_(values)
 
 
+def overlaps(tensor: torch.Tensor) -> bool:
+    """Return True if a tensor is expanded, so that several of its elements lie in one place."""
+    return any(step == 0 and n > 1 for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+
+
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Return True if two tensors agree in shape, dtype and every bit."""
     if (a.shape, a.dtype) != (b.shape, b.dtype):

@@ -86,12 +86,16 @@ def reasons_of_backbone(backbone: nn.Module) -> Iterator[str]:
         yield 'the backbone trains'
     for name, module in backbone.named_modules():
         kind = type(module).__name__
-        if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and _takes_batch(module):
             yield f'{kind} ({name}) depends on the whole batch'
         if module.training and _drop_rate(module) > 0:
             yield f'{kind} ({name}) draws random numbers'
         if module._forward_hooks or module._forward_pre_hooks:
             yield f'{kind} ({name}) is watched'
+
+
+def _takes_batch(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    return norm.training or norm.running_mean is None
 
 
 def _drop_rate(module: nn.Module) -> float:
@@ -143,4 +147,4 @@ def _is_of_libraries(kind: type, *methods: str) -> bool:
 
 
 def _library(thing: type | Callable) -> str:
-    return thing.__module__.split('.')[0]
+    return (getattr(thing, '__module__', None) or '').split('.')[0]
