@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
 from mmengine.runner.amp import autocast
 from torch import nn
@@ -43,7 +44,8 @@ class KeepFeaturesHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Put loaders and model in place, or log the reason why not."""
-        backbone = getattr(runner.model, 'backbone', None)
+        plain = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        backbone = getattr(plain, 'backbone', None)
         if backbone is None or trains(backbone):
             return  # nothing that anybody would expect to be kept
         runner.model.train()  # as it is about to be
