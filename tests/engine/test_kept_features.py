@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import CONFIGS, as_arguments, forget_runs, run_tool
+from helpers import CONFIGS, VALIDATION, as_arguments, forget_runs, run_tool
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmpretrain.models import ClsDataPreprocessor, ImageClassifier, LinearClsHead
@@ -39,15 +39,8 @@ KEPT = f'Features of the training images are kept: {IMAGES} images'
 #: A linear probe that is validated after each epoch.
 CONFIG = """
 _base_ = {probe!r}
-train_dataloader = dict(dataset=dict(data_root={root!r}))
-test_dataloader = dict(dataset=dict(data_root={root!r}))
-val_dataloader = dict(
-    dataset=dict(type='VTAB1k', split='test', task='digits', data_root={root!r},
-                 pipeline={{{{_base_.test_dataloader.dataset.pipeline}}}}),
-    sampler=dict(type='DefaultSampler', shuffle=False), batch_size=8, num_workers=0)
-val_cfg = dict()
-val_evaluator = dict(type='Accuracy', topk=(1,))
-{more}
+train_dataloader = dict(dataset=dict(data_root={data_root!r}))
+test_dataloader = dict(dataset=dict(data_root={data_root!r}))
 """
 TINY = """
 model = dict(
@@ -58,6 +51,7 @@ model = dict(
 OPTIONS = {
     'train_cfg.max_epochs': 4,
     'train_dataloader.batch_size': 8,
+    'val_dataloader.batch_size': 8,
     'default_hooks.logger.interval': 1,
     'default_hooks.checkpoint.interval': 1,
     'default_hooks.checkpoint.max_keep_ckpts': 9,
@@ -78,10 +72,11 @@ class DropoutHead(LinearClsHead):
 
 @pytest.fixture
 def write_config(base, data_root, tmp_path):
-    def write(tiny: bool = True, more: str = '') -> Path:
-        more += TINY.format(base=str(base)) if tiny else ''
+    def write(tiny: bool = True) -> Path:
+        text = (CONFIG + VALIDATION).format(probe=str(PROBE), data_root=str(data_root))
+        text += TINY.format(base=str(base)) if tiny else ''
         path = tmp_path / 'digits_linear-probing.py'
-        path.write_text(CONFIG.format(probe=str(PROBE), root=str(data_root), more=more))
+        path.write_text(text)
         return path
 
     return write
