@@ -26,9 +26,10 @@ class KeptLoader:
 
     That iteration computes the features of all images, in batches of the loader's size. Rounding
     may depend on the number of images in a batch, and on some machine on an image's place in it.
-    Therefore the first batch of each size is computed anew and compared. Where a bit differs, batches of a smaller size are computed
-    anew every time; all are if they have the loader's size, if something random turns up or if the
-    backbone changes. So results are those without this loader, to the last bit.
+    Therefore the first batch of each size is computed anew and compared. Where a bit differs,
+    batches of a smaller size are computed anew every time; all are if they have the loader's size,
+    if something random turns up or if the backbone changes. So results are those without this
+    loader, to the last bit.
 
     Random numbers are drawn as the loader itself would. All other attributes are the loader's.
 
