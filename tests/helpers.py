@@ -26,6 +26,16 @@ CONFIGS = package_data_folder() / 'configs'
 TOOLS = package_data_folder() / 'tools'
 DEMO = CONFIGS / 'demo' / 'digits_memba.py'
 
+#: Text of a config that validates on test images, to be formatted with their ``data_root``.
+VALIDATION = """
+val_dataloader = dict(
+    dataset=dict(type='VTAB1k', split='test', task='digits', data_root={data_root!r},
+                 pipeline={{{{_base_.test_dataloader.dataset.pipeline}}}}),
+    sampler=dict(type='DefaultSampler', shuffle=False), batch_size=20, num_workers=0)
+val_cfg = dict()
+val_evaluator = dict(type='Accuracy', topk=(1,))
+"""
+
 needs_checkout = pytest.mark.skipif(
     not (REPOSITORY / 'setup.py').is_file(),
     reason='is about the repository, and these tests lie beside no checkout',

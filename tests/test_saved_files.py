@@ -5,21 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import DEMO, TESTS, as_arguments, run_tool, tiny_options
+from helpers import DEMO, TESTS, VALIDATION, as_arguments, run_tool, tiny_options
 
 from memba_vision.datasets.vtab1k import read_list_file
 from memba_vision.runs.checkpoints import newest_readable
 from memba_vision.serving.predict import Predictor
 from memba_vision.zoo.adapter_files import write_adapter
-
-VALIDATION = """
-val_dataloader = dict(
-    dataset=dict(type='VTAB1k', split='test', task='digits', data_root={data_root!r},
-                 pipeline={{{{_base_.test_dataloader.dataset.pipeline}}}}),
-    sampler=dict(type='DefaultSampler', shuffle=False), batch_size=20, num_workers=0)
-val_cfg = dict()
-val_evaluator = dict(type='Accuracy', topk=(1,))
-"""
 
 
 class World:

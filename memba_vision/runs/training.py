@@ -9,8 +9,10 @@ from mmengine.logging import print_log
 
 from memba_vision.engine.checkpoint_folders import last_checkpoint
 from memba_vision.engine.hooks.cost import CostHook
+from memba_vision.engine.hooks.keep_features import KeepFeaturesHook
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
+from memba_vision.errors import UserError
 from memba_vision.files import remove_unfinished
 from memba_vision.runs.checkpoints import (
     archive_run,
@@ -39,6 +41,8 @@ def train(config: Config) -> Result | None:
     runner = ReadableRunner.from_cfg(config)
     runner.register_hook(SanityCheckHook({'test': TOP1} if config.get('task') else {}))
     runner.register_hook(CostHook())
+    if _keeps_features(config):
+        runner.register_hook(KeepFeaturesHook())
     # Builds both datasets: what is wrong with the test data shows before the first step too.
     _, has_test = runner.train_loop, runner.test_loop is not None
     runner.check_classes()  # before anything in the folder is touched
@@ -79,6 +83,13 @@ def resume_from(config: Config, checkpoint: str) -> None:
             level=logging.WARNING,
         )
     config.resume = path is not None
+
+
+def _keeps_features(config: Config) -> bool:
+    setting = config.get('keep_features', True)
+    if not isinstance(setting, bool):
+        raise UserError(f'config: keep_features is True or False, got {setting!r}')
+    return setting
 
 
 def _test_saved(runner: ReadableRunner, checkpoint: Path | None) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from memba_vision.engine.hooks.cost import CostHook
 from memba_vision.engine.hooks.epoch_seed import EpochSeedHook
 from memba_vision.engine.hooks.finite_loss import FiniteLossHook
+from memba_vision.engine.hooks.keep_features import KeepFeaturesHook
 from memba_vision.engine.hooks.kernel_report import KernelReportHook
 from memba_vision.engine.hooks.late_removal import LateRemovalHook
 from memba_vision.engine.hooks.membrane_report import MembraneReportHook
@@ -14,6 +15,7 @@ __all__ = [
     'CostHook',
     'EpochSeedHook',
     'FiniteLossHook',
+    'KeepFeaturesHook',
     'KernelReportHook',
     'LateRemovalHook',
     'MembraneReportHook',

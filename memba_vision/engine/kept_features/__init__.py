@@ -1,0 +1,1 @@
+"""Features of a frozen backbone that are computed once, and kept for all epochs."""
