@@ -166,6 +166,8 @@ def start_script(command: list[str], lock: int) -> Child:
     os.close(other)
     pose_as(command)
     seed_by_chance()
+    if kernel_threads := sys.modules.get('memba_vision.ops.numba_kernels.threads'):
+        kernel_threads.trust_openmp()  # the server has seen that it had no threads
     end_with(lambda: runpy.run_path(command[1], run_name='__main__') and None)
 
 

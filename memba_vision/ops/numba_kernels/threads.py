@@ -98,5 +98,11 @@ def _note_fork() -> None:
     _python_threads.cache_clear()
 
 
+def trust_openmp() -> None:
+    """Use OpenMP's threads in this forked process: no process that it was forked from had any."""
+    global _forked
+    _forked = False
+
+
 if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=_note_fork)
