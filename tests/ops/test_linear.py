@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from op_cases import outputs_and_grads
 
 from memba_vision.errors import UserError
-from memba_vision.ops import linear
+from memba_vision.ops import linear, linear_each
 from memba_vision.ops.linear import onednn
 
 SHAPES = [((5,), 4), ((3, 5), 4), ((2, 7, 24), 40), ((1, 1), 1), ((2, 3, 5, 17), 33)]
@@ -26,6 +26,48 @@ def test_onednn_equals_torch(shape, out_features, with_bias):
     actual = outputs_and_grads(linear, inputs, backend='onednn')
     for value, reference in zip(actual, expected, strict=True):
         torch.testing.assert_close(value.double(), reference, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(('shape', 'out_features'), SHAPES, ids=str)
+def test_what_is_added_within_the_product(shape, out_features, dtype):
+    inputs = [*make_inputs(shape, out_features, True), torch.randn(*shape[:-1], out_features)]
+
+    def add(x, weight, bias, added, backend):
+        return linear(x, weight, bias, added=added, backend=backend)
+
+    expected = outputs_and_grads(add, [t.to(dtype).double() for t in inputs], backend='torch')
+    actual = outputs_and_grads(add, [t.to(dtype) for t in inputs], backend='onednn')
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    for value, reference in zip(actual, expected, strict=True):
+        torch.testing.assert_close(value.double(), reference, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize('trained', [(0,), (0, 2), (1, 3), (0, 1, 2, 3)], ids=str)
+def test_several_products_of_one_input(trained):
+    def run(backend):
+        torch.manual_seed(0)
+        tensors = [torch.randn(2, 7, 24), *(torch.randn(n, 24) for n in (40, 3, 1))]
+        for number in trained:
+            tensors[number].requires_grad_()
+        outs = linear_each(*tensors, backend=backend)
+        # The last product is used by nobody.
+        sum(out.sin().sum() for out in outs[:2]).backward()
+        return [*outs, *(tensor.grad for tensor in tensors)]
+
+    for value, reference in zip(run('onednn'), run('torch'), strict=True):
+        reference = None if value is None and reference is None else reference
+        if reference is None or value is None:
+            # torch gives zeros to the weight of an unused product, oneDNN nothing.
+            assert value is None and (reference is None or not reference.any())
+        else:
+            torch.testing.assert_close(value, reference, rtol=1e-5, atol=1e-5)
+
+
+def test_an_added_tensor_of_another_shape_is_an_error():
+    x, weight = make_inputs((2, 3, 5), 4, False)
+    with pytest.raises(UserError, match=r'added must be \(2, 3, 4\)'):
+        linear(x, weight, added=torch.zeros(3, 4))
 
 
 def test_strided_inputs():
