@@ -1,5 +1,6 @@
 """Constructor of optimizers for partly frozen models, and mixed precision on a CPU."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,24 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+
+#: Names of the instructions that multiply bfloat16 in LLVM, on x86 and on ARM.
+BFLOAT16_FEATURES = ('avx512bf16', 'amx-bf16', 'bf16')
+SLOW_BFLOAT16 = (
+    'This CPU has no instructions for bfloat16: --amp will not make the training faster. Leave it '
+    'out'
+)
+
+
+def multiplies_bfloat16() -> bool:
+    """Return False if the CPU has no instructions that multiply bfloat16, as far as is known."""
+    try:
+        from llvmlite.binding import get_host_cpu_features
+
+        features = get_host_cpu_features()
+    except (ImportError, RuntimeError):  # numba is not installed, or knows no such CPU
+        return True
+    return any(features.get(name) for name in BFLOAT16_FEATURES)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -53,6 +72,8 @@ class TrainableOptimWrapperConstructor:
             config = {k: v for k, v in config.items() if k not in ('loss_scale', 'dtype')}
             config['type'] = 'BFloat16OptimWrapper'
             print_log('Without a GPU, mixed precision is bfloat16 autocast', 'current')
+            if not multiplies_bfloat16():
+                print_log(SLOW_BFLOAT16, 'current', logging.WARNING)
         return OPTIM_WRAPPERS.build(config, default_args={'optimizer': OPTIMIZERS.build(optimizer)})
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
-from torch.library import CustomOpDef, custom_op
+from torch.library import custom_op
 
+from memba_vision.ops.eager import differentiable, runs_plainly
 from memba_vision.ops.second_derivatives import gradients, register_second_derivatives
 
 Tensors = Sequence[torch.Tensor]
@@ -21,8 +22,8 @@ def compiled_op(
     gradient_like: Callable[[torch.Tensor], torch.Tensor] = torch.empty_like,
     optional: Collection[str] = (),
     equal: Mapping[str, str] | None = None,
-) -> CustomOpDef:
-    """Register a kernel and the kernel of its gradients with torch, and return the operator.
+) -> Callable[..., torch.Tensor | tuple]:
+    """Register a kernel and the kernel of its gradients with torch, and return a call of it.
 
     ``outputs`` and ``gradient_like`` allocate memory, ``forward`` and ``backward`` fill it. While
     torch.compile traces a model, only the allocation runs. Second derivatives are those of
@@ -72,7 +73,9 @@ def compiled_op(
 
     def differentiate(ctx, *grad_outputs):
         needs = list(ctx.needs_input_grad[:tensor_count])
-        grads = gradient_op(*grad_outputs, *ctx.saved_tensors, *ctx.others, needs)
+        is_plain = not torch.is_grad_enabled() and runs_plainly(grad_outputs)
+        gradient = run_backward if is_plain else gradient_op
+        grads = gradient(*grad_outputs, *ctx.saved_tensors, *ctx.others, needs)
         by_name = dict(zip(names, [grads] if tensor_count == 1 else grads, strict=True))
         wanted = zip(names, needs, strict=True)
         grads = (by_name[equal.get(name, name)] if needed else None for name, needed in wanted)
@@ -97,7 +100,12 @@ def compiled_op(
         lambda *values: _as_results(allocate_gradients(*values), like=values[0])
     )
     register_second_derivatives(gradient_op, reference_gradients)
-    return op
+    eager = differentiable(name, run, save, differentiate)
+
+    def call(*values):
+        return (eager if runs_plainly(values[:tensor_count]) else op)(*values)
+
+    return call
 
 
 def _as_results(tensors, like: torch.Tensor | None = None) -> torch.Tensor | tuple:

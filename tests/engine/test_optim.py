@@ -4,8 +4,10 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from memba_vision.engine.optim import (
+    SLOW_BFLOAT16,
     BFloat16OptimWrapper,
     TrainableOptimWrapperConstructor,
+    multiplies_bfloat16,
     split_by_decay,
 )
 from memba_vision.errors import UserError
@@ -121,3 +123,19 @@ def test_bfloat16_in_the_forward_pass_and_float32_in_the_weights():
     assert model.weight.dtype == torch.float32
     assert not torch.equal(model.weight, before)
     assert model(torch.ones(1, 3)).dtype == torch.float32
+
+
+@pytest.mark.parametrize('feature', ['avx512bf16', 'amx-bf16', 'bf16', None])
+def test_amp_without_instructions_for_bfloat16_is_told(feature, monkeypatch):
+    binding = pytest.importorskip('llvmlite.binding')
+    features = {'avx2': True, 'bf16': False, **({feature: True} if feature else {})}
+    monkeypatch.setattr(binding, 'get_host_cpu_features', lambda: features)
+    assert multiplies_bfloat16() == (feature is not None)
+    config = dict(type='AmpOptimWrapper', optimizer=dict(type='SGD', lr=0.1), loss_scale='dynamic')
+    messages = []
+    monkeypatch.setattr(
+        'memba_vision.engine.optim.print_log', lambda text, *_: messages.append(text)
+    )
+    wrapper = TrainableOptimWrapperConstructor(config)(nn.Linear(2, 2))
+    assert isinstance(wrapper, BFloat16OptimWrapper)
+    assert (SLOW_BFLOAT16 in messages) == (feature is None)

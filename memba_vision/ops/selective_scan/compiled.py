@@ -1,11 +1,12 @@
 """The operators of torch around a module of compiled kernels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import torch
 from torch.library import custom_op
 
+from memba_vision.ops.eager import differentiable, runs_plainly
 from memba_vision.ops.second_derivatives import register_second_derivatives
 from memba_vision.ops.selective_scan.torch_portable import scan_gradients
 
@@ -40,9 +41,16 @@ def define_scan(
     """
 
     name = f'memba_vision::selective_scan_{backend}'
+
+    def run_forward(*arguments):
+        return import_module(kernels).forward(*arguments)
+
+    def run_backward(*arguments):
+        return import_module(kernels).backward(*arguments)
+
     scan = custom_op(
         name,
-        lambda *arguments: import_module(kernels).forward(*arguments),
+        run_forward,
         mutates_args=(),
         schema=f'({INPUTS}, bool keep_states) -> (Tensor, Tensor)',
     )
@@ -53,7 +61,7 @@ def define_scan(
 
     scan_backward = custom_op(
         f'{name}_backward',
-        lambda *arguments: import_module(kernels).backward(*arguments),
+        run_backward,
         mutates_args=(),
         schema=f'(Tensor grad_out, Tensor states, {INPUTS}, bool[] needs) -> Tensor[]',
     )
@@ -75,20 +83,38 @@ def define_scan(
         u, delta, *others = inputs
         ctx.save_for_backward(output[1], u, *others[:5], *delta)
         ctx.flags = others[5:8]
+        ctx.needs = ctx.needs_input_grad
         ctx.set_materialize_grads(False)  # the states get no gradient: spare the zeros
 
     def differentiate(ctx, grad_out, _):
         states, u, A, B, C, D, bias, *delta = ctx.saved_tensors
         if grad_out is None:
-            return None, [None] * len(delta), *[None] * (len(ctx.needs_input_grad) - 2)
-        needs = [ctx.needs_input_grad[i] for i in (2, 5, 6)]
+            return None, [None] * len(delta), *[None] * (len(ctx.needs) - 2)
+        needs = [ctx.needs[i] for i in (2, 5, 6)]
         inputs = u, delta, A, B, C, D, bias
-        grad_u, *grads = scan_backward(grad_out, states, *inputs, *ctx.flags, needs)
+        is_plain = not torch.is_grad_enabled() and runs_plainly([grad_out])
+        gradient = run_backward if is_plain else scan_backward
+        grad_u, *grads = gradient(grad_out, states, *inputs, *ctx.flags, needs)
         grads = [grad_u, grads[: len(delta)], *grads[len(delta) :]]
-        wanted = zip(grads, ctx.needs_input_grad, strict=False)
+        wanted = zip(grads, ctx.needs, strict=False)
         return *(grad if needed else None for grad, needed in wanted), None, None, None, None
 
     scan.register_autograd(differentiate, setup_context=save)
+
+    def save_flat(ctx, inputs, output) -> None:
+        save(ctx, _nested(inputs), output)
+        ctx.needs = _nested(ctx.needs_input_grad)
+
+    def differentiate_flat(ctx, *grads):
+        grad_u, grad_delta, *others = differentiate(ctx, *grads)
+        return grad_u, *(grad_delta or [None] * len(ctx.needs[1])), *others
+
+    eager = differentiable(
+        f'selective_scan_{backend}',
+        lambda *values: run_forward(*_nested(values)),
+        save_flat,
+        differentiate_flat,
+    )
 
     def twin(grad_out, states, *arguments):
         return scan_gradients(grad_out, arguments[:7], *arguments[7:10])
@@ -101,6 +127,13 @@ def define_scan(
         keep_states = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
         # Numbers, since torch.jit.trace takes no list of flags.
         flags = softplus, [int(backwards) for backwards in reverse], rows
+        if runs_plainly(inputs):
+            return eager(u, *delta, *others, *flags, keep_states)[0]
         return scan(u, delta, *others, *flags, keep_states)[0]
 
     return run
+
+
+def _nested(values: Sequence) -> tuple:
+    """Return u, a list of all delta, and the nine other arguments of an operator."""
+    return values[0], list(values[1:-9]), *values[-9:]
