@@ -6,6 +6,7 @@ import pytest
 from helpers import DEMO
 
 import memba_vision
+from memba_vision.runs import testing
 from memba_vision.runs.config import load_config
 from memba_vision.runs.training import train
 from memba_vision.weights import read_state_dict, resolve
@@ -22,16 +23,30 @@ def test_weights_are_small_and_fit(name):
     assert all((backbone.state_dict()[key] == value).all() for key, value in weights.items())
 
 
-@pytest.mark.slow
-def test_memba_learns_digits_in_six_epochs(tmp_path):
+@pytest.fixture(scope='module')
+def learned(tmp_path_factory):
+    """Options and result of a training on digits, with Memba, for six epochs."""
+    folder = tmp_path_factory.mktemp('learned')
     options = {
         'train_cfg.max_epochs': 6,
         'param_scheduler.1.T_max': 4,
-        'train_dataloader.dataset.data_root': str(tmp_path / 'data'),
-        'test_dataloader.dataset.data_root': str(tmp_path / 'data'),
+        'train_dataloader.dataset.data_root': str(folder / 'data'),
+        'test_dataloader.dataset.data_root': str(folder / 'data'),
     }
-    config = load_config(str(DEMO), options, str(tmp_path / 'run'))
-    result = train(config)
+    return options, train(load_config(str(DEMO), options, str(folder / 'run')))
+
+
+@pytest.mark.slow
+def test_memba_learns_digits_in_six_epochs(learned):
+    _, result = learned
     assert result.test_images == 797
     assert result.adapter_parameters == 73_728
     assert result.top1 > 60  # chance is 10, and 82 was measured
+
+
+@pytest.mark.slow
+def test_bfloat16_answers_as_float32_does(learned, tmp_path):
+    options, result = learned
+    config = load_config(str(DEMO), {**options, 'test_cfg.fp16': True}, str(tmp_path))
+    rounded = testing.test(config, str(result.checkpoint))
+    assert abs(rounded.top1 - result.top1) <= 0.3
