@@ -12,7 +12,11 @@ PASSING = (
     *('renamed_classes', 'keep_features'),
 )
 SHOWN = 8  # differences listed in an error
-WITHOUT_EFFECT = '.persistent_workers'  # on what comes out
+#: Ends of the keys of settings that change nothing about what comes out.
+WITHOUT_EFFECT = (
+    *('.persistent_workers', '.keep_images_mib'),
+    *('default_hooks.checkpoint.interval', 'default_hooks.checkpoint.max_minutes'),
+)
 
 
 def flat_settings(config: Mapping[str, Any], passing: Sequence[str] = PASSING) -> dict[str, Any]:
