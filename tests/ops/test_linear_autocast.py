@@ -83,6 +83,15 @@ def test_trained_weights_get_gradients_in_their_own_dtype(conversions):
     assert not conversions
 
 
+def test_what_inference_has_converted_serves_a_training(conversions):
+    x, weight = torch.randn(3, 8), frozen(5, 8)
+    with torch.inference_mode():
+        in_bfloat16(x, weight)
+    in_bfloat16(x.requires_grad_(), weight).float().sum().backward()
+    torch.testing.assert_close(x.grad, weight.sum(0).expand(3, 8), rtol=0.05, atol=0.05)
+    assert len(conversions) == 1
+
+
 def test_a_weight_that_is_gone_is_forgotten():
     x, weight = torch.randn(3, 8), frozen(5, 8)
     in_bfloat16(x, weight)

@@ -1,7 +1,7 @@
 """Tensors of a linear map in the dtype of autocast; frozen weights are converted once.
 
 torch's autocast keeps the converted weights of a forward pass if they are trained, and converts
-frozen ones at every use: on a CPU a tenth of a forward pass of Vim-S.
+frozen ones at every use.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,8 @@ def _convert(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         return tensor.to(dtype)
     kept = _converted.get(tensor)
     if kept is None or not _is_current(kept, tensor, dtype):
-        kept = _Converted(tensor.detach().to(dtype), tensor._version, _sample(tensor).clone())
+        with torch.inference_mode(False):  # or it could not be used in a training later
+            kept = _Converted(tensor.detach().to(dtype), tensor._version, _sample(tensor).clone())
         _converted[tensor] = kept
     return kept.weight
 
