@@ -7,6 +7,7 @@ import pickle
 import random
 import re
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -151,6 +152,15 @@ def test_sigterm_writes_a_checkpoint_and_has_a_status_of_its_own(
     assert_same_end(work_dir, straight)
 
 
+@pytest.fixture
+def listens_to_ctrl_c():
+    """Undo that a shell starts commands in the background deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('listens_to_ctrl_c')
 def test_ctrl_c_costs_no_finished_epoch(options, straight, tmp_path):
     hook = "custom_hooks = [dict(type='SignalHook', epoch=3, batch=1, name='SIGINT')]"
     work_dir = tmp_path / 'run'
