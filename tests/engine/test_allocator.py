@@ -6,7 +6,7 @@ import sys
 import pytest
 
 CODE = """
-import resource, sys
+import resource, statistics, sys
 import torch
 from memba_vision.engine.allocator import keep_freed_memory
 
@@ -20,11 +20,13 @@ def step():
     blocks = [torch.ones(4 * 2**20 // 4) for _ in range(4)]
     del blocks
 
-step(), step()
-before = faults()
-for _ in range(10):
+def faults_of_a_step():
+    before = faults()
     step()
-print(faults() - before)
+    return faults() - before
+
+step(), step()
+print(statistics.median(faults_of_a_step() for _ in range(11)))
 """
 
 
@@ -32,5 +34,6 @@ def test_the_next_step_gets_the_pages_of_the_last():
     done = subprocess.run([sys.executable, '-c', CODE], capture_output=True, text=True)
     if 'no such switch' in done.stderr:
         pytest.skip('the C library has no such switch')
-    # Ten steps of four blocks of 4 MiB: 40,960 pages of 4 KiB, were each of them new.
-    assert int(done.stdout) < 3000
+    # A step has four blocks of 4 MiB: 4,096 pages of 4 KiB, were each of them new. The median, as
+    # the system may take pages away from a process that waits.
+    assert float(done.stdout) < 300

@@ -118,7 +118,12 @@ def both_ways(config: Path, tmp_path: Path, options: dict, *arguments: object) -
 
 @pytest.mark.parametrize(
     ('backbone', 'more'),
-    [('vim-mini', {}), ('vim-mini', AMP), ('vmamba-mini', {}), ('vit-mini', {})],
+    [
+        ('vim-mini', {}),
+        pytest.param('vim-mini', AMP, marks=pytest.mark.slow),
+        pytest.param('vmamba-mini', {}, marks=pytest.mark.slow),
+        pytest.param('vit-mini', {}, marks=pytest.mark.slow),
+    ],
     ids=['vim', 'vim-bfloat16', 'vmamba', 'vit'],
 )
 def test_numbers_are_those_of_features_computed_anew(write_config, tmp_path, backbone, more):
