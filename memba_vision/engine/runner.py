@@ -13,7 +13,6 @@ from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import broadcast_object_list, is_distributed, is_main_process
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
 from mmpretrain.visualization import UniversalVisualizer
@@ -35,6 +34,7 @@ from memba_vision.engine.class_names import (
 from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.engine.hooks import TerminationHook
 from memba_vision.engine.late_figure import LateFigureVisualizer
+from memba_vision.engine.plain_model import plain_model
 from memba_vision.engine.run_config import RunConfig
 from memba_vision.engine.schedule import Schedule
 from memba_vision.engine.termination import Termination
@@ -233,7 +233,7 @@ class ReadableRunner(Runner):
         held = names_of_checkpoint(checkpoint['meta'])
         self._compare_names(held, filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = plain_model(self)
         load_training_checkpoint(model, checkpoint, filename)
         outputs = getattr(getattr(model, 'head', None), 'num_classes', None)
         named = [(filename, held), *(('the data', names) for names in self._names_of_data())]

@@ -11,7 +11,7 @@ import torch
 from mmengine.dist import get_world_size
 from mmengine.evaluator import DumpResults
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from memba_vision.datasets.wrapped_data import inner_datasets
+from memba_vision.engine.plain_model import plain_model
 from memba_vision.engine.runner import (
     CONFIG_ERRORS,
     describe_empty_loader,
@@ -64,7 +65,7 @@ class SanityCheckHook(Hook):
         Raises:
             UserError: the training, the validation or the test could not be carried out.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = plain_model(runner)
         loops = {'train': runner.train_loop, 'val': runner.val_loop, 'test': runner.test_loop}
         for part, loop in loops.items():
             if loop is not None:
@@ -89,7 +90,7 @@ def check_test(runner: Runner, needed: str) -> None:
     Raises:
         UserError: the test could not be carried out.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = plain_model(runner)
     loop = runner.test_loop
     _check_data(runner, model, loop.dataloader, 'test')
     with _preserving_state(model):

@@ -1,7 +1,7 @@
 """Compiled operators without torch's dispatcher, where nobody looks at the single operators.
 
-A custom operator costs some 100 microseconds more than its kernel, forward and backward; a block of
-Vim has six, and with small images they are most of a step.
+The dispatcher takes 70 to 190 microseconds of an operator's forward and backward pass, and a block
+of Vim has six operators: with small images that is a sixth of a step.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def runs_plainly(tensors: Sequence[torch.Tensor | None]) -> bool:
-    """Return True if nothing but autograd has to know of the operators that take these tensors.
+    """Return True if nothing but autograd has to see the operators that take these tensors.
 
-    Tracing, torch.compile, dispatch modes (counters, fake tensors) and subclasses of tensors have.
+    Tracing, torch.compile, dispatch modes (counters, fake tensors) and subclasses of tensors do.
     """
     return (
         not torch.compiler.is_compiling()

@@ -1,10 +1,9 @@
 """Hook that tests a model with its adapters folded."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
+from memba_vision.engine.plain_model import plain_model
 from memba_vision.models.peft.folding import fold
 
 
@@ -27,8 +26,3 @@ class FoldedTestHook(Hook):
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Put the adapted backbone back."""
         plain_model(runner).backbone = self._adapted
-
-
-def plain_model(runner: Runner) -> nn.Module:
-    """Return the model of a run, without what distributes it."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from memba_vision.datasets.vtab1k_tools.manifest import manifest_hash
 from memba_vision.datasets.wrapped_data import inner_datasets
+from memba_vision.engine.plain_model import plain_model
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of, write_atomically
 from memba_vision.runs.config_paths import absolute_paths
@@ -63,7 +63,7 @@ def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
 
     Paths are absolute, except in the command, which is as it was given.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = plain_model(runner)
     config = runner.cfg
     loaders = {'train': runner.train_dataloader}
     if runner.test_loop is not None:

@@ -7,6 +7,7 @@ from mmengine.dist import is_main_process
 
 from memba_vision.engine.hooks.cost import recorded_cost
 from memba_vision.engine.hooks.parameter_report import count_parameters
+from memba_vision.engine.plain_model import plain_model
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, check_test
 from memba_vision.errors import UserError
@@ -16,7 +17,7 @@ from memba_vision.runs.checkpoints import (
     newest_readable,
 )
 from memba_vision.runs.config import method_name
-from memba_vision.runs.folded_test import FoldedTestHook, plain_model
+from memba_vision.runs.folded_test import FoldedTestHook
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.weights import read_checkpoint, resolve
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
 from mmengine.runner.amp import autocast
 from torch import nn
@@ -17,6 +16,7 @@ from memba_vision.engine.kept_features.computing import Purpose
 from memba_vision.engine.kept_features.loader import KeptLoader
 from memba_vision.engine.kept_features.reasons import reason_of_data, reason_of_run, trains
 from memba_vision.engine.kept_features.store import IN_MEMORY
+from memba_vision.engine.plain_model import plain_model
 from memba_vision.registry import HOOKS
 
 FOLDER = 'features'  # in the run's
@@ -44,7 +44,7 @@ class KeepFeaturesHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Put loaders and model in place, or log the reason why not."""
-        plain = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        plain = plain_model(runner)
         backbone = getattr(plain, 'backbone', None)
         if backbone is None or trains(backbone):
             return  # nothing that anybody would expect to be kept

@@ -3,10 +3,10 @@
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.hooks import RemovableHandle
 
+from memba_vision.engine.plain_model import plain_model
 from memba_vision.errors import UserError
 from memba_vision.registry import HOOKS
 from memba_vision.visualization.trace import GateCall, find_membranes, summarise, watch_gates
@@ -38,7 +38,7 @@ class MembraneReportHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check that there is something to report."""
-        if not find_membranes(_plain_model(runner)):
+        if not find_membranes(plain_model(runner)):
             raise UserError(
                 'MembraneReportHook: this model has no membrane; leave the hook out, or adapt the '
                 'model with Memba (LIM)'
@@ -47,7 +47,7 @@ class MembraneReportHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         """Observe the coming step, if it is one to report."""
         if runner.iter % self.interval == 0 and is_main_process():
-            self._handles = watch_gates(_plain_model(runner), self._note)
+            self._handles = watch_gates(plain_model(runner), self._note)
 
     def _note(self, call: GateCall) -> None:
         # Activation checkpointing calls a gate again in the backward pass, with the same numbers.
@@ -65,7 +65,3 @@ class MembraneReportHook(Hook):
         numbers = {name: number.item() for name, number in self._numbers.items()}
         self._handles, self._numbers = [], {}
         runner.visualizer.add_scalars(numbers, step=runner.iter + 1)
-
-
-def _plain_model(runner: Runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from memba_vision.engine.plain_model import plain_model
 from memba_vision.registry import HOOKS
 
 
@@ -19,7 +19,7 @@ class ParameterReportHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Log one line, or two."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = plain_model(runner)
         runner.logger.info(describe_parameters(model))
         if has_random_base(model):
             runner.logger.warning(

@@ -13,8 +13,6 @@ from memba_vision.ops.linear import BACKENDS
 from memba_vision.ops.linear.torch_linear import linear_torch
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
-
-
 HAS_BFLOAT16 = HAS_ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 

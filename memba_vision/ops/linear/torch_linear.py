@@ -15,7 +15,10 @@ def linear_torch(
     bias: torch.Tensor | None,
     added: torch.Tensor | None,
 ) -> list[torch.Tensor]:
-    """Compute ``x @ weight.T`` for each weight; add ``bias`` and ``added`` to the first."""
+    """Compute ``x @ weight.T`` for each weight; add ``bias`` and ``added`` to the first.
+
+    Shapes are those of :func:`memba_vision.ops.linear.linear`, all tensors of one dtype.
+    """
     first, *others = weights
     out = F.linear(x, first, bias)
     return [out if added is None else out + added, *(F.linear(x, weight) for weight in others)]
