@@ -6,6 +6,7 @@ from mmengine.registry import Registry
 from mmpretrain.registry import (
     DATASETS,
     HOOKS,
+    METRICS,
     MODELS,
     OPTIM_WRAPPER_CONSTRUCTORS,
     OPTIM_WRAPPERS,
@@ -25,6 +26,7 @@ __all__ = [
     'ADAPTERS',
     'DATASETS',
     'HOOKS',
+    'METRICS',
     'MODELS',
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',

@@ -47,6 +47,21 @@ def test_exported_weights_load(checkpoint, tmp_path):
     assert all((model.state_dict()[name] == value).all() for name, value in trained.items())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('family', ['vim', 'vit', 'vmamba'])
+def test_scenes_train_a_backbone(family, tmp_path):
+    config = CONFIGS / 'pretrain' / f'{family}-mini-v2_scenes.py'
+    short = {
+        'train_cfg.max_iters': 2,
+        'train_dataloader.dataset.batch_size': 4,
+        'test_dataloader.dataset': dict(type='SourceScenes', num_batches=2, batch_size=5, seed=1),
+        'param_scheduler': [],
+        'default_hooks.checkpoint.interval': 2,
+    }
+    assert train(load_config(str(config), short, str(tmp_path))) is None
+    assert read_state_dict(str(tmp_path / 'iter_2.pth'), prefix='backbone.')
+
+
 def test_every_image_of_the_test_counts(checkpoint):
     config = load_config(str(CONFIG), SHORT, str(checkpoint.parent))
     runner = ReadableRunner.from_cfg(config)

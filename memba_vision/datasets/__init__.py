@@ -6,6 +6,7 @@ from memba_vision.discovery import lazy_attributes
 _CLASSES = {
     'MiniVTAB': 'memba_vision.datasets.mini_vtab.dataset',
     'OwnData': 'memba_vision.datasets.own_data',
+    'SourceScenes': 'memba_vision.datasets.source_scenes.dataset',
     'SourceShapes': 'memba_vision.datasets.mini_vtab.source',
     'VTAB1k': 'memba_vision.datasets.vtab1k',
 }
