@@ -11,7 +11,7 @@ from memba_vision.datasets.source_scenes.render import Placement, clouds, colour
 
 #: The labels of a scene, and how many classes each has beside the kinds of objects.
 FACTORS = {'hue': 8, 'scale': 4, 'turn': 8, 'yaw': 5, 'place': 16, 'stripes': 8, 'period': 4}
-SMALLEST, LARGEST = 0.17, 0.42  # radii as shares of the image side
+SMALLEST, LARGEST = 0.2, 0.45  # radii as shares of the image side
 WIDEST_TURN, WIDEST_YAW = math.radians(75), math.radians(65)
 NUM_OTHERS = 3  # smaller objects at most
 THINGS_SHARE = 0.25  # of the scenes, where there are photographs of things
@@ -93,11 +93,11 @@ class _Batch:
         for cells in (4, 7, 16):
             field = clouds((self.n, 3, self.size), cells, self.generator)
             grey = field.mean(1, keepdim=True)
-            images = images + self._uniform(0, 0.2, 1, 1, 1) * (grey + 0.4 * field)
+            images = images + self._uniform(0, 0.15, 1, 1, 1) * (grey + 0.4 * field)
         stripes, period = self._integers(FACTORS['stripes']), self._integers(FACTORS['period'])
         angle = (stripes + self._uniform(0, 1)) * math.pi / FACTORS['stripes']
         length = 3 * 1.6 ** (period + self._uniform(0, 1))
-        images = images + self._grating(angle, length, 0.06, 0.16)
+        images = images + self._grating(angle, length, 0.03, 0.12)
         other = self._grating(self._uniform(0, math.pi), self._uniform(3, 16), 0, 0.06)
         return images + other, torch.stack([stripes, period], 1)
 
@@ -167,7 +167,7 @@ class _Batch:
         return placement, torch.stack([scale, turn, yaw, row * side + column], 1)
 
     def _as_photographed(self, images: torch.Tensor) -> torch.Tensor:
-        contrast = self._uniform(0.6, 1.15, 1, 1, 1)
+        contrast = self._uniform(0.7, 1.15, 1, 1, 1)
         images = (images - 0.5) * contrast + 0.5 + self._uniform(-0.12, 0.12, 1, 1, 1)
         noise = torch.randn(images.shape, generator=self.generator, device=images.device)
         return images + self._uniform(0.0, 0.07, 1, 1, 1) * noise
