@@ -5,7 +5,7 @@
 # With photographs among the objects: apt-get install dataset-fashion-mnist.
 _base_ = '../_base_/default_runtime.py'
 
-factors = dict(kind=2224, hue=8, scale=4, turn=8, yaw=5, place=16, stripes=8, period=4)
+factors = dict(kind=963, hue=8, scale=4, turn=8, yaw=5, place=16, stripes=8, period=4)
 
 model = dict(
     type='ImageClassifier',

@@ -16,9 +16,9 @@ FONTS = (
     *(f'DejaVuSerif{style}' for style in ('', '-Bold', '-Italic')),
     *(f'STIXGeneral{style}' for style in ('', 'Bol', 'Italic', 'BolIta')),
 )
-CATEGORIES = ('Lu', 'Ll', 'Lo', 'Lt', 'Nl', 'No', 'So', 'Sm', 'Sc', 'Po')
+CATEGORIES = ('Lu', 'Ll', 'Lo', 'So', 'Sc')  # of Unicode: letters, pictures, currencies
 FINE_PATTERNS = ('BRAILLE', 'BOX DRAWINGS')  # hardly told apart in small images
-LEAST_FONTS = 4  # a class has at least as many pictures
+LEAST_PICTURES = 6  # a class has at least as many pictures
 #: The characters of the tasks, of which no look-alike is shown in pre-training.
 HELD_OUT = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789'
 MOST_ALIKE = 0.85  # correlation of two glyphs that count as the same
@@ -30,7 +30,7 @@ class Glyphs(NamedTuple):
     Attributes:
         pictures: coverage, (n, GLYPH_SIZE, GLYPH_SIZE) uint8.
         classes: the class of each picture, (n,) int64.
-        characters: the character of each class.
+        characters: the character of each class, without marks.
     """
 
     pictures: np.ndarray
@@ -40,10 +40,11 @@ class Glyphs(NamedTuple):
 
 @cache
 def draw_glyphs() -> Glyphs:
-    """Draw every character that at least four fonts have and that looks like none of the tasks'.
+    """Draw the characters that fonts show in six ways or more and that look like none of the tasks'.
 
     Latin letters and digits with any mark, in any style, are left out, and so is each character
-    that looks like a capital letter or a digit in one of the fonts, a Greek alpha say.
+    that looks like a capital letter or a digit in one of the fonts, a Greek alpha say. A letter
+    with marks is of the class of the letter.
     """
     drawn = defaultdict(list)
     alike = set()
@@ -53,10 +54,11 @@ def draw_glyphs() -> Glyphs:
             picture = _draw(font, character)
             if picture is None:
                 continue
-            drawn[character].append(picture)
+            letter = unicodedata.normalize('NFD', character)[0]
+            drawn[letter].append(picture)
             if (held_out @ _normalised(picture)).max() > MOST_ALIKE:
-                alike.add(character)
-    kept = sorted(c for c, pictures in drawn.items() if len(pictures) >= LEAST_FONTS)
+                alike.add(letter)
+    kept = sorted(c for c, pictures in drawn.items() if len(pictures) >= LEAST_PICTURES)
     kept = [character for character in kept if character not in alike]
     classes = [number for number, c in enumerate(kept) for _ in drawn[c]]
     pictures = np.stack([picture for c in kept for picture in drawn[c]])

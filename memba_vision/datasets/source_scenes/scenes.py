@@ -11,8 +11,8 @@ from memba_vision.datasets.source_scenes.render import Placement, clouds, colour
 
 #: The labels of a scene, and how many classes each has beside the kinds of objects.
 FACTORS = {'hue': 8, 'scale': 4, 'turn': 8, 'yaw': 5, 'place': 16, 'stripes': 8, 'period': 4}
-SMALLEST, LARGEST = 0.2, 0.45  # radii as shares of the image side
-WIDEST_TURN, WIDEST_YAW = math.radians(75), math.radians(65)
+SMALLEST, LARGEST = 0.25, 0.48  # radii as shares of the image side
+WIDEST_TURN, WIDEST_YAW = math.radians(60), math.radians(50)
 NUM_OTHERS = 3  # smaller objects at most
 THINGS_SHARE = 0.25  # of the scenes, where there are photographs of things
 
@@ -70,6 +70,8 @@ class _Batch:
     def __init__(self, world: Scenes, n: int, generator: torch.Generator) -> None:
         self.world, self.n, self.generator = world, n, generator
         self.size = world.image_size
+        # From plain grounds to cluttered ones: with cluttered ones alone, kinds are learned late.
+        self.clutter = self._uniform(0, 1, 1, 1, 1)
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor]:
         images, ground = self._ground()
@@ -93,24 +95,24 @@ class _Batch:
         for cells in (4, 7, 16):
             field = clouds((self.n, 3, self.size), cells, self.generator)
             grey = field.mean(1, keepdim=True)
-            images = images + self._uniform(0, 0.15, 1, 1, 1) * (grey + 0.4 * field)
+            images = images + 0.15 * self.clutter * (grey + 0.4 * field)
         stripes, period = self._integers(FACTORS['stripes']), self._integers(FACTORS['period'])
         angle = (stripes + self._uniform(0, 1)) * math.pi / FACTORS['stripes']
         length = 3 * 1.6 ** (period + self._uniform(0, 1))
-        images = images + self._grating(angle, length, 0.03, 0.12)
-        other = self._grating(self._uniform(0, math.pi), self._uniform(3, 16), 0, 0.06)
+        images = images + self._grating(angle, length, 0.15)
+        other = self._grating(self._uniform(0, math.pi), self._uniform(3, 16), 0.06)
         return images + other, torch.stack([stripes, period], 1)
 
-    def _grating(self, angle, length, least: float, most: float) -> torch.Tensor:
+    def _grating(self, angle, length, most: float) -> torch.Tensor:
         waves = grating(angle, length, self._uniform(0, 2 * math.pi), self.size)
-        return self._uniform(least, most, 1, 1, 1) * waves
+        return most * self.clutter * waves
 
     def _with_other(self, images: torch.Tensor) -> torch.Tensor:
         pictures, _ = self._glyphs()
         radius = self._uniform(0.06, 0.12) * self.size
         where = [self._uniform(0, self.size) for _ in range(2)]
         placement = Placement(*where, radius, self._uniform(-3.1, 3.1), self._uniform(-1, 1))
-        is_there = (self._uniform(0, 1, 1, 1, 1) < 0.5).float()
+        is_there = (self._uniform(0, 1, 1, 1, 1) < self.clutter).float()
         coverage = place(pictures, placement, self.size) * is_there
         colour = colours(self._uniform(0, 1), self._uniform(0, 1), self._uniform(0, 1))
         return images + coverage * (colour - images)
@@ -156,7 +158,7 @@ class _Batch:
             return low + (high - low) * (label + self._uniform(0, 1)) / parts
 
         radius = part(scale, SMALLEST, LARGEST, FACTORS['scale']) * self.size
-        x, y = (part(label, 0.25, 0.75, side) * self.size for label in (column, row))
+        x, y = (part(label, 0.3, 0.7, side) * self.size for label in (column, row))
         placement = Placement(
             x,
             y,
@@ -170,4 +172,4 @@ class _Batch:
         contrast = self._uniform(0.7, 1.15, 1, 1, 1)
         images = (images - 0.5) * contrast + 0.5 + self._uniform(-0.12, 0.12, 1, 1, 1)
         noise = torch.randn(images.shape, generator=self.generator, device=images.device)
-        return images + self._uniform(0.0, 0.07, 1, 1, 1) * noise
+        return images + 0.07 * self.clutter * noise
