@@ -40,7 +40,7 @@ class Glyphs(NamedTuple):
 
 @cache
 def draw_glyphs() -> Glyphs:
-    """Draw the characters that fonts show in six ways or more and that look like none of the tasks'.
+    """Draw characters that fonts show in six ways and more and that look like none of the tasks'.
 
     Latin letters and digits with any mark, in any style, are left out, and so is each character
     that looks like a capital letter or a digit in one of the fonts, a Greek alpha say. A letter
