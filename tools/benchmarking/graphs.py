@@ -1,0 +1,50 @@
+"""Calls as CUDA graphs: recorded once, then launched in one go."""
+
+from functools import cache
+
+import torch
+
+from benchmarking.contest import Call
+from benchmarking.peers import MissingPeerError
+
+#: Calls before the recording: they compile, and let the libraries choose their kernels.
+WARM_UPS = 3
+
+
+def recorded(call: Call, device: torch.device) -> Call:
+    """Return a call that launches again all that ``call`` launches on a GPU.
+
+    Args:
+        call: a call that never waits for the GPU, and whose inputs stay in their place.
+        device: the GPU.
+
+    Raises:
+        MissingPeerError: the call cannot be recorded.
+    """
+    side, present = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    side.wait_stream(present)
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UPS):
+            call()
+    present.wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph, pool=_pool()):
+            call()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).partition('\n')[0]
+        raise MissingPeerError(f'cannot be recorded as a CUDA graph: {reason}') from error
+
+    def replay() -> object:
+        graph.replay()
+        return call  # what was recorded reads and writes the memory that it holds
+
+    return replay
+
+
+@cache
+def _pool() -> tuple[int, int]:
+    """The memory of all graphs: none reads what another has left there."""
+    return torch.cuda.graph_pool_handle()
