@@ -62,8 +62,8 @@ def script_job(folder: Path, name: str = 'digits_memba_seed0', code: str = FINIS
 
 
 def arguments(**given: object) -> argparse.Namespace:
-    """What the command line says of executors."""
-    values = dict(gpus=None, jobs=2, jobs_per_gpu=1, gpus_per_run=None, cpus_per_run=1)
+    """What the command line says of executors; scripts run on the CPU, unless it says more."""
+    values = dict(gpus=None, jobs=2, jobs_per_gpu=1, gpus_per_run=0, cpus_per_run=1)
     values |= dict(ray_address=None, slurm_options=[], slurm_cluster='local')
     values |= dict(fresh_processes=False)
     return argparse.Namespace(**{**values, **given})
