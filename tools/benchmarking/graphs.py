@@ -31,9 +31,10 @@ def recorded(call: Call, device: torch.device) -> Call:
     try:
         with torch.cuda.graph(graph, pool=_pool()):
             call()
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        _pool.cache_clear()  # torch has not ended its use
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         reason = str(error).partition('\n')[0]
         raise MissingPeerError(f'cannot be recorded as a CUDA graph: {reason}') from error
 
