@@ -46,7 +46,7 @@ def test_where_cuda_has_begun_runs_start_anew(tmp_path, capfd):
 
 @pytest.mark.parametrize('how', [[], ['--fresh-processes']], ids=['forked', 'fresh'])
 def test_a_sweep(base, data_root, tmp_path, how):
-    options = tiny_options(base, data_root, **{'train_cfg.max_epochs': 1})
+    options = tiny_options(base, data_root, **{'train_cfg.max_epochs': 2})
     del options['model.backbone.rank']
     methods = ['--methods', 'memba', 'lora', '--jobs-per-gpu', 2]
     command = [DEMO, *methods, '--work-dir', tmp_path, *how, *as_arguments(options)]
