@@ -40,7 +40,7 @@ def recorded(call: Call, device: torch.device) -> Call:
 
     def replay() -> object:
         graph.replay()
-        return call  # what was recorded reads and writes the memory that it holds
+        return call  # it holds the memory that the graph reads and writes
 
     return replay
 
