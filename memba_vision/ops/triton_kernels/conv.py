@@ -39,8 +39,8 @@ def _before_silu(
     else:
         total = tl.load(bias + d, mask=inside, other=0.0).to(tl.float32)
     for tap in tl.static_range(WIDTH):
-        shift: tl.constexpr = SIGN * (at + tap - (WIDTH - 1))
-        total += _tap(weight, d, dim, tap, WIDTH) * load(x, t + shift, x_row, inside, length)
+        position = t + SIGN * (at + tap - (WIDTH - 1))
+        total += _tap(weight, d, dim, tap, WIDTH) * load(x, position, x_row, inside, length)
     return total
 
 
@@ -97,8 +97,7 @@ def _grad_before_silu(
     SIGN: tl.constexpr,
 ):
     """Return the gradient of what the SiLU got at the positions ``t + SIGN * at``."""
-    shift: tl.constexpr = SIGN * at
-    grad = load(grad_out, t + shift, dim, d < dim, length)
+    grad = load(grad_out, t + SIGN * at, dim, d < dim, length)
     if SILU:
         value = _before_silu(x, weight, bias, t, at, d, dim, length, x_row, WIDTH, SIGN)
         open_share = sigmoid(value)
@@ -152,7 +151,7 @@ def backward(
             tl.store(grad_bias + block * dim + channels, tl.sum(grad, axis=0), mask=channels < dim)
         if grad_weight is not None:
             for tap in tl.static_range(WIDTH):
-                shift: tl.constexpr = SIGN * (tap - (WIDTH - 1))
-                share = tl.sum(grad * load(x, t + shift, x_row, inside, length), axis=0)
+                position = t + SIGN * (tap - (WIDTH - 1))
+                share = tl.sum(grad * load(x, position, x_row, inside, length), axis=0)
                 row = (block * WIDTH + tap) * dim
                 tl.store(grad_weight + row + channels, share, mask=channels < dim)
