@@ -23,6 +23,7 @@ from memba_vision.ops import backends, linear, linear_each, scaled_dropout
 from memba_vision.ops.triton_kernels import presence
 
 DEVICE = 'cuda'
+TABLES = sorted(backends.TABLES.items())
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU'),
@@ -49,10 +50,10 @@ def assert_near(actual, expected, bound, described=''):
         )
 
 
-@pytest.mark.parametrize('op', ['selective_scan', 'bidirectional_scan', 'membrane_gate'])
+@pytest.mark.parametrize('op', [op for op, table in TABLES if 'triton' in table.names()])
 def test_triton_is_taken_unless_there_is_something_better(op):
     expected = 'triton' if presence.MISSING is None else 'torch'
-    assert backends_on_gpu(op)[0] in (expected, 'mamba_ssm')
+    assert backends_on_gpu(op)[0] in (expected, 'mamba_ssm', 'causal_conv1d')
 
 
 def laid_out(tensors, seed):

@@ -47,7 +47,7 @@ def compile_only(kernel, programs, *arguments, registers=None, **constants):
 
 launch.launch = compile_only
 import memba_vision.ops
-from memba_vision.ops.triton_kernels import selective_scan
+from memba_vision.ops.triton_kernels import causal_conv1d, gated_merge, selective_scan
 
 def empty(*shape, dtype=torch.bfloat16):
     return torch.empty(shape, dtype=dtype)
@@ -63,9 +63,19 @@ for state, needed, D, bias in ((1, False, weight, None), (16, False, None, None)
     way = u, delta, *inputs[2:7]
     *outs, states = selective_scan.forward_ways([way, way], needed, False, 8, True)
     selective_scan.backward_ways(outs, states, [way, way], needed, False, 8, [needed] * 3)
+sequence, filters = empty(2, 40, 96), empty(96, 4, dtype=torch.float32)
+for bias, needed, reverse in ((None, False, False), (weight, True, True)):
+    arguments = sequence.mT, filters, bias, True, reverse
+    causal_conv1d.forward(sequence.mT, *arguments)
+    grads = [filters, bias] if needed else [None, None]
+    causal_conv1d.backward(sequence.mT, *grads, sequence.mT, *arguments)
+for updates in (None, empty(2, 2, 40, 96)):
+    gated_merge.forward(*[sequence] * 4, updates)
+    gated_merge.backward(*[sequence] * 3, updates, *[sequence] * 4, updates)
 for initial, needed in ((None, False), (empty(4, 96, 10, dtype=torch.float32), True)):
     for name, sequences in (
         ('leaky_integrate', [empty(4, 96, 40)]),
+        ('bidirectional_membrane', [empty(2, 40, 96).mT]),
         ('membrane_gate', [empty(2, 40, 96).mT for _ in range(3)]),
     ):
         inputs = *sequences, initial, 4, 0.9, 1.0
@@ -87,5 +97,5 @@ def test_every_kernel_compiles(tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    # Forward and backward of the scan, of the membrane and of its gate.
-    assert len(set(result.stdout.splitlines())) == 6
+    # Forward and backward of scan, convolution, gate, membrane and the membrane's gate.
+    assert len(set(result.stdout.splitlines())) == 10

@@ -58,7 +58,7 @@ def script_job(folder: Path, name: str = 'digits_memba_seed0', code: str = FINIS
     own_folder.mkdir(parents=True, exist_ok=True)
     config = Config({'train_cfg': {'max_epochs': 3}})
     run = (name, own_folder, 'none.py', method, task, int(seed[4:]), Backbone())
-    return ScriptJob(*run, config, (), code)
+    return ScriptJob(*run, config, (), code=code)
 
 
 def arguments(**given: object) -> argparse.Namespace:

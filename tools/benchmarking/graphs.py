@@ -29,10 +29,10 @@ def recorded(call: Call, device: torch.device) -> Call:
     present.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph, pool=_pool()):
+        with torch.cuda.graph(graph, pool=_owner(device).pool()):
             call()
     except RuntimeError as error:
-        _pool.cache_clear()  # torch has not ended its use
+        _owner.cache_clear()  # torch has not ended its use
         if isinstance(error, torch.OutOfMemoryError):
             raise
         reason = str(error).partition('\n')[0]
@@ -46,6 +46,12 @@ def recorded(call: Call, device: torch.device) -> Call:
 
 
 @cache
-def _pool() -> tuple[int, int]:
-    """The memory of all graphs: none reads what another has left there."""
-    return torch.cuda.graph_pool_handle()
+def _owner(device: torch.device) -> torch.cuda.CUDAGraph:
+    """A graph that owns the memory of all graphs: none reads what another has left there.
+
+    torch forgets memory as soon as the last of its graphs is gone; this one stays.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        torch.zeros(1, device=device)
+    return graph
