@@ -37,16 +37,15 @@ def agree(function, inputs, reference='torch', **options):
 
 
 @pytest.mark.parametrize('reverse', [False, True], ids=['forwards', 'reverse'])
-@pytest.mark.parametrize('silu', [False, True], ids=['linear', 'silu'])
-@pytest.mark.parametrize('with_bias', [False, True], ids=['no_bias', 'bias'])
-@pytest.mark.parametrize(('length', 'width', 'dim'), [(1, 1, 5), (2, 4, 35), (17, 4, 130)])
-def test_convolution(length, width, dim, with_bias, silu, reverse):
-    inputs = make((2, dim, length), (dim, width), (dim,))[: 3 if with_bias else 2]
+@pytest.mark.parametrize(('silu', 'with_bias'), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize(('length', 'width', 'dim'), [(1, 1, 5), (2, 4, 35), (9, 3, 130)])
+def test_convolution(length, width, dim, silu, with_bias, reverse):
+    inputs = make((1, dim, length), (dim, width), (dim,))[: 3 if with_bias else 2]
     agree(convolve, inputs, 'naive', silu=silu, reverse=reverse)
 
 
 @pytest.mark.parametrize('updated', [False, True], ids=['shared', 'separate'])
-@pytest.mark.parametrize('shape', [(1, 1, 5), (2, 7, 130), (3, 17, 33)], ids=str)
+@pytest.mark.parametrize('shape', [(1, 1, 5), (1, 7, 130), (3, 5, 33)], ids=str)
 def test_gate(shape, updated):
     agree(gated_merge, make(shape, shape, shape, *([(2, *shape)] if updated else [])))
 
@@ -54,7 +53,7 @@ def test_gate(shape, updated):
 @pytest.mark.parametrize('carried', [False, True], ids=['from_zero', 'carried'])
 @pytest.mark.parametrize(
     ('batch', 'length', 'dim', 'num_chunks'),
-    [(1, 1, 32, 4), (2, 7, 33, 3), (2, 13, 70, 4), (2, 3, 40, 5), (1, 5, 32, 1), (1, 70, 8, 66)],
+    [(1, 1, 32, 4), (2, 7, 33, 3), (1, 13, 70, 4), (2, 3, 40, 5), (1, 36, 8, 34)],
 )
 def test_membranes(batch, length, dim, num_chunks, carried):
     current, initial = make((batch, length, dim), (2 * batch, dim, -(-length // num_chunks)))

@@ -16,7 +16,8 @@ from memba_vision.ops.triton_kernels import presence
 if presence.MISSING:
     pytest.skip(presence.MISSING, allow_module_level=True)
 
-CODE = """
+CODE = r"""
+import re
 import sys
 import torch
 from triton import compile
@@ -43,6 +44,9 @@ def compile_only(kernel, programs, *arguments, registers=None, **constants):
     source = ASTSource(kernel, signature, keys)
     compiled = compile(source, target=GPUTarget('cuda', 80, 32), options=options)
     assert compiled.asm['cubin']
+    if 'scan' in kernel.fn.__module__:  # a channel in each lane: sums over states need no exchange
+        lanes = re.findall(r'threadsPerWarp = \[(\d+), (\d+)\]', compiled.asm['ttgir'])
+        assert set(lanes) == {('1', '32')}, lanes
     print(kernel.fn.__module__, kernel.__name__)
 
 launch.launch = compile_only
