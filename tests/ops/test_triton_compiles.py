@@ -44,9 +44,11 @@ def compile_only(kernel, programs, *arguments, registers=None, **constants):
     source = ASTSource(kernel, signature, keys)
     compiled = compile(source, target=GPUTarget('cuda', 80, 32), options=options)
     assert compiled.asm['cubin']
-    if 'scan' in kernel.fn.__module__:  # a channel in each lane: sums over states need no exchange
-        lanes = re.findall(r'threadsPerWarp = \[(\d+), (\d+)\]', compiled.asm['ttgir'])
-        assert set(lanes) == {('1', '32')}, lanes
+    if constants.get('ROWS', 0) > 1:  # a channel in each lane: sums over states need no exchange
+        text = compiled.asm['ttgir']
+        lanes = dict(re.findall(r'(#\w+) = #ttg.blocked<.*?threadsPerWarp = (\[.*?\])', text))
+        blocks = set(re.findall(r'tensor<%dx32x!tt.ptr<f32>, (#\w+)>' % constants['ROWS'], text))
+        assert {lanes[layout] for layout in blocks} == {'[1, 32]'}, lanes
     print(kernel.fn.__module__, kernel.__name__)
 
 launch.launch = compile_only

@@ -69,7 +69,7 @@ def forward(
         back_…: the same for the backward direction, where ``BOTH``, or None.
         dim, length: of the sequences.
         rows: of the image down whose columns the scan goes; 1 for a plain sequence.
-        zero: the number, unknown to the compiler.
+        zero: the number 0, unknown to the compiler.
         STATE, ROWS: number of states, and the next power of two.
         SOFTPLUS, REVERSE: as in :func:`memba_vision.ops.selective_scan`.
         BOTH: scan forwards and, by the programs of a second row of the grid, backwards.
