@@ -75,19 +75,22 @@ for bias, needed, reverse in ((None, False, False), (weight, True, True)):
     causal_conv1d.forward(sequence.mT, *arguments)
     grads = [filters, bias] if needed else [None, None]
     causal_conv1d.backward(sequence.mT, *grads, sequence.mT, *arguments)
-for updates in (None, empty(2, 2, 40, 96)):
+one = empty(1, 1, 96)  # Triton takes an argument of 1 for a constant
+for sequence, updates in ((sequence, None), (sequence, empty(2, 2, 40, 96)), (one, None),
+                          (one, empty(2, 1, 1, 96))):
     gated_merge.forward(*[sequence] * 4, updates)
     gated_merge.backward(*[sequence] * 3, updates, *[sequence] * 4, updates)
-for initial, needed in ((None, False), (empty(4, 96, 10, dtype=torch.float32), True)):
+for batch, carried in ((1, False), (1, True), (2, False), (2, True)):
+    initial = empty(2 * batch, 96, 10, dtype=torch.float32) if carried else None
     for name, sequences in (
-        ('leaky_integrate', [empty(4, 96, 40)]),
-        ('bidirectional_membrane', [empty(2, 40, 96).mT]),
-        ('membrane_gate', [empty(2, 40, 96).mT for _ in range(3)]),
+        ('leaky_integrate', [empty(2 * batch, 96, 40)]),
+        ('bidirectional_membrane', [empty(batch, 40, 96).mT]),
+        ('membrane_gate', [empty(batch, 40, 96).mT for _ in range(3)]),
     ):
         inputs = *sequences, initial, 4, 0.9, 1.0
         outputs = getattr(torch.ops.memba_vision, f'{name}_triton')(*inputs)
         backward = getattr(torch.ops.memba_vision, f'{name}_triton_backward')
-        backward(*outputs, *inputs, [True] * len(sequences) + [needed])
+        backward(*outputs, *inputs, [True] * len(sequences) + [carried])
 """
 
 

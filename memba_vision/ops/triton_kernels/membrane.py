@@ -250,7 +250,7 @@ def forward(
     )
     if BOTH:
         _integrate_way(
-            out + batch.to(tl.int64) * length * dim, mean, x, initial, mirrored, last, -chunk, dim,
+            out + tl.cast(batch, tl.int64) * length * dim, mean, x, initial, mirrored, last, -chunk, dim,
             inside, length, num_chunks, leak, threshold,
         )
     # fmt: on
@@ -289,7 +289,7 @@ def backward(
     if BOTH:
         tl.debug_barrier()
         _differentiate_way(
-            grad_x, grad_initial, grad_out + batch.to(tl.int64) * length * dim, grad_mean, x,
+            grad_x, grad_initial, grad_out + tl.cast(batch, tl.int64) * length * dim, grad_mean, x,
             initial, mirrored, last, -chunk, dim,
             inside, length, num_chunks, leak, threshold, ADD=True,
         )

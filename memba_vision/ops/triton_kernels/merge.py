@@ -57,7 +57,7 @@ def forward(
         value = (ahead + back) * (base * sigmoid(base) * 0.5)
     else:
         first = base + _load(updates, at, inside)
-        second = base + _load(updates, at + count.to(tl.int64) * dim, inside)
+        second = base + _load(updates, at + tl.cast(count, tl.int64) * dim, inside)
         value = (ahead * (first * sigmoid(first)) + back * (second * sigmoid(second))) * 0.5
     _store(merged, at, value, inside)
 
@@ -93,7 +93,7 @@ def backward(
         _store(grad_forward, at, half * base * open_share, inside)
         _store(grad_gate, at, half * (ahead + back) * _slope(base, open_share), inside)
     else:
-        second_half = at + count.to(tl.int64) * dim
+        second_half = at + tl.cast(count, tl.int64) * dim
         first = base + _load(updates, at, inside)
         second = base + _load(updates, second_half, inside)
         open_first, open_second = sigmoid(first), sigmoid(second)
