@@ -1,12 +1,16 @@
 """A headless Chromium for tests of pages."""
 
+from __future__ import annotations
+
 import os
 import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 # Nothing is fetched or reported in the background: the tests need no network.
 ARGUMENTS = (
@@ -31,6 +35,10 @@ def browser(tmp_path) -> Iterator[webdriver.Chrome]:
         if os.environ.get('CI'):
             pytest.fail('CI needs chromium and chromedriver')
         pytest.skip('needs chromium and chromedriver (Debian: chromium, chromium-driver)')
+    # Not above: where there is no selenium, the other tests run.
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for argument in (*ARGUMENTS, f'--user-data-dir={tmp_path / "chromium"}'):

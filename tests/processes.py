@@ -11,6 +11,8 @@ from pathlib import Path
 
 from helpers import TESTS, run_tool
 
+# Where there is a GPU, the server finds it without beginning CUDA, which would fail in its forks.
+os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(
     [

@@ -12,13 +12,13 @@ import torch
 from benchmarking import passes, peers, timing
 from benchmarking import published_loop as published_loop_module
 from benchmarking.classifier import CLASSES, Classifier, random_images
-from benchmarking.contest import hold
+from benchmarking.contest import Contest, hold
 from benchmarking.memory import available_memory, peak_memory, peak_memory_of_its_own
 from benchmarking.methods import LORA, MEMBA, MEMBA_GATE, freeze_and_adapt
 from benchmarking.mixer_passes import MixerInModel, random_hidden
 from benchmarking.parts import PARTS
 from benchmarking.parts.growth import load_groups
-from benchmarking.parts.peers import MODELS, VIT, fold_peer
+from benchmarking.parts.peers import GRAPHS, MODELS, VIT, Entry, _summary, entry_pass, fold_peer
 from benchmarking.parts.scan import make_inputs
 from benchmarking.parts.vmamba import loop_step, swin_step, vmamba_step
 from benchmarking.published_loop import published_cross_scan, published_loop
@@ -386,6 +386,23 @@ def test_peers_are_compared_in_one_table(tmp_path):
     assert table['rows'][0][3] == three_digits(statistics.median(gains))
     if Path('/proc/self/clear_refs').exists():
         assert all(0 < table['measurements'][name]['peak_bytes'] < 1e8 for name in names)
+
+
+def test_peak_memory_has_a_column_for_each_precision():
+    peaks = {'float32': {'vit': 2_000_000, 'vmamba': 4_000_000}, 'bfloat16': {'vit': 1_000_000}}
+    section = _summary('title', 'about', Contest({}, {}, {}), [], peaks)
+    assert section.columns == ['what', 'float32 peak MB', 'bfloat16 peak MB']
+    assert section.rows == [[VIT, '2', '1'], ['VMamba-T, LoRA', '4 (2.00)', '']]
+    assert section.measurements[VIT] == {
+        'peak_bytes_float32': 2_000_000,
+        'peak_bytes_bfloat16': 1_000_000,
+    }
+
+
+@pytest.mark.parametrize('kind', GRAPHS)
+def test_graphs_need_a_gpu(kind):
+    with pytest.raises(peers.MissingPeerError, match='needs a GPU'):
+        entry_pass(Entry('vim-lora', 'bfloat16', kind), QUICK, WORKLOAD)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,10 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
 ASK_NVML = 'PYTORCH_NVML_BASED_CUDA_CHECK'
@@ -132,18 +134,31 @@ def reason_not_to_fork() -> str:
     OpenBLAS, which numpy brings along, starts threads at its import. It ends them before a fork,
     and starts them again at its next use.
     """
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of the threads that this looks for; the fork ends at once.
+        warnings.simplefilter('ignore', DeprecationWarning)
+        pid = os.fork()
     if not pid:
         torch = sys.modules.get('torch')
         os._exit(torch is not None and torch.cuda._is_in_bad_fork())
     if os.waitpid(pid, 0)[1]:
         return 'CUDA has begun'
     deadline = time.monotonic() + 1.0  # the system may list a thread that has just ended
-    while len(os.listdir('/proc/self/task')) > 1:
+    while names := _other_threads():
         if time.monotonic() > deadline:
-            return 'an import has started threads'
+            return f'an import has started threads ({", ".join(names)})'
         time.sleep(0.01)
     return ''
+
+
+def _other_threads() -> list[str]:
+    """Return the names that the system has for the threads beside the main one."""
+    names = []
+    for thread in Path('/proc/self/task').iterdir():
+        if thread.name != str(os.getpid()):
+            with suppress(OSError):  # it has just ended
+                names.append((thread / 'comm').read_text().strip())
+    return sorted(names)
 
 
 def start_script(command: list[str], lock: int) -> Child:

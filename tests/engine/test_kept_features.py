@@ -415,6 +415,22 @@ def test_images_that_do_not_suit(tmp_path, widths, labels, reason):
     assert told == 2 * [f'Features of the images are computed anew each epoch: {reason}']
 
 
+@pytest.mark.parametrize(('device', 'kept'), [('cpu', [2, 1, 2, 1]), ('cuda', [2, 2])])
+def test_a_gpu_computes_smaller_batches_anew(tmp_path, monkeypatch, device, kept):
+    images = [{'inputs': torch.ones(3, 4, 4) * i, 'data_samples': DataSample()} for i in range(3)]
+    model = ImageClassifier(backbone={'type': 'MeanColour'})
+    told: list[str] = []
+    purpose = Purpose('images', tmp_path / 'x', True, nullcontext, lambda: False, told.append)
+    loader = KeptLoader(DataLoader(images, 2, collate_fn=pseudo_collate), model, purpose)
+    assert isinstance(next(iter(loader)), KeptBatch)
+    seen = Mock(data_preprocessor=Mock(wraps=model.data_preprocessor), backbone=model.backbone)
+    seen.data_preprocessor.device = torch.device(device)
+    monkeypatch.setattr(loader, 'model', seen)
+    batches = [batch for _ in range(2) for batch in loader]
+    assert [len(b['data_samples']) for b in batches if isinstance(b, KeptBatch)] == kept
+    assert any('batches of 1: a GPU may round' in line for line in told) is (device == 'cuda')
+
+
 def test_a_run_that_is_to_end_does_not_wait_for_features(tmp_path):
     images = [{'inputs': torch.ones(3, 4, 4), 'data_samples': DataSample()}]
     model = ImageClassifier(backbone={'type': 'MeanColour'})

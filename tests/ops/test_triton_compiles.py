@@ -16,7 +16,8 @@ from memba_vision.ops.triton_kernels import presence
 if presence.MISSING:
     pytest.skip(presence.MISSING, allow_module_level=True)
 
-CODE = """
+CODE = r"""
+import re
 import sys
 import torch
 from triton import compile
@@ -43,11 +44,16 @@ def compile_only(kernel, programs, *arguments, registers=None, **constants):
     source = ASTSource(kernel, signature, keys)
     compiled = compile(source, target=GPUTarget('cuda', 80, 32), options=options)
     assert compiled.asm['cubin']
+    if constants.get('ROWS', 0) > 1:  # a channel in each lane: sums over states need no exchange
+        text = compiled.asm['ttgir']
+        lanes = dict(re.findall(r'(#\w+) = #ttg.blocked<.*?threadsPerWarp = (\[.*?\])', text))
+        blocks = set(re.findall(r'tensor<%dx32x!tt.ptr<f32>, (#\w+)>' % constants['ROWS'], text))
+        assert {lanes[layout] for layout in blocks} == {'[1, 32]'}, lanes
     print(kernel.fn.__module__, kernel.__name__)
 
 launch.launch = compile_only
 import memba_vision.ops
-from memba_vision.ops.triton_kernels import selective_scan
+from memba_vision.ops.triton_kernels import causal_conv1d, gated_merge, selective_scan
 
 def empty(*shape, dtype=torch.bfloat16):
     return torch.empty(shape, dtype=dtype)
@@ -63,15 +69,28 @@ for state, needed, D, bias in ((1, False, weight, None), (16, False, None, None)
     way = u, delta, *inputs[2:7]
     *outs, states = selective_scan.forward_ways([way, way], needed, False, 8, True)
     selective_scan.backward_ways(outs, states, [way, way], needed, False, 8, [needed] * 3)
-for initial, needed in ((None, False), (empty(4, 96, 10, dtype=torch.float32), True)):
+sequence, filters = empty(2, 40, 96), empty(96, 4, dtype=torch.float32)
+for bias, needed, reverse in ((None, False, False), (weight, True, True)):
+    arguments = sequence.mT, filters, bias, True, reverse
+    causal_conv1d.forward(sequence.mT, *arguments)
+    grads = [filters, bias] if needed else [None, None]
+    causal_conv1d.backward(sequence.mT, *grads, sequence.mT, *arguments)
+one = empty(1, 1, 96)  # Triton takes an argument of 1 for a constant
+for sequence, updates in ((sequence, None), (sequence, empty(2, 2, 40, 96)), (one, None),
+                          (one, empty(2, 1, 1, 96))):
+    gated_merge.forward(*[sequence] * 4, updates)
+    gated_merge.backward(*[sequence] * 3, updates, *[sequence] * 4, updates)
+for batch, carried in ((1, False), (1, True), (2, False), (2, True)):
+    initial = empty(2 * batch, 96, 10, dtype=torch.float32) if carried else None
     for name, sequences in (
-        ('leaky_integrate', [empty(4, 96, 40)]),
-        ('membrane_gate', [empty(2, 40, 96).mT for _ in range(3)]),
+        ('leaky_integrate', [empty(2 * batch, 96, 40)]),
+        ('bidirectional_membrane', [empty(batch, 40, 96).mT]),
+        ('membrane_gate', [empty(batch, 40, 96).mT for _ in range(3)]),
     ):
         inputs = *sequences, initial, 4, 0.9, 1.0
         outputs = getattr(torch.ops.memba_vision, f'{name}_triton')(*inputs)
         backward = getattr(torch.ops.memba_vision, f'{name}_triton_backward')
-        backward(*outputs, *inputs, [True] * len(sequences) + [needed])
+        backward(*outputs, *inputs, [True] * len(sequences) + [carried])
 """
 
 
@@ -87,5 +106,5 @@ def test_every_kernel_compiles(tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    # Forward and backward of the scan, of the membrane and of its gate.
-    assert len(set(result.stdout.splitlines())) == 6
+    # Forward and backward of scan, convolution, gate, membrane and the membrane's gate.
+    assert len(set(result.stdout.splitlines())) == 10

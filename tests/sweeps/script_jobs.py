@@ -58,12 +58,12 @@ def script_job(folder: Path, name: str = 'digits_memba_seed0', code: str = FINIS
     own_folder.mkdir(parents=True, exist_ok=True)
     config = Config({'train_cfg': {'max_epochs': 3}})
     run = (name, own_folder, 'none.py', method, task, int(seed[4:]), Backbone())
-    return ScriptJob(*run, config, (), code)
+    return ScriptJob(*run, config, (), code=code)
 
 
 def arguments(**given: object) -> argparse.Namespace:
-    """What the command line says of executors."""
-    values = dict(gpus=None, jobs=2, jobs_per_gpu=1, gpus_per_run=None, cpus_per_run=1)
+    """What the command line says of executors; scripts run on the CPU, unless it says more."""
+    values = dict(gpus=None, jobs=2, jobs_per_gpu=1, gpus_per_run=0, cpus_per_run=1)
     values |= dict(ray_address=None, slurm_options=[], slurm_cluster='local')
     values |= dict(fresh_processes=False)
     return argparse.Namespace(**{**values, **given})

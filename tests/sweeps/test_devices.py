@@ -60,7 +60,7 @@ def test_omp_num_threads_is_an_upper_bound(monkeypatch):
 def test_options_that_do_not_fit_a_machine_without_a_gpu(monkeypatch, given, expected):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(UserError, match=expected):
-        local_slots(arguments(**given))
+        local_slots(arguments(**{'gpus_per_run': None, **given}))
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_options_that_do_not_fit_a_machine_without_a_gpu(monkeypatch, given, exp
 def test_gpus_by_the_names_that_they_have_here(monkeypatch, gpus, expected):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,6')
-    slots = local_slots(arguments(gpus=gpus, jobs=None))
+    slots = local_slots(arguments(gpus=gpus, jobs=None, gpus_per_run=None))
     assert [slot.gpus[0] for slot in slots] == expected
     assert local_slots(arguments(gpus=gpus, jobs=1, gpus_per_run=0))[0].gpus == ()
     with pytest.raises(UserError, match='--jobs is for the CPU'):
-        local_slots(arguments(gpus=gpus, jobs=2))
+        local_slots(arguments(gpus=gpus, jobs=2, gpus_per_run=None))
     with pytest.raises(UserError, match='--gpus-per-run 3, but there are'):
         local_slots(arguments(gpus=gpus, jobs=None, gpus_per_run=3))
 

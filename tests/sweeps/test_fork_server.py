@@ -82,7 +82,9 @@ def server():
 
 def fork(server: ForkServer, folder, name: str, code: str):
     job = script_job(folder, name, code)
-    return server.fork(supervisor_arguments(job, {'COLOUR': 'blue'})), job.folder
+    process = server.fork(supervisor_arguments(job, {'COLOUR': 'blue'}))
+    assert process is not None, 'the server has ended; it says why'
+    return process, job.folder
 
 
 def facts_of(folder) -> dict:
@@ -169,7 +171,7 @@ def test_the_server_ends_with_the_sweep():
         (
             'import threading as t, time\n'
             't.Thread(target=time.sleep, args=[60], daemon=True).start()',
-            'an import has started threads',
+            'an import has started threads (python',
         ),
         ('import no_such_module', "ModuleNotFoundError: No module named 'no_such_module'"),
         # CUDA has begun: torch, of which there is no such build here, knows that in a fork.
@@ -188,7 +190,9 @@ def test_what_makes_forks_unsafe_makes_runs_start_anew(tmp_path, capfd, imports,
     assert executor.server.process is None
     assert rows[A].status.state == 'finished'
     said = 'each run imports everything anew, which takes longer: '
-    assert capfd.readouterr().err == f'{said}{reason}\n'
+    err = capfd.readouterr().err
+    assert err.startswith(f'{said}{reason}'), err
+    assert err.count('\n') == 1, err
 
 
 def test_threads_that_end_before_a_fork_are_in_no_ones_way(tmp_path):

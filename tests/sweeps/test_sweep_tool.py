@@ -58,7 +58,8 @@ def command(config, options):
     def command(folder: Path, *more: object, **changes: object) -> list:
         settings = as_arguments({**options, **changes})
         methods = ['--methods', 'memba', 'lora']
-        return [config, *methods, '--work-dir', folder, '--jobs', 2, *more, *settings]
+        place = ['--work-dir', folder, '--gpus-per-run', 0, '--jobs', 2]
+        return [config, *methods, *place, *more, *settings]
 
     return command
 

@@ -60,10 +60,16 @@ def vmamba(sizes: Sizes, targets: Sequence[str]) -> WithHead:
     return WithHead(PEFTModel(backbone, [lora]), backbone.embed_dims)
 
 
-def training_step(model: nn.Module, images: torch.Tensor, workload: Workload) -> Call:
-    """Forward pass, cross-entropy, backward pass and AdamW on all that trains."""
+def training_step(
+    model: nn.Module, images: torch.Tensor, workload: Workload, capturable: bool = False
+) -> Call:
+    """Forward pass, cross-entropy, backward pass and AdamW on all that trains.
+
+    With ``capturable`` the optimizer counts its steps on the GPU, so that a CUDA graph can.
+    """
     model.train()
-    optimizer = torch.optim.AdamW(passes.trained(model), lr=LEARNING_RATE)
+    trained = passes.trained(model)
+    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, capturable=capturable)
     labels = torch.arange(len(images), device=images.device) % CLASSES
     classify = workload.autocast(model)
 

@@ -29,7 +29,9 @@ class KeptLoader:
     Therefore the first batch of each size is computed anew and compared. Where a bit differs,
     batches of a smaller size are computed anew every time; all are if they have the loader's size,
     if something random turns up or if the backbone changes. So results are those without this
-    loader, to the last bit.
+    loader, to the last bit. On a GPU, whose libraries choose their products by the size of a
+    batch, few images prove nothing, as bfloat16 hides most differences: all batches of a smaller
+    size are computed anew there.
 
     Random numbers are drawn as the loader itself would. All other attributes are the loader's.
 
@@ -109,6 +111,14 @@ class KeptLoader:
 
     def _compare(self, images: list[int]) -> None:
         """Compute the first batch of a size anew, and note how it lies in memory."""
+        is_smaller = len(images) < min(self.loader.batch_size, len(self.loader.dataset))
+        if is_smaller and self.model.data_preprocessor.device.type != 'cpu':
+            self._layouts[len(images)] = None
+            self._report(
+                f'computed anew in batches of {len(images)}',
+                f'a GPU may round them in another way than those of {self.loader.batch_size}',
+            )
+            return
         states = generator_states()
         features = features_of(self.model, self._collated(images), self.purpose)
         restore_generators(states)
@@ -116,7 +126,7 @@ class KeptLoader:
         self._layouts[len(images)] = [Layout.of(x) for x in features] if is_same else None
         if is_same:
             return
-        if len(images) < min(self.loader.batch_size, len(self.loader.dataset)):
+        if is_smaller:
             self._report(
                 f'computed anew in batches of {len(images)}',
                 f'they round in another way than those of {self.loader.batch_size}',

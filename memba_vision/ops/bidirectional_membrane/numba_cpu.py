@@ -8,10 +8,10 @@ from functools import partial
 import torch
 
 from memba_vision.ops.bidirectional_membrane import BACKENDS
-from memba_vision.ops.bidirectional_membrane.torch_composed import bidirectional_membrane_torch
+from memba_vision.ops.bidirectional_membrane.torch_composed import of_sequence
 from memba_vision.ops.compiled import compiled_op
 from memba_vision.ops.layout import empty_channel_last
-from memba_vision.ops.membrane_settings import MembraneSettings, taking_fields
+from memba_vision.ops.membrane_settings import MembraneSettings
 from memba_vision.ops.numba_kernels.layout import as_sequences, initial_or_zeros, unsupported_reason
 from memba_vision.ops.numba_kernels.threads import run_columns
 
@@ -45,18 +45,12 @@ def _backward(*tensors_and_settings):
     run_columns(integrate_backward, *tensors_and_settings)
 
 
-@taking_fields
-def _reference(sequence, initial, settings):
-    potentials, mean = bidirectional_membrane_torch(sequence.mT, initial, settings)
-    return potentials.mT, mean
-
-
 _integrate = compiled_op(
     'bidirectional_membrane',
     f'(Tensor sequence, Tensor initial, {MembraneSettings.SCHEMA}) -> (Tensor, Tensor)',
     outputs=_outputs,
     forward=_forward,
     backward=_backward,
-    reference=_reference,
+    reference=of_sequence,
     gradient_like=empty_channel_last,
 )

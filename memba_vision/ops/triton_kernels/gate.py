@@ -15,6 +15,7 @@ from memba_vision.ops.triton_kernels.membrane import (
     SEGMENT,
     block_of_program,
     differentiate_chunks,
+    ends,
     integrate,
     integrate_chunks,
     load,
@@ -22,18 +23,6 @@ from memba_vision.ops.triton_kernels.membrane import (
     store,
     store_initial_gradient,
 )
-
-
-@triton.jit
-def _ends(batch, dim, length, chunk, sample, c, d):
-    """Return each direction's first position, and its offset in the initial potentials.
-
-    The backward direction begins with the last of the positions c, c + chunk, c + 2 * chunk, …
-    """
-    last = c + (length - 1 - c) // chunk * chunk
-    state = (sample * chunk + c) * dim + d
-    mirrored = ((sample + batch) * chunk + length - 1 - last) * dim + d
-    return c, last, state, mirrored
 
 
 @triton.jit
@@ -94,7 +83,7 @@ def forward(
     """See :func:`memba_vision.ops.membrane_gate`; sizes and settings follow the tensors."""
     chunk = tl.cdiv(length, num_chunks)
     sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
-    first, last, state, mirrored = _ends(batch, dim, length, chunk, sample, c, d)
+    first, last, state, mirrored = ends(batch, dim, length, chunk, sample, c, d)
     offset = sample * length * dim + d
     merged += offset
     forward_scan += offset
@@ -214,7 +203,7 @@ def backward(
     """
     chunk = tl.cdiv(length, num_chunks)
     sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
-    first, last, state, mirrored = _ends(batch, dim, length, chunk, sample, c, d)
+    first, last, state, mirrored = ends(batch, dim, length, chunk, sample, c, d)
     offset = sample * length * dim + d
     grad_z += offset
     grad_forward += offset

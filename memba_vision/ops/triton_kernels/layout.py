@@ -2,6 +2,8 @@
 
 import torch
 
+from memba_vision.ops.layout import as_channel_last
+
 # Channels of a program: one per lane of a warp, as in `channels.py`.
 BLOCK = 32
 # States of a channel that a thread holds; where there are more, more warps share a channel.
@@ -27,3 +29,14 @@ def empty_mean(x: torch.Tensor, num_chunks: int, directions: int = 1) -> torch.T
     batch, dim, length = x.shape
     chunk = -(-length // num_chunks)
     return x.new_empty(directions * batch, chunk, dim, dtype=torch.float32).mT
+
+
+def as_rows(sequence: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Return a (batch, dim, length), its channels side by side, and the stride of its positions.
+
+    It is a copy if it is not one row after the other. A part of a projection is, and needs none.
+    """
+    batch_stride, channel_stride, row = sequence.stride()
+    if channel_stride != 1 or batch_stride != sequence.shape[2] * row:
+        sequence, row = as_channel_last(sequence), sequence.shape[1]
+    return sequence, row

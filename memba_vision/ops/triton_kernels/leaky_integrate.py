@@ -11,18 +11,18 @@ from memba_vision.ops.triton_kernels.launch import launch
 BLOCKS = dict(BLOCK_C=16, BLOCK_D=64)
 
 
-def forward(out, mean, x, initial, *settings):
-    """Fill the potentials and their mean."""
+def forward(out, mean, x, initial, *settings, both=False):
+    """Fill the potentials and their mean; with ``both``, from either end of the sequence."""
     x, initial = as_channel_last(x), as_channel_last(initial)
-    arguments = out, mean, x, initial, *x.shape[1:], *settings
-    launch(membrane.forward, programs(x, mean), *arguments, **BLOCKS)
+    arguments = out, mean, x, initial, *x.shape, *settings
+    launch(membrane.forward, programs(x, mean), *arguments, BOTH=both, **BLOCKS)
 
 
-def backward(grad_x, grad_initial, grad_out, grad_mean, x, initial, *settings):
+def backward(grad_x, grad_initial, grad_out, grad_mean, x, initial, *settings, both=False):
     """Fill the gradients of x and of the initial potentials; the latter may be None."""
     inputs = map(as_channel_last, (grad_out, grad_mean, x, initial))
-    arguments = grad_x, grad_initial, *inputs, *x.shape[1:], *settings
-    launch(membrane.backward, programs(x, grad_mean), *arguments, **BLOCKS)
+    arguments = grad_x, grad_initial, *inputs, *x.shape, *settings
+    launch(membrane.backward, programs(x, grad_mean), *arguments, BOTH=both, **BLOCKS)
 
 
 def programs(x: torch.Tensor, mean: torch.Tensor) -> int:

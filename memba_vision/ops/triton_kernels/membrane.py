@@ -114,44 +114,146 @@ def differentiate_chunks(
 
 
 @triton.jit
-def forward(
+def ends(batch, dim, length, chunk, sample, c, d):
+    """Return each direction's first position, and its offset in the initial potentials.
+
+    The backward direction begins with the last of the positions c, c + chunk, c + 2 * chunk, …
+    """
+    last = c + (length - 1 - c) // chunk * chunk
+    state = (sample * chunk + c) * dim + d
+    mirrored = ((sample + batch) * chunk + length - 1 - last) * dim + d
+    return c, last, state, mirrored
+
+
+@triton.jit
+def _integrate_way(
     out,
     mean,
     x,
     initial,
+    state,
+    start,
+    stride,
     dim,
+    inside,
     length,
     num_chunks,
     leak,
     threshold,
-    BLOCK_C: tl.constexpr,
-    BLOCK_D: tl.constexpr,
 ):
-    """See :func:`memba_vision.ops.leaky_integrate`.
+    """Write one direction's potentials, and their mean.
 
-    Args:
-        out: the potentials, (batch, length, dim).
-        mean: their mean, (batch, chunk, dim) float32.
-        x: the input, (batch, length, dim).
-        initial: (batch, chunk, dim), or None.
-        dim, length: sizes.
-        num_chunks, leak, threshold: settings of the membrane.
-        BLOCK_C, BLOCK_D: positions and channels of a program.
+    Chunk i has the positions ``start + i * stride``; ``state`` is the offset in ``initial``.
     """
-    chunk = tl.cdiv(length, num_chunks)
-    sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
-    x += sample * length * dim + d
-    out += sample * length * dim + d
-    state = (sample * chunk + c) * dim + d
     potential = load_initial(initial, state, inside)
-    total = tl.zeros((BLOCK_C, BLOCK_D), tl.float32)
+    total = tl.zeros(inside.shape, tl.float32)
     for number in range(num_chunks):
-        position = c + number * chunk
+        position = start + number * stride
         current = load(x, position, dim, inside, length)
         potential, _ = integrate(potential, current, leak, threshold)
         total += potential
         store(out, position, dim, potential, inside, length)
     tl.store(mean + state, total / num_chunks, mask=inside)
+
+
+@triton.jit
+def _differentiate_way(
+    grad_x,
+    grad_initial,
+    grad_out,
+    grad_mean,
+    x,
+    initial,
+    state,
+    start,
+    stride,
+    dim,
+    inside,
+    length,
+    num_chunks,
+    leak,
+    threshold,
+    ADD: tl.constexpr,
+):
+    """Differentiate :func:`_integrate_way`; with ``ADD`` on top of what ``grad_x`` has."""
+    at_start = load_initial(initial, state, inside)
+    share = tl.load(grad_mean + state, mask=inside, other=0.0) / num_chunks
+    grad = tl.zeros(inside.shape, tl.float32)
+    segments = tl.cdiv(num_chunks, SEGMENT)
+    for from_end in range(segments):
+        first = (segments - 1 - from_end) * SEGMENT
+        count = tl.minimum(SEGMENT, num_chunks - first)
+        potential = integrate_chunks(
+            at_start, x, start, stride, dim, first, inside, length, leak, threshold
+        )
+        resets = tl.zeros(inside.shape, tl.int32)
+        for bit in range(count):
+            current = load(x, start + (first + bit) * stride, dim, inside, length)
+            potential, reset = integrate(potential, current, leak, threshold)
+            resets |= reset.to(tl.int32) << bit
+        grad = differentiate_chunks(
+            grad,
+            resets,
+            grad_x,
+            grad_out,
+            share,
+            start,
+            stride,
+            dim,
+            first,
+            count,
+            inside,
+            length,
+            leak,
+            ADD,
+        )
+    store_initial_gradient(grad_initial, state, leak * grad, inside)
+
+
+@triton.jit
+def forward(
+    out,
+    mean,
+    x,
+    initial,
+    batch,
+    dim,
+    length,
+    num_chunks,
+    leak,
+    threshold,
+    BOTH: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """See :func:`memba_vision.ops.leaky_integrate` and ``bidirectional_membrane``.
+
+    Args:
+        out: the potentials, (batch, length, dim); of each direction where ``BOTH``.
+        mean: their mean, (batch, chunk, dim) float32, or of twice as many rows.
+        x: the input, (batch, length, dim).
+        initial: as ``mean``, or None.
+        batch, dim, length: sizes.
+        num_chunks, leak, threshold: settings of the membrane.
+        BOTH: integrate from either end.
+        BLOCK_C, BLOCK_D: positions and channels of a program.
+    """
+    chunk = tl.cdiv(length, num_chunks)
+    sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
+    first, last, state, mirrored = ends(batch, dim, length, chunk, sample, c, d)
+    x += sample * length * dim + d
+    out += sample * length * dim + d
+    # fmt: off
+    _integrate_way(
+        out, mean, x, initial, state, first, chunk, dim,
+        inside, length, num_chunks, leak, threshold,
+    )
+    if BOTH:
+        _integrate_way(
+            out + tl.cast(batch, tl.int64) * length * dim, mean, x, initial, mirrored, last, -chunk, dim,
+            inside, length, num_chunks, leak, threshold,
+        )
+    # fmt: on
 
 
 @triton.jit
@@ -162,51 +264,33 @@ def backward(
     grad_mean,
     x,
     initial,
+    batch,
     dim,
     length,
     num_chunks,
     leak,
     threshold,
+    BOTH: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
     """Differentiate :func:`forward`. ``grad_initial`` is None if it is not needed."""
     chunk = tl.cdiv(length, num_chunks)
     sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
+    first, last, state, mirrored = ends(batch, dim, length, chunk, sample, c, d)
     x += sample * length * dim + d
     grad_x += sample * length * dim + d
     grad_out += sample * length * dim + d
-    state = (sample * chunk + c) * dim + d
-    start = load_initial(initial, state, inside)
-    share = tl.load(grad_mean + state, mask=inside, other=0.0) / num_chunks
-
-    grad = tl.zeros((BLOCK_C, BLOCK_D), tl.float32)
-    segments = tl.cdiv(num_chunks, SEGMENT)
-    for from_end in range(segments):
-        first = (segments - 1 - from_end) * SEGMENT
-        count = tl.minimum(SEGMENT, num_chunks - first)
-        potential = integrate_chunks(
-            start, x, c, chunk, dim, first, inside, length, leak, threshold
+    # fmt: off
+    _differentiate_way(
+        grad_x, grad_initial, grad_out, grad_mean, x, initial, state, first, chunk, dim,
+        inside, length, num_chunks, leak, threshold, ADD=False,
+    )
+    if BOTH:
+        tl.debug_barrier()
+        _differentiate_way(
+            grad_x, grad_initial, grad_out + tl.cast(batch, tl.int64) * length * dim, grad_mean, x,
+            initial, mirrored, last, -chunk, dim,
+            inside, length, num_chunks, leak, threshold, ADD=True,
         )
-        resets = tl.zeros((BLOCK_C, BLOCK_D), tl.int32)
-        for bit in range(count):
-            current = load(x, c + (first + bit) * chunk, dim, inside, length)
-            potential, reset = integrate(potential, current, leak, threshold)
-            resets |= reset.to(tl.int32) << bit
-        grad = differentiate_chunks(
-            grad,
-            resets,
-            grad_x,
-            grad_out,
-            share,
-            c,
-            chunk,
-            dim,
-            first,
-            count,
-            inside,
-            length,
-            leak,
-            ADD=False,
-        )
-    store_initial_gradient(grad_initial, state, leak * grad, inside)
+    # fmt: on

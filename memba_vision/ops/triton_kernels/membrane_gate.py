@@ -5,12 +5,13 @@ import torch
 from memba_vision.ops.layout import as_channel_last
 from memba_vision.ops.triton_kernels import gate
 from memba_vision.ops.triton_kernels.launch import launch
+from memba_vision.ops.triton_kernels.layout import as_rows
 from memba_vision.ops.triton_kernels.leaky_integrate import BLOCKS, programs
 
 
 def forward(merged, mean, z, forward_scan, backward_scan, initial, *settings):
     """Fill the merged sequence and the mean potentials."""
-    z, z_row = _as_rows(z)
+    z, z_row = as_rows(z)
     inputs = map(as_channel_last, (forward_scan, backward_scan, initial))
     arguments = merged, mean, z, *inputs, *z.shape, *settings, z_row
     launch(gate.forward, programs(z, mean), *arguments, **BLOCKS)
@@ -24,7 +25,7 @@ def backward(*tensors_and_settings):
     """
     *tensors, num_chunks, leak, threshold = tensors_and_settings
     *grads, grad_merged, grad_mean, z, forward_scan, backward_scan, initial = tensors
-    z, z_row = _as_rows(z)
+    z, z_row = as_rows(z)
     scratch = torch.empty_like(grads[0])
     grad_outputs = map(as_channel_last, (grad_merged, grad_mean))
     inputs = map(as_channel_last, (forward_scan, backward_scan, initial))
@@ -40,14 +41,3 @@ def backward(*tensors_and_settings):
         *sizes,
         **BLOCKS,
     )
-
-
-def _as_rows(z: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Return ``z`` and the stride of its positions; a copy if it is not one row after the other.
-
-    The gate's input is half of a projection in the mixers, which is not worth a copy.
-    """
-    batch_stride, channel_stride, row = z.stride()
-    if channel_stride != 1 or batch_stride != z.shape[2] * row:
-        z, row = as_channel_last(z), z.shape[1]
-    return z, row

@@ -12,6 +12,7 @@ from memba_vision.ops.triton_kernels.channels import row_of_lane, sum_channels
 from memba_vision.ops.triton_kernels.maths import LN2, sigmoid
 from memba_vision.ops.triton_kernels.scan_steps import (
     activate,
+    block_offsets,
     load_at,
     load_decay_rate,
     load_weight,
@@ -75,7 +76,7 @@ def _store_at(sequence, at, stride, values, mask):
     tl.store(sequence + at * stride, values.to(sequence.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=['unit'])
+@triton.jit(do_not_specialize=['zero'])
 def backward(
     grad_u,
     grad_delta,
@@ -109,7 +110,7 @@ def backward(
     rows,
     B_row,
     C_row,
-    unit,
+    zero,
     STATE: tl.constexpr,
     SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr,
@@ -117,6 +118,7 @@ def backward(
     CHUNK: tl.constexpr,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
+    ALIGNED: tl.constexpr,
 ):
     """Differentiate :func:`forward`, whose arguments these are where the names are the same.
 
@@ -149,7 +151,7 @@ def backward(
             if bias is not None:
                 bias = back_bias
 
-    a = load_decay_rate(A, n, d, unit, STATE, has_both)
+    a = load_decay_rate(A, n, d, dim, zero, has_both)
     skip = load_weight(D, d, has_d)
     shift = load_weight(bias, d, has_d)
     offset = sample * length
@@ -158,12 +160,14 @@ def backward(
     grad_out += offset * dim + d
     grad_u += offset * dim + d
     grad_delta += offset * dim + d
+    B_row *= ALIGNED
+    C_row *= ALIGNED
     B += offset * B_row + n
     C += offset * C_row + n
     grad_B += program * length * STATE
     grad_C += program * length * STATE
-    states += (row * chunks * STATE + n[:, None]) * dim + d[None, :] * unit
-    scratch += (program * (CHUNK // GROUP) * ROWS + n[:, None]) * BLOCK + lane[None, :] * unit
+    states += row * chunks * STATE * dim + block_offsets(n, d, dim, zero)
+    scratch += program * (CHUNK // GROUP) * ROWS * BLOCK + block_offsets(n, lane, BLOCK, zero)
 
     carry = tl.zeros((ROWS, BLOCK), tl.float32)
     sum_A = tl.zeros((ROWS, BLOCK), tl.float32)
@@ -225,7 +229,7 @@ def backward(
 
     # Triton leaves out the sums that nobody stores.
     if grad_A is not None:
-        grad_A += (row * STATE + n[:, None]) * dim + d[None, :] * unit
+        grad_A += row * STATE * dim + block_offsets(n, d, dim, zero)
         tl.store(grad_A, sum_A, mask=has_both)
     if grad_D is not None:
         tl.store(grad_D + row * dim + d, sum_D, mask=has_d)

@@ -5,6 +5,7 @@ import triton.language as tl
 
 from memba_vision.ops.triton_kernels.scan_steps import (
     activate,
+    block_offsets,
     load_at,
     load_decay_rate,
     load_weight,
@@ -19,7 +20,7 @@ def _load_both(u, delta, position, stride, mask):
     return load_at(u, position, stride, mask), load_at(delta, position, stride, mask)
 
 
-@triton.jit(do_not_specialize=['unit'])
+@triton.jit(do_not_specialize=['zero'])
 def forward(
     out,
     states,
@@ -43,7 +44,7 @@ def forward(
     rows,
     B_row,
     C_row,
-    unit,
+    zero,
     STATE: tl.constexpr,
     SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr,
@@ -52,6 +53,7 @@ def forward(
     CHUNK: tl.constexpr,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
+    ALIGNED: tl.constexpr,
 ):
     """Scan (batch, length, dim) sequences.
 
@@ -60,13 +62,14 @@ def forward(
         states: (ways, batch, chunks, state, dim) float32, the state before each chunk, where
             ``KEEP``.
         u, delta: (batch, length, dim).
-        A: (dim, state).
-        B, C: (batch, length, state), whose rows lie ``B_row`` and ``C_row`` numbers apart.
+        A: (state, dim).
+        B, C: (batch, length, state), whose rows lie ``B_row`` and ``C_row`` times
+            ``ALIGNED`` numbers apart.
         D, bias: (dim,), or None.
         back_…: the same for the backward direction, where ``BOTH``, or None.
         dim, length: of the sequences.
         rows: of the image down whose columns the scan goes; 1 for a plain sequence.
-        unit: the number one, unknown to the compiler.
+        zero: the number 0, unknown to the compiler.
         STATE, ROWS: number of states, and the next power of two.
         SOFTPLUS, REVERSE: as in :func:`memba_vision.ops.selective_scan`.
         BOTH: scan forwards and, by the programs of a second row of the grid, backwards.
@@ -91,17 +94,19 @@ def forward(
             if bias is not None:
                 bias = back_bias
 
-    a = load_decay_rate(A, n, d, unit, STATE, has_both)
+    a = load_decay_rate(A, n, d, dim, zero, has_both)
     skip = load_weight(D, d, has_d)
     shift = load_weight(bias, d, has_d)
     start = sample * length
     u += start * dim + d
     delta += start * dim + d
     out += start * dim + d
+    B_row *= ALIGNED
+    C_row *= ALIGNED
     B += start * B_row + n
     C += start * C_row + n
     states += first_state * tl.cdiv(length, CHUNK) * STATE * dim
-    states += n[:, None] * dim + d[None, :] * unit
+    states += block_offsets(n, d, dim, zero)
 
     # Loaded ahead: u and delta come from memory, B and C mostly from the cache, since the programs
     # of a sample share them.

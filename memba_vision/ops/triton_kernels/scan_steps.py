@@ -1,8 +1,9 @@
 """Parts of the selective scan's forward and backward pass that read the inputs.
 
 A block is (state, channels), one channel a lane of a warp: the states of a channel are then in the
-registers of one thread, and sums over them need no exchange. Triton would choose another layout
-for what lies side by side in memory, so a stride of one is kept from it (`do_not_specialize`).
+registers of one thread, and sums over them need no exchange. Triton takes that layout where it
+sees that channels lie side by side in memory, and not that four of them could be loaded at once: so
+the offset ``zero``, unknown to it (`do_not_specialize`), is added to the addresses of blocks.
 """
 
 import triton
@@ -12,9 +13,15 @@ from memba_vision.ops.triton_kernels.maths import LOG2E, softplus
 
 
 @triton.jit
-def load_decay_rate(A, n, d, unit, STATE: tl.constexpr, mask):
-    """Load A in units of log2, (state, channels)."""
-    rate = tl.load(A + d[None, :] * STATE + n[:, None] * unit, mask=mask, other=0.0)
+def block_offsets(n, d, row, zero):
+    """Return the offsets of a block in memory whose rows of channels are ``row`` numbers long."""
+    return n[:, None] * row + d[None, :] + zero
+
+
+@triton.jit
+def load_decay_rate(A, n, d, dim, zero, mask):
+    """Load A, (state, dim) in memory, in units of log2, (state, channels)."""
+    rate = tl.load(A + block_offsets(n, d, dim, zero), mask=mask, other=0.0)
     return rate.to(tl.float32) * LOG2E
 
 

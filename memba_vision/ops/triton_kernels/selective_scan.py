@@ -1,5 +1,7 @@
 """Calls of the kernels of the selective scan: tensors to their layout, and back."""
 
+import math
+
 import torch
 import triton
 
@@ -52,18 +54,19 @@ def forward_ways(ways: list[Inputs], softplus, reverse: bool, rows: int, keep_st
     u, _, A, *_ = ways[0]
     outs = [empty_like(u) for _ in ways]
     states = empty_states(u, A, keep_states, len(ways))
-    inputs, strides = _laid_out(ways)
+    inputs, strides, aligned = _laid_out(ways)
     per_way = [[out, *way] for out, way in zip(outs, inputs, strict=True)]
     first, second = [*per_way, [None] * 8][:2]
     launch(
         scan_forward.forward,
         _grid(u, ways),
         *(first[0], states, *first[1:], *second),
-        *(*u.shape[1:], rows, *strides, 1),
+        *(*u.shape[1:], rows, *strides, 0),
         SOFTPLUS=softplus,
         REVERSE=reverse,
         BOTH=len(ways) == 2,
         KEEP=keep_states,
+        ALIGNED=aligned,
         **_sizes(A),
     )
     return *outs, states
@@ -85,7 +88,7 @@ def backward_ways(grad_outs, states, ways: list[Inputs], softplus, reverse, rows
     grad_B, grad_C = torch.empty(shape, **float32)
     groups = CHUNK // scan_backward.GROUP.value
     scratch = torch.empty(len(ways), programs, groups, sizes['ROWS'], BLOCK, **float32)
-    inputs, strides = _laid_out(ways)
+    inputs, strides, aligned = _laid_out(ways)
     grad_outs = [grad.mT.contiguous() for grad in grad_outs]
     second = [None] * 10
     if len(ways) == 2:
@@ -95,10 +98,11 @@ def backward_ways(grad_outs, states, ways: list[Inputs], softplus, reverse, rows
         _grid(u, ways),
         *(grad_us[0], grad_deltas[0], grad_A, grad_B, grad_C, grad_D, grad_bias, scratch),
         *(grad_outs[0], states, *inputs[0], *second),
-        *(dim, length, rows, *strides, 1),
+        *(dim, length, rows, *strides, 0),
         SOFTPLUS=softplus,
         REVERSE=reverse,
         BOTH=len(ways) == 2,
+        ALIGNED=aligned,
         registers=REGISTERS,
         **sizes,
     )
@@ -137,17 +141,23 @@ def _sizes(A: torch.Tensor) -> dict[str, int]:
     )
 
 
-def _laid_out(ways: list[Inputs]) -> tuple[list[Inputs], tuple[int, int]]:
-    """Return the tensors as the kernels take them, and the strides of the rows of B and of C."""
+def _laid_out(ways: list[Inputs]) -> tuple[list[Inputs], tuple[int, int], int]:
+    """Return the tensors as the kernels take them, and how far the rows of B and of C are apart.
+
+    The distances are given in units of the last result, a power of two up to eight: the kernels
+    load as many numbers at once.
+    """
     matrices = [_rows([way[i] for way in ways]) for i in (3, 4)]
     inputs = [
-        [u.mT.contiguous(), delta.mT.contiguous(), A.contiguous(), B, C]
+        [u.mT.contiguous(), delta.mT.contiguous(), A.T.contiguous(), B, C]
         + [None if weight is None else weight.contiguous() for weight in weights]
         for (u, delta, A, _, _, *weights), B, C in zip(
             ways, *(rows for rows, _ in matrices), strict=True
         )
     ]
-    return inputs, tuple(stride for _, stride in matrices)
+    strides = [stride for _, stride in matrices]
+    aligned = math.gcd(8, *strides)
+    return inputs, tuple(stride // aligned for stride in strides), aligned
 
 
 def _rows(matrices: list[torch.Tensor]) -> tuple[list[torch.Tensor], int]:

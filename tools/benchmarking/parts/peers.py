@@ -1,6 +1,7 @@
 """Part 'peers': Vim and VMamba beside the transformers that a user would adapt instead."""
 
 import contextlib
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,8 +10,17 @@ import torch
 from torch import nn
 
 from benchmarking import passes
-from benchmarking.classifier import CLASSES, Classifier, model_pass, random_images, vmamba
+from benchmarking.classifier import (
+    CLASSES,
+    Classifier,
+    forward_pass,
+    model_pass,
+    random_images,
+    training_step,
+    vmamba,
+)
 from benchmarking.contest import Call, Contest, hold
+from benchmarking.graphs import recorded
 from benchmarking.memory import peak_memory_of_its_own
 from benchmarking.methods import LORA, MEMBA
 from benchmarking.peers import MissingPeerError, swin, vit
@@ -38,9 +48,11 @@ PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 FOLDED = 'folded'
 #: The pass of each kind.
 KINDS = {'step': passes.STEP, 'forward': passes.FORWARD, FOLDED: passes.FORWARD}
+#: What makes the passes that are recorded as CUDA graphs.
+GRAPHS = {'graph-step': partial(training_step, capturable=True), 'graph-forward': forward_pass}
 MEMORY = 'memory'
 #: Of each group, ``--only`` may name some.
-GROUPS = (tuple(MODELS), tuple(PRECISIONS), (*KINDS, MEMORY))
+GROUPS = (tuple(MODELS), tuple(PRECISIONS), (*KINDS, *GRAPHS, MEMORY))
 ABOUT = (
     'batch {batch}, {sizes.image} px, frozen and with random weights; LoRA of rank {sizes.rank} '
     "with dropout on both projections of a mixer, a transformer's on qkv and proj; a head of "
@@ -48,6 +60,7 @@ ABOUT = (
     'pass is that of a validation, and folded that of a test, with LoRA in the weights. bfloat16 '
     'is autocast, as `--amp` has it. In brackets: how many times that of {reference}.'
 )
+ABOUT_GRAPHS = ' A graph is the same pass, recorded as a CUDA graph and launched in one go.'
 ABOUT_MEMORY = {
     'cpu': ' Peak memory is what a step in float32 adds to weights and optimizer states, each '
     'model in a process of its own.',
@@ -62,7 +75,7 @@ class Entry:
     Attributes:
         model: its name for ``--only``, a key of ``MODELS``.
         precision: a key of ``PRECISIONS``.
-        kind: a key of ``KINDS``.
+        kind: a key of ``KINDS`` or of ``GRAPHS``.
     """
 
     model: str
@@ -86,17 +99,20 @@ def sections(setting: Setting) -> Iterator[Section]:
     if on_gpu and weigh:
         tasks.append('step')  # it is what is weighed
     load = setting.workloads[-1 if on_gpu else 0]
-    kinds = [kind for kind in KINDS if kind in tasks]
+    all_kinds = [*KINDS, *GRAPHS] if on_gpu or setting.only & GRAPHS.keys() else KINDS
+    kinds = [kind for kind in all_kinds if kind in tasks]
     columns = [(precision, kind) for precision in precisions for kind in kinds]
     entries = [Entry(model, *column) for column in columns for model in models]
     builders = {str(entry): partial(entry_pass, entry, setting.sizes, load) for entry in entries}
     contest = hold(builders, setting.device, setting.seconds, weigh=weigh and on_gpu)
     peaks = {}
     if on_gpu:
-        peaks = _peaks_in_contest(contest, models, precisions[0])
+        peaks = {p: _peaks_in_contest(contest, models, p) for p in precisions}
     elif weigh:
-        peaks = _peaks_of_their_own(models, setting.sizes, load)
+        peaks = {'float32': _peaks_of_their_own(models, setting.sizes, load)}
+    peaks = {precision: found for precision, found in peaks.items() if found}
     about = ABOUT.format(batch=load.batch, sizes=setting.sizes, classes=CLASSES, reference=VIT)
+    about += ABOUT_GRAPHS if GRAPHS.keys() & set(kinds) else ''
     about += ABOUT_MEMORY[setting.device.type] if peaks else ''
     title = f'Beside transformers, batch {load.batch}'
     yield _summary(title, about, contest, entries, peaks)
@@ -118,7 +134,11 @@ def entry_pass(entry: Entry, sizes: Sizes, load: Workload) -> Call:
     images = random_images(workload, sizes.image)
     if entry.kind == FOLDED:
         model = fold_peer(model)
-    return model_pass(KINDS[entry.kind], model, images, workload)
+    if entry.kind not in GRAPHS:
+        return model_pass(KINDS[entry.kind], model, images, workload)
+    if load.device.type != 'cuda':
+        raise MissingPeerError('needs a GPU')
+    return recorded(GRAPHS[entry.kind](model, images, workload), load.device)
 
 
 def fold_peer(model: nn.Module) -> nn.Module:
@@ -146,22 +166,26 @@ def _peaks_of_their_own(models: list[str], sizes: Sizes, load: Workload) -> dict
 
 
 def _summary(
-    title: str, about: str, contest: Contest, entries: list[Entry], peaks: dict[str, int]
+    title: str, about: str, contest: Contest, entries: list[Entry], peaks: dict[str, dict[str, int]]
 ) -> Section:
     """Everything in one table: milliseconds, and in brackets the factors."""
     columns = list(dict.fromkeys((entry.precision, entry.kind) for entry in entries))
     steps = {('float32', 'step'), ('bfloat16', 'step')} <= set(columns)
     heads = ['what', *(f'{precision} {kind}, ms' for precision, kind in columns)]
     heads += ['bfloat16 step against float32'] if steps else []
-    heads += ['peak MB'] if peaks else []
+    heads += [f'{p} peak MB' for p in peaks] if len(peaks) > 1 else ['peak MB'] * len(peaks)
     rows = []
-    for model in dict.fromkeys([*(entry.model for entry in entries), *peaks]):
+    for model in dict.fromkeys([*(e.model for e in entries), *itertools.chain(*peaks.values())]):
         row = [_time(contest, model, *column) for column in columns]
         row += [_gain(contest, model)] if steps else []
-        row += [_peak(peaks, model)] if peaks else []
+        row += [_peak(found, model) for found in peaks.values()]
         if any(row):
             rows.append([MODELS[model][0], *row])
-    figures = {MODELS[model][0]: dict(peak_bytes=peak) for model, peak in peaks.items()}
+    figures = {}
+    for precision, found in peaks.items():
+        key = 'peak_bytes' if len(peaks) == 1 else f'peak_bytes_{precision}'
+        for model, peak in found.items():
+            figures.setdefault(MODELS[model][0], {})[key] = peak
     return Section(title, about, heads, rows, measurements=figures)
 
 
