@@ -1,10 +1,12 @@
 """Test of one config, and the record of its result."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from memba_vision.datasets.wrapped_data import inner_datasets
 from memba_vision.engine.hooks.cost import recorded_cost
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.engine.plain_model import plain_model
@@ -18,6 +20,7 @@ from memba_vision.runs.checkpoints import (
 )
 from memba_vision.runs.config import method_name
 from memba_vision.runs.folded_test import FoldedTestHook
+from memba_vision.runs.metrics import TEST
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.weights import read_checkpoint, resolve
 
@@ -80,8 +83,16 @@ def record_result(
         peak_memory_mib=cost.get('peak_memory_mib'),
         backbone=backbone_of(runner.cfg, getattr(model.backbone, 'base_fingerprint', None)),
         metric=TOP1,
+        split=_split_of(runner.test_dataloader.dataset),
+        settings=runner.cfg.get('tried', {}),
     )
     if is_main_process():
         result.save(Path(runner.work_dir) / RESULT_FILE)
     runner.logger.info(result.line())
     return result
+
+
+def _split_of(dataset: Any) -> str:
+    """Return the split that tasks with lists of images were read from; others have a test."""
+    read = {ds.split for ds in inner_datasets(dataset) if getattr(ds, 'task', None) is not None}
+    return '+'.join(sorted(read)) or TEST

@@ -20,6 +20,7 @@ from memba_vision.runs.config import load_config, method_name, set_seed_and_prec
 from memba_vision.runs.presets import preset_names, read_config
 from memba_vision.runs.result_files import recorded_backbone
 from memba_vision.runs.tool_options import parse_options
+from memba_vision.sweeps.grid import Point, check_grid, points_for
 
 TRAIN = package_data_folder() / 'tools' / 'train.py'
 ALL_METHODS = 'all'
@@ -35,21 +36,25 @@ class Variant(NamedTuple):
         config: the config file.
         backbone: as ``--backbone`` of tools/train.py.
         method: as its ``--peft``.
+        point: as its ``--try``.
     """
 
     config: str
     backbone: str | None
     method: str | None
+    point: Point = {}
 
     def arguments(self) -> list[str]:
         """Return the options of tools/train.py that replace the parts."""
         chosen = {'--backbone': self.backbone, '--peft': self.method}
-        return [
+        parts = [
             part
             for option, name in chosen.items()
             if name
             for part in (option, str(Path(name).absolute()) if name.endswith('.py') else name)
         ]
+        tried = [f'{key}={value}' for key, value in self.point.items()]
+        return parts + (['--try', *tried] if tried else [])
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,12 @@ class Options:
     Attributes:
         cfg_options: settings as the command line spells them, ``KEY=VALUE``.
         amp: train under bfloat16 autocast.
+        validate: train on ``train800``, and measure on ``val200`` in place of the test.
     """
 
     cfg_options: tuple[str, ...] = ()
     amp: bool = False
+    validate: bool = False
 
     def parsed(self) -> dict[str, Any]:
         """Return the settings by key.
@@ -79,7 +86,7 @@ class Job:
 
     Attributes:
         name: ``<task>_<method>_seed<k>``, with the backbone if the sweep has several. It is also
-            the name of the folder.
+            the name of the folder. Settings that it tries are part of the method's name.
         folder: place of its log, checkpoints and result.
         config: the config file.
         method: the method, as tables of results name it.
@@ -88,6 +95,7 @@ class Job:
         backbone: the adapted backbone, before its weights are read.
         resolved: the whole config of the run, with its seed.
         arguments: arguments of tools/train.py that do not depend on the machine.
+        settings: those that it tries, of the sweep's grid.
     """
 
     name: str
@@ -99,6 +107,7 @@ class Job:
     backbone: Backbone
     resolved: Config = field(repr=False, compare=False)
     arguments: tuple[str, ...] = field(repr=False)
+    settings: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def command(self, processes: int = 1) -> list[str]:
         """Return the command line that trains, with a launcher for several processes."""
@@ -113,7 +122,8 @@ class Job:
     def record(self) -> dict[str, Any]:
         """Return the run as sweep.json lists it."""
         record = {key: getattr(self, key) for key in ('name', 'config', 'method', 'task', 'seed')}
-        return {**record, 'backbone': asdict(self.backbone)}
+        tried = {'settings': self.settings} if self.settings else {}
+        return {**record, 'backbone': asdict(self.backbone), **tried}
 
     def length(self) -> tuple[str, int]:
         """Return the unit of the training's length, 'epochs' or 'iterations', and their number."""
@@ -129,6 +139,7 @@ def make_jobs(
     folder: Path,
     options: Options,
     backbones: Sequence[str] = (),
+    grid: Sequence[Point] = ({},),
 ) -> list[Job]:
     """Return all runs of a sweep, ordered by seed, so that each seed completes a table.
 
@@ -140,6 +151,8 @@ def make_jobs(
         folder: the sweep's folder.
         options: settings of every run.
         backbones: shipped models in place of the configs' backbones; an empty list keeps those.
+        grid: settings that every method is to try, as :func:`memba_vision.sweeps.grid.read_grid`
+            returns them.
 
     Raises:
         UserError: a config cannot be read or names no task, an option does not fit, or two runs
@@ -150,11 +163,13 @@ def make_jobs(
     variants = list(starmap(Variant, product(configs, backbones or [None], methods or [None])))
     parsed = {path: read_config(find_config(path)) for path in configs}
     resolved = [_resolve(parsed[variant.config], variant, options) for variant in variants]
-    wanted = [
-        (_with_seed(config, seed), variant)
-        for seed in seeds
-        for config, variant in zip(resolved, variants, strict=True)
+    check_grid(grid, resolved, options.parsed())
+    tried = [
+        (config, variant._replace(point=point))
+        for base, variant in zip(resolved, variants, strict=True)
+        for config, point in points_for(base, grid, options.validate)
     ]
+    wanted = [(_with_seed(config, seed), variant) for seed in seeds for config, variant in tried]
     names = _names([_identity(config) for config, _ in wanted], folder)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -225,7 +240,7 @@ def _make_job(config: Config, variant: Variant, folder: Path, name: str, options
     own_folder = Path(folder).absolute() / name
     arguments = [str(Path(config.filename).absolute()), '--work-dir', str(own_folder)]
     arguments += ['--resume', 'auto', '--seed', str(seed), *(['--amp'] if options.amp else [])]
-    arguments += variant.arguments()
+    arguments += [*variant.arguments(), *(['--validate'] if options.validate else [])]
     if options.cfg_options:
         arguments += ['--cfg-options', *options.cfg_options]
     return Job(
@@ -238,4 +253,5 @@ def _make_job(config: Config, variant: Variant, folder: Path, name: str, options
         backbone=backbone_of(config),
         resolved=config,
         arguments=tuple(arguments),
+        settings=config.to_dict().get('tried', {}),
     )
