@@ -40,7 +40,7 @@ class Run:
         backbone: the adapted backbone.
         backbone_name: name of the backbone among those of all collected runs; runs of the same name
             may be averaged.
-        split: the images that it is, or will be, judged by.
+        planned_split: the images that judge it, as far as its result does not say.
     """
 
     name: str
@@ -53,12 +53,17 @@ class Run:
     result: Result | None = None
     backbone: Backbone = UNKNOWN
     backbone_name: str = ''
-    split: str = TEST
+    planned_split: str = TEST
 
     @property
-    def identity(self) -> tuple[str, str, str, str, int | None]:
+    def split(self) -> str:
+        """Images that judge it."""
+        return self.result.split if self.result else self.planned_split
+
+    @property
+    def identity(self) -> tuple[str, str, str, int | None, str]:
         """Key that no two runs in a table share."""
-        return self.split, self.backbone_name, self.method, self.task, self.seed
+        return self.backbone_name, self.method, self.task, self.seed, self.split
 
 
 def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
@@ -143,7 +148,7 @@ def _planned_run(entry: dict[str, Any], folder: Path, root: Path, split: str) ->
         message='' if is_there else str(status.get('message') or ''),
         result=found,
         backbone=found.backbone if found else Backbone(**entry.get('backbone', {})),
-        split=found.split if found else split,
+        planned_split=split,
     )
 
 
@@ -163,7 +168,7 @@ def _plain(folder: Path) -> Iterable[Run]:
         result = read_result(path)
         name = str(path.parent.relative_to(folder))
         run = (name, result.task, result.method, result.seed, path.parent)
-        yield Run(*run, FINISHED, result=result, backbone=result.backbone, split=result.split)
+        yield Run(*run, FINISHED, result=result, backbone=result.backbone)
     for path in sorted(folder.rglob(RECORD_FILE)):
         if not path.with_name(RESULT_FILE).is_file():
             yield from _unfinished(path, folder)
@@ -182,7 +187,7 @@ def _unfinished(path: Path, root: Path) -> Iterable[Run]:
         name = str(path.parent.relative_to(root))
         run = (name, task, method, seed, path.parent)
         split = VALIDATION if validates(config) else TEST
-        yield Run(*run, UNFINISHED, f'no {RESULT_FILE}', backbone=backbone, split=split)
+        yield Run(*run, UNFINISHED, f'no {RESULT_FILE}', backbone=backbone, planned_split=split)
 
 
 def _backbone(config: dict[str, Any]) -> Backbone:

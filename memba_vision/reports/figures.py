@@ -15,7 +15,7 @@ from memba_vision.reports.curves import Curve, loss_curve, mean_curve
 from memba_vision.reports.scores import SuiteScores
 from memba_vision.reports.statistics import Difference, Mean
 from memba_vision.reports.svg import FAINT, INK, as_svg, panels, settings
-from memba_vision.runs.metrics import TOP1, Metric
+from memba_vision.runs.metrics import Metric
 from memba_vision.zoo.methods import architecture_title
 
 WIDTH = 9.0  # inches
@@ -143,7 +143,9 @@ def draw_differences(scores: SuiteScores, baseline: str) -> FigureOfReport | Non
 
 
 def _how_to_read(scores: SuiteScores) -> str:
-    points = 'Points of percent' if scores.metric.name == TOP1 else f'Of {scores.metric.label}'
+    points = (
+        'Points of percent' if scores.metric.name == Metric().name else f'Of {scores.metric.label}'
+    )
     text = (
         f'{points}, right of the line: better. Runs are compared in pairs of the same task '
         'and seed. Bars: 95 % of a paired bootstrap, for the average over tasks and their seeds'
@@ -181,7 +183,7 @@ def _draw_differences(
         if difference.low is not None:
             axes.plot([difference.low, difference.high], [place] * 2, color=colour, linewidth=2.2)
         axes.plot(difference.value, place, 'D' if place == 0 else 'o', color=colour, markersize=6)
-        form = '+.1f' if metric.name == TOP1 else '+.3g'
+        form = '+.1f' if metric == Metric() else '+.3g'
         value = format(difference.value, form).replace('-', '\N{MINUS SIGN}')
         axes.text(1.02, place, value, transform=axes.get_yaxis_transform(), va='center', size=9)
 

@@ -24,7 +24,8 @@ COLUMNS = {
     'training_seconds': float,
     'peak_memory_mib': float,
 }
-#: Further columns if there are several backbones, or one of another family than Vim.
+#: Further columns if there are several backbones, one of another family than Vim, or if settings
+#: were tried.
 BACKBONE = {'family': str, 'arch': str, 'base': str}
 #: Further columns if another metric than top-1 was measured, or not on the test.
 METRIC = {
@@ -52,10 +53,10 @@ def write_run_list(results: Iterable[Result]) -> str:
 def _further_columns(results: Sequence[Result]) -> list[str]:
     names = set(backbone_labels(result.backbone for result in results).values())
     is_vim = all(result.backbone.family == UNKNOWN.family for result in results)
-    columns = [] if is_vim and len(names) < 2 else [*BACKBONE]
+    tried = [*TRIED] if any(result.settings for result in results) else []
+    columns = [] if is_vim and len(names) < 2 and not tried else [*BACKBONE]
     is_usual = all(result.measure == Metric() for result in results)
-    columns += [] if is_usual else [*METRIC]
-    return columns + ([*TRIED] if any(result.settings for result in results) else [])
+    return [*columns, *([] if is_usual else METRIC), *tried]
 
 
 def _of(result: Result, column: str) -> Any:

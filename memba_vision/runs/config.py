@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from memba_vision.package_data import find_config
 from memba_vision.runs.base_models import architectures, use_backbone
+from memba_vision.runs.chosen_settings import use_chosen_settings
 from memba_vision.runs.options import apply_options
 from memba_vision.runs.presets import preset_names, read_config, use_preset
 from memba_vision.runs.trial import Trial, name_with_settings
@@ -48,6 +49,8 @@ def load_config(
         use_backbone(config, backbone)
     if peft:
         use_preset(config, peft)
+    if peft or backbone:
+        use_chosen_settings(config, peft)
     apply_options(config, options)
     name = run_name(config)
     if trial:

@@ -1,4 +1,4 @@
-"""Settings that are tried, so that the best can be chosen: what a run tries, and its name."""
+"""Settings that are tried, so that the best can be chosen, and the names of such runs."""
 
 import re
 from collections import Counter
@@ -16,7 +16,7 @@ from memba_vision.runs.validation import use_validation_split
 
 @dataclass(frozen=True)
 class Trial:
-    """What a run tries, and by which data it is judged.
+    """Settings that a run tries, and the data that judge them.
 
     Attributes:
         settings: values by key, as the command line spells them. A key is a dotted one, as of
@@ -68,14 +68,15 @@ def setting_places(config: Config, key: str) -> list[str]:
 
 def name_with_settings(method: str, settings: Mapping[str, Any] | None) -> str:
     """Return the name of a method that tries settings, as 'lora_lr0.003_scale0.5'."""
-    if not settings:
-        return method
-    ends = Counter(key.rpartition('.')[2] for key in settings)
-    parts = []
-    for key, value in settings.items():
-        end = key.rpartition('.')[2]
-        parts.append((end if ends[end] == 1 else key) + _in_a_name(value))
+    parts = [key + _in_a_name(value) for key, value in with_short_keys(settings or {}).items()]
     return '_'.join([method, *parts])
+
+
+def with_short_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by the last part of their keys, as far as that tells them apart."""
+    ends = Counter(key.rpartition('.')[2] for key in settings)
+    short = {key: key.rpartition('.')[2] for key in settings}
+    return {short[key] if ends[short[key]] == 1 else key: settings[key] for key in settings}
 
 
 def method_without_settings(name: str, settings: Mapping[str, Any] | None) -> str:

@@ -95,7 +95,7 @@ class Job:
         backbone: the adapted backbone, before its weights are read.
         resolved: the whole config of the run, with its seed.
         arguments: arguments of tools/train.py that do not depend on the machine.
-        settings: those that it tries, of the sweep's grid.
+        settings: settings that it tries, of the sweep's grid.
     """
 
     name: str
