@@ -97,9 +97,11 @@ def make_choice(results: Sequence[Result]) -> Choice:
     wanted = Metric(split=VALIDATION)
     others = [result for result in results if result.measure != wanted]
     if others or not results:
-        found = f'{len(others)} of {len(results)} runs measured {others[0].measure.title}, as '
-        found += f'{others[0].method} on {others[0].task}' if others else 'there are no runs'
-        raise UserError(f'settings are chosen by runs of a sweep with --validate, but {found}')
+        named = [f' ({r.method} on {r.task}: {r.measure.title})' for r in others[:1]]
+        raise UserError(
+            'settings are chosen by the runs of a sweep with --validate, but '
+            f'{len(others)} of {len(results)} runs are not of one{"".join(named)}'
+        )
     benchmarks = benchmarks_of(result.task for result in results)
     backbones = sorted(set(backbone_labels(result.backbone for result in results).values()))
     for several in ([b.title for b in benchmarks], backbones):

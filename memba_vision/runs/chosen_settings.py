@@ -1,7 +1,5 @@
 """Settings that validation chose for each method on a benchmark with a backbone."""
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -10,7 +8,7 @@ from memba_vision.datasets.benchmarks import Benchmark, benchmark_of
 from memba_vision.package_data import package_data_folder
 from memba_vision.runs.backbone import backbone_of
 from memba_vision.runs.known_settings import find_setting
-from memba_vision.runs.presets import read_config
+from memba_vision.runs.presets import read_often
 from memba_vision.runs.trial import setting_places
 
 _BASES = package_data_folder() / 'configs' / '_base_'
@@ -34,20 +32,14 @@ def chosen_settings(benchmark: Benchmark | None, arch: str, method: str) -> dict
     path = SETTINGS / settings_file_name(benchmark, arch) if benchmark else None
     if path is None or not path.is_file():
         return {}
-    return dict(_read(path, path.stat().st_mtime_ns).get(method, {}))
+    return read_often(path).to_dict()['method_settings'].get(method, {})
 
 
-@cache
-def _read(path: Path, changed: int) -> dict[str, dict[str, Any]]:
-    return read_config(path).to_dict()['method_settings']
-
-
-@cache
 def _recipe(benchmark: Benchmark) -> Config:
     """Return the recipe of a benchmark: its schedule, and its data at any size of the images."""
     data = min((_BASES / 'datasets').glob(f'{benchmark.dataset}_*.py'))
     schedule = _BASES / 'schedules' / f'{benchmark.schedule}.py'
-    return Config({**read_config(data).to_dict(), **read_config(schedule).to_dict()})
+    return Config({**read_often(data).to_dict(), **read_often(schedule).to_dict()})
 
 
 def use_chosen_settings(config: Config, method: str | None) -> None:
@@ -66,8 +58,9 @@ def use_chosen_settings(config: Config, method: str | None) -> None:
         return
     before = config.pop('chosen_settings', {})
     now = chosen_settings(benchmark, backbone_of(config).arch, method or '')
+    recipe = _recipe(benchmark) if before or now else Config()
     for key in {**before, **now}:
-        usual = find_setting(_recipe(benchmark), key, None)
+        usual = find_setting(recipe, key, None)
         value = now.get(key, usual)
         for place in setting_places(config, key):
             # The adapters are those of the preset, whatever the file has.

@@ -22,6 +22,8 @@ from memba_vision.runs.config import method_name
 from memba_vision.runs.folded_test import FoldedTestHook
 from memba_vision.runs.metrics import TEST
 from memba_vision.runs.result import RESULT_FILE, Result
+from memba_vision.runs.result_files import read_result
+from memba_vision.runs.validation import VALIDATION, validates
 from memba_vision.weights import read_checkpoint, resolve
 
 
@@ -32,7 +34,7 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
 
     Raises:
         UserError: there is no checkpoint, it does not fit the config, or that names no task or
-            has no test that gives an accuracy.
+            has no test that gives an accuracy; or its result would replace that of a validation.
     """
     if config.get('task') is None:
         raise UserError(f'{config.filename} names no task, so there is no accuracy to report')
@@ -45,12 +47,23 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
             f'no checkpoint in {config.work_dir}: train first with '
             f'"python tools/train.py {config.filename}{peft}", or name a checkpoint'
         )
+    _keep_validation(config)
     config.load_from, config.resume = str(path), False
     runner = ReadableRunner.from_cfg(config)
     check_test(runner, TOP1)
     if config.get('fold_adapters', True):
         runner.register_hook(FoldedTestHook())
     return record_result(runner, runner.test(), path)
+
+
+def _keep_validation(config: Config) -> None:
+    """Refuse to test in the folder of a run whose settings are on trial."""
+    earlier = Path(config.work_dir) / RESULT_FILE
+    if earlier.is_file() and read_result(earlier).split == VALIDATION and not validates(config):
+        raise UserError(
+            f'{earlier} is a result on {VALIDATION}, by which settings are chosen: to test that '
+            'run nevertheless, name its checkpoint, and another --work-dir'
+        )
 
 
 def record_result(
