@@ -138,6 +138,8 @@ def write_configs(args: argparse.Namespace) -> None:
 
     if not args.suite:
         raise UserError('--write-configs goes with --suite')
+    if args.grid or args.validate:
+        raise UserError('--write-configs writes no --grid and no --validate: leave them out')
     methods, backbones = args.methods or ['memba'], args.backbones or [None]
     for path in write_suite_configs(args.suite, methods, backbones, Path(args.write_configs)):
         print(path)

@@ -77,7 +77,6 @@ def _config_of(files: list[str], adapted: dict[str, Any]) -> Config:
 
 def _add_chosen(settings: dict[str, Any], chosen: dict[str, Any], config: Config) -> None:
     """Add chosen settings to those that a config states itself; lists are stated as a whole."""
-    settings['chosen_settings'] = chosen
     for key, value in chosen.items():
         for place in setting_places(config, key):
             config.merge_from_dict({place: value})
@@ -86,6 +85,7 @@ def _add_chosen(settings: dict[str, Any], chosen: dict[str, Any], config: Config
             for parent in parents:
                 part = part.setdefault(parent, {})
             part[end] = find_setting(config, '.'.join([*parents, end]))
+    settings['chosen_settings'] = chosen
 
 
 class _Code(str):

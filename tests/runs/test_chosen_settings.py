@@ -10,6 +10,7 @@ from memba_vision.runs import chosen_settings
 from memba_vision.runs.compared_settings import flat_settings
 from memba_vision.runs.config import load_config
 from memba_vision.runs.generated_configs import config_text
+from memba_vision.sweeps import suites
 from memba_vision.sweeps.jobs import Options, make_jobs
 
 LR, RANK = 'optim_wrapper.optimizer.lr', 'model.backbone.adapters.0.rank'
@@ -68,6 +69,14 @@ def test_every_way_to_a_method_leads_to_the_same_settings(method, shipped, tmp_p
     assert model['adapters'] == wanted['adapters']
     for part in ('optim_wrapper', 'param_scheduler', 'train_dataloader', 'train_cfg'):
         assert written[part] == given[part], part
+
+
+def test_configs_of_the_repository_are_written_as_they_are_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(suites, 'CONFIGS', tmp_path)
+    (path, *_) = suites.write_suite_configs('demo', ['lora'], [None], tmp_path / 'demo')
+    (tmp_path / '_base_').symlink_to(CONFIGS / '_base_')
+    assert "'../_base_/models/vim-mini_lora.py'" in path.read_text()
+    assert load(path).optim_wrapper.optimizer.lr == 0.005
 
 
 def test_what_was_chosen_is_there():
