@@ -109,7 +109,7 @@ def _planned(path: Path, root: Path) -> list[Run]:
     """Read the runs of a sweep from its plan."""
     plan = _read_json(path)
     try:
-        split = VALIDATION if plan.get('options', {}).get('validate') else TEST
+        split = VALIDATION if (plan.get('options') or {}).get('validate') else TEST
         folders = [path.parent / entry['name'] for entry in plan['runs']]
         runs = [_planned_run(*run, root, split) for run in zip(plan['runs'], folders, strict=True)]
         return _with_known_backbone(runs)

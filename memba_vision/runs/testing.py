@@ -59,7 +59,11 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
 def _keep_validation(config: Config) -> None:
     """Refuse to test in the folder of a run whose settings are on trial."""
     earlier = Path(config.work_dir) / RESULT_FILE
-    if earlier.is_file() and read_result(earlier).split == VALIDATION and not validates(config):
+    try:
+        split = read_result(earlier).split
+    except (OSError, UserError):
+        return  # there is none, or it is damaged
+    if split == VALIDATION and not validates(config):
         raise UserError(
             f'{earlier} is a result on {VALIDATION}, by which settings are chosen: to test that '
             'run nevertheless, name its checkpoint, and another --work-dir'
