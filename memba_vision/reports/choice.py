@@ -11,11 +11,13 @@ from typing import Any
 from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
+from memba_vision.registry import MODELS
 from memba_vision.reports.collect import Run, collect_runs
 from memba_vision.reports.content import describe_run
 from memba_vision.reports.run_list import read_run_list, write_run_list
 from memba_vision.reports.text_tables import markdown_table
-from memba_vision.runs.backbone import backbone_labels
+from memba_vision.runs.backbone import RANDOM, Backbone, backbone_labels, shipped_names
+from memba_vision.runs.base_models import read_base_model
 from memba_vision.runs.chosen_settings import SETTINGS, settings_file_name
 from memba_vision.runs.metrics import Metric
 from memba_vision.runs.presets import preset_names
@@ -53,7 +55,7 @@ class Choice:
 
     Attributes:
         benchmark: the benchmark.
-        arch: the backbone, as :class:`memba_vision.runs.backbone.Backbone` names it.
+        backbone: the shipped model that was adapted, or the architecture of another one.
         tasks: the tasks that were measured, in its order.
         seeds: the seeds.
         points: by preset the points of its grid, in their order.
@@ -63,7 +65,7 @@ class Choice:
     """
 
     benchmark: Benchmark
-    arch: str
+    backbone: str
     tasks: tuple[str, ...]
     seeds: tuple[int | None, ...]
     points: dict[str, tuple[Point, ...]]
@@ -92,7 +94,8 @@ def make_choice(results: Sequence[Result]) -> Choice:
         results: of a grid, in its order.
 
     Raises:
-        UserError: they are not of validation data, or of several backbones or benchmarks.
+        UserError: they are not of validation data, or of several backbones or benchmarks, or of
+            weights that are not shipped.
     """
     wanted = Metric(split=VALIDATION)
     others = [result for result in results if result.measure != wanted]
@@ -103,8 +106,8 @@ def make_choice(results: Sequence[Result]) -> Choice:
             f'{len(others)} of {len(results)} runs are not of one{"".join(named)}'
         )
     benchmarks = benchmarks_of(result.task for result in results)
-    backbones = sorted(set(backbone_labels(result.backbone for result in results).values()))
-    for several in ([b.title for b in benchmarks], backbones):
+    labels = sorted(set(backbone_labels(result.backbone for result in results).values()))
+    for several in ([b.title for b in benchmarks], labels):
         if len(several) > 1:
             raise UserError(
                 f'settings are chosen for one backbone and one benchmark, but the runs have '
@@ -114,7 +117,39 @@ def make_choice(results: Sequence[Result]) -> Choice:
     tasks = tuple(task for task in benchmarks[0].tasks if task in measured)
     seeds = tuple(dict.fromkeys(result.seed for result in results))
     points = _points(results, tasks, seeds)
-    return Choice(benchmarks[0], backbones[0], tasks, seeds, points, tuple(results))
+    backbone = _name_of([result.backbone for result in results], benchmarks[0])
+    return Choice(benchmarks[0], backbone, tasks, seeds, points, tuple(results))
+
+
+def _name_of(backbones: Sequence[Backbone], benchmark: Benchmark) -> str:
+    """Return the shipped model of some runs; an architecture that is none of a shipped model.
+
+    Of several models of one architecture, the weights that were adapted tell which it is; runs from
+    random weights alone are those of the benchmark's model.
+
+    Raises:
+        UserError: the weights are those of none of several models.
+    """
+    arch = backbones[0].arch or backbones[0].family
+    names = shipped_names(arch)
+    bases = {backbone.base for backbone in backbones} - {None, RANDOM}
+    if len(names) < 2:
+        return names[0] if names else arch.replace('_', '-')
+    if not bases:
+        return benchmark.backbone if benchmark.backbone in names else names[0]
+    for name in names:
+        if shipped_fingerprint(name) in bases:
+            return name
+    raise UserError(
+        f'the runs adapted weights that are none of {", ".join(names)}: what they choose would be for '
+        'a model that is not here'
+    )
+
+
+def shipped_fingerprint(name: str) -> str:
+    """Return the fingerprint of the weights of a shipped model, which are read."""
+    module = read_base_model(name).model.backbone.module
+    return MODELS.build(dict(type='PEFTModel', adapters=[], module=module)).base_fingerprint
 
 
 def _points(
@@ -171,9 +206,9 @@ def settings_text(choice: Choice) -> str:
     """Return the file of the chosen settings, which runs on the benchmark read."""
     best = choice.best()
     about = (
-        f'Settings of each method on {choice.benchmark.title} with {choice.arch}: of those that '
-        f'were tried the best mean of top-1 on {VALIDATION}, over {len(choice.tasks)} tasks and '
-        f'{len(choice.seeds)} seed(s). Written by tools/report.py --choose.'
+        f'Settings of each method on {choice.benchmark.title} with {choice.backbone}: of those '
+        f'that were tried the best mean of top-1 on {VALIDATION}, over {len(choice.tasks)} tasks '
+        f'and {len(choice.seeds)} seed(s). Written by tools/report.py --choose.'
     )
     lines = [*wrap(about, 98, initial_indent='# ', subsequent_indent='# '), 'method_settings = {']
     for method, settings in choice.settings().items():
@@ -199,7 +234,7 @@ def write_choice(choice: Choice, out: str | Path) -> str:
         raise UserError(
             f'{len(to_come)} runs are not finished, so nothing is chosen: go on with the sweep'
         )
-    name = settings_file_name(choice.benchmark, choice.arch)
+    name = settings_file_name(choice.benchmark, choice.backbone)
     listed = f'{Path(name).stem}_validation.csv'
     write_atomically(Path(out, name), settings_text(choice).encode())
     write_atomically(Path(out, listed), write_run_list(choice.results).encode())

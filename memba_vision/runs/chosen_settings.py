@@ -6,7 +6,6 @@ from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import Benchmark, benchmark_of
 from memba_vision.package_data import package_data_folder
-from memba_vision.runs.backbone import backbone_of
 from memba_vision.runs.known_settings import find_setting
 from memba_vision.runs.presets import read_often
 from memba_vision.runs.trial import setting_places
@@ -16,21 +15,25 @@ _BASES = package_data_folder() / 'configs' / '_base_'
 SETTINGS = _BASES / 'settings'
 
 
-def settings_file_name(benchmark: Benchmark, arch: str) -> str:
+def settings_file_name(benchmark: Benchmark, backbone: str) -> str:
     """Return the name of the file with the settings on a benchmark with a backbone."""
-    return f'{benchmark.name}_{arch.replace("_", "-")}.py'
+    return f'{benchmark.name}_{backbone}.py'
 
 
-def chosen_settings(benchmark: Benchmark | None, arch: str, method: str) -> dict[str, Any]:
+def chosen_settings(
+    benchmark: Benchmark | None, backbone: str | None, method: str
+) -> dict[str, Any]:
     """Return the settings that were chosen for a preset by key; none where nothing was chosen.
 
     Args:
         benchmark: the benchmark; None for tasks of one's own.
-        arch: the backbone, as :class:`memba_vision.runs.backbone.Backbone` names it.
+        backbone: the shipped model; None for another one.
         method: the preset. A file of the user's own is taken as it stands.
     """
-    path = SETTINGS / settings_file_name(benchmark, arch) if benchmark else None
-    if path is None or not path.is_file():
+    if benchmark is None or backbone is None:
+        return {}
+    path = SETTINGS / settings_file_name(benchmark, backbone)
+    if not path.is_file():
         return {}
     return read_often(path).to_dict()['method_settings'].get(method, {})
 
@@ -42,7 +45,7 @@ def _recipe(benchmark: Benchmark) -> Config:
     return Config({**read_often(data).to_dict(), **read_often(schedule).to_dict()})
 
 
-def use_chosen_settings(config: Config, method: str | None) -> None:
+def use_chosen_settings(config: Config, method: str | None, backbone: str | None) -> None:
     """Put the settings that were chosen for a method in the place of those of the method before.
 
     They are for the tasks of a benchmark alone. A setting of the recipe stays where the config's
@@ -52,12 +55,13 @@ def use_chosen_settings(config: Config, method: str | None) -> None:
     Args:
         config: the config of a run, with method and backbone in place; changed in place.
         method: see :func:`chosen_settings`; None for a method that has no preset.
+        backbone: see :func:`chosen_settings`.
     """
     benchmark = benchmark_of(config.get('task'))
     if benchmark is None:
         return
     before = config.pop('chosen_settings', {})
-    now = chosen_settings(benchmark, backbone_of(config).arch, method or '')
+    now = chosen_settings(benchmark, backbone, method or '')
     recipe = _recipe(benchmark) if before or now else Config()
     for key in {**before, **now}:
         usual = find_setting(recipe, key, None)

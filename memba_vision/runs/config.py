@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 
 from memba_vision.package_data import find_config
+from memba_vision.runs.backbone import shipped_name
 from memba_vision.runs.base_models import architectures, use_backbone
 from memba_vision.runs.chosen_settings import use_chosen_settings
 from memba_vision.runs.options import apply_options
@@ -47,10 +48,11 @@ def load_config(
     if backbone:
         peft = peft or preset_of(config)
         use_backbone(config, backbone)
-    if peft:
-        use_preset(config, peft)
     if peft or backbone:
-        use_chosen_settings(config, peft)
+        shipped = shipped_name(config)  # a preset may take its weights away
+        if peft:
+            use_preset(config, peft)
+        use_chosen_settings(config, peft, shipped)
     apply_options(config, options)
     name = run_name(config)
     if trial:

@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import Benchmark, benchmark_of
 from memba_vision.errors import UserError
-from memba_vision.runs.backbone import backbone_of
+from memba_vision.runs.backbone import shipped_name
 from memba_vision.runs.base_models import BASE_MODELS, read_base_model
 from memba_vision.runs.chosen_settings import chosen_settings
 from memba_vision.runs.external_bases import PREFIX
@@ -56,7 +56,7 @@ def config_text(task: str, method: str, backbone: str | None = None) -> str:
     for key, value in base.get('recipe', {}).items():
         settings[key] = {**value, **settings.get(key, {})} if isinstance(value, dict) else value
     files = [model, dataset, schedule]
-    chosen = chosen_settings(benchmark, backbone_of(base).arch, method)
+    chosen = chosen_settings(benchmark, shipped_name(base), method)
     if chosen:
         _add_chosen(settings, chosen, _config_of(files, adapted))
     bases = [f'{PREFIX}_base_/{file}' for file in files]

@@ -6,22 +6,34 @@ from dataclasses import replace
 import pytest
 from helpers import DEMO, REPOSITORY, run_tool
 from made_runs import make_result, plan, save_runs, set_status
+from safetensors.torch import load_file, save_file
 
+from memba_vision.datasets.benchmarks import benchmark_of
 from memba_vision.errors import UserError
 from memba_vision.reports.accuracy_table import accuracy_table
-from memba_vision.reports.choice import make_choice, read_choice, settings_text
+from memba_vision.reports.choice import (
+    make_choice,
+    read_choice,
+    settings_text,
+    shipped_fingerprint,
+)
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import make_content
 from memba_vision.reports.method_table import measured_accuracies
 from memba_vision.reports.run_list import read_run_list, write_run_list
-from memba_vision.runs.backbone import Backbone
+from memba_vision.runs import backbone, base_models
+from memba_vision.runs.backbone import Backbone, backbone_of
+from memba_vision.runs.base_models import BASE_MODELS, read_base_model
 from memba_vision.runs.chosen_settings import SETTINGS
 from memba_vision.runs.config import load_config
 from memba_vision.runs.metrics import Metric
 from memba_vision.runs.trial import name_with_settings
+from memba_vision.weights import resolve
 
 LR = 'optim_wrapper.optimizer.lr'
-MINI = Backbone('vim', 'vim_mini', 'abc')
+MINI = Backbone('vim', 'vim_mini')
+SUITE = benchmark_of('digits')
+NAME = f'{SUITE.name}_vim-mini'
 TASKS = ('digits', 'sprites_location')
 
 
@@ -71,13 +83,50 @@ def test_a_point_without_all_runs_is_not_chosen():
         (dict(split='test'), r'2 of 4 runs are not of one \(lora_lr0.01 on digits: top-1 \(%\)\)'),
         (dict(metric='loss'), r'\(lora_lr0.01 on digits: loss on val200\)'),
         (dict(backbone=Backbone('vim', 'vim_tiny', 'a')), 'the runs have vim_mini and vim_tiny'),
-        (dict(task='kitti'), 'the runs have VTAB-1k and mini-VTAB'),
+        (dict(task='kitti'), f'the runs have VTAB-1k and {SUITE.title}'),
     ],
 )
 def test_runs_that_do_not_compare(others, expected):
     results = tried(0.003, 80, 61) + [replace(r, **others) for r in tried(0.01, 90, 50)]
     with pytest.raises(UserError, match=expected):
         make_choice(results)
+
+
+@pytest.fixture
+def second_model(tmp_path, monkeypatch):
+    """Another model of the architecture of vim-mini, with other weights."""
+    weights = load_file(resolve('memba_vision://vim-mini.safetensors'))
+    weights['cls_token'] = weights['cls_token'] + 1
+    save_file(weights, tmp_path / 'second.safetensors')
+    config = read_base_model('vim-mini')
+    config.model.backbone.module.init_cfg.checkpoint = str(tmp_path / 'second.safetensors')
+    config.dump(tmp_path / 'vim-mini-second.py')
+    for path in BASE_MODELS.glob('*.py'):
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.setattr(base_models, 'BASE_MODELS', tmp_path)
+    for table in (backbone._named_architectures, backbone._shipped_models):
+        table.cache_clear()
+    yield
+    monkeypatch.undo()
+    for table in (backbone._named_architectures, backbone._shipped_models):
+        table.cache_clear()
+
+
+def test_the_weights_tell_two_models_of_one_architecture_apart(second_model):
+    arch = backbone_of(read_base_model('vim-mini')).arch
+    assert arch == backbone_of(read_base_model('vim-mini-second')).arch
+
+    def name(*bases) -> str:
+        own = [Backbone('vim', arch, base) for base in bases]
+        runs = [r for b in own for r in tried(0.01, 90, 50, method=str(b.base))]
+        runs = [replace(r, backbone=own[i // 2]) for i, r in enumerate(runs)]
+        return make_choice(runs).backbone
+
+    assert name(shipped_fingerprint('vim-mini'), 'random') == 'vim-mini'
+    assert name('random', shipped_fingerprint('vim-mini-second')) == 'vim-mini-second'
+    assert name('random') == 'vim-mini'
+    with pytest.raises(UserError, match='none of vim-mini, vim-mini-second'):
+        name('abc')
 
 
 def test_no_runs():
@@ -101,9 +150,9 @@ def test_the_tool_writes_what_was_chosen_and_the_runs_that_decided(tmp_path):
     assert outcome.status == 0, outcome
     assert '| lora   | lr=0.01      |   90.0 |             50.0 |     70.00 |' in outcome.out
     assert '| lora   | **lr=0.003** |   80.0 |             61.0 | **70.50** |' in outcome.out
-    text = (tmp_path / 'out' / 'demo_vim-mini.py').read_text()
+    text = (tmp_path / 'out' / f'{NAME}.py').read_text()
     assert "    # 70.50 %\n    'lora': {'optim_wrapper.optimizer.lr': 0.003},\n" in text
-    listed = tmp_path / 'out' / 'demo_vim-mini_validation.csv'
+    listed = tmp_path / 'out' / f'{NAME}_validation.csv'
     again = run_tool('report', listed, '--choose', '--out', tmp_path / 'again')
     assert again.out.splitlines()[:-1] == outcome.out.splitlines()[:-1]
     for path in (tmp_path / 'out').iterdir():
@@ -123,7 +172,7 @@ def test_nothing_is_written_while_runs_are_to_come(tmp_path):
     outcome = run_tool('report', sweep, '--choose', '--out', tmp_path / 'out')
     assert outcome.status == 0, outcome
     assert 'failed, loss is NaN' in outcome.out
-    assert '0.01' in (tmp_path / 'out' / 'demo_vim-mini.py').read_text()
+    assert '0.01' in (tmp_path / 'out' / f'{NAME}.py').read_text()
 
 
 # Validation is never mixed with the test
@@ -150,8 +199,8 @@ def test_each_split_has_tables_of_its_own(both):
     assert second.startswith('| method (1 seed), top-1 (%) on val200')
     sections = make_content('x', runs, remarks, None).sections
     titles = {section.scores.title: section.scores for section in sections}
-    assert titles.keys() == {'mini-VTAB, accuracy/top1', 'mini-VTAB, accuracy/top1 on val200'}
-    tested = titles['mini-VTAB, accuracy/top1']
+    assert titles.keys() == {f'{SUITE.title}, accuracy/top1{on}' for on in ('', ' on val200')}
+    tested = titles[f'{SUITE.title}, accuracy/top1']
     # A run of the validation's sweep that has no result is not one of the test.
     assert [(run.method, run.task) for run in tested.runs] == [('lora', 'digits')]
 
@@ -193,4 +242,9 @@ def test_shipped_settings_are_those_that_the_committed_runs_choose():
     }
     assert files.keys() == lists.keys()
     for name, path in files.items():
-        assert settings_text(read_choice(lists[name])) == path.read_text()
+        choice = read_choice(lists[name])
+        assert settings_text(choice) == path.read_text()
+        assert name == f'{choice.benchmark.name}_{choice.backbone}'
+        # Other weights want other settings.
+        bases = {result.backbone.base for result in choice.results} - {'random'}
+        assert bases == {shipped_fingerprint(choice.backbone)}

@@ -6,6 +6,7 @@ import pytest
 from helpers import CONFIGS, DEMO, run_tool
 from mmengine.config import Config
 
+from memba_vision.datasets.benchmarks import benchmark_of
 from memba_vision.runs import chosen_settings
 from memba_vision.runs.compared_settings import flat_settings
 from memba_vision.runs.config import load_config
@@ -15,9 +16,11 @@ from memba_vision.sweeps.jobs import Options, make_jobs
 
 LR, RANK = 'optim_wrapper.optimizer.lr', 'model.backbone.adapters.0.rank'
 DEFAULT = 3e-3
+SUITE = benchmark_of('digits')
 CHOSEN = {
     'memba': {LR: 0.02, 'scale': 0.5},
     'lora': {LR: 0.005, 'scale': 2.0, RANK: 4, 'param_scheduler.0.end': 3},
+    'scratch': {LR: 0.3},  # which takes the weights away
     'linear_probing': {LR: 0.1, 'train_dataloader.batch_size': 16},
 }
 
@@ -27,7 +30,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """The folder of chosen settings, with those of mini-VTAB and one backbone."""
     folder = tmp_path / 'settings'
     folder.mkdir()
-    (folder / 'demo_vim-mini.py').write_text(f'method_settings = {CHOSEN!r}\n')
+    (folder / f'{SUITE.name}_vim-mini.py').write_text(f'method_settings = {CHOSEN!r}\n')
     monkeypatch.setattr(chosen_settings, 'SETTINGS', folder)
     return folder
 
@@ -36,7 +39,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 def shipped(tmp_path) -> Path:
     """The demo's config of Memba as it is shipped once settings have been chosen."""
     folder = tmp_path / 'shipped'
-    arguments = ['--suite', 'demo', '--methods', 'memba', '--write-configs', folder]
+    arguments = ['--suite', SUITE.name, '--methods', 'memba', '--write-configs', folder]
     assert run_tool('sweep', *arguments).status == 0
     return folder / 'digits_memba.py'
 
@@ -73,7 +76,7 @@ def test_every_way_to_a_method_leads_to_the_same_settings(method, shipped, tmp_p
 
 def test_configs_of_the_repository_are_written_as_they_are_there(tmp_path, monkeypatch):
     monkeypatch.setattr(suites, 'CONFIGS', tmp_path)
-    (path, *_) = suites.write_suite_configs('demo', ['lora'], [None], tmp_path / 'demo')
+    (path, *_) = suites.write_suite_configs(SUITE.name, ['lora'], [None], tmp_path / 'demo')
     (tmp_path / '_base_').symlink_to(CONFIGS / '_base_')
     assert "'../_base_/models/vim-mini_lora.py'" in path.read_text()
     assert load(path).optim_wrapper.optimizer.lr == 0.005
@@ -128,9 +131,20 @@ def test_another_backbone_has_settings_of_its_own(shipped, folder, backbone, met
     assert config.optim_wrapper.optimizer.lr == DEFAULT
     assert 'chosen_settings' not in config
     text = f'method_settings = {{{method or "memba"!r}: {{{LR!r}: 0.3}}}}\n'
-    (folder / f'demo_{backbone}.py').write_text(text)
+    (folder / f'{SUITE.name}_{backbone}.py').write_text(text)
     config = load(shipped, backbone=backbone, peft=method)
     assert config.optim_wrapper.optimizer.lr == 0.3
+
+
+def test_other_weights_have_none(shipped, tmp_path):
+    mine = tmp_path / 'vim-mini.py'
+    mine.write_text(
+        f'_base_ = {str(CONFIGS / "_base_" / "models" / "vim-mini.py")!r}\n'
+        "model = dict(backbone=dict(module=dict(init_cfg=dict(checkpoint='other.pth'))))\n"
+    )
+    config = load(shipped, backbone=str(mine), peft='lora')
+    assert config.optim_wrapper.optimizer.lr == DEFAULT
+    assert load(shipped, backbone='vim-mini', peft='scratch').optim_wrapper.optimizer.lr == 0.3
 
 
 @pytest.mark.parametrize('config', ['custom/vim-mini_memba.py', 'vtab1k/kitti_memba.py'])
