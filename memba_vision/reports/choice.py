@@ -141,8 +141,8 @@ def _name_of(backbones: Sequence[Backbone], benchmark: Benchmark) -> str:
         if shipped_fingerprint(name) in bases:
             return name
     raise UserError(
-        f'the runs adapted weights that are none of {", ".join(names)}: what they choose would be for '
-        'a model that is not here'
+        f'the runs adapted weights that are none of {", ".join(names)}: what they choose would be '
+        'for a model that is not here'
     )
 
 
@@ -221,7 +221,7 @@ def write_choice(choice: Choice, out: str | Path) -> str:
 
     Args:
         choice: the choice.
-        out: folder for the files.
+        out: folder for the files, or a file in it.
 
     Returns:
         A line that says what was written.
@@ -234,10 +234,11 @@ def write_choice(choice: Choice, out: str | Path) -> str:
         raise UserError(
             f'{len(to_come)} runs are not finished, so nothing is chosen: go on with the sweep'
         )
+    out = Path(out).parent if Path(out).is_file() else Path(out)
     name = settings_file_name(choice.benchmark, choice.backbone)
     listed = f'{Path(name).stem}_validation.csv'
-    write_atomically(Path(out, name), settings_text(choice).encode())
-    write_atomically(Path(out, listed), write_run_list(choice.results).encode())
+    write_atomically(out / name, settings_text(choice).encode())
+    write_atomically(out / listed, write_run_list(choice.results).encode())
     return (
         f'written to {out}: {name}, which runs on {choice.benchmark.title} follow once it is in '
         f'{SETTINGS}, and {listed}\n'

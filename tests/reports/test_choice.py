@@ -153,6 +153,8 @@ def test_the_tool_writes_what_was_chosen_and_the_runs_that_decided(tmp_path):
     text = (tmp_path / 'out' / f'{NAME}.py').read_text()
     assert "    # 70.50 %\n    'lora': {'optim_wrapper.optimizer.lr': 0.003},\n" in text
     listed = tmp_path / 'out' / f'{NAME}_validation.csv'
+    again = run_tool('report', listed, '--choose')  # beside it
+    assert again.out == outcome.out
     again = run_tool('report', listed, '--choose', '--out', tmp_path / 'again')
     assert again.out.splitlines()[:-1] == outcome.out.splitlines()[:-1]
     for path in (tmp_path / 'out').iterdir():
