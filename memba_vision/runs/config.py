@@ -39,26 +39,28 @@ def load_config(
         backbone: a backbone in place of the config's own; see :func:`memba_vision.runs.base_models.
             use_backbone`. It comes before ``peft``. A config whose method has a preset gets that,
             with the settings that the backbone's family gives adapters.
-        trial: settings to try, which come after ``options``, and the split that judges them.
+        trial: settings to try, which come after ``options``, and the split that judges them. Where
+            they are to be chosen, what was chosen before does not count.
 
     Raises:
         UserError: the file is missing or does not parse, or an option is not read or does not fit.
     """
     config = source if isinstance(source, Config) else read_config(find_config(source))
-    if backbone:
+    trial = trial or Trial()
+    if backbone or (trial.chooses and 'chosen_settings' in config):
         peft = peft or preset_of(config)
+    if backbone:
         use_backbone(config, backbone)
     if peft or backbone:
         shipped = shipped_name(config)  # a preset may take its weights away
         if peft:
             use_preset(config, peft)
-        use_chosen_settings(config, peft, shipped)
+        use_chosen_settings(config, None if trial.chooses else peft, shipped)
     apply_options(config, options)
     name = run_name(config)
-    if trial:
-        trial.apply(config)
-        name = name_with_settings(name, config.get('tried'))
-        name += f'_{VALIDATION}' if trial.validate else ''
+    trial.apply(config)
+    name = name_with_settings(name, config.get('tried'))
+    name += f'_{VALIDATION}' if trial.validate else ''
     config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{name}'
     config.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():

@@ -28,6 +28,11 @@ class Trial:
     settings: Mapping[str, Any] = field(default_factory=dict)
     validate: bool = False
 
+    @property
+    def chooses(self) -> bool:
+        """True where settings are chosen by it, for which earlier choices must not count."""
+        return self.validate and bool(self.settings)
+
     def apply(self, config: Config) -> None:
         """Put it into a config, whose ``tried`` are the values by key afterwards.
 

@@ -1,7 +1,6 @@
 """Grid of a sweep: settings that every method tries."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 from mmengine.config import Config
@@ -10,7 +9,7 @@ from memba_vision.errors import UserError
 from memba_vision.runs.known_settings import missing
 from memba_vision.runs.options import entries
 from memba_vision.runs.tool_options import Typed, parse_options
-from memba_vision.runs.trial import Trial, setting_places
+from memba_vision.runs.trial import setting_places
 
 #: Values by key, as they were typed.
 Point = Mapping[str, Typed]
@@ -36,30 +35,17 @@ def read_grid(options: Sequence[str]) -> list[Point]:
     return [dict(zip(axes, map(Typed, values), strict=True)) for values in product(*axes.values())]
 
 
-def points_for(
-    config: Config, grid: Sequence[Point], validate: bool
-) -> Iterator[tuple[Config, Point]]:
-    """Yield the config at each point of a grid.
+def points_for(config: Config, grid: Sequence[Point]) -> list[Point]:
+    """Return the points of a grid for a method.
 
-    Settings of adapters are left out of the points of a method none of whose adapters has them,
-    so that these are fewer.
+    Settings of adapters are left out where none of its adapters has them, so that these are fewer.
 
     Args:
-        config: the config of some runs.
+        config: the config of some runs of the method.
         grid: the points.
-        validate: see :class:`memba_vision.runs.trial.Trial`.
-
-    Raises:
-        UserError: see :meth:`memba_vision.runs.trial.Trial.apply`.
     """
-    seen = []
-    for point in grid:
-        own = {key: value for key, value in point.items() if setting_places(config, key)}
-        if own not in seen:
-            seen.append(own)
-            tried = deepcopy(config)
-            Trial(own, validate).apply(tried)
-            yield tried, own
+    own = [{k: value for k, value in point.items() if setting_places(config, k)} for point in grid]
+    return [point for place, point in enumerate(own) if point not in own[:place]]
 
 
 def check_grid(grid: Sequence[Point], configs: Sequence[Config], fixed: Mapping[str, str]) -> None:

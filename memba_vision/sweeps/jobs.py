@@ -20,6 +20,7 @@ from memba_vision.runs.config import load_config, method_name, set_seed_and_prec
 from memba_vision.runs.presets import preset_names, read_config
 from memba_vision.runs.result_files import recorded_backbone
 from memba_vision.runs.tool_options import parse_options
+from memba_vision.runs.trial import Trial
 from memba_vision.sweeps.grid import Point, check_grid, points_for
 
 TRAIN = package_data_folder() / 'tools' / 'train.py'
@@ -162,14 +163,20 @@ def make_jobs(
         methods = preset_names()
     variants = list(starmap(Variant, product(configs, backbones or [None], methods or [None])))
     parsed = {path: read_config(find_config(path)) for path in configs}
+    if grid[0]:
+        untried = [_resolve(parsed[variant.config], variant, options) for variant in variants]
+        check_grid(grid, untried, options.parsed())
+        variants = [
+            variant._replace(point=point)
+            for config, variant in zip(untried, variants, strict=True)
+            for point in points_for(config, grid)
+        ]
     resolved = [_resolve(parsed[variant.config], variant, options) for variant in variants]
-    check_grid(grid, resolved, options.parsed())
-    tried = [
-        (config, variant._replace(point=point))
-        for base, variant in zip(resolved, variants, strict=True)
-        for config, point in points_for(base, grid, options.validate)
+    wanted = [
+        (_with_seed(config, seed), variant)
+        for seed in seeds
+        for config, variant in zip(resolved, variants, strict=True)
     ]
-    wanted = [(_with_seed(config, seed), variant) for seed in seeds for config, variant in tried]
     names = _names([_identity(config) for config, _ in wanted], folder)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -187,6 +194,7 @@ def _resolve(parsed: Config, variant: Variant, options: Options) -> Config:
         UserError: it has no result that could be compared.
     """
     chosen = dict(peft=variant.method, backbone=variant.backbone)
+    chosen['trial'] = Trial(variant.point, options.validate)
     config = load_config(deepcopy(parsed), options.parsed(), None, **chosen)
     set_seed_and_precision(config, None, options.amp)
     if config.get('task') is None or config.get('test_dataloader') is None:

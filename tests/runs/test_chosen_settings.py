@@ -11,6 +11,7 @@ from memba_vision.runs import chosen_settings
 from memba_vision.runs.compared_settings import flat_settings
 from memba_vision.runs.config import load_config
 from memba_vision.runs.generated_configs import config_text
+from memba_vision.runs.trial import Trial
 from memba_vision.sweeps import suites
 from memba_vision.sweeps.jobs import Options, make_jobs
 
@@ -102,6 +103,26 @@ def test_options_come_after_what_was_chosen(shipped):
     config = load(shipped, {LR: 1e-4, RANK: 7}, peft='lora')
     assert config.optim_wrapper.optimizer.lr == 1e-4
     assert config.model.backbone.adapters[0].rank == 7
+
+
+@pytest.mark.parametrize('method', ['lora', 'memba', None])
+def test_a_choice_does_not_depend_on_an_earlier_one(shipped, tmp_path, method):
+    """What is written holds what was tried alone, so the rest has to be as it was without."""
+    tried = Trial({'optim_wrapper.optimizer.weight_decay': '0'}, validate=True)
+    config = load(shipped, peft=method, trial=tried)
+    assert config.optim_wrapper.optimizer.lr == DEFAULT
+    assert config.model.backbone.adapters[0].scale == 1.0
+    assert config.model.backbone.adapters[0].rank == 16
+    assert 'chosen_settings' not in config
+    grid = [{'optim_wrapper.optimizer.weight_decay': '0'}]
+    options = Options(validate=True)
+    methods = [method] if method else []
+    (job,) = make_jobs([str(shipped)], methods, [0], tmp_path, options, grid=grid)
+    assert settings(job.resolved) == settings(config)
+    # Without a grid, validation judges what was chosen; a grid on the test goes around it.
+    for trial in (Trial(validate=True), Trial(tried.settings)):
+        config = load(shipped, peft=method or 'memba', trial=trial)
+        assert config.optim_wrapper.optimizer.lr == CHOSEN[method or 'memba'][LR]
 
 
 def test_what_the_users_own_config_says_stays(shipped, tmp_path):
