@@ -2,6 +2,7 @@
 
 python tools/report.py work_dirs/demo
 python tools/report.py work_dirs/sweep --out paper --baseline lora_out_proj
+python tools/report.py work_dirs/tuning --choose
 """
 
 import argparse
@@ -20,16 +21,28 @@ def parse_arguments() -> argparse.Namespace:
         help='what the others are compared with; without: lora, lora_in_proj or linear_probing, '
         'the first that was measured',
     )
+    parser.add_argument(
+        '--choose',
+        action='store_true',
+        help='choose settings of each method by the runs of a sweep with --grid and --validate, '
+        'and write them in place of a report',
+    )
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     """Report as the command line says."""
     from memba_vision.reports.accuracy_table import accuracy_table
+    from memba_vision.reports.choice import describe_choice, read_choice, write_choice
     from memba_vision.reports.content import describe_run
     from memba_vision.reports.write import WRITERS, write_report
 
     out = args.out or args.folder
+    if args.choose:
+        choice = read_choice(args.folder)
+        print(describe_choice(choice), end='')
+        print(write_choice(choice, out), end='')
+        return
     content = write_report(args.folder, out, args.baseline)
     print(accuracy_table(content.results), end='')
     for run in content.open_runs:

@@ -51,6 +51,20 @@ def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
         help="models of configs/_base_/models, or files like those (default: the configs' own)",
     )
     group.add_argument('--seeds', nargs='+', type=int, default=[0], help='seeds (default: 0)')
+    group.add_argument(
+        '--validate',
+        action='store_true',
+        help='train on train800, and measure on val200 in place of the test',
+    )
+    group.add_argument(
+        '--grid',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=A,B,…',
+        help='settings that every method tries, one run for each; several multiply. scale=A,B: '
+        'those of every adapter that has one',
+    )
     group.add_argument('--work-dir', default='work_dirs/sweep', help='the folder of the sweep')
     group.add_argument('--amp', action='store_true', help='train under bfloat16 autocast')
     group.add_argument(
@@ -105,6 +119,7 @@ def positive(text: str) -> int:
 
 def jobs_of(args: argparse.Namespace, options: Options) -> list[Job]:
     """Return the runs that the command line asks for."""
+    from memba_vision.sweeps.grid import read_grid
     from memba_vision.sweeps.jobs import make_jobs
     from memba_vision.sweeps.suites import suite_configs
 
@@ -112,7 +127,8 @@ def jobs_of(args: argparse.Namespace, options: Options) -> list[Job]:
         raise UserError('give either --suite or configs')
     configs = args.configs or suite_configs(args.suite)
     return make_jobs(
-        *(configs, args.methods, args.seeds, Path(args.work_dir), options, args.backbones)
+        *(configs, args.methods, args.seeds, Path(args.work_dir), options, args.backbones),
+        read_grid(args.grid),
     )
 
 
@@ -122,6 +138,8 @@ def write_configs(args: argparse.Namespace) -> None:
 
     if not args.suite:
         raise UserError('--write-configs goes with --suite')
+    if args.grid or args.validate:
+        raise UserError('--write-configs writes no --grid and no --validate: leave them out')
     methods, backbones = args.methods or ['memba'], args.backbones or [None]
     for path in write_suite_configs(args.suite, methods, backbones, Path(args.write_configs)):
         print(path)
@@ -149,7 +167,7 @@ def main(args: argparse.Namespace) -> None:
     if args.write_configs:
         write_configs(args)
         return
-    options = Options(tuple(args.cfg_options), args.amp)
+    options = Options(tuple(args.cfg_options), args.amp, args.validate)
     jobs = jobs_of(args, options)
     if args.plan:
         print(plan(args, jobs), end='')

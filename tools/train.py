@@ -8,7 +8,7 @@ import argparse
 
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.engine.class_names import HELP, OPTION, RENAMED
-from memba_vision.runs.tool_options import add_config_arguments
+from memba_vision.runs.tool_options import add_config_arguments, add_trial_arguments
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -25,6 +25,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='train under bfloat16 autocast')
     parser.add_argument('--seed', type=int, help="replaces the config's randomness.seed")
     add_config_arguments(parser)
+    add_trial_arguments(parser)
     parser.add_argument(OPTION, action='store_true', help=HELP)
     return parser.parse_args()
 
@@ -33,9 +34,11 @@ def main(args: argparse.Namespace) -> None:
     """Train as the command line says."""
     from memba_vision.runs.config import load_config, set_seed_and_precision
     from memba_vision.runs.training import resume_from, train
+    from memba_vision.runs.trial import Trial
 
     config = load_config(
-        *(args.config, args.cfg_options, args.work_dir, args.launcher, args.peft, args.backbone)
+        *(args.config, args.cfg_options, args.work_dir, args.launcher, args.peft, args.backbone),
+        trial=Trial(args.tried, args.validate),
     )
     set_seed_and_precision(config, args.seed, args.amp)
     if args.renamed_classes:

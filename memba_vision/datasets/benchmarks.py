@@ -4,7 +4,7 @@ One table that configs, sweeps, searches, reports and published results read.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from memba_vision.datasets.tasks import MINI_TASKS, OWN_DATA, VTAB1K_TASKS, Task
 from memba_vision.errors import UserError
@@ -21,7 +21,6 @@ class Benchmark:
         configs: the folder of its configs in ``configs``.
         dataset: the file of its data in ``configs/_base_/datasets``, without the image size.
         schedule: the file of its recipe in ``configs/_base_/schedules``.
-        schedules: recipes by preset, where one wants another.
         backbone: the model of ``configs/_base_/models`` that its own configs adapt.
         published: True where results of others are known.
     """
@@ -32,7 +31,6 @@ class Benchmark:
     configs: str = ''
     dataset: str = ''
     schedule: str = ''
-    schedules: dict[str, str] = field(default_factory=dict)
     backbone: str = ''
     published: bool = False
 
@@ -66,7 +64,6 @@ BENCHMARKS = {
             configs='demo',
             dataset='mini_vtab',
             schedule='mini_vtab_20e',
-            schedules={'linear_probing': 'mini_vtab_linear_50e'},
             backbone='vim-mini',
         ),
     )

@@ -9,10 +9,12 @@ from typing import Any
 
 from memba_vision.errors import UserError
 from memba_vision.runs.backbone import RANDOM, UNKNOWN, Backbone, backbone_labels, backbone_of
-from memba_vision.runs.config import method_of_file
+from memba_vision.runs.config import method_of_record
+from memba_vision.runs.metrics import TEST
 from memba_vision.runs.record import RECORD_FILE
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.runs.result_files import read_result
+from memba_vision.runs.validation import VALIDATION, validates
 
 SWEEP_FILE = 'sweep.json'
 STATUS_FILE = 'status.json'
@@ -38,6 +40,7 @@ class Run:
         backbone: the adapted backbone.
         backbone_name: name of the backbone among those of all collected runs; runs of the same name
             may be averaged.
+        planned_split: the images that judge it, as far as its result does not say.
     """
 
     name: str
@@ -50,11 +53,17 @@ class Run:
     result: Result | None = None
     backbone: Backbone = UNKNOWN
     backbone_name: str = ''
+    planned_split: str = TEST
 
     @property
-    def identity(self) -> tuple[str, str, str, int | None]:
+    def split(self) -> str:
+        """Images that judge it."""
+        return self.result.split if self.result else self.planned_split
+
+    @property
+    def identity(self) -> tuple[str, str, str, int | None, str]:
         """Key that no two runs in a table share."""
-        return self.backbone_name, self.method, self.task, self.seed
+        return self.backbone_name, self.method, self.task, self.seed, self.split
 
 
 def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
@@ -100,7 +109,9 @@ def _planned(path: Path, root: Path) -> list[Run]:
     """Read the runs of a sweep from its plan."""
     plan = _read_json(path)
     try:
-        runs = [_planned_run(entry, path.parent / entry['name'], root) for entry in plan['runs']]
+        split = VALIDATION if (plan.get('options') or {}).get('validate') else TEST
+        folders = [path.parent / entry['name'] for entry in plan['runs']]
+        runs = [_planned_run(*run, root, split) for run in zip(plan['runs'], folders, strict=True)]
         return _with_known_backbone(runs)
     except (KeyError, TypeError) as error:
         raise UserError(
@@ -122,7 +133,7 @@ def _with_known_backbone(runs: list[Run]) -> list[Run]:
     ]
 
 
-def _planned_run(entry: dict[str, Any], folder: Path, root: Path) -> Run:
+def _planned_run(entry: dict[str, Any], folder: Path, root: Path, split: str) -> Run:
     result = folder / RESULT_FILE
     status = _read_status(folder / STATUS_FILE)
     is_there = result.is_file()
@@ -137,6 +148,7 @@ def _planned_run(entry: dict[str, Any], folder: Path, root: Path) -> Run:
         message='' if is_there else str(status.get('message') or ''),
         result=found,
         backbone=found.backbone if found else Backbone(**entry.get('backbone', {})),
+        planned_split=split,
     )
 
 
@@ -167,14 +179,15 @@ def _unfinished(path: Path, root: Path) -> Iterable[Run]:
     try:
         start = json.loads(path.read_text(encoding='utf-8'))[-1]
         config, task = start['config'], start['config'].get('task')
-        method = method_of_file(start['config_file'], task, config.get('peft'))
+        method = method_of_record(start['config_file'], config)
         seed, backbone = start['seed'], _backbone(config)
     except (ValueError, LookupError, TypeError, AttributeError):
         return  # the record is damaged
     if task is not None:
         name = str(path.parent.relative_to(root))
         run = (name, task, method, seed, path.parent)
-        yield Run(*run, UNFINISHED, f'no {RESULT_FILE}', backbone=backbone)
+        split = VALIDATION if validates(config) else TEST
+        yield Run(*run, UNFINISHED, f'no {RESULT_FILE}', backbone=backbone, planned_split=split)
 
 
 def _backbone(config: dict[str, Any]) -> Backbone:

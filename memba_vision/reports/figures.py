@@ -143,7 +143,9 @@ def draw_differences(scores: SuiteScores, baseline: str) -> FigureOfReport | Non
 
 
 def _how_to_read(scores: SuiteScores) -> str:
-    points = 'Points of percent' if scores.metric == Metric() else f'Of {scores.metric.name}'
+    points = (
+        'Points of percent' if scores.metric.name == Metric().name else f'Of {scores.metric.label}'
+    )
     text = (
         f'{points}, right of the line: better. Runs are compared in pairs of the same task '
         'and seed. Bars: 95 % of a paired bootstrap, for the average over tasks and their seeds'

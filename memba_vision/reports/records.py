@@ -41,7 +41,7 @@ def as_csv(content: Content) -> str:
         beside.append(('backbone', lambda scores: scores.runs[0].backbone_name))
     if any(scores.metric != Metric() for scores in measured):
         header[header.index('top1')] = 'value'
-        beside.append(('metric', lambda scores: scores.metric.name))
+        beside.append(('metric', lambda scores: scores.metric.label))
         beside.append(('higher_is_better', lambda scores: str(scores.metric.higher_is_better)))
     rows = [
         [*row, *(value(scores) for _, value in beside)]

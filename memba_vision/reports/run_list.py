@@ -2,13 +2,14 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from memba_vision.reports.text_tables import csv_table
 from memba_vision.runs.backbone import UNKNOWN, Backbone, backbone_labels
-from memba_vision.runs.metrics import TOP1
+from memba_vision.runs.metrics import Metric
 from memba_vision.runs.result import Result
 
 # Columns of every list: the fields of a result but for paths, which depend on the machine.
@@ -23,28 +24,39 @@ COLUMNS = {
     'training_seconds': float,
     'peak_memory_mib': float,
 }
-#: Further columns if there are several backbones, or one of another family than Vim.
+#: Further columns if there are several backbones, one of another family than Vim, or if settings
+#: were tried.
 BACKBONE = {'family': str, 'arch': str, 'base': str}
-#: Further columns if another metric than top-1 was measured.
-METRIC = {'metric': str, 'value': float, 'higher_is_better': lambda text: text == 'True'}
+#: Further columns if another metric than top-1 was measured, or not on the test.
+METRIC = {
+    'metric': str,
+    'value': float,
+    'higher_is_better': lambda text: text == 'True',
+    'split': str,
+}
+#: A further column if settings were tried.
+TRIED = {'settings': json.loads}
 
 
 def write_run_list(results: Iterable[Result]) -> str:
-    """Return a line per run, sorted; values that are not known are empty.
+    """Return a line per run; values that are not known are empty.
 
-    Columns of ``BACKBONE`` and ``METRIC`` are added if they differ from the usual ones.
+    They are sorted, but where settings were tried: a grid has its order. Columns of ``BACKBONE``,
+    ``METRIC`` and ``TRIED`` are added if they differ from the usual ones.
     """
     results = list(results)
     columns = [*COLUMNS, *_further_columns(results)]
     rows = [[_text(_of(result, name)) for name in columns] for result in results]
-    return csv_table([columns, *sorted(rows)])
+    return csv_table([columns, *(rows if 'settings' in columns else sorted(rows))])
 
 
 def _further_columns(results: Sequence[Result]) -> list[str]:
     names = set(backbone_labels(result.backbone for result in results).values())
     is_vim = all(result.backbone.family == UNKNOWN.family for result in results)
-    columns = [] if is_vim and len(names) < 2 else [*BACKBONE]
-    return columns + ([] if all(result.metric == TOP1 for result in results) else [*METRIC])
+    tried = [*TRIED] if any(result.settings for result in results) else []
+    columns = [] if is_vim and len(names) < 2 and not tried else [*BACKBONE]
+    is_usual = all(result.measure == Metric() for result in results)
+    return [*columns, *([] if is_usual else METRIC), *tried]
 
 
 def _of(result: Result, column: str) -> Any:
@@ -58,9 +70,9 @@ def read_run_list(text: str) -> list[Result]:
 
 def _result(row: dict[str, str]) -> Result:
     values = {name: kind(row[name]) if row[name] else None for name, kind in COLUMNS.items()}
-    metric = _present(row, METRIC)
+    further = _present(row, METRIC | TRIED)
     backbone = Backbone(**_present(row, BACKBONE))
-    record = {'config': '', 'checkpoint': '', **values, **metric}
+    record = {'config': '', 'checkpoint': '', **values, **further}
     return replace(Result.from_record(record), backbone=backbone)
 
 
@@ -68,7 +80,9 @@ def _present(row: dict[str, str], columns: dict[str, Callable[[str], Any]]) -> d
     return {name: kind(row[name]) for name, kind in columns.items() if row.get(name)}
 
 
-def _text(value: str | float | None) -> str:
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
     if isinstance(value, float):
         return f'{value:.6g}'
     return '' if value is None else str(value)

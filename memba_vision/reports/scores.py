@@ -16,7 +16,7 @@ from memba_vision.reports.statistics import (
     paired_difference,
 )
 from memba_vision.runs.backbone import Backbone
-from memba_vision.runs.metrics import Metric
+from memba_vision.runs.metrics import TEST, Metric
 from memba_vision.runs.result import Result
 from memba_vision.zoo.methods import Published, all_methods, method_of
 
@@ -101,21 +101,26 @@ def scores_by_suite(runs: Sequence[Run]) -> list[SuiteScores]:
         own = [run for run in runs if run.task in suite.tasks]
         for (backbone, metric), same in _comparable(own).items():
             parts = [suite.title, *([backbone] if several else [])]
-            parts += [metric.name] if len(metrics) > 1 else []
+            parts += [metric.label] if len(metrics) > 1 or metric.split != TEST else []
             found.append(_of_suite(suite, same, ', '.join(parts), metric))
     return found
 
 
 def _comparable(runs: Sequence[Run]) -> dict[tuple[str, Metric], list[Run]]:
-    """Group runs by backbone and metric. One without a result goes with its task's other runs."""
-    measures: dict[str, list[Metric]] = {}
+    """Group runs by backbone and metric.
+
+    One without a result goes with the other runs on its task and split.
+    """
+    measures: dict[tuple[str, str], list[Metric]] = {}
     for run in runs:
-        if run.result and run.result.measure not in measures.setdefault(run.task, []):
-            measures[run.task].append(run.result.measure)
-    usual = next(iter(measures.values()), [Metric()])[:1]
+        known = measures.setdefault((run.task, run.split), [])
+        if run.result and run.result.measure not in known:
+            known.append(run.result.measure)
+    usual = {metric.split: metric for known in measures.values() for metric in known[:1]}
     groups: dict[tuple[str, Metric], list[Run]] = {}
     for run in runs:
-        of_run = [run.result.measure] if run.result else measures.get(run.task, usual)
+        known = measures[run.task, run.split] or [usual.get(run.split, Metric(split=run.split))]
+        of_run = [run.result.measure] if run.result else known
         for metric in of_run:
             groups.setdefault((run.backbone_name, metric), []).append(run)
     return groups

@@ -7,7 +7,7 @@ from functools import partial
 from memba_vision.reports.scores import SuiteScores, mean_cost
 from memba_vision.reports.statistics import Mean
 from memba_vision.reports.text_tables import with_deviation
-from memba_vision.runs.metrics import Metric
+from memba_vision.runs.metrics import TOP1
 from memba_vision.runs.result import Result
 from memba_vision.zoo.methods import Published, architecture_title
 
@@ -76,7 +76,7 @@ def task_table(scores: SuiteScores) -> Table:
 
 def _title(scores: SuiteScores) -> str:
     title = scores.metric.title
-    return title[0].upper() + title[1:] if scores.metric == Metric() else title
+    return title[0].upper() + title[1:] if scores.metric.name == TOP1 else title
 
 
 def seeds_in_words(scores: SuiteScores) -> str:

@@ -116,6 +116,36 @@ def _named_architectures() -> dict[tuple[str, str], str]:
     return found
 
 
+def shipped_name(config: Mapping[str, Any]) -> str | None:
+    """Return the name of the shipped model whose architecture and weights a config adapts.
+
+    None: it is another one. Models of one architecture may differ in their weights alone.
+    """
+    settings = config['model'].get('backbone') or {}
+    module = settings.get('module') or settings
+    return _shipped_models().get((backbone_of(config).arch, _checkpoint(module)))
+
+
+def shipped_names(arch: str) -> list[str]:
+    """Return the names of all shipped models of an architecture."""
+    return [name for (of_model, _), name in _shipped_models().items() if of_model == arch]
+
+
+@cache
+def _shipped_models() -> dict[tuple[str | None, str | None], str]:
+    """Return the names of the shipped models by architecture and file of weights."""
+    configs = {name: read_base_model(name) for name in architectures()}
+    return {
+        (backbone_of(config).arch, _checkpoint(config.model.backbone.module)): name
+        for name, config in configs.items()
+    }
+
+
+def _checkpoint(settings: Mapping[str, Any]) -> str | None:
+    init = settings.get('init_cfg') or {}
+    return init.get('checkpoint') if isinstance(init, Mapping) else None
+
+
 def _digest(settings: Mapping[str, Any] | str) -> str:
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:SHOWN]

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from memba_vision.errors import UserError
 from memba_vision.package_data import package_data_folder
 from memba_vision.runs.image_size import following_image_size
-from memba_vision.runs.presets import read_config
+from memba_vision.runs.presets import read_often
 
 BASE_MODELS = package_data_folder() / 'configs' / '_base_' / 'models'
 
@@ -34,7 +34,7 @@ def read_base_model(name: str) -> Config:
         near = ' or '.join(difflib.get_close_matches(short, known, 2))
         meant = f' (did you mean {near}?)' if near else ''
         raise UserError(f'--backbone {name}: no such backbone{meant}; known are {", ".join(known)}')
-    config = read_config(path)
+    config = read_often(path)
     if 'module' not in config.get('model', {}).get('backbone', {}):
         raise UserError(f'--backbone {name}: {path} has no model.backbone.module')
     return config

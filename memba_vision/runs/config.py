@@ -1,14 +1,20 @@
 """Loading of a run's config from a config file and the command line."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 
 from memba_vision.package_data import find_config
+from memba_vision.runs.backbone import shipped_name
 from memba_vision.runs.base_models import architectures, use_backbone
+from memba_vision.runs.chosen_settings import use_chosen_settings
 from memba_vision.runs.options import apply_options
 from memba_vision.runs.presets import preset_names, read_config, use_preset
+from memba_vision.runs.trial import Trial, name_with_settings
+from memba_vision.runs.validation import VALIDATION
 
 
 def load_config(
@@ -18,6 +24,7 @@ def load_config(
     launcher: str = 'none',
     peft: str | None = None,
     backbone: str | None = None,
+    trial: Trial | None = None,
 ) -> Config:
     """Read a config file and apply what the command line says.
 
@@ -32,18 +39,29 @@ def load_config(
         backbone: a backbone in place of the config's own; see :func:`memba_vision.runs.base_models.
             use_backbone`. It comes before ``peft``. A config whose method has a preset gets that,
             with the settings that the backbone's family gives adapters.
+        trial: settings to try, which come after ``options``, and the split that judges them. Where
+            they are to be chosen, what was chosen before does not count.
 
     Raises:
         UserError: the file is missing or does not parse, or an option is not read or does not fit.
     """
     config = source if isinstance(source, Config) else read_config(find_config(source))
-    if backbone:
+    trial = trial or Trial()
+    if backbone or (trial.chooses and 'chosen_settings' in config):
         peft = peft or preset_of(config)
+    if backbone:
         use_backbone(config, backbone)
-    if peft:
-        use_preset(config, peft)
+    if peft or backbone:
+        shipped = shipped_name(config)  # a preset may take its weights away
+        if peft:
+            use_preset(config, peft)
+        use_chosen_settings(config, None if trial.chooses else peft, shipped)
     apply_options(config, options)
-    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{run_name(config)}'
+    name = run_name(config)
+    trial.apply(config)
+    name = name_with_settings(name, config.get('tried'))
+    name += f'_{VALIDATION}' if trial.validate else ''
+    config.work_dir = work_dir or config.get('work_dir') or f'work_dirs/{name}'
     config.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():
         # mmengine's default wrapper is told a GPU's number.
@@ -68,8 +86,17 @@ def preprocessor_settings(config: Config) -> dict:
 
 
 def method_name(config: Config) -> str:
-    """Return the method: that of ``--peft``, or the one that the file is named after."""
-    return method_of_file(config.filename, config.get('task', ''), config.get('peft'))
+    """Return the method: that of ``--peft``, or the one that the file is named after.
+
+    Where a run tries settings, they are part of the name: no two of them are averaged.
+    """
+    return method_of_record(config.filename, config)
+
+
+def method_of_record(filename: str | None, config: Mapping[str, Any]) -> str:
+    """Return the method of a run by its config, also as a record has it, and that one's file."""
+    method = method_of_file(filename, config.get('task', ''), config.get('peft'))
+    return name_with_settings(method, config.get('tried'))
 
 
 def method_of_file(filename: str | None, task: str | None, peft: str | None) -> str:
@@ -89,7 +116,8 @@ def method_of_file(filename: str | None, task: str | None, peft: str | None) -> 
 
 def preset_of(config: Config) -> str | None:
     """Return the shipped preset of a config's method, None where it has none."""
-    preset = method_name(config).replace('-', '_')
+    method = method_of_file(config.filename, config.get('task', ''), config.get('peft'))
+    preset = method.replace('-', '_')
     return preset if preset in preset_names() else None
 
 

@@ -1,14 +1,19 @@
 """Text of the config of a task, a method and a backbone, of any that there are."""
 
+from itertools import takewhile
 from typing import Any
 
 from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import Benchmark, benchmark_of
 from memba_vision.errors import UserError
+from memba_vision.runs.backbone import shipped_name
 from memba_vision.runs.base_models import BASE_MODELS, read_base_model
+from memba_vision.runs.chosen_settings import chosen_settings
 from memba_vision.runs.external_bases import PREFIX
-from memba_vision.runs.presets import read_preset
+from memba_vision.runs.known_settings import find_setting
+from memba_vision.runs.presets import read_config, read_preset
+from memba_vision.runs.trial import setting_places
 
 BASES = BASE_MODELS.parent
 
@@ -42,7 +47,7 @@ def config_text(task: str, method: str, backbone: str | None = None) -> str:
     if not (BASES / model).is_file():
         model, adapted = f'models/{name}.py', _adapted(method, base)
     dataset = _dataset(benchmark, base.model.backbone.module.img_size)
-    schedule = f'schedules/{benchmark.schedules.get(method, benchmark.schedule)}.py'
+    schedule = f'schedules/{benchmark.schedule}.py'
     settings: dict[str, Any] = {
         'model': {**adapted, 'head': {'num_classes': _Code('num_classes(task)')}},
         'train_dataloader': {'dataset': {'task': _Code('task')}},
@@ -50,12 +55,37 @@ def config_text(task: str, method: str, backbone: str | None = None) -> str:
     }
     for key, value in base.get('recipe', {}).items():
         settings[key] = {**value, **settings.get(key, {})} if isinstance(value, dict) else value
-    bases = [f'{PREFIX}_base_/{file}' for file in (model, dataset, schedule)]
+    files = [model, dataset, schedule]
+    chosen = chosen_settings(benchmark, shipped_name(base), method)
+    if chosen:
+        _add_chosen(settings, chosen, _config_of(files, adapted))
+    bases = [f'{PREFIX}_base_/{file}' for file in files]
     lines = [f'{key} = {_spell(value)}' for key, value in settings.items()]
     return _formatted(
         f'_base_ = {bases}\nfrom memba_vision.datasets.tasks import num_classes\n\n'
         f'task = {task!r}\n' + '\n'.join(lines)
     )
+
+
+def _config_of(files: list[str], adapted: dict[str, Any]) -> Config:
+    """Return what the bases of a config make up, with the adapters that it states itself."""
+    config = Config()
+    for content in [*(read_config(BASES / file).to_dict() for file in files), {'model': adapted}]:
+        config.merge_from_dict(content)
+    return config
+
+
+def _add_chosen(settings: dict[str, Any], chosen: dict[str, Any], config: Config) -> None:
+    """Add chosen settings to those that a config states itself; lists are stated as a whole."""
+    for key, value in chosen.items():
+        for place in setting_places(config, key):
+            config.merge_from_dict({place: value})
+            *parents, end = takewhile(lambda part: not part.isdigit(), place.split('.'))
+            part = settings
+            for parent in parents:
+                part = part.setdefault(parent, {})
+            part[end] = find_setting(config, '.'.join([*parents, end]))
+    settings['chosen_settings'] = chosen
 
 
 class _Code(str):
@@ -86,6 +116,8 @@ def _dataset(benchmark: Benchmark, img_size: int) -> str:
 
 
 def _spell(value: Any) -> str:
+    if isinstance(value, dict) and not all(map(str.isidentifier, value)):
+        return f'{{{", ".join(f"{key!r}: {_spell(part)}" for key, part in value.items())}}}'
     if isinstance(value, dict):
         return f'dict({", ".join(f"{key}={_spell(part)}" for key, part in value.items())})'
     if isinstance(value, list | tuple):

@@ -4,25 +4,39 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 TOP1 = 'accuracy/top1'
+TEST = 'test'
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric, of which each run has one value.
+    """A metric on a split, of which each run has one value.
 
     Attributes:
         name: mmengine's name of it, as 'accuracy/top1'.
         higher_is_better: False for errors and losses.
+        split: the images that were judged: values on two splits are two metrics, which no table
+            mixes.
     """
 
     name: str = TOP1
     higher_is_better: bool = True
+    split: str = TEST
+
+    @property
+    def label(self) -> str:
+        """The name, with the split unless that is the test."""
+        return f'{self.name}{self._of_split}'
+
+    @property
+    def _of_split(self) -> str:
+        return '' if self.split == TEST else f' on {self.split}'
 
     @property
     def title(self) -> str:
         """The metric as the heading of a column."""
         direction = '' if self.higher_is_better else ' (lower is better)'
-        return 'top-1 (%)' if self.name == TOP1 else f'{self.name}{direction}'
+        name = 'top-1 (%)' if self.name == TOP1 else f'{self.name}{direction}'
+        return f'{name}{self._of_split}'
 
     def number(self, value: float, digits: int) -> str:
         """Return a value as tables print it.

@@ -95,10 +95,10 @@ def read_value(text: str, present: Any) -> Any:
     if text[:1] in _PAIRS and text.endswith(_PAIRS[text[0]]):
         return _read_brackets(text)
     if text[:1] in _PAIRS and not isinstance(present, str):
-        _entries(text)  # they must close
+        entries(text)  # they must close
     is_text = isinstance(present, str) or quoted or re.search(r'[/\\]', text)
     if ',' in text and (isinstance(present, list | tuple) or not is_text):
-        return [_read_entry(entry) for entry in _entries(text)]
+        return [_read_entry(entry) for entry in entries(text)]
     return DictAction._parse_int_float_bool(text)
 
 
@@ -119,8 +119,8 @@ def _read_brackets(text: str) -> Any:
             raise UserError(
                 f"--cfg-options: {text} is no dict; write it as {{'type': 'EMAHook'}}"
             ) from error
-    entries = [_read_entry(entry) for entry in _entries(text[1:-1])]
-    return tuple(entries) if text[0] == '(' else entries
+    found = [_read_entry(entry) for entry in entries(text[1:-1])]
+    return tuple(found) if text[0] == '(' else found
 
 
 def _unquoted(text: str) -> str | None:
@@ -129,9 +129,9 @@ def _unquoted(text: str) -> str | None:
     return str(text[1:-1]) if is_quoted and text[0] not in text[1:-1] else None
 
 
-def _entries(text: str) -> list[str]:
+def entries(text: str) -> list[str]:
     """Return the parts between commas that are inside neither brackets nor quotes."""
-    entries, start, closing = [], 0, []
+    parts, start, closing = [], 0, []
     for place, sign in enumerate(text):
         if closing and closing[-1] in '\'"':
             if sign == closing[-1]:
@@ -143,10 +143,10 @@ def _entries(text: str) -> list[str]:
         elif closing and sign == closing[-1]:
             closing.pop()
         elif sign == ',' and not closing:
-            entries.append(text[start:place])
+            parts.append(text[start:place])
             start = place + 1
     if closing:
         raise UserError(f'--cfg-options: {text!r} has no closing {closing[-1]}')
-    if text[start:].strip() or not entries:
-        entries.append(text[start:])
-    return [entry.strip() for entry in entries] if text.strip() else []
+    if text[start:].strip() or not parts:
+        parts.append(text[start:])
+    return [entry.strip() for entry in parts] if text.strip() else []

@@ -1,6 +1,8 @@
 """Presets: a method's adapters and their settings, for any config."""
 
 import difflib
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 from mmengine.config import Config
@@ -26,6 +28,20 @@ def read_config(path: str | Path) -> Config:
         ) from error
 
 
+def read_often(path: Path) -> Config:
+    """Read a config file that many runs share: once, as long as it is not changed.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return deepcopy(_read_once(path, path.stat().st_mtime_ns))
+
+
+@cache
+def _read_once(path: Path, changed: int) -> Config:
+    return read_config(path)
+
+
 def preset_names() -> list[str]:
     """Return the methods that have a preset."""
     return sorted(path.stem for path in PRESETS.glob('*.py'))
@@ -49,7 +65,7 @@ def read_preset(name: str, overrides: dict) -> Config:
         near = ' or '.join(difflib.get_close_matches(name, preset_names(), 2))
         meant = f' (did you mean {near}?)' if near else ''
         raise UserError(f'--peft {name}: no such method{meant}; known are {known}')
-    preset = read_config(path)
+    preset = read_often(path)
     if not isinstance(preset.get('adapters'), list):
         raise UserError(f'--peft {name}: {path} has no list "adapters"')
     for adapter in preset.adapters:

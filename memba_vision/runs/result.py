@@ -1,13 +1,14 @@
 """Result of a run: the metric of its test, with method, task, backbone and seed."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from memba_vision.files import sha256_of, write_atomically
 from memba_vision.runs.backbone import UNKNOWN, Backbone
-from memba_vision.runs.metrics import TOP1, Metric
+from memba_vision.runs.metrics import TEST, TOP1, Metric
+from memba_vision.runs.trial import method_without_settings
 
 #: In the folder of a run.
 RESULT_FILE = 'result.json'
@@ -15,12 +16,12 @@ RESULT_FILE = 'result.json'
 
 @dataclass(frozen=True)
 class Result:
-    """The test result of one run.
+    """The result of one run, on the test split or on that of a validation.
 
     Attributes:
         task: the task's name.
-        method: the config's name without the task.
-        value: of the metric on the test split; for top-1 in percent.
+        method: the config's name without the task; with the settings that were tried, if any.
+        value: of the metric on the split; for top-1 in percent.
         test_images: images it was measured on.
         trained_parameters: adapters and head.
         adapter_parameters: adapters alone.
@@ -36,6 +37,8 @@ class Result:
         backbone: identity of the backbone that was adapted.
         metric: name of the metric.
         higher_is_better: False for a metric such as an error.
+        split: the images that it was measured on, 'test' or 'val200'.
+        settings: settings that were tried, by key.
     """
 
     task: str
@@ -53,16 +56,23 @@ class Result:
     backbone: Backbone = UNKNOWN
     metric: str = TOP1
     higher_is_better: bool = True
+    split: str = TEST
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def top1(self) -> float | None:
-        """Top-1 accuracy in percent; None where another metric was measured."""
-        return self.value if self.metric == TOP1 else None
+        """Top-1 accuracy on the test in percent; None where something else was measured."""
+        return self.value if self.measure == Metric() else None
 
     @property
     def measure(self) -> Metric:
         """The metric, with what is known of it."""
-        return Metric(self.metric, self.higher_is_better)
+        return Metric(self.metric, self.higher_is_better, self.split)
+
+    @property
+    def untried_method(self) -> str:
+        """The method without the settings that were tried."""
+        return method_without_settings(self.method, self.settings)
 
     def as_record(self) -> dict[str, Any]:
         """Return the result for JSON, with ``top1`` for those who read older files."""
@@ -100,6 +110,6 @@ class Result:
         """Return the record in one line, for a log."""
         metric = 'top-1 ' if self.metric == TOP1 else ''
         return (
-            f'{self.task}, {self.method}: test {metric}{self.measure.text(self.value)} of '
+            f'{self.task}, {self.method}: {self.split} {metric}{self.measure.text(self.value)} of '
             f'{self.test_images:,} images, {self.trained_parameters:,} trained parameters'
         )

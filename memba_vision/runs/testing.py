@@ -1,10 +1,12 @@
 """Test of one config, and the record of its result."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from memba_vision.datasets.wrapped_data import inner_datasets
 from memba_vision.engine.hooks.cost import recorded_cost
 from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.engine.plain_model import plain_model
@@ -18,7 +20,10 @@ from memba_vision.runs.checkpoints import (
 )
 from memba_vision.runs.config import method_name
 from memba_vision.runs.folded_test import FoldedTestHook
+from memba_vision.runs.metrics import TEST
 from memba_vision.runs.result import RESULT_FILE, Result
+from memba_vision.runs.result_files import read_result
+from memba_vision.runs.validation import VALIDATION, validates
 from memba_vision.weights import read_checkpoint, resolve
 
 
@@ -29,7 +34,7 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
 
     Raises:
         UserError: there is no checkpoint, it does not fit the config, or that names no task or
-            has no test that gives an accuracy.
+            has no test that gives an accuracy; or its result would replace that of a validation.
     """
     if config.get('task') is None:
         raise UserError(f'{config.filename} names no task, so there is no accuracy to report')
@@ -42,12 +47,27 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
             f'no checkpoint in {config.work_dir}: train first with '
             f'"python tools/train.py {config.filename}{peft}", or name a checkpoint'
         )
+    _keep_validation(config)
     config.load_from, config.resume = str(path), False
     runner = ReadableRunner.from_cfg(config)
     check_test(runner, TOP1)
     if config.get('fold_adapters', True):
         runner.register_hook(FoldedTestHook())
     return record_result(runner, runner.test(), path)
+
+
+def _keep_validation(config: Config) -> None:
+    """Refuse to test in the folder of a run whose settings are on trial."""
+    earlier = Path(config.work_dir) / RESULT_FILE
+    try:
+        split = read_result(earlier).split
+    except (OSError, UserError):
+        return  # there is none, or it is damaged
+    if split == VALIDATION and not validates(config):
+        raise UserError(
+            f'{earlier} is a result on {VALIDATION}, by which settings are chosen: to test that '
+            'run nevertheless, name its checkpoint, and another --work-dir'
+        )
 
 
 def record_result(
@@ -80,8 +100,16 @@ def record_result(
         peak_memory_mib=cost.get('peak_memory_mib'),
         backbone=backbone_of(runner.cfg, getattr(model.backbone, 'base_fingerprint', None)),
         metric=TOP1,
+        split=_split_of(runner.test_dataloader.dataset),
+        settings=runner.cfg.get('tried', {}),
     )
     if is_main_process():
         result.save(Path(runner.work_dir) / RESULT_FILE)
     runner.logger.info(result.line())
     return result
+
+
+def _split_of(dataset: Any) -> str:
+    """Return the split that tasks with lists of images were read from; others have a test."""
+    read = {ds.split for ds in inner_datasets(dataset) if getattr(ds, 'task', None) is not None}
+    return '+'.join(sorted(read)) or TEST

@@ -36,6 +36,25 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_trial_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a run that tries settings."""
+    parser.add_argument(
+        '--try',
+        dest='tried',
+        nargs='+',
+        action=OptionsAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='settings as of --cfg-options that the name of the result has; '
+        'scale=VALUE: that of every adapter that has one',
+    )
+    parser.add_argument(
+        '--validate',
+        action='store_true',
+        help='train on train800, and measure on val200 in place of the test',
+    )
+
+
 class Typed(str):
     """Value as it was typed; its type depends on the setting that it replaces."""
 
@@ -45,7 +64,8 @@ class OptionsAction(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         """Add what one occurrence of the option has."""
-        setattr(namespace, self.dest, {**getattr(namespace, self.dest), **parse_options(values)})
+        given = parse_options(values, self.option_strings[0])
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), **given})
 
 
 def add_options_argument(parser: Any, help: str = HELP) -> None:
@@ -60,8 +80,12 @@ def add_options_argument(parser: Any, help: str = HELP) -> None:
     )
 
 
-def parse_options(options: Sequence[str]) -> dict[str, Typed]:
+def parse_options(options: Sequence[str], name: str = '--cfg-options') -> dict[str, Typed]:
     """Settings by key, as they were typed; a key that is to be added ends in ``+``.
+
+    Args:
+        options: as they were typed.
+        name: the option that errors name.
 
     Raises:
         UserError: one of them is not ``KEY=VALUE``.
@@ -71,8 +95,8 @@ def parse_options(options: Sequence[str]) -> dict[str, Typed]:
         key, equals, value = option.partition('=')
         if not equals or not re.fullmatch(r'[^\s=+]+\+?', key):
             raise UserError(
-                f'--cfg-options: expected KEY=VALUE, found {option!r} (no blanks around =; other '
-                'arguments go before --cfg-options)'
+                f'{name}: expected KEY=VALUE, found {option!r} (no blanks around =; other '
+                f'arguments go before {name})'
             )
         found[key] = Typed(value)
     return found

@@ -13,7 +13,7 @@ from memba_vision.errors import DiskFull, UserError
 from memba_vision.search import bookkeeping
 from memba_vision.search import study as studies
 from memba_vision.search.space import Space
-from memba_vision.search.split import use_validation_split
+from memba_vision.search.split import validate_each_epoch
 from memba_vision.search.steps import Step, check_fits, first_step, second_step
 from memba_vision.search.trial import Died, Failed, Pruned, run_trial
 
@@ -94,7 +94,7 @@ def search(task: Search) -> list[Trial]:
             the config's own trial failed, or the disk is full.
     """
     check_fits(task.space, task.config)
-    use_validation_split(deepcopy(task.config))  # raises before the first trial
+    validate_each_epoch(deepcopy(task.config))  # raises before the first trial
     step = first_step(task.space)
     trials = _run_step(task, step, None)
     if task.space.adapters:
@@ -215,7 +215,7 @@ def trial_config(task: Search, step: Step, trial: Any, folder: Path) -> Config:
     if not bookkeeping.is_default(trial):
         step.apply(config, trial.params)
     config.train_cfg.max_epochs = task.trial_epochs
-    use_validation_split(config)
+    validate_each_epoch(config)
     config.work_dir = str(folder)
     # Checkpoints go to this folder alone: trials of two searches have the same names.
     for setting in ('out_dir', 'filename_tmpl'):

@@ -25,6 +25,8 @@ FEW = 4  # images of a first, small batch
 LONG = 5.0  # seconds; the time of a batch that takes longer is estimated from a small one
 BYTES_PER_PARAMETER = 12  # in a checkpoint: the weight, and AdamW's two moments
 LOG_BYTES = 500_000  # logs, config and record of a run
+#: Settings that change nothing, or next to nothing, about the speed of a model.
+AS_FAST = ('num_classes', 'lr', 'scale', 'weight_decay')
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,18 @@ def measure_all(jobs: Sequence[Job], device: torch.device) -> dict[str, Speed]:
 
 
 def model_key(job: Job) -> str:
-    """Return the settings that speed depends on: batch sizes and model, without its classes."""
+    """Return the settings that speed depends on: batch sizes, model and optimizer."""
     config = job.resolved.to_dict()
-    head = {**config['model'].get('head', {}), 'num_classes': 0}
     batches = [config[f'{part}_dataloader'].get('batch_size') for part in ('train', 'test')]
-    return repr([{**config['model'], 'head': head}, batches, config.get('optim_wrapper')])
+    return repr(_without_numbers([config['model'], batches, config.get('optim_wrapper')]))
+
+
+def _without_numbers(settings: Any) -> Any:
+    """Return settings without those of ``AS_FAST``."""
+    if isinstance(settings, dict):
+        kept = {key: value for key, value in settings.items() if key not in AS_FAST}
+        return {key: _without_numbers(value) for key, value in kept.items()}
+    return [*map(_without_numbers, settings)] if isinstance(settings, list) else settings
 
 
 def measure(config: Config, device: torch.device) -> Speed:

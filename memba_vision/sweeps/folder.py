@@ -58,7 +58,9 @@ def _read(path: Path) -> dict:
 
 def _as_json(options: Options) -> dict:
     pairs = dict(option.split('=', 1) for option in options.cfg_options)
-    return {'amp': options.amp, 'cfg_options': pairs}
+    # A sweep of an older version says nothing of it.
+    validate = {'validate': True} if options.validate else {}
+    return {'amp': options.amp, 'cfg_options': pairs, **validate}
 
 
 def _check_options(path: Path, before: dict | None, options: Options) -> None:

@@ -20,6 +20,8 @@ from memba_vision.runs.config import load_config, method_name, set_seed_and_prec
 from memba_vision.runs.presets import preset_names, read_config
 from memba_vision.runs.result_files import recorded_backbone
 from memba_vision.runs.tool_options import parse_options
+from memba_vision.runs.trial import Trial
+from memba_vision.sweeps.grid import Point, check_grid, points_for
 
 TRAIN = package_data_folder() / 'tools' / 'train.py'
 ALL_METHODS = 'all'
@@ -35,21 +37,25 @@ class Variant(NamedTuple):
         config: the config file.
         backbone: as ``--backbone`` of tools/train.py.
         method: as its ``--peft``.
+        point: as its ``--try``.
     """
 
     config: str
     backbone: str | None
     method: str | None
+    point: Point = {}
 
     def arguments(self) -> list[str]:
         """Return the options of tools/train.py that replace the parts."""
         chosen = {'--backbone': self.backbone, '--peft': self.method}
-        return [
+        parts = [
             part
             for option, name in chosen.items()
             if name
             for part in (option, str(Path(name).absolute()) if name.endswith('.py') else name)
         ]
+        tried = [f'{key}={value}' for key, value in self.point.items()]
+        return parts + (['--try', *tried] if tried else [])
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,12 @@ class Options:
     Attributes:
         cfg_options: settings as the command line spells them, ``KEY=VALUE``.
         amp: train under bfloat16 autocast.
+        validate: train on ``train800``, and measure on ``val200`` in place of the test.
     """
 
     cfg_options: tuple[str, ...] = ()
     amp: bool = False
+    validate: bool = False
 
     def parsed(self) -> dict[str, Any]:
         """Return the settings by key.
@@ -79,7 +87,7 @@ class Job:
 
     Attributes:
         name: ``<task>_<method>_seed<k>``, with the backbone if the sweep has several. It is also
-            the name of the folder.
+            the name of the folder. Settings that it tries are part of the method's name.
         folder: place of its log, checkpoints and result.
         config: the config file.
         method: the method, as tables of results name it.
@@ -88,6 +96,7 @@ class Job:
         backbone: the adapted backbone, before its weights are read.
         resolved: the whole config of the run, with its seed.
         arguments: arguments of tools/train.py that do not depend on the machine.
+        settings: settings that it tries, of the sweep's grid.
     """
 
     name: str
@@ -99,6 +108,7 @@ class Job:
     backbone: Backbone
     resolved: Config = field(repr=False, compare=False)
     arguments: tuple[str, ...] = field(repr=False)
+    settings: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def command(self, processes: int = 1) -> list[str]:
         """Return the command line that trains, with a launcher for several processes."""
@@ -113,7 +123,8 @@ class Job:
     def record(self) -> dict[str, Any]:
         """Return the run as sweep.json lists it."""
         record = {key: getattr(self, key) for key in ('name', 'config', 'method', 'task', 'seed')}
-        return {**record, 'backbone': asdict(self.backbone)}
+        tried = {'settings': self.settings} if self.settings else {}
+        return {**record, 'backbone': asdict(self.backbone), **tried}
 
     def length(self) -> tuple[str, int]:
         """Return the unit of the training's length, 'epochs' or 'iterations', and their number."""
@@ -129,6 +140,7 @@ def make_jobs(
     folder: Path,
     options: Options,
     backbones: Sequence[str] = (),
+    grid: Sequence[Point] = ({},),
 ) -> list[Job]:
     """Return all runs of a sweep, ordered by seed, so that each seed completes a table.
 
@@ -140,6 +152,8 @@ def make_jobs(
         folder: the sweep's folder.
         options: settings of every run.
         backbones: shipped models in place of the configs' backbones; an empty list keeps those.
+        grid: settings that every method is to try, as :func:`memba_vision.sweeps.grid.read_grid`
+            returns them.
 
     Raises:
         UserError: a config cannot be read or names no task, an option does not fit, or two runs
@@ -149,6 +163,14 @@ def make_jobs(
         methods = preset_names()
     variants = list(starmap(Variant, product(configs, backbones or [None], methods or [None])))
     parsed = {path: read_config(find_config(path)) for path in configs}
+    if grid[0]:
+        untried = [_resolve(parsed[variant.config], variant, options) for variant in variants]
+        check_grid(grid, untried, options.parsed())
+        variants = [
+            variant._replace(point=point)
+            for config, variant in zip(untried, variants, strict=True)
+            for point in points_for(config, grid)
+        ]
     resolved = [_resolve(parsed[variant.config], variant, options) for variant in variants]
     wanted = [
         (_with_seed(config, seed), variant)
@@ -172,6 +194,7 @@ def _resolve(parsed: Config, variant: Variant, options: Options) -> Config:
         UserError: it has no result that could be compared.
     """
     chosen = dict(peft=variant.method, backbone=variant.backbone)
+    chosen['trial'] = Trial(variant.point, options.validate)
     config = load_config(deepcopy(parsed), options.parsed(), None, **chosen)
     set_seed_and_precision(config, None, options.amp)
     if config.get('task') is None or config.get('test_dataloader') is None:
@@ -225,7 +248,7 @@ def _make_job(config: Config, variant: Variant, folder: Path, name: str, options
     own_folder = Path(folder).absolute() / name
     arguments = [str(Path(config.filename).absolute()), '--work-dir', str(own_folder)]
     arguments += ['--resume', 'auto', '--seed', str(seed), *(['--amp'] if options.amp else [])]
-    arguments += variant.arguments()
+    arguments += [*variant.arguments(), *(['--validate'] if options.validate else [])]
     if options.cfg_options:
         arguments += ['--cfg-options', *options.cfg_options]
     return Job(
@@ -238,4 +261,5 @@ def _make_job(config: Config, variant: Variant, folder: Path, name: str, options
         backbone=backbone_of(config),
         resolved=config,
         arguments=tuple(arguments),
+        settings=config.to_dict().get('tried', {}),
     )

@@ -8,6 +8,7 @@ from memba_vision.datasets.benchmarks import find_suite
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 from memba_vision.package_data import package_data_folder
+from memba_vision.runs.external_bases import PREFIX
 from memba_vision.runs.generated_configs import config_file_name, config_text
 
 CONFIGS = package_data_folder() / 'configs'
@@ -44,7 +45,10 @@ def write_suite_configs(
     texts = {}
     for task, backbone, method in product(find_suite(suite)[1], backbones, methods):
         part = task.name, method, backbone
-        texts[folder / config_file_name(*part)] = config_text(*part)
+        text = config_text(*part)
+        if folder.resolve().parent == CONFIGS.resolve():
+            text = text.replace(PREFIX, '../')  # as the shipped ones, which know their place
+        texts[folder / config_file_name(*part)] = text
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
         write_atomically(path, text.encode())

@@ -51,7 +51,7 @@ def test_a_plain_run_that_never_finished(tmp_path):
     (tmp_path / 'broken').mkdir()
     (tmp_path / 'broken' / 'run.json').write_text(json.dumps([start]))
     run = next(run for run in collect_runs(tmp_path)[0] if run.result is None)
-    assert run.identity == ('vim', 'lora', 'digits', 3)
+    assert run.identity == ('vim', 'lora', 'digits', 3, 'test')
     assert (run.name, run.state) == ('broken', 'unfinished')
 
 

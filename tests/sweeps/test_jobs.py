@@ -58,7 +58,8 @@ def test_each_config_is_parsed_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Config, 'fromfile', counting)
     assert len(demo_jobs(tmp_path, seeds=range(5))) == 10
-    assert sorted(parsed) == ['digits_memba', 'lora', 'memba']
+    assert parsed[0] == 'digits_memba'
+    assert len(parsed) == len(set(parsed))  # earlier tests may have read the presets
 
 
 def test_configs_keep_their_own_methods(tmp_path):
@@ -246,5 +247,7 @@ def test_configs_of_a_suite_are_written(tmp_path):
     files = {str(path) for path in folder.iterdir()}
     assert set(outcome.out.split()) == files
     assert len(files) == 7
+    error = run_tool('sweep', *arguments, '--write-configs', folder, '--validate').error()
+    assert '--write-configs writes no --grid and no --validate' in error
     job = make_jobs(sorted(files)[:1], [], [0], tmp_path, Options())[0]
     assert (job.task, job.method, job.backbone.arch) == ('caltech101', 'lora', 'vim_tiny')

@@ -147,6 +147,29 @@ def test_other_settings_are_refused(straight, command, config):
     assert 'data_preprocessor.to_rgb was True, is False' in error
 
 
+def test_a_grid_on_validation_data_chooses(command, data_root, tmp_path):
+    folder, grid = tmp_path / 'sweep', ('--validate', '--grid', 'scale=0.5,2')
+    outcome = run_tool('sweep', *command(folder, *grid))
+    assert outcome.status == 0, outcome
+    names = [f'digits_{m}_scale{scale}_seed0' for m in ('memba', 'lora') for scale in ('0.5', '2')]
+    listed = json.loads((folder / 'sweep.json').read_text())['runs']
+    assert [run['name'] for run in listed] == names
+    for name in names:
+        result = json.loads((folder / name / 'result.json').read_text())
+        assert (result['split'], result['test_images']) == ('val200', 8)
+        assert result['checkpoint'].endswith(f'epoch_{EPOCHS}.pth')
+        config = json.loads((folder / name / 'run.json').read_text())[0]['config']
+        assert config['test_dataloader']['dataset']['split'] == 'val200'
+    assert 'top-1 (%) on val200 | adapter parameters' in outcome.out
+    again = run_tool('sweep', *command(folder, *grid))
+    assert 'started' not in again.out
+    assert table(again.out) == table(outcome.out)
+    assert 'all 4 runs have finished' in run_tool('sweep', *command(folder, *grid, '--plan')).out
+    chosen = run_tool('report', folder, '--choose', '--out', tmp_path / 'chosen')
+    assert chosen.out.count('**') == 8, chosen
+    assert len(list((tmp_path / 'chosen').iterdir())) == 2
+
+
 def test_a_run_that_fails_is_reported_with_the_end_of_its_log(config, tmp_path):
     missing = {'model.backbone.module.init_cfg.checkpoint': 'no.safetensors'}
     outcome = run_tool('sweep', config, '--work-dir', tmp_path, *as_arguments(missing))
