@@ -2,9 +2,12 @@
 
 python tools/report.py work_dirs/demo
 python tools/report.py work_dirs/sweep --out paper --baseline lora_out_proj
+python tools/report.py docs/results/mini_vtab.csv --baseline lora
+python tools/report.py docs/results/mini_vtab.csv --ranks vim_small
 """
 
 import argparse
+from pathlib import Path
 
 from memba_vision.command_line import run_tool, tool_parser
 
@@ -12,29 +15,50 @@ from memba_vision.command_line import run_tool, tool_parser
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
-    parser.add_argument('folder', help='the folder that holds the runs')
-    parser.add_argument('--out', metavar='DIR', help='where the report goes; without, to FOLDER')
+    parser.add_argument(
+        'runs', help='the folder that holds the runs, or a list of them as reports write it'
+    )
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        help='where the report goes; without, to RUNS if that is a folder',
+    )
     parser.add_argument(
         '--baseline',
         metavar='METHOD',
-        help='what the others are compared with; without: lora, lora_in_proj or linear_probing, '
-        'the first that was measured',
+        help='what the others are compared with, which is printed too; without: lora, lora_in_proj '
+        'or linear_probing, the first that was measured',
+    )
+    parser.add_argument(
+        '--ranks',
+        metavar='ARCH',
+        help='print whether the methods come in the order in which they were published for an '
+        'architecture, such as vim_small',
     )
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
     """Report as the command line says."""
-    from memba_vision.reports.accuracy_table import accuracy_table
+    from memba_vision.reports.accuracy_table import short_table
     from memba_vision.reports.content import describe_run
-    from memba_vision.reports.write import WRITERS, write_report
+    from memba_vision.reports.markdown import table_text
+    from memba_vision.reports.rank_table import rank_tables
+    from memba_vision.reports.write import WRITERS, read_content, write_content
 
-    out = args.out or args.folder
-    content = write_report(args.folder, out, args.baseline)
-    print(accuracy_table(content.results), end='')
+    content = read_content(args.runs, args.baseline)
+    print(short_table(content.results), end='')
+    for section in content.sections:
+        if args.baseline:
+            print('', *map(table_text, section.tables[2:]), sep='\n', end='')
+        if args.ranks:
+            print(f'\n{section.scores.title}\n\n{rank_tables(section.scores, args.ranks)}', end='')
     for run in content.open_runs:
         print(f'not finished: {describe_run(run)}')
-    print(f'written to {out}: {", ".join(WRITERS)}')
+    out = args.out or args.runs
+    if not Path(out).is_file():
+        write_content(content, out)
+        print(f'written to {out}: {", ".join(WRITERS)}')
 
 
 if __name__ == '__main__':

@@ -1,0 +1,125 @@
+"""Order of methods in their measured means beside that in a published table."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from scipy.stats import rankdata
+
+from memba_vision.errors import UserError
+from memba_vision.reports.ranks import FEWEST, RankCorrelation, rank_correlation
+from memba_vision.reports.scores import SuiteScores, preset_of
+from memba_vision.reports.text_tables import MINUS, markdown_table
+from memba_vision.zoo.methods import Published, all_methods, architecture_title
+
+#: Methods that train the backbone itself, and profit most where a world is easy to learn anew.
+WITHOUT_ADAPTERS = ('full_fine_tuning', 'scratch')
+SHOWN = 8  # methods whose places differ most
+
+
+class _Pair(NamedTuple):
+    """A method in both tables."""
+
+    method: str
+    measured: float
+    order: float  # the same, or its negative where lower is better
+    published: float
+
+
+def rank_tables(scores: SuiteScores, arch: str) -> str:
+    """Return the rank correlations with the published table, and the methods that it ranks apart.
+
+    A method counts if it was published, and measured on all tasks of the suite. Groups are compared
+    too, where the suite has those of VTAB-1k.
+
+    Args:
+        scores: the measured values.
+        arch: the architecture whose published results are compared, as ``vim_small``.
+
+    Returns:
+        Two tables in Markdown.
+
+    Raises:
+        UserError: nothing was published for the architecture, or fewer than three of the methods.
+    """
+    published = published_for(arch)
+    tasks = tuple(scores.suite.tasks)
+    pairs = _pairs(scores, published, tasks, 'average')
+    if len(pairs) < FEWEST:
+        raise UserError(
+            f'{scores.title}: {len(pairs)} of the {len(published)} methods that are published for '
+            f'{architecture_title(arch)} were measured on all {len(tasks)} tasks; ranks need '
+            f'{FEWEST}'
+        )
+    header = ('means over', 'methods', 'number', "Spearman's rho", '95 % interval')
+    rows = list(_rows('all tasks', pairs))
+    for group, of_group in scores.suite.groups.items():
+        if group.lower() in Published.__dataclass_fields__:
+            rows += _rows(group, _pairs(scores, published, of_group, group.lower()))
+    return f'{markdown_table([header, *rows], 2)}\n{_apart(pairs, scores, arch)}'
+
+
+def published_for(arch: str) -> dict[str, Published]:
+    """Return what is published for an architecture by preset.
+
+    Raises:
+        UserError: nothing is.
+    """
+    found = {m.preset: m.published[arch] for m in all_methods() if arch in m.published}
+    if not found:
+        known = sorted({arch for method in all_methods() for arch in method.published})
+        raise UserError(f'--ranks {arch}: nothing is published for it; there is {", ".join(known)}')
+    return found
+
+
+def _pairs(
+    scores: SuiteScores, published: dict[str, Published], tasks: Sequence[str], figure: str
+) -> list[_Pair]:
+    sign = 1 if scores.metric.higher_is_better else -1
+    found = []
+    for method in scores.methods:
+        mean, known = scores.mean(method, tasks), published.get(preset_of(method))
+        if known and mean and mean.tasks == mean.of_tasks:
+            found.append(_Pair(method, mean.value, sign * mean.value, getattr(known, figure)))
+    return found
+
+
+def _rows(over: str, pairs: Sequence[_Pair]) -> Iterator[tuple[str, ...]]:
+    """Yield the correlation of all methods, and of those with adapters."""
+    left_out = [p.method for p in pairs if preset_of(p.method) in WITHOUT_ADAPTERS]
+    yield over, 'all', *_cells(pairs)
+    if left_out:
+        rest = [pair for pair in pairs if pair.method not in left_out]
+        yield over, f'without {", ".join(left_out)}', *_cells(rest)
+
+
+def _cells(pairs: Sequence[_Pair]) -> tuple[str, str, str]:
+    found = rank_correlation([p.order for p in pairs], [p.published for p in pairs])
+    return (str(len(pairs)), *(_texts(found) if found else ('', '')))
+
+
+def _texts(found: RankCorrelation) -> tuple[str, str]:
+    rho, low, high = (
+        f'{number:.2f}'.replace('-', MINUS) for number in (found.rho, found.low, found.high)
+    )
+    return rho, f'{low} to {high}'
+
+
+def _apart(pairs: Sequence[_Pair], scores: SuiteScores, arch: str) -> str:
+    """Return the methods whose places differ most; place 1 is the best."""
+    ours, theirs = (rankdata([-pair[column] for pair in pairs]) for column in (2, 3))
+    apart = sorted(
+        zip(pairs, ours, theirs, strict=True), key=lambda row: (-abs(row[1] - row[2]), row[1])
+    )
+    header = ('method', scores.suite.title, 'place', f'published for {architecture_title(arch)}')
+    rows = [
+        (
+            pair.method,
+            scores.metric.number(pair.measured, 1),
+            f'{here:g}',
+            f'{pair.published:.2f}',
+            f'{there:g}',
+            f'{there - here:+g}'.replace('-', MINUS),
+        )
+        for pair, here, there in apart[:SHOWN]
+    ]
+    return markdown_table([(*header, 'place', 'places better here'), *rows], 1)
