@@ -62,6 +62,7 @@ def draw_sizes(scores: SuiteScores) -> FigureOfReport:
     axes.margins(x=0.2, y=0.12)
     chosen = styles(scores.methods)
     points = [_draw_method(axes, scores, method, chosen[method]) for method in scores.methods]
+    _widen(axes)
     _label([point for point in points if point], axes)
     axes.set_xlabel('trained parameters, adapters and head (mean over tasks)')
     name, _, unit = scores.metric.title.partition(' ')
@@ -105,6 +106,13 @@ def _draw_method(
     if known:
         axes.plot(known.thousands * 1e3, known.average, 'x', color=colour, markersize=7)
     return size, average.value, method, colour
+
+
+def _widen(axes: Axes) -> None:
+    """Leave room around sizes that are all the same, or nearly."""
+    smallest, largest = axes.dataLim.intervalx
+    if largest < 2 * smallest:
+        axes.set_xlim(smallest / 2, largest * 2)
 
 
 def _label(points: Sequence[tuple[float, float, str, str]], axes: Axes) -> None:

@@ -13,12 +13,14 @@ from selenium.webdriver.common.by import By
 from memba_vision.datasets.tasks import MINI_TASKS
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import make_content
+from memba_vision.reports.figures import draw_sizes
 from memba_vision.reports.html import as_html
 from memba_vision.reports.latex import as_latex, escape
 from memba_vision.reports.markdown import as_markdown
 from memba_vision.reports.records import as_csv
 from memba_vision.reports.run_list import write_run_list
 from memba_vision.reports.scores import scores_by_suite
+from memba_vision.reports.svg import settings
 from memba_vision.reports.tables import NOTHING, summary_table, task_table
 from memba_vision.runs.backbone import Backbone
 
@@ -291,6 +293,17 @@ def test_one_seed(tmp_path):
     assert 'one seed, hence no deviation' in section.tables[0].caption
     differences = next(f for f in section.figures if f.name == 'differences')
     assert 'With one seed a task has no bar.' in differences.caption
+
+
+def test_methods_of_one_size_are_drawn(mini):
+    (scores,) = scores_by_suite(collect_runs(mini)[0])
+    assert {run.result.trained_parameters for run in scores.runs} == {74_698}
+    with settings():
+        svg = draw_sizes(scores).svg
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+    places = {float(x) for x in re.findall(r'<use [^>]*\bx="([\d.]+)"[^>]*stroke: #', svg)}
+    assert len(places) == 1, places
+    assert 0.3 * width < places.pop() < 0.7 * width
 
 
 def test_one_method_has_no_differences(tmp_path):
