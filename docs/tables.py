@@ -104,7 +104,7 @@ def _accuracies(name: str, table: Callable[[Sequence[Result]], str]) -> str:
 
 def _ranks(name: str) -> str:
     runs, _ = collect_runs(_results(name))
-    return '\n'.join(rank_tables(scores, ARCH) for scores in scores_by_suite(runs))
+    return rank_tables(scores_by_suite(runs), ARCH)
 
 
 def _results(name: str) -> Path:

@@ -42,17 +42,20 @@ def main(args: argparse.Namespace) -> None:
     """Report as the command line says."""
     from memba_vision.reports.accuracy_table import short_table
     from memba_vision.reports.content import describe_run
+    from memba_vision.reports.difference_table import difference_table
     from memba_vision.reports.markdown import table_text
     from memba_vision.reports.rank_table import rank_tables
     from memba_vision.reports.write import WRITERS, read_content, write_content
 
     content = read_content(args.runs, args.baseline)
     print(short_table(content.results), end='')
-    for section in content.sections:
-        if args.baseline:
-            print('', *map(table_text, section.tables[2:]), sep='\n', end='')
-        if args.ranks:
-            print(f'\n{section.scores.title}\n\n{rank_tables(section.scores, args.ranks)}', end='')
+    for section in content.sections if args.baseline else ():
+        if section.comparisons:
+            table = difference_table(section.scores, section.baseline, section.comparisons)
+            print(f'\n{table.name}\n\n{table_text(table)}', end='')
+    if args.ranks:
+        ranks = rank_tables([section.scores for section in content.sections], args.ranks)
+        print(f'\n{ranks}', end='')
     for run in content.open_runs:
         print(f'not finished: {describe_run(run)}')
     out = args.out or args.runs

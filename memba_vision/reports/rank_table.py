@@ -13,6 +13,7 @@ from memba_vision.zoo.methods import Published, all_methods, architecture_title
 
 #: Methods that train the backbone itself, and profit most where a world is easy to learn anew.
 WITHOUT_ADAPTERS = ('full_fine_tuning', 'scratch')
+GROUPS = ('natural', 'specialized', 'structured')  # that published results have
 SHOWN = 8  # methods whose places differ most
 
 
@@ -25,36 +26,49 @@ class _Pair(NamedTuple):
     published: float
 
 
-def rank_tables(scores: SuiteScores, arch: str) -> str:
+def rank_tables(measured: Sequence[SuiteScores], arch: str) -> str:
     """Return the rank correlations with the published table, and the methods that it ranks apart.
 
     A method counts if it was published, and measured on all tasks of the suite. Groups are compared
     too, where the suite has those of VTAB-1k.
 
     Args:
-        scores: the measured values.
+        measured: the measured values of one or more suites; those with fewer than three such
+            methods have a sentence in place of tables.
         arch: the architecture whose published results are compared, as ``vim_small``.
 
     Returns:
-        Two tables in Markdown.
+        Two tables in Markdown for each suite, with its title if there are several.
 
     Raises:
-        UserError: nothing was published for the architecture, or fewer than three of the methods.
+        UserError: nothing was published for the architecture, or all suites have too few methods.
     """
     published = published_for(arch)
-    tasks = tuple(scores.suite.tasks)
-    pairs = _pairs(scores, published, tasks, 'average')
-    if len(pairs) < FEWEST:
-        raise UserError(
-            f'{scores.title}: {len(pairs)} of the {len(published)} methods that are published for '
-            f'{architecture_title(arch)} were measured on all {len(tasks)} tasks; ranks need '
-            f'{FEWEST}'
-        )
+    parts, too_few = [], []
+    for scores in measured:
+        pairs = _pairs(scores, published, tuple(scores.suite.tasks), 'average')
+        if len(pairs) >= FEWEST:
+            title = f'{scores.title}\n\n' if len(measured) > 1 else ''
+            parts.append(title + _tables(scores, published, pairs, arch))
+        else:
+            too_few.append(
+                f'{scores.title}: {len(pairs)} of the {len(published)} methods that are published '
+                f'for {architecture_title(arch)} were measured on all {len(scores.suite.tasks)} '
+                f'tasks, and ranks need {FEWEST}'
+            )
+    if not parts:
+        raise UserError('; '.join(too_few))
+    return '\n'.join([*parts, *(f'{reason}.\n' for reason in too_few)])
+
+
+def _tables(
+    scores: SuiteScores, published: dict[str, Published], pairs: Sequence[_Pair], arch: str
+) -> str:
     header = ('means over', 'methods', 'number', "Spearman's rho", '95 % interval')
     rows = list(_rows('all tasks', pairs))
-    for group, of_group in scores.suite.groups.items():
-        if group.lower() in Published.__dataclass_fields__:
-            rows += _rows(group, _pairs(scores, published, of_group, group.lower()))
+    for group, tasks in scores.suite.groups.items():
+        if group.lower() in GROUPS:
+            rows += _rows(group, _pairs(scores, published, tasks, group.lower()))
     return f'{markdown_table([header, *rows], 2)}\n{_apart(pairs, scores, arch)}'
 
 

@@ -46,7 +46,7 @@ def test_nothing_to_correlate(second):
 def test_the_committed_runs_beside_the_published_table():
     outcome = run_tool('report', MINI_VTAB, '--ranks', 'vim_small')
     assert outcome.status == 0
-    ranks, apart = outcome.out.split('mini-VTAB\n\n')[1].split('\n\n')
+    _, ranks, apart = outcome.out.strip().split('\n\n')
     everything, adapted = rows(ranks)[2:]
     assert everything[:4] == ['all tasks', 'all', '28', '0.52']
     assert adapted[:4] == ['all tasks', 'without scratch, full_fine_tuning', '26', '0.90']
@@ -67,9 +67,13 @@ def published_runs() -> list:
 
 def test_groups_are_compared_too_and_methods_without_a_task_do_not_count(tmp_path):
     runs = [run for run in published_runs() if (run.method, run.task) != ('lora_embed', 'dtd')]
+    runs.append(make_result())
     (tmp_path / 'runs.csv').write_text(write_run_list(runs))
-    (scores,) = scores_by_suite(collect_runs(tmp_path / 'runs.csv')[0])
-    table = rows(rank_tables(scores, 'vim_small').split('\n\n')[0])[2:]
+    scores = scores_by_suite(collect_runs(tmp_path / 'runs.csv')[0])
+    title, ranks, _, reason = rank_tables(scores, 'vim_small').split('\n\n')
+    assert title == 'VTAB-1k'
+    assert reason.startswith('mini-VTAB: 0 of the 28 methods')
+    table = rows(ranks)[2:]
     found = {tuple(row[:2]): row[2:4] for row in table}
     assert found['all tasks', 'all'][0] == found['Natural', 'all'][0] == '27'
     assert found['Structured', 'all'] == found['Specialized', 'all'] == ['28', '1.00']
