@@ -13,6 +13,9 @@ from memba_vision.datasets.tasks import VTAB1K_TASKS
 from memba_vision.reports.accuracy_table import short_table
 from memba_vision.reports.backbone_table import backbone_table, notes
 from memba_vision.reports.collect import collect_runs
+from memba_vision.reports.comparisons import compare
+from memba_vision.reports.difference_table import difference_table
+from memba_vision.reports.markdown import table_text
 from memba_vision.reports.rank_table import rank_tables
 from memba_vision.reports.run_list import read_run_list
 from memba_vision.reports.scores import scores_by_suite
@@ -97,6 +100,12 @@ def mini_vtab_ranks() -> str:
     return _ranks('mini_vtab')
 
 
+def mini_vtab_differences() -> str:
+    """What some methods gain there over LoRA."""
+    others = ('memba', 'memba_no_reset', 'memba_no_transfer', 'sll_lora', 'full_fine_tuning')
+    return _differences('mini_vtab', 'lora', others)
+
+
 def _accuracies(name: str, table: Callable[[Sequence[Result]], str]) -> str:
     """The ``table`` of a file of ``results``."""
     return table(read_run_list(_results(name).read_text(encoding='utf-8')))
@@ -105,6 +114,16 @@ def _accuracies(name: str, table: Callable[[Sequence[Result]], str]) -> str:
 def _ranks(name: str) -> str:
     runs, _ = collect_runs(_results(name))
     return rank_tables(scores_by_suite(runs), ARCH)
+
+
+def _differences(name: str, baseline: str, others: Sequence[str]) -> str:
+    """Differences of some methods of a file of ``results`` to another of them."""
+    runs, _ = collect_runs(_results(name))
+    runs = [run for run in runs if run.method in (baseline, *others)]
+    return '\n'.join(
+        table_text(difference_table(scores, baseline, compare(scores, baseline)))
+        for scores in scores_by_suite(runs)
+    )
 
 
 def _results(name: str) -> Path:
@@ -126,6 +145,7 @@ TABLES = {
     'mini_vtab': mini_vtab,
     'mini_vtab_backbones': mini_vtab_backbones,
     'mini_vtab_ranks': mini_vtab_ranks,
+    'mini_vtab_differences': mini_vtab_differences,
 }
 
 

@@ -1,5 +1,6 @@
 """Collection of the runs in a folder, with those that are missing, failed or unfinished."""
 
+import csv
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -82,8 +83,8 @@ def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
 def _listed(path: Path) -> list[Run]:
     """Read the runs of a list, the last line first."""
     try:
-        results = read_run_list(path.read_text(encoding='utf-8'))
-    except (ValueError, LookupError, TypeError) as error:
+        results = read_run_list(path.read_text(encoding='utf-8', errors='surrogateescape'))
+    except (ValueError, LookupError, TypeError, csv.Error) as error:
         raise UserError(
             f'{path} is not a list of runs as reports write it, {RUN_LIST}: {error!r}'
         ) from error

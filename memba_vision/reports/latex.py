@@ -40,7 +40,7 @@ def as_latex(content: Content) -> str:
 
 
 def _table(table: Table) -> str:
-    wide = len(table.header) > 9
+    wide = len(table.header) > 10
     header = [_turned(name) if wide and i else escape(name) for i, name in enumerate(table.header)]
     rows = [' & '.join(map(_cell, row)) + r' \\' for row in table.rows]
     lines = [

@@ -120,7 +120,8 @@ def _texts(found: RankCorrelation) -> tuple[str, str]:
 
 def _apart(pairs: Sequence[_Pair], scores: SuiteScores, arch: str) -> str:
     """Return the methods whose places differ most; place 1 is the best."""
-    ours, theirs = (rankdata([-pair[column] for pair in pairs]) for column in (2, 3))
+    ours = rankdata([-pair.order for pair in pairs])
+    theirs = rankdata([-pair.published for pair in pairs])
     apart = sorted(
         zip(pairs, ours, theirs, strict=True), key=lambda row: (-abs(row[1] - row[2]), row[1])
     )

@@ -11,6 +11,7 @@ from made_runs import make_result, plan, save_runs, set_status, with_group_means
 from selenium.webdriver.common.by import By
 
 from memba_vision.datasets.tasks import MINI_TASKS
+from memba_vision.files import encode_surrogates
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import make_content
 from memba_vision.reports.figures import draw_sizes
@@ -235,6 +236,13 @@ def test_of_two_lines_of_one_run_the_later_counts(tmp_path):
     (run,), (remark,) = collect_runs(path)
     assert run.result.value == 20.0
     assert 'is left out' in remark
+
+
+def test_a_list_may_have_names_that_are_not_utf8(tmp_path):
+    path = tmp_path / 'runs.csv'
+    path.write_bytes(encode_surrogates(write_run_list([make_result(task='c\udcfe')])))
+    (run,), _ = collect_runs(path)
+    assert run.task == 'c\udcfe'
 
 
 def test_unknown_baseline_is_an_error(mini):
