@@ -28,7 +28,7 @@ def difference_table(
         for one in comparisons
     ]
     header = ('method', *groups, 'average', 'p', f'p of {len(rows)} (Holm)')
-    unit = 'points' if scores.metric == Metric() else scores.metric.name
+    unit = 'points' if scores.metric.name == Metric().name else scores.metric.name
     caption = (
         f'Advantage over {baseline} in {unit}, means over {_tasks(scores)} of paired runs, in '
         'brackets 95 % confidence intervals'
