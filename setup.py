@@ -89,6 +89,7 @@ setup(
         'safetensors>=0.4.3',
         'pillow>=10.1',
         'scikit-learn',
+        'scipy',  # scikit-learn brings it along
     ],
     extras_require=EXTRAS,
 )

@@ -6,20 +6,28 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
 """
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from memba_vision.datasets.tasks import VTAB1K_TASKS
-from memba_vision.reports.accuracy_table import accuracy_table
+from memba_vision.reports.accuracy_table import short_table
 from memba_vision.reports.backbone_table import backbone_table, notes
+from memba_vision.reports.collect import collect_runs
+from memba_vision.reports.comparisons import compare
+from memba_vision.reports.difference_table import difference_table
+from memba_vision.reports.markdown import table_text
+from memba_vision.reports.rank_table import rank_tables
 from memba_vision.reports.run_list import read_run_list
+from memba_vision.reports.scores import scores_by_suite
 from memba_vision.reports.text_tables import markdown_table
+from memba_vision.runs.result import Result
 from memba_vision.weights import licence_of
 from memba_vision.zoo.methods import all_methods
 from memba_vision.zoo.official import OFFICIAL
 
 DOCS = Path(__file__).parent
 PAGES = (
-    *(DOCS / f'{name}.md' for name in ('vtab1k', 'methods', 'backbones')),
+    *(DOCS / f'{name}.md' for name in ('vtab1k', 'methods', 'backbones', 'reports')),
     DOCS.parent / 'README.md',
 )
 #: Columns of the table of methods by backbones.
@@ -79,17 +87,47 @@ def weights() -> str:
 
 def mini_vtab() -> str:
     """What every method reaches on mini-VTAB."""
-    return _accuracies('mini_vtab')
+    return _accuracies('mini_vtab', short_table)
 
 
 def mini_vtab_backbones() -> str:
     """What some methods reach there on the small VMamba and the small ViT."""
-    return _accuracies('mini_vtab_backbones')
+    return _accuracies('mini_vtab_backbones', short_table)
 
 
-def _accuracies(name: str) -> str:
-    runs = (DOCS / 'results' / f'{name}.csv').read_text(encoding='utf-8')
-    return accuracy_table(read_run_list(runs))
+def mini_vtab_ranks() -> str:
+    """The order of methods on mini-VTAB beside the published one."""
+    return _ranks('mini_vtab')
+
+
+def mini_vtab_differences() -> str:
+    """What some methods gain there over LoRA."""
+    others = ('memba', 'memba_no_reset', 'memba_no_transfer', 'sll_lora', 'full_fine_tuning')
+    return _differences('mini_vtab', 'lora', others)
+
+
+def _accuracies(name: str, table: Callable[[Sequence[Result]], str]) -> str:
+    """The ``table`` of a file of ``results``."""
+    return table(read_run_list(_results(name).read_text(encoding='utf-8')))
+
+
+def _ranks(name: str) -> str:
+    runs, _ = collect_runs(_results(name))
+    return rank_tables(scores_by_suite(runs), ARCH)
+
+
+def _differences(name: str, baseline: str, others: Sequence[str]) -> str:
+    """Differences of some methods of a file of ``results`` to another of them."""
+    runs, _ = collect_runs(_results(name))
+    runs = [run for run in runs if run.method in (baseline, *others)]
+    return '\n'.join(
+        table_text(difference_table(scores, baseline, compare(scores, baseline)))
+        for scores in scores_by_suite(runs)
+    )
+
+
+def _results(name: str) -> Path:
+    return DOCS / 'results' / f'{name}.csv'
 
 
 def backbones() -> str:
@@ -106,6 +144,8 @@ TABLES = {
     'weights': weights,
     'mini_vtab': mini_vtab,
     'mini_vtab_backbones': mini_vtab_backbones,
+    'mini_vtab_ranks': mini_vtab_ranks,
+    'mini_vtab_differences': mini_vtab_differences,
 }
 
 

@@ -3,9 +3,12 @@
 python tools/report.py work_dirs/demo
 python tools/report.py work_dirs/sweep --out paper --baseline lora_out_proj
 python tools/report.py work_dirs/tuning --choose
+python tools/report.py docs/results/mini_vtab.csv --baseline lora
+python tools/report.py docs/results/mini_vtab.csv --ranks vim_small
 """
 
 import argparse
+from pathlib import Path
 
 from memba_vision.command_line import run_tool, tool_parser
 
@@ -13,13 +16,25 @@ from memba_vision.command_line import run_tool, tool_parser
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
-    parser.add_argument('folder', help='the folder that holds the runs')
-    parser.add_argument('--out', metavar='DIR', help='where the report goes; without, to FOLDER')
+    parser.add_argument(
+        'runs', help='the folder that holds the runs, or a list of them as reports write it'
+    )
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        help='where the report goes; without, to RUNS if that is a folder',
+    )
     parser.add_argument(
         '--baseline',
         metavar='METHOD',
-        help='what the others are compared with; without: lora, lora_in_proj or linear_probing, '
-        'the first that was measured',
+        help='what the others are compared with, which is printed too; without: lora, lora_in_proj '
+        'or linear_probing, the first that was measured',
+    )
+    parser.add_argument(
+        '--ranks',
+        metavar='ARCH',
+        help='print whether the methods come in the order in which they were published for an '
+        'architecture, such as vim_small',
     )
     parser.add_argument(
         '--choose',
@@ -32,22 +47,34 @@ def parse_arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Report as the command line says."""
-    from memba_vision.reports.accuracy_table import accuracy_table
+    from memba_vision.reports.accuracy_table import short_table
     from memba_vision.reports.choice import describe_choice, read_choice, write_choice
     from memba_vision.reports.content import describe_run
-    from memba_vision.reports.write import WRITERS, write_report
+    from memba_vision.reports.difference_table import difference_table
+    from memba_vision.reports.markdown import table_text
+    from memba_vision.reports.rank_table import rank_tables
+    from memba_vision.reports.write import WRITERS, read_content, write_content
 
-    out = args.out or args.folder
     if args.choose:
-        choice = read_choice(args.folder)
+        choice = read_choice(args.runs)
         print(describe_choice(choice), end='')
-        print(write_choice(choice, out), end='')
+        print(write_choice(choice, args.out or args.runs), end='')
         return
-    content = write_report(args.folder, out, args.baseline)
-    print(accuracy_table(content.results), end='')
+    content = read_content(args.runs, args.baseline)
+    print(short_table(content.results), end='')
+    for section in content.sections if args.baseline else ():
+        if section.comparisons:
+            table = difference_table(section.scores, section.baseline, section.comparisons)
+            print(f'\n{table.name}\n\n{table_text(table)}', end='')
+    if args.ranks:
+        ranks = rank_tables([section.scores for section in content.sections], args.ranks)
+        print(f'\n{ranks}', end='')
     for run in content.open_runs:
         print(f'not finished: {describe_run(run)}')
-    print(f'written to {out}: {", ".join(WRITERS)}')
+    out = args.out or args.runs
+    if not Path(out).is_file():
+        write_content(content, out)
+        print(f'written to {out}: {", ".join(WRITERS)}')
 
 
 if __name__ == '__main__':

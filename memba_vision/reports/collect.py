@@ -1,5 +1,6 @@
 """Collection of the runs in a folder, with those that are missing, failed or unfinished."""
 
+import csv
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memba_vision.errors import UserError
+from memba_vision.reports.run_list import RUN_LIST, read_run_list
 from memba_vision.runs.backbone import RANDOM, UNKNOWN, Backbone, backbone_labels, backbone_of
 from memba_vision.runs.config import method_of_record
 from memba_vision.runs.metrics import TEST
@@ -69,21 +71,47 @@ class Run:
 def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
     """Collect the runs below ``folder``: those that sweeps planned, and those in plain folders.
 
+    Args:
+        folder: the folder, or a list of runs as reports write it, ``runs.csv``.
+
     Returns:
         The runs, and a remark on each that was left out. Of several runs with the same backbone,
-        method, task and seed, the one with the newest result counts.
+        method, task and seed, the one with the newest result counts; in a list the later line.
 
     Raises:
         UserError: there is no finished run, or a record cannot be read.
     """
     folder = Path(folder)
-    runs = [run for path in sorted(folder.rglob(SWEEP_FILE)) for run in _planned(path, folder)]
-    planned = {run.folder for run in runs}
-    runs += [run for run in _plain(folder) if run.folder not in planned]
+    runs = _listed(folder) if folder.is_file() else _found(folder)
     if not any(run.result for run in runs):
         raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
     runs, remarks = _one_of_each(_with_backbone_names(runs))
     return runs, remarks + _unknown_bases(runs)
+
+
+def _listed(path: Path) -> list[Run]:
+    """Read the runs of a list, the last line first."""
+    try:
+        results = read_run_list(path.read_text(encoding='utf-8', errors='surrogateescape'))
+    except (ValueError, LookupError, TypeError, csv.Error) as error:
+        raise UserError(
+            f'{path} is not a list of runs as reports write it, {RUN_LIST}: {error!r}'
+        ) from error
+    if not results:
+        raise UserError(f'{path} lists no runs')
+    runs = []
+    for result in reversed(results):
+        name = f'{result.task}_{result.method}_seed{result.seed}'
+        run = (name, result.task, result.method, result.seed, path / name)
+        runs.append(Run(*run, FINISHED, result=result, backbone=result.backbone))
+    return runs
+
+
+def _found(folder: Path) -> list[Run]:
+    """Find the runs below a folder."""
+    runs = [run for path in sorted(folder.rglob(SWEEP_FILE)) for run in _planned(path, folder)]
+    planned = {run.folder for run in runs}
+    return runs + [run for run in _plain(folder) if run.folder not in planned]
 
 
 def _with_backbone_names(runs: list[Run]) -> list[Run]:
@@ -212,7 +240,8 @@ def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
 
 def _age(run: Run) -> float:
     """Return a key that sorts finished runs first, and the newest of them at the front."""
-    return -(run.folder / RESULT_FILE).stat().st_mtime if run.result else 0.0
+    file = run.folder / RESULT_FILE
+    return -file.stat().st_mtime if run.result and file.is_file() else 0.0
 
 
 def _read_json(path: Path) -> dict[str, Any]:

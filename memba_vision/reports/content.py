@@ -3,19 +3,27 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from memba_vision.reports.collect import Run
+from memba_vision.reports.comparisons import Comparison, compare
+from memba_vision.reports.difference_table import difference_table
 from memba_vision.reports.figures import FigureOfReport, figures
 from memba_vision.reports.scores import SuiteScores, scores_by_suite
 from memba_vision.reports.tables import Table, summary_table, task_table
 from memba_vision.runs.result import Result
 
 HOW_TO_READ = (
-    'A mean over tasks gives each task the same weight, whatever its group; groups likewise.',
+    'The average gives each task the same weight, whatever its group; the average of groups gives '
+    'each group the same, and within it each task.',
     'A task counts with its mean over seeds. A deviation (with n - 1) is that of the means over '
     'tasks from seed to seed, of the seeds that have all of the tasks.',
     'A mean of fewer tasks or runs than the others says so, and is never the best in bold. Bold is '
     'the best as printed, so that ties are bold together.',
+    'Differences are of runs with the same task and seed. Their intervals, and p values of no '
+    "difference, are by Student's t distribution over the means of tasks: they are for other such "
+    'tasks, with the noise between seeds in them; those of a single task are over its seeds. '
+    "Holm's p is adjusted for the number of methods in the table.",
     'Training time and peak memory are means over runs: the time that led to the weights, with '
     'saving and validation, over all starts of a run; GPU memory that torch allocated, or without a'
     ' GPU the resident memory of the process. Times compare on one and the same machine alone.',
@@ -32,7 +40,12 @@ class Section:
     scores: SuiteScores
     baseline: str
     tables: tuple[Table, ...]
-    figures: tuple[FigureOfReport, ...]
+    comparisons: tuple[Comparison, ...]
+
+    @cached_property
+    def figures(self) -> list[FigureOfReport]:
+        """Figures, which are drawn when they are first asked for."""
+        return figures(self.scores, self.baseline, self.comparisons)
 
 
 @dataclass(frozen=True)
@@ -88,8 +101,11 @@ def make_content(
 
 def _section(scores: SuiteScores, wanted: str | None) -> Section:
     baseline = scores.baseline(wanted)
-    tables = (summary_table(scores), task_table(scores))
-    return Section(scores, baseline, tables, tuple(figures(scores, baseline)))
+    tables = [summary_table(scores), task_table(scores)]
+    comparisons = tuple(compare(scores, baseline))
+    if comparisons:
+        tables.append(difference_table(scores, baseline, comparisons))
+    return Section(scores, baseline, tuple(tables), comparisons)
 
 
 def describe_run(run: Run) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import mean
 
 from matplotlib.axes import Axes
@@ -11,10 +12,13 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from memba_vision.files import escape_surrogates
 from memba_vision.reports.colours import Style, styles
+from memba_vision.reports.comparisons import Comparison
 from memba_vision.reports.curves import Curve, loss_curve, mean_curve
+from memba_vision.reports.differences import Difference
 from memba_vision.reports.scores import SuiteScores
-from memba_vision.reports.statistics import Difference, Mean
+from memba_vision.reports.statistics import Mean
 from memba_vision.reports.svg import FAINT, INK, as_svg, panels, settings
+from memba_vision.reports.text_tables import signed
 from memba_vision.runs.metrics import Metric
 from memba_vision.zoo.methods import architecture_title
 
@@ -38,12 +42,14 @@ class FigureOfReport:
     svg: str
 
 
-def figures(scores: SuiteScores, baseline: str) -> list[FigureOfReport]:
+def figures(
+    scores: SuiteScores, baseline: str, comparisons: Sequence[Comparison]
+) -> list[FigureOfReport]:
     """Draw all figures of a suite for which its runs have data."""
     with settings():
         drawn = [
             draw_sizes(scores),
-            draw_differences(scores, baseline),
+            draw_differences(scores, baseline, comparisons),
             draw_learning_curves(scores),
         ]
     return [figure for figure in drawn if figure is not None]
@@ -56,6 +62,7 @@ def draw_sizes(scores: SuiteScores) -> FigureOfReport:
     axes.margins(x=0.2, y=0.12)
     chosen = styles(scores.methods)
     points = [_draw_method(axes, scores, method, chosen[method]) for method in scores.methods]
+    _widen(axes)
     _label([point for point in points if point], axes)
     axes.set_xlabel('trained parameters, adapters and head (mean over tasks)')
     name, _, unit = scores.metric.title.partition(' ')
@@ -63,9 +70,9 @@ def draw_sizes(scores: SuiteScores) -> FigureOfReport:
     title = 'Accuracy against size'
     caption = 'The average over tasks, with the standard deviation over seeds where there is one.'
     averages = {method: _average(scores, method) for method in scores.methods}
-    partial = [method for method, found in averages.items() if found and not found.complete]
-    if partial:
-        caption += f' Hollow, since runs are missing: {", ".join(partial)}.'
+    lacking = [method for method, found in averages.items() if found and not found.complete]
+    if lacking:
+        caption += f' Hollow, since runs are missing: {", ".join(lacking)}.'
     if any(scores.published(method) for method in scores.methods):
         caption += f' Crosses: as published for {architecture_title(scores.backbone.arch)}.'
     return FigureOfReport('sizes', title, caption, as_svg(figure, _id('sizes', scores), title))
@@ -101,6 +108,13 @@ def _draw_method(
     return size, average.value, method, colour
 
 
+def _widen(axes: Axes) -> None:
+    """Leave room around sizes that are all the same, or nearly."""
+    smallest, largest = axes.dataLim.intervalx
+    if largest < 2 * smallest:
+        axes.set_xlim(smallest / 2, largest * 2)
+
+
 def _label(points: Sequence[tuple[float, float, str, str]], axes: Axes) -> None:
     """Write each name right of its point, moved up if it would lie on another."""
     low, high = axes.get_ylim()
@@ -118,23 +132,23 @@ def _label(points: Sequence[tuple[float, float, str, str]], axes: Axes) -> None:
         axes.annotate(escape_surrogates(name), (x, y), (x * 1.15, height), **style)
 
 
-def draw_differences(scores: SuiteScores, baseline: str) -> FigureOfReport | None:
+def draw_differences(
+    scores: SuiteScores, baseline: str, comparisons: Sequence[Comparison]
+) -> FigureOfReport | None:
     """Draw the advantage of each method over the baseline by task; None if there is no other."""
-    others = [m for m in scores.methods if m != baseline and _paired(scores, m, baseline)]
-    if not others:
+    if not comparisons:
         return None
     rows = [*scores.tasks, 'average'][::-1]
     names = [escape_surrogates(row) for row in rows]
-    figure, axes = panels(len(others), 3, WIDTH, 0.8 + 0.27 * len(rows))
+    figure, axes = panels(len(comparisons), 3, WIDTH, 0.8 + 0.27 * len(rows))
     chosen = styles(scores.methods)
-    for place, (panel, method) in enumerate(zip(axes, others, strict=True)):
-        differences = _differences(scores, method, baseline)
-        shown = [differences.get(row) for row in rows]
-        _draw_differences(panel, shown, chosen[method][0], scores.metric)
-        panel.set_title(escape_surrogates(method), color=chosen[method][0], weight='bold')
+    for place, (panel, one) in enumerate(zip(axes, comparisons, strict=True)):
+        shown = [*one.by_task.values(), one.average][::-1]
+        _draw_differences(panel, shown, chosen[one.method][0], scores.metric)
+        panel.set_title(escape_surrogates(one.method), color=chosen[one.method][0], weight='bold')
         panel.set_yticks(range(len(rows)), names if place % 3 == 0 else [''] * len(rows))
         panel.set_ylim(-0.6, len(rows) - 0.4)
-    limit = max(abs(end) for panel in axes for end in panel.get_xlim())
+    limit = 1.1 * max(map(_extent, comparisons)) or 1
     for panel in axes:
         panel.set_xlim(-limit, limit)
     title = f'Difference to {baseline}, task by task'
@@ -148,26 +162,22 @@ def _how_to_read(scores: SuiteScores) -> str:
     )
     text = (
         f'{points}, right of the line: better. Runs are compared in pairs of the same task '
-        'and seed. Bars: 95 % of a paired bootstrap, for the average over tasks and their seeds'
+        'and seed. Bars: 95 % confidence intervals, for the average over tasks: how it would '
+        'change with other such tasks and seeds'
     )
     if len(scores.seeds) == 1:
-        return (
-            f'{text}. With one seed a task has no bar, and the bar of the average says how it '
-            'would change with other such tasks, and nothing of the noise between seeds.'
-        )
+        return f'{text}. With one seed a task has no bar.'
     return (
-        f'{text}, for a task over its {len(scores.seeds)} seeds: of so few, a bar is a rough sign '
-        'and rather too short.'
+        f'{text}; for a task over its {len(scores.seeds)} seeds. Of few, a bar is long, and may '
+        'reach beyond the panel.'
     )
 
 
-def _paired(scores: SuiteScores, method: str, baseline: str) -> Difference | None:
-    return scores.difference(method, baseline, scores.tasks)
-
-
-def _differences(scores: SuiteScores, method: str, baseline: str) -> dict[str, Difference | None]:
-    by_task = {task: scores.difference(method, baseline, [task]) for task in scores.tasks}
-    return {**by_task, 'average': _paired(scores, method, baseline)}
+def _extent(one: Comparison) -> float:
+    """Return the distance from zero of what a panel must show: points, and the average's bar."""
+    shown = [found.value for found in one.by_task.values() if found]
+    shown += [one.average.low or 0, one.average.high or 0]
+    return max(map(abs, shown))
 
 
 def _draw_differences(
@@ -183,8 +193,7 @@ def _draw_differences(
         if difference.low is not None:
             axes.plot([difference.low, difference.high], [place] * 2, color=colour, linewidth=2.2)
         axes.plot(difference.value, place, 'D' if place == 0 else 'o', color=colour, markersize=6)
-        form = '+.1f' if metric == Metric() else '+.3g'
-        value = format(difference.value, form).replace('-', '\N{MINUS SIGN}')
+        value = signed(difference.value, partial(metric.number, digits=1))
         axes.text(1.02, place, value, transform=axes.get_yaxis_transform(), va='center', size=9)
 
 

@@ -64,11 +64,13 @@ def _section(section: Section) -> str:
 
 def _table(table: Table) -> str:
     heading = ''.join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
+    notes = f'<ul class="caption">{_items(f"{note}." for note in table.notes)}</ul>\n'
+    notes = notes if table.notes else ''
     rows = '\n'.join(f'<tr>{"".join(map(_cell, row))}</tr>' for row in table.rows)
     return (
         f'<div class="sheet">\n<p class="caption">{escape(table.caption)}.</p>\n'
         f'<div class="scroll"><table>\n<thead><tr>{heading}</tr></thead>\n'
-        f'<tbody>\n{rows}\n</tbody>\n</table></div>\n</div>'
+        f'<tbody>\n{rows}\n</tbody>\n</table></div>\n{notes}</div>'
     )
 
 

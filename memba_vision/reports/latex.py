@@ -2,6 +2,7 @@
 
 from memba_vision.reports.content import Content, describe_run
 from memba_vision.reports.tables import NOTHING, Cell, Table
+from memba_vision.reports.text_tables import MINUS
 
 PREAMBLE = r"""% \usepackage{booktabs,graphicx}   % what the tables need
 """
@@ -21,6 +22,7 @@ SPECIAL = {
     '|': r'\textbar{}',
     '±': r'$\pm$',
     NOTHING: '--',
+    MINUS: '$-$',
 }
 
 
@@ -38,10 +40,11 @@ def as_latex(content: Content) -> str:
 
 
 def _table(table: Table) -> str:
-    wide = len(table.header) > 9
+    wide = len(table.header) > 10
     header = [_turned(name) if wide and i else escape(name) for i, name in enumerate(table.header)]
     rows = [' & '.join(map(_cell, row)) + r' \\' for row in table.rows]
     lines = [
+        *(f'% {" ".join(note.split())}' for note in table.notes),
         r'\begin{table*}',
         r'\centering',
         rf'\caption{{{escape(table.name)}. {escape(table.caption)}.}}',

@@ -12,14 +12,17 @@ def as_markdown(content: Content) -> str:
         lines += ['## Not finished', '', *(f'* {describe_run(r)}' for r in content.open_runs), '']
     for section in content.sections:
         for table in section.tables:
-            lines += [f'## {table.name}', '', table.caption + '.', '', _table(table)]
+            lines += [f'## {table.name}', '', table_text(table)]
     lines += ['## How to read it', '', *(f'* {note}' for note in content.notes), '']
     return '\n'.join(lines)
 
 
-def _table(table: Table) -> str:
+def table_text(table: Table) -> str:
+    """Return a table with its caption and its notes."""
     rows = [table.header, *([_cell(cell) for cell in row] for row in table.rows)]
-    return markdown_table(rows, numbers_from=1)
+    lines = [f'{table.caption}.', '', markdown_table(rows, numbers_from=1)]
+    lines += [*(f'* {note}.' for note in table.notes), *([''] if table.notes else [])]
+    return '\n'.join(lines)
 
 
 def _cell(cell: Cell) -> str:

@@ -1,13 +1,30 @@
 """Numbers of a report as comma-separated values, a line each, for other programs."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from memba_vision.reports.collect import Run
-from memba_vision.reports.content import Content
+from memba_vision.reports.comparisons import Comparison, measured_groups, unpaired_in_words
+from memba_vision.reports.content import Content, Section
+from memba_vision.reports.differences import Difference, half_width
 from memba_vision.reports.scores import SuiteScores, mean_cost
+from memba_vision.reports.statistics import Mean
 from memba_vision.reports.text_tables import csv_table
 from memba_vision.runs.metrics import Metric
 
+COSTS = ('adapter_parameters', 'trained_parameters', 'training_seconds', 'peak_memory_mib')
+#: With the method that the section's others are compared with.
+COMPARED = (
+    'baseline',
+    'difference',
+    'difference_low',
+    'difference_high',
+    'p',
+    'p_holm',
+    'pairs',
+    'of_pairs',
+    'no_pair',
+)
 COLUMNS = (
     'suite',
     'method',
@@ -15,24 +32,27 @@ COLUMNS = (
     'name',
     'top1',
     'deviation',
+    'low',
+    'high',
     'tasks',
     'of_tasks',
     'runs',
     'of_runs',
     'published',
-    'adapter_parameters',
-    'trained_parameters',
-    'training_seconds',
-    'peak_memory_mib',
+    *COSTS,
     'not_finished',
+    *COMPARED,
 )
 
 
 def as_csv(content: Content) -> str:
     """Return a line for each task, group and average of each method.
 
-    ``over`` is 'task', 'group' or 'average'. Values that are not known are empty; ``not_finished``
-    names runs and their states. If runs have several backbones or another metric than top-1,
+    ``over`` is 'task', 'group', 'average', or 'groups' for the mean of several groups' means.
+    ``low`` and ``high`` are the ends of the mean's 95 % confidence interval over seeds, the tasks
+    being given; those of the difference are over tasks, or of a single task over seeds. Values that
+    are not known are empty; ``not_finished`` names runs and their states, ``no_pair`` the pairs
+    that are missing. If runs have several backbones or another metric than top-1,
     further columns name them, and ``value`` is that of the metric.
     """
     measured = [section.scores for section in content.sections]
@@ -44,45 +64,80 @@ def as_csv(content: Content) -> str:
         beside.append(('metric', lambda scores: scores.metric.label))
         beside.append(('higher_is_better', lambda scores: str(scores.metric.higher_is_better)))
     rows = [
-        [*row, *(value(scores) for _, value in beside)]
-        for scores in measured
-        for row in _suite_rows(scores)
+        [*row, *(value(section.scores) for _, value in beside)]
+        for section in content.sections
+        for row in _section_rows(section)
     ]
     return csv_table([[*header, *(name for name, _ in beside)], *rows])
 
 
-def _suite_rows(scores: SuiteScores) -> Iterator[list[str]]:
+class _Line(NamedTuple):
+    """A mean of a method, and its advantage over the baseline."""
+
+    over: str
+    name: str
+    tasks: Sequence[str]
+    mean: Mean | None
+    difference: Difference | None = None
+    holm: float | None = None
+
+
+def _section_rows(section: Section) -> Iterator[list[str]]:
+    compared = {one.method: one for one in section.comparisons}
+    for method in section.scores.methods:
+        for line in _lines(section.scores, method, compared.get(method)):
+            yield _measured(section.scores, method, line) + _compared(section.baseline, line)
+
+
+def _lines(scores: SuiteScores, method: str, one: Comparison | None) -> Iterator[_Line]:
     suite = scores.suite
-    for method in scores.methods:
-        for task in scores.tasks:
-            yield _row(scores, method, ('task', task), [task])
-        for group, tasks in suite.groups.items():
-            if set(tasks) & set(scores.tasks):
-                yield _row(scores, method, ('group', group), tasks)
-        yield _row(scores, method, ('average', suite.title), tuple(suite.tasks))
+    for task in scores.tasks:
+        yield _Line('task', task, [task], scores.mean(method, [task]), one and one.by_task[task])
+    for group in measured_groups(scores):
+        tasks = suite.groups[group]
+        yield _Line('group', group, tasks, scores.mean(method, tasks), one and one.by_group[group])
+    tasks = tuple(suite.tasks)
+    advantage = (one.average, one.holm) if one else ()
+    yield _Line('average', suite.title, tasks, scores.mean(method, tasks), *advantage)
+    if len(suite.groups) > 1:
+        yield _Line('groups', suite.title, tasks, scores.mean_of_groups(method))
 
 
-def _row(
-    scores: SuiteScores, method: str, what: tuple[str, str], tasks: Sequence[str]
-) -> list[str]:
-    mean = scores.mean(method, tasks)
-    measured = [result for result in scores.results(method) if result.task in tasks]
-    missing = [run for run in scores.runs if _is_missing(run, method, tasks)]
+def _measured(scores: SuiteScores, method: str, line: _Line) -> list[str]:
+    """Return the cells of ``COLUMNS`` up to those of ``COMPARED``."""
+    mean, of_tasks = line.mean, len(line.tasks)
+    measured = [result for result in scores.results(method) if result.task in line.tasks]
+    missing = [run for run in scores.runs if _is_missing(run, method, line.tasks)]
     known = scores.published(method)
-    over, name = what
-    key = 'average' if over == 'average' else name.lower()
+    figure = {'group': line.name.lower(), 'average': 'average'}.get(line.over)
     costs = [
-        mean_cost(measured, lambda result, field=field: getattr(result, field))
-        for field in COLUMNS[11:15]
+        mean_cost(measured, lambda result, field=field: getattr(result, field)) for field in COSTS
     ]
     values = [
-        *((mean.value, mean.deviation) if mean else (None, None)),
-        *((mean.tasks, len(tasks), mean.runs, mean.of_runs) if mean else (0, len(tasks), 0, None)),
-        getattr(known, key) if known and over != 'task' else None,
+        *((mean.value, mean.deviation, *_ends(mean, len(scores.seeds))) if mean else [None] * 4),
+        *((mean.tasks, of_tasks, mean.runs, mean.of_runs) if mean else (0, of_tasks, 0, None)),
+        getattr(known, figure) if known and figure else None,
         *(cost[0] if cost else None for cost in costs),
     ]
     states = '; '.join(f'{run.name}: {run.state}' for run in missing)
-    return [scores.suite.title, method, over, name, *map(_text, values), states]
+    return [scores.suite.title, method, line.over, line.name, *map(_text, values), states]
+
+
+def _compared(baseline: str, line: _Line) -> list[str]:
+    """Return the cells of ``COMPARED``."""
+    found = line.difference
+    if found is None:
+        return [''] * len(COMPARED)
+    values = (found.value, found.low, found.high, found.p, line.holm, found.pairs, found.of_pairs)
+    return [baseline, *map(_text, values), unpaired_in_words(found, line.tasks)]
+
+
+def _ends(mean: Mean, seeds: int) -> tuple[float | None, float | None]:
+    """Return the ends of a mean's confidence interval over seeds; those of a part are not known."""
+    if mean.deviation is None or not mean.complete:
+        return None, None
+    half = half_width(mean.deviation, seeds)
+    return mean.value - half, mean.value + half
 
 
 def _is_missing(run: Run, method: str, tasks: Sequence[str]) -> bool:

@@ -2,13 +2,13 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import mean
 
 from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
 from memba_vision.errors import UserError
 from memba_vision.files import encode_surrogates, write_atomically
+from memba_vision.reports.statistics import mean_over_groups
 from memba_vision.reports.text_tables import csv_table, markdown_table
 from memba_vision.runs.backbone import Backbone, backbone_labels
 from memba_vision.runs.metrics import Metric
@@ -26,8 +26,9 @@ def table_header(results: Sequence[Result]) -> tuple[str, ...]:
 def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     """Return rows under :func:`table_header`: by method tasks, means of groups, and the average.
 
-    The average is the mean over tasks, not over groups. If tasks of a suite are missing, the mean
-    gives the number of its tasks. A mean is of one backbone and one metric.
+    The average is the mean over tasks, that of groups the mean over the groups' means; a task with
+    several runs counts with their mean. If tasks of a suite are missing, the mean gives the number
+    of its tasks. A mean is of one suite, one backbone and one metric.
     """
     suites = benchmarks_of(result.task for result in results)
     names = backbone_labels(result.backbone for result in results)
@@ -57,31 +58,40 @@ def _comparable(
 
 
 def _method_rows(
-    own: list[Result], metric: Metric, suites: Sequence[Benchmark]
-) -> list[tuple[str, str, str, str]]:
-    """Return task or mean, group or number of tasks, value and trained parameters."""
-    groups = {name: task.group for suite in suites for name, task in suite.tasks.items()}
-    own.sort(key=lambda result: [*groups].index(result.task))
-    rows = [
-        (r.task, groups[r.task], metric.number(r.value, 2), f'{r.trained_parameters:,}')
-        for r in own
-    ]
-    if len(own) > 1:
-        for group in dict.fromkeys(groups[result.task] for result in own):
-            tasks = [task for task in groups if groups[task] == group]
-            rows.append(_mean_row(f'{group} mean', own, tasks, metric))
-        measured = [s for s in suites if any(result.task in s.tasks for result in own)]
-        tasks = [task for suite in measured for task in suite.tasks]
-        rows.append(_mean_row('average', own, tasks, metric))
-    return rows
+    own: Sequence[Result], metric: Metric, suites: Sequence[Benchmark]
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield task or mean, group or number of tasks, value and trained parameters."""
+    measured = [s for s in suites if any(result.task in s.tasks for result in own)]
+    for suite in measured:
+        before = f'{suite.title} ' if len(measured) > 1 else ''
+        order = [*suite.tasks]
+        same = [result for result in own if result.task in suite.tasks]
+        same.sort(key=lambda result: order.index(result.task))
+        for result in same:
+            group = suite.tasks[result.task].group
+            value, size = metric.number(result.value, 2), f'{result.trained_parameters:,}'
+            yield result.task, group, value, size
+        if len(same) > 1:
+            for label, *rest in _mean_rows(same, metric, suite):
+                yield f'{before}{label}', *rest
 
 
-def _mean_row(
-    label: str, results: Sequence[Result], tasks: Sequence[str], metric: Metric
-) -> tuple[str, str, str, str]:
-    values = [result.value for result in results if result.task in tasks]
-    of_all = '' if len(values) == len(tasks) else f' of {len(tasks)}'
-    return label, f'{len(values)}{of_all} tasks', metric.number(mean(values), 2), ''
+def _mean_rows(
+    results: Sequence[Result], metric: Metric, suite: Benchmark
+) -> Iterator[tuple[str, str, str, str]]:
+    values = defaultdict(dict)
+    for number, result in enumerate(results):
+        values[result.task][number] = result.value
+    groups = [*suite.groups.values()]
+    means = {f'{group} mean': [tasks] for group, tasks in suite.groups.items()}
+    means['average'] = [[*suite.tasks]]
+    if len(groups) > 1:
+        means['average of groups'] = groups
+    for label, of_groups in means.items():
+        found = mean_over_groups(values, of_groups, [])
+        if found:
+            of_all = '' if found.tasks == found.of_tasks else f' of {found.of_tasks}'
+            yield label, f'{found.tasks}{of_all} tasks', metric.number(found.value, 2), ''
 
 
 def as_markdown(results: Sequence[Result]) -> str:

@@ -12,6 +12,9 @@ from memba_vision.runs.backbone import UNKNOWN, Backbone, backbone_labels
 from memba_vision.runs.metrics import Metric
 from memba_vision.runs.result import Result
 
+#: In the folder of a report.
+RUN_LIST = 'runs.csv'
+
 # Columns of every list: the fields of a result but for paths, which depend on the machine.
 COLUMNS = {
     'method': str,

@@ -8,13 +8,8 @@ from statistics import mean
 from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
 from memba_vision.errors import UserError
 from memba_vision.reports.collect import Run
-from memba_vision.reports.statistics import (
-    Difference,
-    Mean,
-    Scores,
-    mean_over_tasks,
-    paired_difference,
-)
+from memba_vision.reports.differences import Difference, paired_difference
+from memba_vision.reports.statistics import Mean, Scores, mean_over_groups, mean_over_tasks
 from memba_vision.runs.backbone import Backbone
 from memba_vision.runs.metrics import TEST, Metric
 from memba_vision.runs.result import Result
@@ -67,10 +62,15 @@ class SuiteScores:
         """Return the mean value of one method; None if nothing was measured."""
         return mean_over_tasks(self.scores(method), tasks, self.seeds)
 
+    def mean_of_groups(self, method: str) -> Mean | None:
+        """Return the mean of one method over the groups of the suite; None of nothing."""
+        return mean_over_groups(self.scores(method), [*self.suite.groups.values()], self.seeds)
+
     def difference(self, method: str, baseline: str, tasks: Sequence[str]) -> Difference | None:
         """Return the advantage of a method over a baseline; None if no run has a partner."""
         pair = self.scores(method), self.scores(baseline)
-        return paired_difference(*(pair if self.metric.higher_is_better else pair[::-1]), tasks)
+        better_first = pair if self.metric.higher_is_better else pair[::-1]
+        return paired_difference(*better_first, tasks, self.seeds)
 
     def published(self, method: str) -> Published | None:
         """Return the published results of a method, if there are any for suite and backbone."""

@@ -1,16 +1,11 @@
-"""Means over tasks and seeds, and differences between two methods."""
+"""Means over tasks, groups and seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-import numpy as np
-
 #: Values by task and seed, of one method.
 Scores = Mapping[str, Mapping[int | None, float]]
-
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -52,83 +47,44 @@ def mean_over_tasks(
 ) -> Mean | None:
     """Return the mean over tasks of each task's mean over its seeds.
 
-    The deviation is that of the means over tasks from seed to seed: the mean over tasks of each
-    seed that has all measured tasks, and the deviation of those means. If no run is missing, their
-    mean is the mean over tasks.
+    See :func:`mean_over_groups`; the tasks are a single group.
+    """
+    return mean_over_groups(scores, [tasks], seeds)
+
+
+def mean_over_groups(
+    scores: Scores, groups: Sequence[Sequence[str]], seeds: Sequence[int | None]
+) -> Mean | None:
+    """Return the mean over groups of their means over tasks of each task's mean over its seeds.
+
+    The deviation is that of such means from seed to seed: the mean of each seed that has all
+    measured tasks, and the deviation of those means. If no run is missing, their mean is the mean.
 
     Args:
         scores: the measured values.
-        tasks: the tasks to average; one task gives the mean over its seeds.
+        groups: the tasks to average, by group; one task gives the mean over its seeds.
         seeds: the planned seeds.
 
     Returns:
         The mean; None if nothing was measured.
     """
-    measured = [task for task in tasks if scores.get(task)]
+    measured = [[task for task in tasks if scores.get(task)] for tasks in groups]
+    measured = [tasks for tasks in measured if tasks]
     if not measured:
         return None
-    whole = [seed for seed in seeds if all(seed in scores[task] for task in measured)]
-    by_seed = [mean(scores[task][seed] for task in measured) for seed in whole]
+    tasks = [task for group in measured for task in group]
+    whole = [seed for seed in seeds if all(seed in scores[task] for task in tasks)]
+    by_seed = [_mean({task: scores[task][seed] for task in tasks}, measured) for seed in whole]
+    of_tasks = sum(map(len, groups))
     return Mean(
-        value=mean(mean(scores[task].values()) for task in measured),
+        value=_mean({task: mean(scores[task].values()) for task in tasks}, measured),
         deviation=stdev(by_seed) if len(by_seed) > 1 else None,
-        tasks=len(measured),
-        of_tasks=len(tasks),
-        runs=sum(len(scores[task]) for task in measured),
-        of_runs=len(tasks) * len(seeds),
+        tasks=len(tasks),
+        of_tasks=of_tasks,
+        runs=sum(len(scores[task]) for task in tasks),
+        of_runs=of_tasks * len(seeds),
     )
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Advantage of a method over a baseline.
-
-    Attributes:
-        value: mean of the paired differences.
-        low, high: ends of its bootstrap interval; None if nothing can be resampled.
-        pairs: number of pairs of runs with the same task and seed.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    pairs: int
-
-
-def paired_difference(method: Scores, baseline: Scores, tasks: Sequence[str]) -> Difference | None:
-    """Return the mean difference over tasks of runs with the same task and seed.
-
-    The interval is the middle 95 % of 10,000 means of a bootstrap in two steps: tasks are drawn
-    with replacement, and for each of them its seeds. Of one task, its seeds alone are drawn. With
-    one seed the interval says how the mean would change with other such tasks, and nothing of the
-    noise between seeds; one seed of one task has no interval.
-
-    Returns:
-        The difference with its interval; None if no run has a partner.
-    """
-    pairs = [differences for task in tasks if len(differences := _pairs(method, baseline, task))]
-    if not pairs:
-        return None
-    value = float(np.mean([np.mean(differences) for differences in pairs]))
-    count = sum(map(len, pairs))
-    if count == 1:
-        return Difference(value, None, None, count)
-    means = _resampled_means(pairs, np.random.default_rng(0))
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Difference(value, float(low), float(high), count)
-
-
-def _pairs(method: Scores, baseline: Scores, task: str) -> np.ndarray:
-    ours, theirs = method.get(task, {}), baseline.get(task, {})
-    return np.array([ours[seed] - theirs[seed] for seed in ours if seed in theirs])
-
-
-def _resampled_means(pairs: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Return means (RESAMPLES,) over tasks drawn with replacement, with seeds drawn for each."""
-    drawn = rng.integers(len(pairs), size=(RESAMPLES, len(pairs)))
-    means = np.empty(drawn.shape)
-    for number, differences in enumerate(pairs):
-        here = drawn == number
-        seeds = rng.integers(len(differences), size=(int(here.sum()), len(differences)))
-        means[here] = differences[seeds].mean(axis=1)
-    return means.mean(axis=1)
+def _mean(values: Mapping[str, float], groups: Sequence[Sequence[str]]) -> float:
+    return mean(mean(values[task] for task in tasks) for tasks in groups)

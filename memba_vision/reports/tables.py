@@ -41,6 +41,7 @@ class Table:
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
 
 
 def summary_table(scores: SuiteScores) -> Table:
@@ -49,6 +50,9 @@ def summary_table(scores: SuiteScores) -> Table:
     groups = suite.groups if len(suite.groups) > 1 else {}
     accuracies = [_column(scores, tasks, 2, group.lower()) for group, tasks in groups.items()]
     accuracies.append(_column(scores, tuple(suite.tasks), 2, 'average'))
+    averages = ('average', 'average of groups') if groups else ('average',)
+    if groups:
+        accuracies.append(_best_marked(scores, [*map(scores.mean_of_groups, scores.methods)], 2))
     columns = [
         _per_method(scores, lambda results: _sizes(r.adapter_parameters for r in results)),
         _per_method(scores, lambda results: _sizes(r.trained_parameters for r in results)),
@@ -58,7 +62,7 @@ def summary_table(scores: SuiteScores) -> Table:
     ]
     measures = ('adapter parameters', 'trained parameters')
     costs = ('training time (min)', 'peak memory (MiB)')
-    header = ('method', *measures, *groups, 'average', *costs)
+    header = ('method', *measures, *groups, *averages, *costs)
     caption = f'{_title(scores)}, means over tasks; {seeds_in_words(scores)}'
     if scores.compares_with_published:
         title = architecture_title(scores.backbone.arch)
@@ -103,6 +107,12 @@ def _column(
         figure: name of the published figure.
     """
     means = [scores.mean(method, tasks) for method in scores.methods]
+    return _best_marked(scores, means, digits, figure)
+
+
+def _best_marked(
+    scores: SuiteScores, means: Sequence[Mean | None], digits: int, figure: str | None = None
+) -> list[Cell]:
     shown = [scores.published(method) for method in scores.methods]
     numbers = partial(scores.metric.number, digits=digits)
     cells = [_mean_cell(*pair, numbers, figure) for pair in zip(means, shown, strict=True)]

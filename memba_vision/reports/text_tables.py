@@ -4,6 +4,8 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
+MINUS = '\N{MINUS SIGN}'
+
 
 def markdown_table(table: Sequence[Sequence[str]], numbers_from: int) -> str:
     """Return rows of cells, the first being the header, in Markdown.
@@ -34,6 +36,11 @@ def with_deviation(mean: float, deviation: float | None, number: Callable[[float
         number: writes either of them.
     """
     return number(mean) if deviation is None else f'{number(mean)} ± {number(deviation)}'
+
+
+def signed(value: float, number: Callable[[float], str]) -> str:
+    """Return a change as text, with its sign."""
+    return f'{MINUS if value < 0 else "+"}{number(abs(value))}'
 
 
 def csv_table(table: Sequence[Sequence[str]]) -> str:

@@ -9,7 +9,7 @@ from memba_vision.reports.html import as_html
 from memba_vision.reports.latex import as_latex
 from memba_vision.reports.markdown import as_markdown
 from memba_vision.reports.records import as_csv
-from memba_vision.reports.run_list import write_run_list
+from memba_vision.reports.run_list import RUN_LIST, write_run_list
 from memba_vision.reports.scores import check_baseline
 
 WRITERS = {
@@ -17,16 +17,15 @@ WRITERS = {
     'report.md': as_markdown,
     'report.csv': as_csv,
     'report.tex': as_latex,
-    'runs.csv': lambda content: write_run_list(content.results),
+    RUN_LIST: lambda content: write_run_list(content.results),
 }
 
 
-def write_report(folder: str | Path, out: str | Path, baseline: str | None = None) -> Content:
-    """Collect the runs below ``folder``, and write the files of ``WRITERS``.
+def read_content(folder: str | Path, baseline: str | None = None) -> Content:
+    """Collect the runs below ``folder``, and make their tables and figures.
 
     Args:
-        folder: folder of a sweep, or any folder with runs below it.
-        out: folder for the files.
+        folder: folder of a sweep, any folder with runs below it, or a list of runs.
         baseline: the method that others are compared with; None stands for a usual one.
 
     Returns:
@@ -39,7 +38,17 @@ def write_report(folder: str | Path, out: str | Path, baseline: str | None = Non
     runs, remarks = collect_runs(folder)
     check_baseline(runs, baseline)
     title = Path(folder).resolve().name
-    content = make_content(f'{title}: results', runs, remarks, baseline)
+    return make_content(f'{title}: results', runs, remarks, baseline)
+
+
+def write_report(folder: str | Path, out: str | Path, baseline: str | None = None) -> Content:
+    """Do as :func:`read_content`, and write the files of ``WRITERS`` to the folder ``out``."""
+    content = read_content(folder, baseline)
+    write_content(content, out)
+    return content
+
+
+def write_content(content: Content, out: str | Path) -> None:
+    """Write the files of ``WRITERS`` to the folder ``out``."""
     for name, writer in WRITERS.items():
         write_atomically(Path(out, name), encode_surrogates(writer(content)))
-    return content

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from memba_vision.reports.accuracy_table import accuracy_table
+from memba_vision.reports.accuracy_table import short_table
 from memba_vision.runs.result_files import collect
 from memba_vision.sweeps.console import Row
 from memba_vision.sweeps.progress import last_lines
@@ -16,7 +16,7 @@ def results_table(folder: Path, rows: Sequence[Row]) -> str:
     """Return the results of all finished runs in a folder in Markdown; '' if there are none."""
     if not any(row.status.state == 'finished' for row in rows):
         return ''
-    return accuracy_table(collect(folder))
+    return short_table(collect(folder))
 
 
 def describe_unfinished(rows: Sequence[Row]) -> str:

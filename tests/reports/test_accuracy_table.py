@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from helpers import run_tool
-from made_runs import make_result
+from made_runs import make_result, with_group_means
 
 from memba_vision.errors import UserError
-from memba_vision.reports.accuracy_table import accuracy_table
+from memba_vision.reports.accuracy_table import accuracy_table, group_table, short_table
 from memba_vision.runs.backbone import Backbone
 from memba_vision.runs.result import RESULT_FILE
 from memba_vision.runs.result_files import collect
@@ -36,9 +36,13 @@ def test_missing_runs_are_empty_and_fewer_seeds_are_said():
     results = [make_result(seed=seed) for seed in range(2)]
     results += [make_result(method='lora', task='sprites_location', top1=50.0)]
     header, _, lora, memba = rows(accuracy_table(results))
-    assert header[2:] == ['digits', 'sprites_location', 'mean']
-    assert lora[2:] == ['', '50.0 (1 seed)', '']
-    assert memba[2:] == ['90.0 ± 0.0', '', '']
+    names = ['method', 'seeds', 'adapter parameters', 'digits', 'sprites_location', 'mean']
+    assert header == names
+    assert lora == ['lora', '1', '73,728', '', '50.0', '']
+    assert memba == ['memba', '2', '73,728', '90.0 ± 0.0', '', '']
+    results.append(make_result(task='sprites_location', top1=40.0))
+    memba, _ = rows(accuracy_table(results))[2:]
+    assert memba == ['memba', '2', '73,728', '90.0 ± 0.0', '40.0 (1 seed)', '65.0']
 
 
 def test_the_best_mean_over_the_tasks_comes_first():
@@ -57,6 +61,40 @@ def test_the_best_mean_over_the_tasks_comes_first():
     _, _, *table = rows(accuracy_table(results))
     means = [(row[0], row[-1]) for row in table]
     assert means == [('memba', '80.0'), ('dora', '70.0'), ('scratch', '57.5'), ('lora', '')]
+
+
+def of_three_groups(method: str, natural: float, **others) -> list:
+    means = with_group_means(natural, 85.0, 60.0)
+    return [make_result(method, task, top1=top1, **others) for task, top1 in means.items()]
+
+
+def test_several_groups_have_both_averages():
+    results = of_three_groups('memba', 77.0, seed=0) + of_three_groups('memba', 79.0, seed=1)
+    results += of_three_groups('lora', 70.0)[1:]
+    header, _, *table = rows(group_table(results))
+    assert header[:3] == ['method', 'seeds', 'adapter parameters']
+    titles = ['Natural', 'Specialized', 'Structured', 'mean over tasks', 'mean over groups']
+    assert header[3:] == titles
+    memba = ['78.0 ± 1.4', '85.0 ± 0.0', '60.0 ± 0.0', '71.9 ± 0.5', '74.3 ± 0.5']
+    assert [row[3:] for row in table] == [memba, ['', '85.0', '60.0', '', '']]
+    assert short_table(results) == group_table(results)
+    header, _, memba, lora = rows(accuracy_table(results))
+    assert header[3:5] == ['cifar100', 'caltech101']
+    assert header[-4:] == ['smallnorb azimuth', 'smallnorb elevation', *titles[3:]]
+    assert (memba[3], memba[-2:]) == ('76.5 ± 1.4', ['71.9', '74.3'])
+    assert (lora[3], lora[4], lora[-2:]) == ('', '69.0', ['', ''])
+
+
+def test_a_part_of_a_group_says_so():
+    header = rows(group_table(of_three_groups('memba', 77.0)[2:]))[0]
+    assert header[2:4] == ['Natural (5 of 7 tasks)', 'Specialized']
+
+
+def test_benchmarks_have_tables_of_their_own():
+    mini, vtab = make_result(), of_three_groups('memba', 77.0)
+    first, second = accuracy_table([mini, *vtab]).split('\n\n')
+    assert first.startswith('| method (1 seed), VTAB-1k |')
+    assert rows(second)[0] == ['method (1 seed), mini-VTAB', 'adapter parameters', 'digits']
 
 
 def test_collects_the_runs_below_a_folder(tmp_path):
@@ -100,12 +138,12 @@ def test_two_backbones_have_rows_of_their_own(tmp_path):
     results = [make_result(top1=60.0 + seed, seed=seed, backbone=mini) for seed in range(2)]
     results += [replace(result, seed=result.seed + 2) for result in collect(VERSION_0_1)]
     header, _, *table = rows(accuracy_table(results))
-    assert header == ['method (2 seeds)', 'backbone', 'adapter parameters', 'digits']
+    assert header == ['method', 'backbone', 'seeds', 'adapter parameters', 'digits']
     custom = results[-1].backbone.arch
-    assert [(row[0], row[1], row[3]) for row in table] == [
-        ('memba', 'vim_mini', '60.5 ± 0.7'),
-        ('lora_x_proj', custom, '20.0 (1 seed)'),
-        ('memba', custom, '20.0 (1 seed)'),
+    assert [(row[0], row[1], row[2], row[4]) for row in table] == [
+        ('memba', 'vim_mini', '2', '60.5 ± 0.7'),
+        ('lora_x_proj', custom, '1', '20.0'),
+        ('memba', custom, '1', '20.0'),
     ]
 
 

@@ -9,6 +9,7 @@ from helpers import run_tool
 from made_runs import make_result, plan, save_runs, set_status
 
 from memba_vision.reports.collect import collect_runs
+from memba_vision.reports.comparisons import compare
 from memba_vision.reports.content import make_content
 from memba_vision.reports.figures import draw_differences
 from memba_vision.reports.scores import scores_by_suite
@@ -149,7 +150,8 @@ def test_the_lowest_error_is_best(tmp_path):
     summary = summary_table(scores)
     assert not any(cell.published for row in summary.rows for cell in row), 'that is top-1'
     assert scores.difference('lora_out_proj', 'memba', ['dtd']).value == pytest.approx(1.0)
-    assert draw_differences(scores, 'memba').caption.startswith('Of mae, right of the line: better')
+    drawn = draw_differences(scores, 'memba', compare(scores, 'memba'))
+    assert drawn.caption.startswith('Of mae, right of the line: better')
 
 
 def test_two_metrics_are_never_averaged(tmp_path):

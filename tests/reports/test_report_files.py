@@ -10,10 +10,18 @@ from helpers import run_tool
 from made_runs import make_result, plan, save_runs, set_status, with_group_means
 from selenium.webdriver.common.by import By
 
+from memba_vision.datasets.tasks import MINI_TASKS
+from memba_vision.files import encode_surrogates
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import make_content
+from memba_vision.reports.figures import draw_sizes
+from memba_vision.reports.html import as_html
 from memba_vision.reports.latex import as_latex, escape
+from memba_vision.reports.markdown import as_markdown
+from memba_vision.reports.records import as_csv
+from memba_vision.reports.run_list import write_run_list
 from memba_vision.reports.scores import scores_by_suite
+from memba_vision.reports.svg import settings
 from memba_vision.reports.tables import NOTHING, summary_table, task_table
 from memba_vision.runs.backbone import Backbone
 
@@ -131,14 +139,110 @@ def test_the_tool_names_what_is_not_finished(vtab, tmp_path):
 def test_csv_has_a_line_per_number(vtab):
     run_tool('report', vtab)
     rows = list(csv.DictReader((vtab / 'report.csv').read_text().splitlines()))
-    assert len(rows) == 2 * (19 + 3 + 1)
+    assert len(rows) == 2 * (19 + 3 + 2)
     line = next(r for r in rows if (r['method'], r['over']) == ('memba', 'average'))
     assert line['published'] == '72.4'
     assert (line['runs'], line['of_runs']) == ('37', '38')
     assert line['not_finished'] == 'kitti_memba_seed1: failed'
     assert float(line['top1']) == pytest.approx(72.7, abs=0.5)
+    groups = next(r for r in rows if (r['method'], r['over']) == ('memba', 'groups'))
+    assert float(groups['top1']) == pytest.approx((77.75 + 85.75 + 61.75) / 3, abs=0.1)
+    assert (groups['runs'], groups['published']) == ('37', '')
+    specialized = next(r for r in rows if (r['method'], r['name']) == ('memba', 'Specialized'))
+    value, low, high = (float(specialized[name]) for name in ('top1', 'low', 'high'))
+    # Of two seeds, 1.5 points apart.
+    assert (low, high) == pytest.approx((value - 12.706 * 0.75, value + 12.706 * 0.75), abs=1e-2)
+    assert (line['low'], line['high']) == ('', ''), 'a run is missing'
     missing = next(r for r in rows if (r['method'], r['name']) == ('lorap_x', 'svhn'))
     assert (missing['top1'], missing['tasks'], missing['runs']) == ('', '0', '0')
+
+
+def test_csv_has_the_differences_to_the_baseline(vtab):
+    text = as_csv(make_content('t', *collect_runs(vtab), 'lorap_x'))
+    rows = list(csv.DictReader(text.splitlines()))
+    memba = {(r['over'], r['name']): r for r in rows if r['method'] == 'memba'}
+    average = memba['average', 'VTAB-1k']
+    assert (average['baseline'], average['pairs'], average['of_pairs']) == ('lorap_x', '34', '38')
+    assert average['no_pair'] == 'dtd with seed 0; svhn with seeds 0, 1; kitti with seed 1'
+    low, value, high = (float(average[f'difference{end}']) for end in ('_low', '', '_high'))
+    assert 1 < low < value < high < 2
+    assert float(average['p']) == float(average['p_holm']) < 0.001
+    assert float(memba['group', 'Specialized']['difference']) == pytest.approx(2.25)
+    assert float(memba['task', 'kitti']['difference']) == pytest.approx(1.0)
+    assert memba['task', 'kitti']['p'] == memba['task', 'svhn']['difference'] == ''
+    assert {r['difference'] for r in rows if r['method'] == 'lorap_x'} == {''}
+
+
+def test_both_averages_stand_beside_each_other(vtab):
+    row = table_of(summary_table, vtab)['memba']
+    assert float(row['average'].text.split()[0]) == pytest.approx(72.66, abs=0.1)
+    assert float(row['average of groups'].text.split()[0]) == pytest.approx(75.08, abs=0.1)
+    assert row['average of groups'].remark == '37 of 38 runs'
+    assert row['average of groups'].published == ''
+
+
+def test_differences_have_intervals_by_group_and_name_the_pairs_that_are_missing(vtab):
+    content = make_content('t', *collect_runs(vtab), 'lorap_x')
+    table = content.sections[0].tables[2]
+    assert table.header == (
+        *('method', 'Natural', 'Specialized', 'Structured', 'average', 'p', 'p of 1 (Holm)'),
+    )
+    (row,) = table.rows
+    assert row[0].text == 'memba'
+    assert row[1].text == '+1.29 [+1.18, +1.40]'
+    assert row[2].text == '+2.25'  # on each of its tasks, so that nothing says how it varies
+    assert [cell.remark for cell in row[1:5]] == [
+        *('11 of 14 pairs', '', '15 of 16 pairs', '34 of 38 pairs'),
+    ]
+    missing = 'memba: no pair of dtd with seed 0; svhn with seeds 0, 1; kitti with seed 1'
+    assert table.notes == (missing,)
+    assert f'* {missing}.' in as_markdown(content)
+    assert f'% {missing}' in as_latex(content)
+
+
+def test_what_every_task_lacks_is_said_once(mini):
+    save_runs(mini / 'more', [make_result('lora', task, 7) for task in MINI_TASKS])
+    content = make_content('t', *collect_runs(mini), 'lora')
+    missing = 'linear-probing, memba: no pair of every task with seed 7'
+    assert content.sections[0].tables[2].notes == (missing,)
+    assert f'<li>{missing}.</li>' in as_html(content)
+
+
+def test_a_list_of_runs_is_reported_like_their_folder(mini, tmp_path):
+    folder = tmp_path / 'from_folder'
+    assert run_tool('report', mini, '--out', folder).status == 0
+    outcome = run_tool('report', folder / 'runs.csv', '--baseline', 'lora')
+    assert outcome.status == 0
+    assert f'| memba          |   +0.04 | {NOTHING} |' in outcome.out
+    assert 'written to' not in outcome.out
+    again = tmp_path / 'from_list'
+    assert run_tool('report', folder / 'runs.csv', '--out', again).status == 0
+    for name in ('runs.csv', 'report.csv', 'report.tex'):
+        assert (again / name).read_text() == (folder / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ('text', 'reason'), [('a,b\n1,2\n', 'is not a list of runs'), ('', 'lists no runs')]
+)
+def test_another_file_is_an_error(tmp_path, text, reason):
+    (tmp_path / 'other.csv').write_text(text)
+    assert reason in run_tool('report', tmp_path / 'other.csv').error()
+
+
+def test_of_two_lines_of_one_run_the_later_counts(tmp_path):
+    lines = write_run_list([make_result(top1=10.0)]), write_run_list([make_result(top1=20.0)])
+    path = tmp_path / 'runs.csv'
+    path.write_text(lines[0] + lines[1].split('\n', 1)[1])
+    (run,), (remark,) = collect_runs(path)
+    assert run.result.value == 20.0
+    assert 'is left out' in remark
+
+
+def test_a_list_may_have_names_that_are_not_utf8(tmp_path):
+    path = tmp_path / 'runs.csv'
+    path.write_bytes(encode_surrogates(write_run_list([make_result(task='c\udcfe')])))
+    (run,), _ = collect_runs(path)
+    assert run.task == 'c\udcfe'
 
 
 def test_unknown_baseline_is_an_error(mini):
@@ -157,7 +261,7 @@ def test_the_baseline(mini, wanted, chosen):
 def test_latex_is_escaped_and_balanced(vtab):
     runs, remarks = collect_runs(vtab)
     text = as_latex(make_content('50 % of_all & {more}', runs, remarks, None))
-    assert text.count(r'\begin{') == text.count(r'\end{') == 4
+    assert text.count(r'\begin{') == text.count(r'\end{') == 6
     plain = re.sub(r'\\[\\{}%&_#$]', '', re.sub(r'^%.*\n', '', text, flags=re.MULTILINE))
     depth = 0
     for character in plain:
@@ -196,7 +300,18 @@ def test_one_seed(tmp_path):
     (section,) = content.sections
     assert 'one seed, hence no deviation' in section.tables[0].caption
     differences = next(f for f in section.figures if f.name == 'differences')
-    assert 'nothing of the noise between seeds' in differences.caption
+    assert 'With one seed a task has no bar.' in differences.caption
+
+
+def test_methods_of_one_size_are_drawn(mini):
+    (scores,) = scores_by_suite(collect_runs(mini)[0])
+    assert {run.result.trained_parameters for run in scores.runs} == {74_698}
+    with settings():
+        svg = draw_sizes(scores).svg
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+    places = {float(x) for x in re.findall(r'<use [^>]*\bx="([\d.]+)"[^>]*stroke: #', svg)}
+    assert len(places) == 1, places
+    assert 0.3 * width < places.pop() < 0.7 * width
 
 
 def test_one_method_has_no_differences(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from made_runs import with_group_means
 
 from memba_vision.datasets.tasks import VTAB1K_TASKS
-from memba_vision.reports.statistics import mean_over_tasks, paired_difference
+from memba_vision.reports.statistics import mean_over_tasks
 from memba_vision.zoo.methods import all_methods
 
 PUBLISHED = {m.preset: m.published['vim_small'] for m in all_methods() if m.published}
@@ -68,41 +68,3 @@ def test_a_missing_run_does_not_tilt_the_mean():
     mean = mean_over_tasks(scores, ['a', 'b'], [0, 1, 2])
     assert mean.value == (82 + 40) / 2
     assert mean.deviation is None
-
-
-def test_difference_is_paired():
-    noise = np.random.default_rng(1).normal(0, 20, (6, 3))
-    baseline = {t: dict(enumerate(row)) for t, row in enumerate(noise)}
-    method = {t: dict(enumerate(row + 1 + 0.1 * t)) for t, row in enumerate(noise)}
-    difference = paired_difference(method, baseline, range(6))
-    assert difference.value == pytest.approx(1.25)
-    assert 1.0 <= difference.low < 1.25 < difference.high <= 1.5
-    assert difference.pairs == 18
-    assert paired_difference(method, baseline, range(6)) == difference, 'not repeatable'
-
-
-def test_interval_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(100):
-        drawn = rng.normal(2, 1, (19, 1)) + rng.normal(0, 0.5, (19, 3))
-        method = {t: dict(enumerate(row)) for t, row in enumerate(drawn)}
-        zero = {t: dict.fromkeys(range(3), 0.0) for t in range(19)}
-        difference = paired_difference(method, zero, range(19))
-        hits += difference.low <= 2 <= difference.high
-    assert 85 <= hits <= 100
-
-
-def test_one_seed_gives_an_interval_over_tasks_alone():
-    method, baseline = {'a': {0: 3.0}, 'b': {0: 1.0}}, {'a': {0: 1.0}, 'b': {0: 1.0}}
-    both = paired_difference(method, baseline, ['a', 'b'])
-    assert (both.value, both.low, both.high) == (1.0, 0.0, 2.0)
-    one = paired_difference(method, baseline, ['a'])
-    assert (one.value, one.low, one.high) == (2.0, None, None)
-
-
-def test_runs_without_a_partner_do_not_count():
-    method, baseline = {'a': {0: 3.0, 1: 90.0}, 'c': {0: 9.0}}, {'a': {0: 1.0}, 'b': {0: 1.0}}
-    difference = paired_difference(method, baseline, ['a', 'b', 'c'])
-    assert (difference.value, difference.pairs) == (2.0, 1)
-    assert paired_difference(method, baseline, ['b']) is None
