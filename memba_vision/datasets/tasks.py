@@ -57,11 +57,25 @@ VTAB1K_TASKS: dict[str, Task] = _by_name(
     Task('smallnorb_elevation', 'smallnorb_ele', 9, 12_150, 'Structured'),
 )
 
-MINI_TASKS: dict[str, Task] = _by_name(
+#: The first mini-VTAB.
+MINI1_TASKS: dict[str, Task] = _by_name(
     Task('digits', 'digits', 10, 797, 'Mini'),
     Task('sprites_location', 'sprites_location', 16, 2_000, 'Mini'),
     Task('sprites_orientation', 'sprites_orientation', 16, 2_000, 'Mini'),
 )
+MINI2_TASKS: dict[str, Task] = _by_name(
+    Task('letters', 'letters', 26, 1_040, 'Natural'),
+    Task('street_digits', 'street_digits', 10, 797, 'Natural'),
+    Task('textures', 'textures', 16, 1_008, 'Natural'),
+    Task('cells', 'cells', 4, 1_000, 'Specialized'),
+    Task('terrain', 'terrain', 10, 1_000, 'Specialized'),
+    Task('counting', 'counting', 8, 1_000, 'Structured'),
+    Task('nearest_distance', 'nearest_distance', 6, 1_002, 'Structured'),
+    Task('orientation', 'orientation', 16, 1_008, 'Structured'),
+    Task('azimuth', 'azimuth', 12, 1_008, 'Structured'),
+)
+#: The tasks of both, which are made on first use.
+MINI_TASKS = MINI1_TASKS | MINI2_TASKS
 
 
 def find_task(name: str, tasks: dict[str, Task] | None = None) -> Task:
