@@ -26,9 +26,9 @@ from memba_vision.datasets.tasks import MINI_TASKS
 
 WANDERING = 0.35  # part of a class's angle that a solid may be turned off its middle
 ELEVATIONS = np.deg2rad([15, 60])
-SIZES = (12, 17)  # pixels of a unit
+SIZES = (13, 18)  # pixels of a unit
 AMBIENT = 0.3
-CONTRAST = 0.4
+CONTRAST = 0.5
 DISTANCE = 5.0  # of the camera, in units
 
 

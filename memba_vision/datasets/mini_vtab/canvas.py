@@ -5,6 +5,7 @@ A batch is (n, 3, size, size) float32 of intensities, mostly from 0 to 1.
 
 import numpy as np
 
+LARGEST_GAIN = 2.0  # that contrast is raised by: more would show noise only
 CANDIDATES = 12  # colours that one with enough contrast is chosen from
 
 
@@ -70,8 +71,31 @@ def halve(images: np.ndarray) -> np.ndarray:
     return (rows[..., ::2] + rows[..., 1::2]) * np.float32(0.25)
 
 
+def expose(
+    rng: np.random.Generator,
+    images: np.ndarray,
+    colors: np.ndarray,
+    contrast: tuple[float, float],
+) -> np.ndarray:
+    """Return images with given means and random contrast, which then say nothing of the subject.
+
+    Args:
+        rng: The random generator.
+        images: A batch.
+        colors: The mean colours after that, (n, 3, 1, 1).
+        contrast: The least and the largest standard deviation of an image's channels.
+    """
+    deviations = images.std((2, 3), keepdims=True)
+    wanted = draw_uniform(rng, *contrast, len(images))[..., None]
+    wanted = wanted * rng.uniform(0.85, 1.15, deviations.shape).astype(np.float32)
+    # Half of a channel's own contrast is kept: equal ones would make most colours garish.
+    deviations = np.sqrt(deviations * deviations.mean(1, keepdims=True))
+    gain = (wanted / deviations).clip(0, LARGEST_GAIN)
+    return (images - mean_colors(images)) * gain + colors
+
+
 def photograph(
-    rng: np.random.Generator, images: np.ndarray, noise: tuple[float, float] = (0.01, 0.07)
+    rng: np.random.Generator, images: np.ndarray, noise: tuple[float, float] = (0.01, 0.05)
 ) -> np.ndarray:
     """Take a batch with uneven light, random exposure, a soft lens and a noisy sensor.
 

@@ -56,7 +56,7 @@ def _render(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
     middle = draw_middle(rng, labels)
     for nuclei in (_draw_border(rng, middle), middle):
         _paint_nuclei(rng, images, nuclei, nucleus)
-    return photograph(rng, images, noise=(0.01, 0.05))
+    return photograph(rng, images)
 
 
 def _draw_stain(rng: np.random.Generator, usual: np.ndarray, count: int) -> np.ndarray:

@@ -13,8 +13,8 @@ from memba_vision.datasets.mini_vtab.shapes import local_coordinates
 from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, draw_splits
 
 LARGEST = 8
-RADII = (2.6, 5.5)  # pixels, of the circle that a thing fits in
-CONTRAST = 0.45
+RADII = (2.8, 5.5)  # pixels, of the circle that a thing fits in
+CONTRAST = 0.5
 
 
 def make_counting(seed: int = 16) -> dict[str, Split]:
@@ -35,7 +35,7 @@ def _render(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
     for mask, (x, y) in zip(masks, centers.astype(int).transpose(1, 2, 0), strict=True):
         beside = images[rows, :, y, x][:, :, None, None]
         paint(images, mask, draw_contrasting_colors(rng, beside, CONTRAST))
-    return photograph(rng, images, noise=(0.01, 0.05))
+    return photograph(rng, images)
 
 
 def draw_things(rng: np.random.Generator, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -64,6 +64,14 @@ def draw_meadow(rng: np.random.Generator, land: Land) -> np.ndarray:
     return images
 
 
+def draw_view_colors(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Draw mean colours of images, (count, 3, 1, 1), between those of grass and of soil."""
+    seasons = rng.uniform(0, 3, (2, count))
+    grass, soil = (_draw_colors(rng, *pair) for pair in zip((GRASS, SOIL), seasons, strict=True))
+    share = rng.random((count, 1, 1, 1), np.float32)
+    return share * grass + (1 - share) * soil
+
+
 def _draw_colors(rng: np.random.Generator, table: np.ndarray, season: np.ndarray) -> np.ndarray:
     first = season.astype(int).clip(0, len(table) - 2)
     share = (season - first)[:, None]

@@ -32,7 +32,7 @@ from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, draw_split
 EDGES = np.geomspace(2.4, 10.5, 7)  # between the classes of distance
 FARTHEST = 14.0
 NUM_SOLIDS = 4
-SIZES = (0.25, 0.6)  # half of a solid's height
+SIZES = (0.28, 0.65)  # half of a solid's height
 APART = 0.6  # how much farther the next solid is at least
 FOCUS = 1.1  # focal length in sides of the image
 AMBIENT = 0.35
@@ -110,7 +110,7 @@ def _render(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
             paint(painted, seen.astype(np.float32), colors[chosen] * shade[:, None])
             images[chosen] = painted
             depth[chosen] = np.where(seen, found, depth[chosen])
-    return photograph(rng, halve(images), noise=(0.01, 0.05))
+    return photograph(rng, halve(images))
 
 
 def _view(horizon: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,7 @@ def _dart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _drop(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    cone = np.maximum(np.abs(x) * 0.87 + (y - 0.95) * 0.48, -0.1 - y)
+    cone = np.maximum(np.abs(x) * 0.913 + (y - 0.95) * 0.407, -0.18 - y)
     return np.minimum(np.hypot(x, y + 0.4) - 0.55, cone)
 
 

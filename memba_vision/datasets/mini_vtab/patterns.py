@@ -77,7 +77,7 @@ def _rings(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray
 
 def _scales(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     # Rows of overlapping discs; of those that cover a pixel the highest row is on top.
-    y = y * 2
+    x, y = x / 1.3, y * (2 / 1.3)
     drawn = np.zeros_like(x)
     for step in (1, 0, -1):
         row = np.floor(y) + step
@@ -88,11 +88,12 @@ def _scales(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarra
 
 
 def _weave(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x, y = x / 1.2, y / 1.2
     over = (np.floor(x) + np.floor(y)) % 2 == 0
     across, along = np.where(over, y, x) % 1, np.where(over, x, y) % 1
     width = draw_uniform(rng, 0.36, 0.46, len(x))
     strand = np.abs(across - 0.5) < width
-    return strand * (0.35 + 0.65 * np.sin(np.pi * along)) * np.cos(2 * (across - 0.5))
+    return strand * (0.65 + 0.35 * np.sin(np.pi * along)) * (1 - 4 * (across - 0.5) ** 2)
 
 
 def _mosaic(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:

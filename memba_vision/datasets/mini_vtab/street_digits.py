@@ -18,7 +18,7 @@ from memba_vision.datasets.tasks import SPLIT_SIZES
 HEIGHTS = (25, 38)  # pixels, of the eight rows of a digit
 LARGEST_ANGLE = np.deg2rad(15)
 CONTRAST = 0.45
-INK = (4.5, 8.0)  # of 16: the grey level of a digit that becomes its outline
+INK = (5.5, 9.0)  # of 16: the grey level of a digit that becomes its outline
 NEIGHBOUR = 0.75  # probability of one, on either side
 
 

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from memba_vision.datasets.mini_vtab.canvas import draw_uniform, halve, paint, photograph
-from memba_vision.datasets.mini_vtab.ground import Land, draw_land, draw_meadow
+from memba_vision.datasets.mini_vtab.canvas import draw_uniform, expose, halve, paint, photograph
+from memba_vision.datasets.mini_vtab.ground import Land, draw_land, draw_meadow, draw_view_colors
 from memba_vision.datasets.mini_vtab.noise import fractal_noise, random_cells, smooth_noise
 from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, draw_splits
 
 FINENESS = 2  # drawn pixels along one of the image
+CONTRASTS = (0.08, 0.16)  # standard deviations of an image
 UNIT = 1.0  # pixels of the image, more or less: the unit of a land's frame
 
 
@@ -31,7 +32,8 @@ def _render(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
         chosen = np.flatnonzero(labels == kind)
         if len(chosen):
             images[chosen] = draw(rng, draw_land(rng, len(chosen), size, FINENESS * UNIT))
-    return photograph(rng, halve(images), noise=(0.01, 0.05))
+    exposed = expose(rng, halve(images), draw_view_colors(rng, len(labels)), CONTRASTS)
+    return photograph(rng, exposed, noise=(0.01, 0.04))
 
 
 def _forest(rng: np.random.Generator, land: Land) -> np.ndarray:
@@ -58,10 +60,12 @@ def _orchard(rng: np.random.Generator, land: Land) -> np.ndarray:
 
 def _pasture(rng: np.random.Generator, land: Land) -> np.ndarray:
     images = draw_meadow(rng, land)
-    for _ in range(2):
-        hedge = np.abs(_turned(rng, land)) - draw_uniform(rng, -1, 1, len(land.x))
-        rough = hedge + 1.5 * smooth_noise(rng, land.x / 2, land.y / 2)
-        paint(images, (1.2 - rough).clip(0, 1), land.leaves)
+    for _ in range(3):
+        line = np.abs(_turned(rng, land)) + 1.5 * smooth_noise(rng, land.x / 2, land.y / 2)
+        hedge = (draw_uniform(rng, 1.2, 2.2, len(land.x)) - line).clip(0, 1)
+        paint(images, hedge * draw_uniform(rng, 0, 0.9, len(land.x)), land.leaves)
+    lone = smooth_noise(rng, land.x / 9, land.y / 9) > draw_uniform(rng, 0.7, 0.95, len(land.x))
+    _plant(rng, images, land, land.x / 8, land.y / 8, 0.7, 0.25 * lone)
     return images
 
 

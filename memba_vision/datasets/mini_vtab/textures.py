@@ -16,9 +16,9 @@ from memba_vision.datasets.mini_vtab.noise import fractal_noise
 from memba_vision.datasets.mini_vtab.patterns import PATTERNS
 from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, draw_splits
 
-PERIODS = (6, 13)  # pixels, of a pattern
+PERIODS = (6, 14)  # pixels, of a pattern
 TILT = 0.35  # how much the far side of a tilted surface is smaller
-CONTRAST = 0.3
+CONTRAST = 0.4
 
 
 def make_textures(seed: int = 13) -> dict[str, Split]:
