@@ -27,7 +27,7 @@ def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     """Return rows under :func:`table_header`: by method tasks, means of groups, and the average.
 
     The average is the mean over tasks, not over groups. If tasks of a suite are missing, the mean
-    gives the number of its tasks. A mean is of one backbone and one metric.
+    gives the number of its tasks. A mean is of one suite, one backbone and one metric.
     """
     suites = benchmarks_of(result.task for result in results)
     names = backbone_labels(result.backbone for result in results)
@@ -66,13 +66,13 @@ def _method_rows(
         (r.task, groups[r.task], metric.number(r.value, 2), f'{r.trained_parameters:,}')
         for r in own
     ]
-    if len(own) > 1:
-        for group in dict.fromkeys(groups[result.task] for result in own):
-            tasks = [task for task in groups if groups[task] == group]
-            rows.append(_mean_row(f'{group} mean', own, tasks, metric))
-        measured = [s for s in suites if any(result.task in s.tasks for result in own)]
-        tasks = [task for suite in measured for task in suite.tasks]
-        rows.append(_mean_row('average', own, tasks, metric))
+    measured = [s for s in suites if any(result.task in s.tasks for result in own)]
+    for suite in measured if len(own) > 1 else ():
+        before = f'{suite.title} ' if len(measured) > 1 else ''
+        for group, tasks in suite.groups.items():
+            if any(result.task in tasks for result in own):
+                rows.append(_mean_row(f'{before}{group} mean', own, tasks, metric))
+        rows.append(_mean_row(f'{before}average', own, [*suite.tasks], metric))
     return rows
 
 
