@@ -8,7 +8,7 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
 import re
 from pathlib import Path
 
-from memba_vision.datasets.tasks import VTAB1K_TASKS
+from memba_vision.datasets.tasks import MINI2_TASKS, VTAB1K_TASKS
 from memba_vision.reports.accuracy_table import accuracy_table
 from memba_vision.reports.backbone_table import backbone_table, notes
 from memba_vision.reports.run_list import read_run_list
@@ -19,7 +19,7 @@ from memba_vision.zoo.official import OFFICIAL
 
 DOCS = Path(__file__).parent
 PAGES = (
-    *(DOCS / f'{name}.md' for name in ('vtab1k', 'methods', 'backbones')),
+    *(DOCS / f'{name}.md' for name in ('vtab1k', 'methods', 'backbones', 'mini_vtab')),
     DOCS.parent / 'README.md',
 )
 #: Columns of the table of methods by backbones.
@@ -37,6 +37,19 @@ def tasks() -> str:
     rows += [
         (f'`{task.name}`', task.folder, task.group, str(task.num_classes), f'{task.num_test:,}')
         for task in VTAB1K_TASKS.values()
+    ]
+    return markdown_table(rows, numbers_from=3)
+
+
+def mini_vtab_tasks() -> str:
+    """The tasks of the second mini-VTAB."""
+    rows = [('task', 'group', 'the label is', 'classes', 'chance (%)', 'test images')]
+    rows += [
+        (
+            *(f'`{task.name}`', task.group, task.meaning, str(task.num_classes)),
+            *(f'{100 / task.num_classes:.1f}', f'{task.num_test:,}'),
+        )
+        for task in MINI2_TASKS.values()
     ]
     return markdown_table(rows, numbers_from=3)
 
@@ -101,6 +114,7 @@ def backbones() -> str:
 TABLES = {
     'backbones': backbones,
     'tasks': tasks,
+    'mini_vtab_tasks': mini_vtab_tasks,
     'methods': methods,
     'published': published,
     'weights': weights,
