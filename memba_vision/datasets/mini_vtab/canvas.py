@@ -1,11 +1,11 @@
-"""What every renderer of mini-VTAB does to a batch of images: paint, photograph, turn to bytes.
+"""Steps that all renderers of mini-VTAB share: to paint, to photograph, to turn into bytes.
 
 A batch is (n, 3, size, size) float32 of intensities, mostly from 0 to 1.
 """
 
 import numpy as np
 
-LARGEST_GAIN = 2.0  # that contrast is raised by: more would show noise only
+LARGEST_GAIN = 2.0  # the most that contrast is raised: more would show noise only
 CANDIDATES = 12  # colours that one with enough contrast is chosen from
 
 
@@ -19,7 +19,7 @@ def paint(images: np.ndarray, masks: np.ndarray, colors: np.ndarray) -> None:
 
     Args:
         images: A batch.
-        masks: How opaque the colour is, from 0 to 1, (n, size, size).
+        masks: Opacity of the colour, from 0 to 1, (n, size, size).
         colors: (n, 3, 1, 1), or another batch.
     """
     # In place: temporaries cost most of the time.

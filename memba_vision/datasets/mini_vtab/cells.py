@@ -17,7 +17,7 @@ NUM_OUTSIDE = 14  # nuclei at the border, which say nothing
 # Haematoxylin and eosin, and other stains of nuclei and of tissue around: hues are random anyway.
 NUCLEUS = np.array([0.36, 0.25, 0.55])
 TISSUE = np.array([0.88, 0.68, 0.8])
-STAIN = 0.12  # how far a channel of an image's stains may lie from these
+STAIN = 0.12  # largest deviation of a channel of an image's stains
 
 
 class Nuclei(NamedTuple):

@@ -24,7 +24,7 @@ def render_clutter(
         rng: The random generator.
         count: The number of images.
         image_size: Height and width in pixels.
-        range_of_colors: How far colours may lie from an image's mean, of intensities from 0 to 1.
+        range_of_colors: Largest deviation from an image's mean, of intensities from 0 to 1.
 
     Returns:
         A batch, (count, 3, image_size, image_size) float32.

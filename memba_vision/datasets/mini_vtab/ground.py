@@ -14,7 +14,7 @@ LEAVES = np.array([[0.25, 0.42, 0.2], [0.22, 0.34, 0.17], [0.48, 0.36, 0.2], [0.
 SOIL = np.array([[0.5, 0.4, 0.3], [0.62, 0.54, 0.4], [0.42, 0.33, 0.26], [0.7, 0.69, 0.7]])
 WATER = np.array([[0.2, 0.32, 0.42], [0.3, 0.4, 0.33], [0.16, 0.22, 0.25], [0.42, 0.42, 0.36]])
 STONE = np.array([[0.62, 0.6, 0.58], [0.5, 0.5, 0.52], [0.72, 0.68, 0.62], [0.44, 0.42, 0.4]])
-SPREAD = 0.07  # how far a channel may lie from these
+SPREAD = 0.07  # largest deviation of a channel from these
 
 
 class Land(NamedTuple):

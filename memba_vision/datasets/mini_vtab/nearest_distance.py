@@ -33,7 +33,7 @@ EDGES = np.geomspace(2.4, 10.5, 7)  # between the classes of distance
 FARTHEST = 14.0
 NUM_SOLIDS = 4
 SIZES = (0.28, 0.65)  # half of a solid's height
-APART = 0.6  # how much farther the next solid is at least
+APART = 0.6  # least distance from the nearest solid to the next
 FOCUS = 1.1  # focal length in sides of the image
 AMBIENT = 0.35
 CONTRAST = 0.35
@@ -96,8 +96,20 @@ def _render(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
     # Solids have sharp edges: they are drawn at twice the size.
     images = double(images)
     right, down = _view(horizon, 2 * IMAGE_SIZE)
-    direction = (right, np.ones_like(right), -down)
-    depth = np.full_like(right, FAR)
+    _paint_solids(rng, images, scene, (right, np.ones_like(right), -down), light, ground)
+    return photograph(rng, halve(images))
+
+
+def _paint_solids(
+    rng: np.random.Generator,
+    images: np.ndarray,
+    scene: Scene,
+    direction: Vector,
+    light: Vector,
+    ground: np.ndarray,
+) -> None:
+    # One after the other where it is nearer than what was painted before.
+    depth = np.full_like(direction[0], FAR)
     for number in range(NUM_SOLIDS):
         colors = draw_contrasting_colors(rng, ground, CONTRAST)
         for kind, hit in enumerate((hit_ellipsoid, hit_box)):
@@ -110,7 +122,6 @@ def _render(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
             paint(painted, seen.astype(np.float32), colors[chosen] * shade[:, None])
             images[chosen] = painted
             depth[chosen] = np.where(seen, found, depth[chosen])
-    return photograph(rng, halve(images))
 
 
 def _view(horizon: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -163,7 +163,7 @@ KINDS: dict[str, Callable[[np.random.Generator, Land], np.ndarray]] = {
 
 
 def _countryside(rng: np.random.Generator, land: Land) -> np.ndarray:
-    # What water and roads lie in: meadows, fields or woods, (n, 3, size, size).
+    # Surroundings of water and roads: meadows, fields or woods, (n, 3, size, size).
     images = draw_meadow(rng, land)
     fields = _paint_fields(rng, images.copy(), land)
     has_fields = draw_uniform(rng, 0, 1, len(land.x)) < 0.5

@@ -17,7 +17,7 @@ from memba_vision.datasets.mini_vtab.patterns import PATTERNS
 from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, draw_splits
 
 PERIODS = (6, 14)  # pixels, of a pattern
-TILT = 0.35  # how much the far side of a tilted surface is smaller
+TILT = 0.35  # largest loss of size at the far side of a tilted surface
 CONTRAST = 0.4
 
 
@@ -61,6 +61,6 @@ def _draw_patterns(rng: np.random.Generator, labels: np.ndarray, image_size: int
 
 
 def _draw_nearness(rng: np.random.Generator, count: int, image_size: int) -> np.ndarray:
-    # How near a tilted surface is at each pixel, 1 in the middle of the image.
+    # Nearness of a tilted surface at each pixel, 1 in the middle of the image.
     x, _ = random_frames(rng, count, image_size, (image_size, image_size))
     return 1 + draw_uniform(rng, 0, TILT, count) * x
