@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from memba_vision.datasets.tasks import VTAB1K_TASKS
+from memba_vision.datasets.tasks import MINI2_TASKS, VTAB1K_TASKS
 from memba_vision.reports.accuracy_table import short_table
 from memba_vision.reports.backbone_table import backbone_table, notes
 from memba_vision.reports.collect import collect_runs
@@ -27,7 +27,7 @@ from memba_vision.zoo.official import OFFICIAL
 
 DOCS = Path(__file__).parent
 PAGES = (
-    *(DOCS / f'{name}.md' for name in ('vtab1k', 'methods', 'backbones', 'reports')),
+    *(DOCS / f'{name}.md' for name in ('vtab1k', 'methods', 'backbones', 'reports', 'mini_vtab')),
     DOCS.parent / 'README.md',
 )
 #: Columns of the table of methods by backbones.
@@ -45,6 +45,19 @@ def tasks() -> str:
     rows += [
         (f'`{task.name}`', task.folder, task.group, str(task.num_classes), f'{task.num_test:,}')
         for task in VTAB1K_TASKS.values()
+    ]
+    return markdown_table(rows, numbers_from=3)
+
+
+def mini_vtab_tasks() -> str:
+    """The tasks of the second mini-VTAB."""
+    rows = [('task', 'group', 'the label is', 'classes', 'chance (%)', 'test images')]
+    rows += [
+        (
+            *(f'`{task.name}`', task.group, task.meaning, str(task.num_classes)),
+            *(f'{100 / task.num_classes:.1f}', f'{task.num_test:,}'),
+        )
+        for task in MINI2_TASKS.values()
     ]
     return markdown_table(rows, numbers_from=3)
 
@@ -139,6 +152,7 @@ def backbones() -> str:
 TABLES = {
     'backbones': backbones,
     'tasks': tasks,
+    'mini_vtab_tasks': mini_vtab_tasks,
     'methods': methods,
     'published': published,
     'weights': weights,

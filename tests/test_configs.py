@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 
-from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS
+from memba_vision.datasets.tasks import MINI1_TASKS, MINI2_TASKS, MINI_TASKS, VTAB1K_TASKS
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.registry import MODELS
 from memba_vision.runs.config import load_config
@@ -15,9 +15,9 @@ from memba_vision.runs.config import load_config
 VTAB1K = {task: CONFIGS / 'vtab1k' / f'{task}_memba.py' for task in VTAB1K_TASKS}
 DEMO = {
     f'{task}_{method}': CONFIGS / 'demo' / f'{task}_{method}.py'
-    for task in MINI_TASKS
+    for task in MINI1_TASKS
     for method in ('memba', 'memba-gate', 'lora', 'linear-probing')
-}
+} | {f'{task}_memba': CONFIGS / 'demo' / f'{task}_memba.py' for task in MINI2_TASKS}
 every_config = pytest.mark.parametrize(
     'path', [*VTAB1K.values(), *DEMO.values()], ids=lambda p: p.stem
 )

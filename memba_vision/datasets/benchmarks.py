@@ -6,7 +6,7 @@ One table that configs, sweeps, searches, reports and published results read.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from memba_vision.datasets.tasks import MINI_TASKS, OWN_DATA, VTAB1K_TASKS, Task
+from memba_vision.datasets.tasks import MINI1_TASKS, MINI2_TASKS, OWN_DATA, VTAB1K_TASKS, Task
 from memba_vision.errors import UserError
 
 
@@ -23,6 +23,7 @@ class Benchmark:
         schedule: the file of its recipe in ``configs/_base_/schedules``.
         backbone: the model of ``configs/_base_/models`` that its own configs adapt.
         published: True where results of others are known.
+        group_prefix: begins the names of its groups' suites, so that no two benchmarks share one.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Benchmark:
     schedule: str = ''
     backbone: str = ''
     published: bool = False
+    group_prefix: str = ''
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -58,13 +60,24 @@ BENCHMARKS = {
             published=True,
         ),
         Benchmark(
-            'demo',
-            'mini-VTAB',
-            MINI_TASKS,
+            'mini-vtab-1',
+            'mini-VTAB 1',
+            MINI1_TASKS,
             configs='demo',
             dataset='mini_vtab',
             schedule='mini_vtab_20e',
             backbone='vim-mini',
+        ),
+        Benchmark(
+            'demo',
+            'mini-VTAB 2',
+            MINI2_TASKS,
+            configs='demo',
+            dataset='mini_vtab',
+            schedule='mini_vtab_20e',
+            schedules={'linear_probing': 'mini_vtab_linear_50e'},
+            backbone='vim-mini-v2',
+            group_prefix='demo-',
         ),
     )
 }
@@ -76,7 +89,8 @@ def suites() -> dict[str, tuple[Benchmark, list[Task]]]:
     for benchmark in BENCHMARKS.values():
         if len(benchmark.groups) > 1:
             for group, names in benchmark.groups.items():
-                found[group.lower()] = (benchmark, [benchmark.tasks[name] for name in names])
+                name = f'{benchmark.group_prefix}{group.lower()}'
+                found[name] = (benchmark, [benchmark.tasks[task] for task in names])
     return found
 
 

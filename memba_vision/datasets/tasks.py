@@ -16,6 +16,7 @@ class Task:
         num_classes: Number of classes; labels are ``0 .. num_classes - 1``.
         num_test: Number of images that ``test.txt`` lists.
         group: The group whose mean accuracy a report gives.
+        meaning: Subject of the labels, where the name does not say it.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Task:
     num_classes: int
     num_test: int
     group: str
+    meaning: str = ''
 
 
 #: Training images of a task of VTAB-1k, by split; mini-VTAB's tasks have as many.
@@ -57,11 +59,25 @@ VTAB1K_TASKS: dict[str, Task] = _by_name(
     Task('smallnorb_elevation', 'smallnorb_ele', 9, 12_150, 'Structured'),
 )
 
-MINI_TASKS: dict[str, Task] = _by_name(
+#: The first mini-VTAB.
+MINI1_TASKS: dict[str, Task] = _by_name(
     Task('digits', 'digits', 10, 797, 'Mini'),
     Task('sprites_location', 'sprites_location', 16, 2_000, 'Mini'),
     Task('sprites_orientation', 'sprites_orientation', 16, 2_000, 'Mini'),
 )
+MINI2_TASKS: dict[str, Task] = _by_name(
+    Task('letters', 'letters', 26, 1_040, 'Natural', 'the letter, in unseen fonts'),
+    Task('street_digits', 'street_digits', 10, 797, 'Natural', 'the digit in the middle'),
+    Task('textures', 'textures', 16, 1_008, 'Natural', 'the kind of surface'),
+    Task('cells', 'cells', 4, 1_000, 'Specialized', 'number and shape of the nuclei in the middle'),
+    Task('terrain', 'terrain', 10, 1_000, 'Specialized', 'the kind of land, seen from above'),
+    Task('counting', 'counting', 8, 1_000, 'Structured', 'the number of things'),
+    Task('nearest_distance', 'nearest_distance', 6, 1_002, 'Structured', 'distance of the nearest'),
+    Task('orientation', 'orientation', 16, 1_008, 'Structured', 'direction of the shape'),
+    Task('azimuth', 'azimuth', 12, 1_008, 'Structured', 'direction that the solid faces'),
+)
+#: The tasks of both, which are made on first use.
+MINI_TASKS = MINI1_TASKS | MINI2_TASKS
 
 
 def find_task(name: str, tasks: dict[str, Task] | None = None) -> Task:

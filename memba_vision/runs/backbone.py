@@ -107,12 +107,15 @@ def _default_arch(kind: Any) -> Any:
 
 @cache
 def _named_architectures() -> dict[tuple[str, str], str]:
-    """Return the names of the shipped models by family and digest of their architecture."""
+    """Return the names of the shipped models by family and digest of their architecture.
+
+    Of several that differ in their weights alone, the first gives its name.
+    """
     found = {}
     for name in architectures():
         settings = read_base_model(name).model.backbone.module
         arch = settings.get('arch') or settings.get('model_name')
-        found[_family(settings), _digest(arch)] = name.replace('-', '_')
+        found.setdefault((_family(settings), _digest(arch)), name.replace('-', '_'))
     return found
 
 

@@ -18,17 +18,18 @@ from memba_vision.datasets.mini_vtab import (
 )
 from memba_vision.datasets.mini_vtab.shapes import SHAPES, render_masks, visible_angles
 from memba_vision.datasets.mini_vtab.splits import Split
-from memba_vision.datasets.tasks import MINI_TASKS
+from memba_vision.datasets.tasks import MINI1_TASKS, MINI_TASKS
 from memba_vision.errors import UserError
 
-TASKS = list(MINI_TASKS.values())
+TASKS = list(MINI1_TASKS.values())
 task_cases = pytest.mark.parametrize('task', TASKS, ids=lambda task: task.name)
 
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('data') / 'mini-vtab'
-    ensure_mini_vtab(root)
+    for task in TASKS:
+        ensure_task(root, task.name)
     return root
 
 
@@ -125,6 +126,16 @@ def test_making_a_task_again_gives_the_same(task):
         assert (split.labels == second[name].labels).all()
 
 
+def test_all_tasks_are_made_by_one_call(tmp_path, monkeypatch):
+    split = Split(np.zeros((1, 48, 48, 3), np.uint8), np.zeros(1, np.int64))
+    splits = {name: split for name in ('train800', 'val200', 'test')}
+    monkeypatch.setattr(write, 'MAKERS', dict.fromkeys(MINI_TASKS, lambda: splits))
+    ensure_mini_vtab(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(MINI_TASKS)
+    with Image.open(tmp_path / 'cells' / 'images' / 'test' / '00000.png') as image:
+        assert (image.format, image.size, image.mode) == ('PNG', (48, 48), 'RGB')
+
+
 def test_a_task_that_is_there_is_left_alone(tmp_path, small_digits):
     ensure_task(tmp_path, 'digits')
     (tmp_path / 'digits' / 'note.txt').write_text('kept')
@@ -210,7 +221,7 @@ def test_a_root_that_cannot_be_written_is_told(tmp_path, small_digits):
 
 
 def test_an_unknown_task_is_told_with_the_known(tmp_path):
-    with pytest.raises(UserError, match='digits, sprites_location, sprites_orientation'):
+    with pytest.raises(UserError, match='digits, sprites_location, sprites_orientation, letters'):
         ensure_task(tmp_path, 'cifar100')
     assert not list(tmp_path.iterdir())
 

@@ -2,7 +2,14 @@ from collections import Counter
 
 import pytest
 
-from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, find_task, num_classes
+from memba_vision.datasets.tasks import (
+    MINI1_TASKS,
+    MINI2_TASKS,
+    MINI_TASKS,
+    VTAB1K_TASKS,
+    find_task,
+    num_classes,
+)
 from memba_vision.errors import UserError
 
 
@@ -16,6 +23,13 @@ def test_vtab1k_has_the_published_tasks():
     }
     assert sum(task.num_test for task in tasks) == 387_904
     assert sum(task.num_classes for task in tasks) == 940
+
+
+def test_mini_vtab_has_the_groups_of_vtab1k():
+    groups = Counter(task.group for task in MINI2_TASKS.values())
+    assert groups == {'Natural': 3, 'Specialized': 2, 'Structured': 4}
+    assert [*MINI_TASKS] == [*MINI1_TASKS, *MINI2_TASKS]
+    assert all(task.meaning for task in MINI2_TASKS.values())
 
 
 def test_keys_are_names_and_folders_differ():

@@ -13,6 +13,8 @@ from blocks import Block
 from helpers import REPOSITORY, make_task
 from PIL import Image
 
+from memba_vision.datasets.tasks import MINI_TASKS
+
 HERE = Path(__file__).parent
 COPIED = ('configs', 'docs', 'memba_vision', 'tests', 'tools')
 BLOCK_SECONDS = 300
@@ -68,7 +70,7 @@ class Scratch:
         for path in REPOSITORY.iterdir():
             if path.is_file() and path.name != '.git':
                 shutil.copy(path, folder)
-        for task in ('digits', 'sprites_location', 'sprites_orientation'):
+        for task in MINI_TASKS:
             make_task(folder / 'data' / 'mini-vtab', task, train=20, val=4, test=20)
         make_photos(folder)
         self._make_commands(folder / '.venv' / 'bin', server.address)

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 from helpers import REPOSITORY
 
-from memba_vision.datasets.tasks import MINI_TASKS
+from memba_vision.datasets.tasks import MINI1_TASKS
 from memba_vision.reports.run_list import read_run_list
 from memba_vision.runs.presets import preset_names
 
@@ -56,7 +56,7 @@ def test_what_was_measured_on_mini_vtab_was_measured_on_every_task_with_three_se
     methods = {run.method for run in runs}
     assert methods <= set(preset_names())
     measured = sorted((run.method, run.task, run.seed) for run in runs)
-    assert measured == sorted(product(methods, MINI_TASKS, range(3)))
+    assert measured == sorted(product(methods, MINI1_TASKS, range(3)))
 
 
 def test_the_extras_are_all_described():

@@ -93,7 +93,7 @@ def test_two_base_weights_of_one_architecture_are_two_backbones(tmp_path):
     results = [make_result(seed=s, backbone=replace(TINY, base=b * 64)) for s, b in enumerate('12')]
     save_runs(tmp_path, results)
     titles = [scores.title for scores in scores_by_suite(collect_runs(tmp_path)[0])]
-    assert titles == ['mini-VTAB, vim_tiny (11111111)', 'mini-VTAB, vim_tiny (22222222)']
+    assert titles == ['mini-VTAB 1, vim_tiny (11111111)', 'mini-VTAB 1, vim_tiny (22222222)']
 
 
 def test_random_weights_stand_beside_the_pre_trained_ones(tmp_path):

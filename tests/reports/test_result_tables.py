@@ -81,6 +81,18 @@ def test_one_result_has_no_means():
     ]
 
 
+def test_suites_are_apart():
+    tasks = {'svhn': 90.0, 'dtd': 70.0, 'letters': 20.0, 'textures': 40.0, 'cells': 60.0}
+    means = table_rows([result(task, top1) for task, top1 in tasks.items()])[len(tasks) :]
+    assert [row[1:4] for row in means] == [
+        ('VTAB-1k Natural mean', '2 of 7 tasks', '80.00'),
+        ('VTAB-1k average', '2 of 19 tasks', '80.00'),
+        ('mini-VTAB 2 Natural mean', '2 of 3 tasks', '30.00'),
+        ('mini-VTAB 2 Specialized mean', '1 of 2 tasks', '60.00'),
+        ('mini-VTAB 2 average', '3 of 9 tasks', '40.00'),
+    ]
+
+
 def test_methods_are_apart():
     results = [result(task, 50.0 + 10 * (m == 'b'), m) for task in ('svhn', 'dtd') for m in 'ab']
     rows = table_rows(results)

@@ -36,8 +36,17 @@ def test_the_groups_make_up_vtab1k():
     assert [*natural, *specialized, *structured] == suite_configs('vtab1k')
 
 
+def test_the_groups_of_the_demo_have_names_of_their_own():
+    groups = ('demo-natural', 'demo-specialized', 'demo-structured')
+    assert [path for group in groups for path in suite_configs(group)] == suite_configs('demo')
+    assert len(suite_configs('demo')) == 9
+    assert all('/demo/' in path for path in suite_configs('demo'))
+
+
 def test_every_seed_gives_a_whole_table(tmp_path):
-    jobs = make_jobs(suite_configs('demo')[:2], ['memba', 'lora'], [0, 7], tmp_path, Options())
+    jobs = make_jobs(
+        suite_configs('mini-vtab-1')[:2], ['memba', 'lora'], [0, 7], tmp_path, Options()
+    )
     assert [job.name for job in jobs] == [
         f'{task}_{method}_seed{seed}'
         for seed in (0, 7)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from memba_vision.datasets.mini_vtab.classes import CLASS_NAMES
 from memba_vision.datasets.mini_vtab.write import ensure_task
 from memba_vision.datasets.tasks import MINI_TASKS, find_task
 from memba_vision.datasets.vtab1k import VTAB1k
@@ -29,6 +30,8 @@ class MiniVTAB(VTAB1k):
         **options: Any,
     ) -> None:
         find_task(task, MINI_TASKS)
+        if task in CLASS_NAMES:
+            options['metainfo'] = {'classes': CLASS_NAMES[task], **(options.get('metainfo') or {})}
         super().__init__(task, data_root, split, pipeline, test_mode, **options)
 
     def load_data_list(self) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ import colorsys
 import numpy as np
 
 from memba_vision.datasets.mini_vtab.backgrounds import render_backgrounds
+from memba_vision.datasets.mini_vtab.canvas import paint, to_bytes
 from memba_vision.datasets.mini_vtab.shapes import SHAPES, render_masks, visible_angles
 
 # Radii as shares of the image side: 7 to 16 pixels of 48.
@@ -36,9 +37,9 @@ def render_source_batch(
     sectors = visible_angles(shapes, angles) * NUM_SECTORS // (2 * np.pi)
     images = render_backgrounds(rng, batch_size, image_size)
     masks = _place_shapes(rng, shapes, SCALES[scales] * image_size, angles, image_size)
-    _paint(images, masks, _draw_colors(rng, hues))
+    paint(images, masks, _draw_colors(rng, hues))
     images += _draw_noise(rng, images.shape)
-    return _to_bytes(images), np.stack([shapes, scales, hues, sectors.astype(np.int64)], axis=1)
+    return to_bytes(images), np.stack([shapes, scales, hues, sectors.astype(np.int64)], axis=1)
 
 
 def _place_shapes(
@@ -62,26 +63,8 @@ def _draw_colors(rng: np.random.Generator, hues: np.ndarray) -> np.ndarray:
     return colors.astype(np.float32)[:, :, None, None]
 
 
-def _paint(images: np.ndarray, masks: np.ndarray, colors: np.ndarray) -> None:
-    # images = masks * colors + (1 - masks) * images, in place: temporaries cost most of the time.
-    images -= colors
-    images *= 1 - masks[:, None]
-    images += colors
-
-
 def _draw_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     # Uniform over 256 steps: a random byte is drawn ten times as fast as a normal variate.
     noise = rng.integers(0, 256, shape, np.uint8) * np.float32(2 * NOISE / 255)
     noise -= np.float32(NOISE)
     return noise
-
-
-def _to_bytes(images: np.ndarray) -> np.ndarray:
-    # (n, 3, size, size) intensities to (n, size, size, 3) bytes. Plane by plane, since numpy
-    # transposes a trailing axis of three slowly.
-    images *= 255
-    images.clip(0, 255, out=images)
-    pixels = np.empty((len(images), *images.shape[2:], 3), np.uint8)
-    for channel in range(3):
-        pixels[..., channel] = images[:, channel]
-    return pixels

@@ -135,7 +135,7 @@ def render_masks(
     Returns:
         Coverage from 0 to 1, (n, image_size, image_size) float32.
     """
-    x, y = _local_coordinates(centers, scales, angles, image_size)
+    x, y = local_coordinates(centers, scales, angles, image_size)
     draw = list(SHAPES.values())
     masks = np.empty_like(x)
     for shape_id in np.unique(shape_ids):
@@ -146,10 +146,17 @@ def render_masks(
     return masks.clip(0, 1, out=masks)
 
 
-def _local_coordinates(
+def local_coordinates(
     centers: np.ndarray, scales: np.ndarray, angles: np.ndarray, image_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    # The pixels' x and y in each shape's own frame, (n, image_size, image_size) float32 each.
+    """Return the pixels' coordinates in the frames of shapes that are placed, sized and turned.
+
+    Args:
+        centers, scales, angles, image_size: See :func:`render_masks`.
+
+    Returns:
+        x to the right and y up in the shape's own frame, (n, image_size, image_size) float32 each.
+    """
     pixels = np.arange(image_size) + 0.5
     right = (pixels - centers[:, :1]) / scales[:, None]
     up = (centers[:, 1:] - pixels) / scales[:, None]

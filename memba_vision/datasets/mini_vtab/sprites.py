@@ -5,7 +5,13 @@ from typing import NamedTuple
 import numpy as np
 
 from memba_vision.datasets.mini_vtab.shapes import SHAPES, render_masks
-from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, cut_into_splits, split_sizes
+from memba_vision.datasets.mini_vtab.splits import (
+    IMAGE_SIZE,
+    Split,
+    cut_into_splits,
+    draw_labels,
+    split_sizes,
+)
 from memba_vision.datasets.tasks import MINI_TASKS
 
 # The factors of dSprites and how many values each takes: a sprite is a row of five integers.
@@ -72,14 +78,9 @@ def make_sprites_orientation(seed: int = 2) -> dict[str, Split]:
 def _make_splits(task: str, design: Design, labelled_factor: int, seed: int) -> dict[str, Split]:
     rng = np.random.default_rng(seed)
     sizes = split_sizes(MINI_TASKS[task])
-    labels = np.concatenate([_draw_labels(rng, size) for size in sizes.values()])
+    labels = np.concatenate([draw_labels(rng, size, NUM_CLASSES) for size in sizes.values()])
     visible = _draw_distinct(rng, labels, labelled_factor, design.periods())
     return cut_into_splits(_render(visible, design), labels, sizes)
-
-
-def _draw_labels(rng: np.random.Generator, size: int) -> np.ndarray:
-    # Every class equally often, or once more where the size is no multiple of the classes.
-    return rng.permutation(np.arange(size) % NUM_CLASSES)
 
 
 def _draw_distinct(

@@ -8,9 +8,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from memba_vision.datasets.mini_vtab.azimuth import make_azimuth
+from memba_vision.datasets.mini_vtab.cells import make_cells
+from memba_vision.datasets.mini_vtab.counting import make_counting
 from memba_vision.datasets.mini_vtab.digits import make_digits
+from memba_vision.datasets.mini_vtab.letters import make_letters
+from memba_vision.datasets.mini_vtab.nearest_distance import make_nearest_distance
+from memba_vision.datasets.mini_vtab.orientation import make_orientation
 from memba_vision.datasets.mini_vtab.splits import Split
 from memba_vision.datasets.mini_vtab.sprites import make_sprites_location, make_sprites_orientation
+from memba_vision.datasets.mini_vtab.street_digits import make_street_digits
+from memba_vision.datasets.mini_vtab.terrain import make_terrain
+from memba_vision.datasets.mini_vtab.textures import make_textures
 from memba_vision.datasets.tasks import MINI_TASKS, find_task
 from memba_vision.errors import UserError
 from memba_vision.files import exclusive_lock
@@ -19,6 +28,15 @@ MAKERS: dict[str, Callable[[], dict[str, Split]]] = {
     'digits': make_digits,
     'sprites_location': make_sprites_location,
     'sprites_orientation': make_sprites_orientation,
+    'letters': make_letters,
+    'street_digits': make_street_digits,
+    'textures': make_textures,
+    'cells': make_cells,
+    'terrain': make_terrain,
+    'counting': make_counting,
+    'nearest_distance': make_nearest_distance,
+    'orientation': make_orientation,
+    'azimuth': make_azimuth,
 }
 
 
