@@ -1,7 +1,7 @@
 _base_ = [
     '../_base_/models/vim-mini-v2_memba.py',
     '../_base_/datasets/mini_vtab_48.py',
-    '../_base_/schedules/mini_vtab_20e.py',
+    '../_base_/schedules/mini_vtab_10e.py',
 ]
 from memba_vision.datasets.tasks import num_classes
 
