@@ -133,16 +133,24 @@ def test_killed_twenty_times(options, tmp_path):
 RARELY = {'default_hooks.checkpoint.interval': 10}
 
 
-@pytest.mark.parametrize(('epoch', 'batch', 'kept'), [(3, 1, 3), (5, 1, 5), (0, 0, 0)])
+@pytest.mark.parametrize(
+    ('epoch', 'batch', 'kept', 'name', 'reason'),
+    [
+        (3, 1, 3, 'SIGTERM', 'by SIGTERM'),
+        (5, 1, 5, 'SIGUSR2', 'at its time limit (SIGUSR2)'),
+        (0, 0, 0, 'SIGTERM', 'by SIGTERM'),
+    ],
+)
 def test_sigterm_writes_a_checkpoint_and_has_a_status_of_its_own(
-    options, straight, tmp_path, epoch, batch, kept
+    options, straight, tmp_path, epoch, batch, kept, name, reason
 ):
     work_dir = tmp_path / 'run'
-    hook = f"custom_hooks = [dict(type='SignalHook', epoch={epoch}, batch={batch})]"
+    moment = f"epoch={epoch}, batch={batch}, name='{name}'"
+    hook = f"custom_hooks = [dict(type='SignalHook', {moment})]"
     outcome = train(options | RARELY, work_dir, config=config_with(tmp_path, hook))
     assert outcome.status == 143
     last = outcome.err.strip().splitlines()[-1]
-    assert last.startswith(f'stopped by SIGTERM in epoch {epoch + 1} at step')
+    assert last.startswith(f'stopped {reason} in epoch {epoch + 1} at step')
     assert 'go on with --resume' in last
     names = {path.name for path in work_dir.glob('*.pth')}
     assert names == ({f'epoch_{kept}.pth'} if kept else set())

@@ -89,7 +89,8 @@ def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
         '--retries',
         type=int,
         default=2,
-        help='how often a run that was killed or lost is started again (default: 2)',
+        help='how often a run that was killed or lost is started again, not counted where it had '
+        'saved more than before (default: 2)',
     )
     group.add_argument(
         '--retry-failed', action='store_true', help='start those again that failed before'

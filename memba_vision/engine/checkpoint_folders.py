@@ -46,13 +46,16 @@ class CheckpointFolder:
         ]
 
 
-def checkpoint_folders(config: Config) -> list[CheckpointFolder]:
+def checkpoint_folders(
+    config: Config, work_dir: str | Path | None = None
+) -> list[CheckpointFolder]:
     """Return the folders of a run's checkpoints: the one of its config, and the usual one.
 
     Args:
-        config: with a ``work_dir``.
+        config: of the run.
+        work_dir: the run's folder; None for that of the config.
     """
-    work_dir = os.path.abspath(config.work_dir)
+    work_dir = os.path.abspath(config.work_dir if work_dir is None else work_dir)
     found = [
         CheckpointFolder(_folder(hook.get('out_dir'), work_dir), template)
         for hook in _settings_of_hooks(config)

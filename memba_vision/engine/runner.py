@@ -172,7 +172,7 @@ class ReadableRunner(Runner):
         """Train; an early end is reported in one line.
 
         Raises:
-            Terminated: SIGTERM arrived, and a checkpoint was written.
+            Terminated: SIGTERM or a time limit's signal arrived, and a checkpoint was written.
             KeyboardInterrupt: Ctrl-C, and the last finished epoch was written.
             UserError: a process that loads data died, or a checkpoint found the disk full.
         """

@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from memba_vision.errors import ExitStatus, Terminated, UserError
+from memba_vision.errors import END_SIGNALS, ExitStatus, Terminated, UserError
 from memba_vision.sweeps.console import Console, Row
 from memba_vision.sweeps.executors import Attempt, Ended, Executor
 from memba_vision.sweeps.jobs import Job
-from memba_vision.sweeps.progress import read_progress
+from memba_vision.sweeps.progress import read_progress, saved_step
 from memba_vision.sweeps.status import run_status
 
 PAUSE = 0.3  # seconds between two looks at the runs
@@ -25,7 +25,8 @@ class Policy:
     """Treatment of runs that did not finish.
 
     Attributes:
-        retries: number of times that a run is started again after it was killed or its node lost.
+        retries: number of times that a run is started again after it was killed or its node lost,
+            without those tries that left a further checkpoint.
         retry_failed: start runs again that failed in an earlier sweep.
     """
 
@@ -50,8 +51,9 @@ class Sweep:
         self.rows: dict[str, Row] = {}
         self.waiting: deque[Job] = deque()
         self.going: dict[str, Attempt] = {}
-        self.elsewhere: dict[str, Job] = {}
+        self.elsewhere: dict[str, Ended] = {}  # held by others, with the end of our own try
         self.retries: dict[str, int] = {}
+        self.saved: dict[str, int] = {}  # the step of the newest checkpoint before a try
         self.full_disk = ''  # the error of a run that found the disk full
         self.looked_elsewhere = 0.0
         self.refused_until = 0.0
@@ -64,9 +66,9 @@ class Sweep:
         Raises:
             UserError: the executor takes no run at all.
             KeyboardInterrupt: Ctrl-C; the runs were asked to save and have ended.
-            Terminated: the same by SIGTERM.
+            Terminated: the same by SIGTERM, or before a time limit of the sweep itself.
         """
-        with _terminated_by_sigterm():
+        with _terminated_by_signals():
             try:
                 self._sort()
                 while self._has_work():
@@ -89,12 +91,13 @@ class Sweep:
 
     def _sort(self) -> None:
         """Sort runs into finished, left by an earlier sweep, running elsewhere, failed, waiting."""
+        self._adopt([r.job for r in self.rows.values() if r.status.state != 'finished'])
         for name, row in self.rows.items():
             state = row.status.state
-            if state == 'finished' or self._adopt(row.job):
+            if state == 'finished' or name in self.going:
                 continue
             if state == 'running':
-                self.elsewhere[name] = row.job
+                self.elsewhere[name] = Ended(0)
                 self.console.event(row, 'is run by another sweep: waiting for it')
             elif state != 'failed' or self.policy.retry_failed:
                 self.waiting.append(row.job)
@@ -102,13 +105,11 @@ class Sweep:
                 self.console.event(row, f'failed before: {row.status.message}')
         self.console.begin(list(self.rows.values()))
 
-    def _adopt(self, job: Job) -> bool:
-        attempt = self.executor.adopt(job)
-        if attempt is None:
-            return False
-        self.going[job.name] = attempt
-        self.console.event(self.rows[job.name], 'is still with the executor: waiting for it')
-        return True
+    def _adopt(self, jobs: list[Job]) -> None:
+        for name, attempt in self.executor.adopt(jobs).items():
+            self.going[name] = attempt
+            self.saved[name] = saved_step(self.rows[name].job)
+            self.console.event(self.rows[name], 'is still with the executor: waiting for it')
 
     def _start(self) -> None:
         while self.waiting and self._has_room():
@@ -118,6 +119,7 @@ class Sweep:
                 self.console.event(row, 'finished')
                 continue
             try:
+                self.saved[job.name] = saved_step(job)
                 self.going[job.name] = self.executor.start(job)
             except UserError as error:
                 if not self.going:  # no run will end and make room
@@ -156,7 +158,7 @@ class Sweep:
         state = row.status.state
         if state == 'running' or ended.status == ExitStatus.BUSY:
             # Another sweep was quicker, or the killed run is still saving.
-            self.elsewhere[job.name] = job
+            self.elsewhere[job.name] = replace(ended, status=0)
             self.console.event(row, 'is held by other processes: waiting for them')
         elif state == 'finished':
             self.console.event(row, 'finished')
@@ -173,10 +175,12 @@ class Sweep:
             row, status=replace(row.status, state='stopped', message=message)
         )
         used = self.retries.get(job.name, 0)
-        if used >= self.policy.retries or self.full_disk:
+        is_further = saved_step(job) > self.saved.get(job.name, float('inf'))
+        may_go_on = is_further or used < self.policy.retries
+        if ended.is_cancelled or self.full_disk or not may_go_on:
             self.console.event(row, f'stopped: {message}')
             return
-        self.retries[job.name] = used + 1
+        self.retries[job.name] = used + (not is_further)
         self.waiting.appendleft(job)
         self.console.event(row, f'{message}; going on from its last checkpoint')
 
@@ -189,28 +193,27 @@ class Sweep:
         if time.monotonic() - self.looked_elsewhere < PAUSE_ELSEWHERE:
             return
         self.looked_elsewhere = time.monotonic()
-        for job in list(self.elsewhere.values()):
+        for name, ended in list(self.elsewhere.items()):
+            job = self.rows[name].job
             row = self._look(job)
             if row.status.state == 'running':
                 continue
-            del self.elsewhere[job.name]
+            del self.elsewhere[name]
             if row.status.state == 'waiting':  # the other sweep has ended before this run
                 if not self.full_disk:
                     self.waiting.append(job)
             else:
-                self._settle(job, Ended(0))
+                self._settle(job, ended)
 
     def _stop_all(self) -> None:
         """Ask all runs to save and end. After ``GRACE`` or a second Ctrl-C, end them at once."""
         self.console.say(f'stopping {len(self.going)} runs: they save what they have')
-        for attempt in self.going.values():
-            attempt.stop()
+        self.executor.stop(list(self.going.values()))
         try:
             self._await_ends(GRACE)
         except (KeyboardInterrupt, Terminated):
             self.console.say('ending them at once')
-        for attempt in self.going.values():
-            attempt.stop(at_once=True)
+        self.executor.stop(list(self.going.values()), at_once=True)
 
     def _await_ends(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -223,12 +226,14 @@ class Sweep:
 
 
 @contextlib.contextmanager
-def _terminated_by_sigterm() -> Iterator[None]:
-    def terminate(*_: object) -> None:
-        raise Terminated('stopped by SIGTERM: the same command goes on')
+def _terminated_by_signals() -> Iterator[None]:
+    def terminate(number: int, *_: object) -> None:
+        reason = END_SIGNALS[signal.Signals(number)]
+        raise Terminated(f'stopped {reason}: the same command goes on')
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {number: signal.signal(number, terminate) for number in END_SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

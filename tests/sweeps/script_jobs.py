@@ -29,6 +29,7 @@ def save(*_):
     pathlib.Path('saved').touch()
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
+signal.signal(signal.SIGUSR2, save)
 pathlib.Path('begun').touch()
 """
 #: Waits to be ended the first time, and finishes the second.

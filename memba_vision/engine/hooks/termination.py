@@ -17,12 +17,12 @@ from memba_vision.registry import HOOKS
 
 @HOOKS.register_module()
 class TerminationHook(Hook):
-    """End a run on SIGTERM or Ctrl-C, with a checkpoint to resume from.
+    """End a run on SIGTERM, its time limit or Ctrl-C, with a checkpoint to resume from.
 
     Runs resume from the end of an epoch, so that they draw the same numbers as without the
     interruption. The checkpoint of the last finished epoch is therefore kept in memory, unless it
     was written anyway, and written to the disk when the signal comes: at most one epoch is lost
-    though few of them are written. A run that counts steps saves its current state on SIGTERM. The
+    though few of them are written. A run that counts steps saves its current state. The
     checkpoint is written as well where another hook ends a training before its last epoch.
     """
 
@@ -57,7 +57,10 @@ class TerminationHook(Hook):
     ) -> None:
         """End the run if its termination was requested."""
         termination = getattr(runner, 'termination', None)  # mmengine's own runner has none
-        if termination is not None and _any_process(termination.requested):
+        if termination is None:
+            return
+        termination.signal = _of_any_process(termination.signal)
+        if termination.requested:
             if not _saves_epochs(runner):
                 destination = _destination(runner, runner.iter + 1, by_epoch=False)
                 self.held = _checkpoint(runner, *destination, by_epoch=False)
@@ -68,8 +71,8 @@ class TerminationHook(Hook):
         self.save()
         folder, _ = _destination(runner, 0, by_epoch=True)
         raise Terminated(
-            f'stopped by SIGTERM in epoch {runner.epoch + 1} at step {runner.iter + 1}; what is '
-            f'saved is in {folder}: go on with --resume'
+            f'stopped {runner.termination.reason()} in epoch {runner.epoch + 1} at step '
+            f'{runner.iter + 1}; what is saved is in {folder}: go on with --resume'
         )
 
     def save(self) -> None:
@@ -79,13 +82,13 @@ class TerminationHook(Hook):
                 write_atomically(path, content)
 
 
-def _any_process(requested: bool) -> bool:
-    """Return True if any process was asked to end: one that left alone would block the others."""
+def _of_any_process(number: int) -> int:
+    """Return the signal that any process got: one that left alone would block the others."""
     if not is_distributed():
-        return requested
-    flag = torch.tensor(float(requested), device=get_comm_device())
+        return number
+    flag = torch.tensor(float(number), device=get_comm_device())
     all_reduce(flag, 'max')
-    return bool(flag)
+    return int(flag)
 
 
 def _destination(runner: Runner, step: int, by_epoch: bool) -> tuple[str, str]:
