@@ -127,6 +127,34 @@ def test_killed_twenty_times(options, tmp_path):
     assert_same_end(work_dir, tmp_path / 'straight', 24)
 
 
+# Random transforms, in processes that load data
+
+
+FLIPS = """
+train_dataloader = dict(num_workers=4, persistent_workers={persistent}, dataset=dict(pipeline=[
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='Resize', scale=(48, 48), backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction=['horizontal', 'vertical']),
+    dict(type='RandomErasing', erase_prob=0.5),
+    dict(type='PackInputs'),
+]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('persistent', [True, False])
+def test_random_transforms_are_the_same_after_a_resumption(options, tmp_path, persistent):
+    config = config_with(tmp_path, FLIPS.format(persistent=persistent))
+    options = options | {'train_cfg.max_epochs': 4, 'train_dataloader.batch_size': 2}
+    assert train(options, tmp_path / 'straight', config=config).status == 0
+    hook = "custom_hooks = [dict(type='SignalHook', epoch=2, batch=1)]"
+    (tmp_path / 'stopped').mkdir()
+    stopped = config_with(tmp_path / 'stopped', FLIPS.format(persistent=persistent) + hook)
+    assert train(options, tmp_path / 'run', config=stopped).status == 143
+    assert train(options, tmp_path / 'run', '--resume', config=config).status == 0
+    assert_same_end(tmp_path / 'run', tmp_path / 'straight', 4)
+
+
 # Asked to end
 
 

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from memba_vision.datasets.loading import use_load_rgb
+from memba_vision.datasets.worker_seeds import use_worker_seeds
 from memba_vision.datasets.wrapped_data import images_of_workers
 from memba_vision.engine.checkpoint_loader import safe_loading
 from memba_vision.engine.class_names import (
@@ -130,12 +131,14 @@ class ReadableRunner(Runner):
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
         """Build a data loader, with ``LoadRGB`` in the pipeline of any dataset.
 
+        Data workers draw the same numbers in an epoch whether they began with it or before.
         Settings of data workers are ignored where there are none.
         """
         if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
             dataloader = {k: v for k, v in dataloader.items() if k not in OF_WORKERS}
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         use_load_rgb(loader.dataset)
+        use_worker_seeds(loader)
         return loader
 
     def build_train_loop(self, loop: Any) -> Any:
