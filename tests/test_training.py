@@ -25,7 +25,11 @@ from helpers import (
 )
 from safetensors.torch import load_file
 
+from memba_vision.engine.hooks.loss_curve import CURVE_FILE
 from memba_vision.engine.runner import ReadableRunner
+from memba_vision.errors import UserError
+from memba_vision.reports.collect import collect_runs
+from memba_vision.reports.curves import loss_curve
 from memba_vision.runs.config import load_config
 from memba_vision.weights import read_checkpoint
 
@@ -270,6 +274,30 @@ def test_resume_after_the_end_only_tests(options, straight, tmp_path):
     (work_dir / 'result.json').unlink()
     assert 'Epoch(train)' not in train(options, work_dir, '--resume')
     assert_same_end(work_dir, straight)
+
+
+def test_a_test_of_another_checkpoint_leaves_the_result_of_a_run(options, straight, tmp_path):
+    work_dir = shutil.copytree(straight, tmp_path / 'again')
+    before = (work_dir / 'result.json').read_text()
+    torch.save(read_checkpoint(str(work_dir / 'epoch_4.pth')), work_dir / 'other.pth')
+    test = ['test', DEMO, work_dir / 'other.pth', '--work-dir', work_dir, *as_arguments(options)]
+    assert run_tool(*test).status == 0
+    assert (work_dir / 'result.json').read_text() == before
+    assert json.loads((work_dir / 'result_other.json').read_text())['checkpoint'].endswith('r.pth')
+    starts = json.loads((work_dir / 'run.json').read_text())
+    assert starts[-1]['finished']
+    starts[-1]['finished'] = None  # while it is running
+    (work_dir / 'run.json').write_text(json.dumps(starts))
+    (work_dir / 'result.json').unlink()
+    assert run_tool(*test).status == 0
+    with pytest.raises(UserError, match='train something first'):
+        collect_runs(work_dir)
+
+
+def test_the_losses_of_all_epochs_are_recorded(straight, tmp_path):
+    logs = shutil.copytree(straight, tmp_path / 'logs', ignore=lambda *_: [CURVE_FILE])
+    assert list(loss_curve(straight)) == [1, 2, 3, 4]
+    assert loss_curve(straight).keys() == loss_curve(logs).keys()
 
 
 def test_seed_changes_a_run_and_repeats_it(options, straight, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 from memba_vision.errors import UserError
 from memba_vision.runs.backbone import RANDOM, UNKNOWN, Backbone, backbone_labels, backbone_of
 from memba_vision.runs.config import method_of_file
-from memba_vision.runs.record import RECORD_FILE
+from memba_vision.runs.record import RECORD_FILE, is_finished, last_start
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.runs.result_files import read_result
 
@@ -123,18 +123,18 @@ def _with_known_backbone(runs: list[Run]) -> list[Run]:
 
 
 def _planned_run(entry: dict[str, Any], folder: Path, root: Path) -> Run:
-    result = folder / RESULT_FILE
     status = _read_status(folder / STATUS_FILE)
-    is_there = result.is_file()
-    found = read_result(result) if is_there else None
+    found = _result_of(folder, status.get('state', MISSING))
+    if found is None and status.get('state') == FINISHED:
+        status = {'state': UNFINISHED, 'message': f'its sweep says finished, without {RESULT_FILE}'}
     return Run(
         name=str(folder.relative_to(root)),
         task=entry['task'],
         method=entry['method'],
         seed=entry['seed'],
         folder=folder,
-        state=FINISHED if is_there else status.get('state', MISSING),
-        message='' if is_there else str(status.get('message') or ''),
+        state=FINISHED if found else status.get('state', MISSING),
+        message='' if found else str(status.get('message') or ''),
         result=found,
         backbone=found.backbone if found else Backbone(**entry.get('backbone', {})),
     )
@@ -142,23 +142,35 @@ def _planned_run(entry: dict[str, Any], folder: Path, root: Path) -> Run:
 
 def _read_status(path: Path) -> dict[str, Any]:
     """Read the last state of a run in its sweep; return an empty dict if there is none."""
+    return _read_json(path) if path.is_file() else {}
+
+
+def _result_of(folder: Path, state: str = MISSING) -> Result | None:
+    """Return the result of a run that has finished.
+
+    ``tools/test.py`` leaves one for any checkpoint. So it is the run's record that says whether it
+    has finished, or for a run of an older version its state in the sweep.
+    """
+    path = folder / RESULT_FILE
     if not path.is_file():
-        return {}
-    status = _read_json(path)
-    if status.get('state') == FINISHED:  # although there is no result
-        return {'state': UNFINISHED, 'message': f'its sweep says finished, without {RESULT_FILE}'}
-    return status
+        return None
+    finished = state == FINISHED or is_finished(folder)
+    if finished is None:
+        finished = state in (MISSING, 'waiting')
+    return read_result(path) if finished else None
 
 
 def _plain(folder: Path) -> Iterable[Run]:
     """Yield the runs outside of sweeps."""
     for path in sorted(folder.rglob(RESULT_FILE)):
-        result = read_result(path)
+        result = _result_of(path.parent)
+        if result is None:
+            continue
         name = str(path.parent.relative_to(folder))
         run = (name, result.task, result.method, result.seed, path.parent)
         yield Run(*run, FINISHED, result=result, backbone=result.backbone)
     for path in sorted(folder.rglob(RECORD_FILE)):
-        if not path.with_name(RESULT_FILE).is_file():
+        if _result_of(path.parent) is None:
             yield from _unfinished(path, folder)
 
 
@@ -174,7 +186,9 @@ def _unfinished(path: Path, root: Path) -> Iterable[Run]:
     if task is not None:
         name = str(path.parent.relative_to(root))
         run = (name, task, method, seed, path.parent)
-        yield Run(*run, UNFINISHED, f'no {RESULT_FILE}', backbone=backbone)
+        is_there = path.with_name(RESULT_FILE).is_file()
+        reason = f'{RESULT_FILE} is of a checkpoint before its end' if is_there else ''
+        yield Run(*run, UNFINISHED, reason or f'no {RESULT_FILE}', backbone=backbone)
 
 
 def _backbone(config: dict[str, Any]) -> Backbone:
@@ -187,8 +201,7 @@ def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
         same[run.identity].append(run)
     kept, remarks = [], []
     for group in same.values():
-        group.sort(key=_age)
-        newest, *others = group
+        newest, *others = sorted(group, key=_moment, reverse=True)
         kept.append(newest)
         remarks += [
             f'{run.name} is left out: {newest.name} has the same method, task and seed'
@@ -197,9 +210,15 @@ def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
     return kept, remarks
 
 
-def _age(run: Run) -> float:
-    """Return a key that sorts finished runs first, and the newest of them at the front."""
-    return -(run.folder / RESULT_FILE).stat().st_mtime if run.result else 0.0
+def _moment(run: Run) -> tuple[bool, str, float]:
+    """Return a key that sorts finished runs last, and the newest of them at the end.
+
+    The time of a file is that of its copying in a folder that was copied; it counts where the
+    record says nothing.
+    """
+    if run.result is None:
+        return False, '', 0.0
+    return True, last_start(run.folder), (run.folder / RESULT_FILE).stat().st_mtime
 
 
 def _read_json(path: Path) -> dict[str, Any]:

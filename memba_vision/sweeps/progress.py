@@ -48,7 +48,7 @@ def read_progress(folder: Path, length: tuple[str, int]) -> Progress:
 def saved_step(job: Job) -> int:
     """Return the epoch or step of the newest checkpoint that a run has saved; 0 without one."""
     places = checkpoint_folders(job.resolved, job.folder)
-    return max((step for place in places for _, step, _ in place.checkpoints()), default=0)
+    return max((step for place in places for step, _ in place.checkpoints()), default=0)
 
 
 def last_lines(path: Path) -> list[str]:
