@@ -185,8 +185,7 @@ class ReadableRunner(Runner):
             except Terminated:
                 raise
             except KeyboardInterrupt:
-                for hook in self._termination_hooks():
-                    hook.save()
+                self.save_held()
                 raise
             except Exception:
                 # The processes that load data, or those on other nodes, got the signal too.
@@ -209,6 +208,22 @@ class ReadableRunner(Runner):
     def test_dataset(self) -> Any:
         """Return the dataset of the test, None before it is built."""
         return getattr(self.test_dataloader, 'dataset', None)
+
+    def fail_later(self, error: Exception) -> bool:
+        """Have the processes of a run fail together at their next step.
+
+        Returns:
+            False if there are no others, or none of the hooks ends them: the error is to be raised.
+        """
+        if not (is_distributed() and self._termination_hooks()):
+            return False
+        self.termination.failure = self.termination.failure or error
+        return True
+
+    def save_held(self) -> None:
+        """Write the last finished epoch, if it was not."""
+        for hook in self._termination_hooks():
+            hook.save()
 
     def _end(self) -> None:
         for hook in self._termination_hooks():

@@ -19,10 +19,12 @@ class Termination:
 
     Attributes:
         signal: the number of the signal, 0 before one has come.
+        failure: the error of a process that fails together with the others, None without one.
     """
 
     def __init__(self) -> None:
         self.signal = 0
+        self.failure: Exception | None = None
         self.since = 0.0
 
     @property

@@ -13,6 +13,11 @@ from memba_vision.runs.metrics import TOP1, Metric
 RESULT_FILE = 'result.json'
 
 
+def result_file_of(checkpoint: Path) -> str:
+    """Return the name of the file for a checkpoint that is not the one a run ended with."""
+    return f'result_{checkpoint.stem}.json'
+
+
 @dataclass(frozen=True)
 class Result:
     """The test result of one run.

@@ -17,7 +17,7 @@ from memba_vision.runs.checkpoints import newest_readable
 from memba_vision.runs.config import method_name
 from memba_vision.runs.folded_test import FoldedTestHook
 from memba_vision.runs.record import is_finished
-from memba_vision.runs.result import RESULT_FILE, Result
+from memba_vision.runs.result import RESULT_FILE, Result, result_file_of
 from memba_vision.runs.result_files import read_result
 from memba_vision.weights import read_checkpoint, resolve
 
@@ -57,7 +57,7 @@ def _result_file(folder: Path, checkpoint: Path) -> str:
     """
     path = folder / RESULT_FILE
     is_own = not is_finished(folder) or not path.is_file() or read_result(path).is_of(checkpoint)
-    return RESULT_FILE if is_own else f'result_{checkpoint.stem}.json'
+    return RESULT_FILE if is_own else result_file_of(checkpoint)
 
 
 def record_result(

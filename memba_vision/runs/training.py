@@ -11,6 +11,7 @@ from memba_vision.engine.checkpoint_folders import last_checkpoint
 from memba_vision.engine.hooks.cost import CostHook
 from memba_vision.engine.hooks.keep_features import KeepFeaturesHook
 from memba_vision.engine.hooks.loss_curve import LossCurveHook
+from memba_vision.engine.peers import ending_together
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
 from memba_vision.errors import UserError
@@ -41,6 +42,13 @@ def train(config: Config) -> Result | None:
     if config.get('resume') and not config.get('load_from'):
         resume_from(config, 'auto')  # mmengine's way of asking for it
     runner = ReadableRunner.from_cfg(config)
+    with ending_together(runner.termination, runner.save_held):
+        return _train(runner)
+
+
+def _train(runner: ReadableRunner) -> Result | None:
+    config = runner.cfg
+    _agree_on_resumption(runner)
     runner.register_hook(SanityCheckHook({'test': TOP1} if config.get('task') else {}))
     runner.register_hook(CostHook())
     runner.register_hook(LossCurveHook())
@@ -65,6 +73,17 @@ def train(config: Config) -> Result | None:
     if is_main_process():
         record_end(Path(runner.work_dir))
     return result
+
+
+def _agree_on_resumption(runner: ReadableRunner) -> None:
+    """Have all processes go on from the checkpoint that the first one found, or from none.
+
+    The others may have looked at another moment, or into another folder of the same name.
+    """
+    found = [(runner.cfg.get('load_from'), runner.cfg.get('resume', False))]
+    broadcast_object_list(found)
+    runner.cfg.load_from, runner.cfg.resume = found[0]
+    runner._load_from, runner._resume = found[0]
 
 
 def resume_from(config: Config, checkpoint: str) -> None:

@@ -33,10 +33,12 @@ class FiniteLossHook(Hook):
         if not math.isfinite(loss):
             rate = runner.optim_wrapper.get_lr()['lr'][0]
             path = _save_batch(runner, data_batch, loss, rate)
-            raise UserError(
+            error = UserError(
                 f'the loss is {loss} {_where(runner, batch_idx)}, learning rate {rate:.3g}, '
                 f'images in {path}; {_advice(runner)}'
             )
+            if not getattr(runner, 'fail_later', lambda _: False)(error):
+                raise error
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check the weights that are about to be saved."""
