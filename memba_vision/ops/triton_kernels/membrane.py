@@ -77,6 +77,7 @@ def differentiate_chunks(
     grad,
     resets,
     grad_x,
+    earlier,
     grad_out,
     share,
     start,
@@ -94,7 +95,8 @@ def differentiate_chunks(
     Args:
         grad: gradient of the potential that the last of the chunks hands to the next.
         resets: bit i says where chunk ``first + i`` was reset.
-        grad_x: takes the gradient of the input; with ``ADD`` it is added to what is there.
+        grad_x: takes the gradient of the input.
+        earlier: with ``ADD``, that of another direction, which is added to it first.
         grad_out: gradient of the potentials, as results.
         share: their gradient through the mean.
         start, stride: chunk i has the positions ``start + i * stride``.
@@ -108,7 +110,7 @@ def differentiate_chunks(
         grad = tl.where((resets >> bit) & 1 != 0, 0.0, grad)
         value = grad
         if ADD:
-            value += load(grad_x, position, row, inside, length)
+            value += load(earlier, position, row, inside, length)
         store(grad_x, position, row, value, inside, length)
     return grad
 
@@ -197,6 +199,7 @@ def backward(
             grad,
             resets,
             grad_x,
+            None,
             grad_out,
             share,
             c,

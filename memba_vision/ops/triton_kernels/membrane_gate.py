@@ -12,7 +12,7 @@ def forward(merged, mean, z, forward_scan, backward_scan, initial, *settings):
     """Fill the merged sequence and the mean potentials."""
     z, z_row = _as_rows(z)
     inputs = map(as_channel_last, (forward_scan, backward_scan, initial))
-    arguments = merged, mean, z, *inputs, *z.shape, *settings, z_row
+    arguments = merged, _in_float32(merged), mean, z, *inputs, *z.shape, *settings, z_row
     launch(gate.forward, programs(z, mean), *arguments, **BLOCKS)
 
 
@@ -25,14 +25,16 @@ def backward(*tensors_and_settings):
     *tensors, num_chunks, leak, threshold = tensors_and_settings
     *grads, grad_merged, grad_mean, z, forward_scan, backward_scan, initial = tensors
     z, z_row = _as_rows(z)
-    scratch = torch.empty_like(grads[0])
+    scratch = torch.empty_like(grads[0], dtype=torch.float32)
     grad_outputs = map(as_channel_last, (grad_merged, grad_mean))
     inputs = map(as_channel_last, (forward_scan, backward_scan, initial))
     sizes = *z.shape, num_chunks, leak, threshold, z_row
     launch(
         gate.backward,
         programs(z, grad_mean),
-        *grads,
+        grads[0],
+        _in_float32(grads[0]),
+        *grads[1:],
         scratch,
         *grad_outputs,
         z,
@@ -40,6 +42,12 @@ def backward(*tensors_and_settings):
         *sizes,
         **BLOCKS,
     )
+
+
+def _in_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of this layout to add up in, itself where it is float32."""
+    is_exact = tensor.dtype == torch.float32
+    return tensor if is_exact else torch.empty_like(tensor, dtype=torch.float32)
 
 
 def _as_rows(z: torch.Tensor) -> tuple[torch.Tensor, int]:
