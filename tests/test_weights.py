@@ -47,6 +47,19 @@ def test_safetensors_files(tmp_path):
     assert_same(read_checkpoint(str(tmp_path / 'w.safetensors')))
 
 
+META = torch.empty(0, device='meta')
+
+
+@pytest.mark.parametrize(
+    'location', ['meta', META.device, {'cpu': 'meta'}, lambda *_: META.untyped_storage()]
+)
+def test_safetensors_go_to_the_device_that_is_asked_for(tmp_path, location):
+    save_file({'a': torch.ones(2)}, tmp_path / 'weights.safetensors')
+    path = str(tmp_path / 'weights.safetensors')
+    assert read_checkpoint(path, location)['a'].device.type == 'meta'
+    assert read_checkpoint(path)['a'].device.type == 'cpu'
+
+
 def test_a_path_below_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path))
     save(tmp_path / 'w.pth')

@@ -88,7 +88,7 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
     verify_checksum(path)
     try:
         if _is_safetensors(path):
-            return load_file(path)
+            return _moved(load_file(path), map_location)
         _check_zip(path)
         # By a path torch would go by the ending.
         with torch.serialization.safe_globals(_HARMLESS_TYPES), path.open('rb') as file:
@@ -110,6 +110,19 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f'{path} holds a {type(content).__name__}, expected a dict of weights')
     return content
+
+
+def _moved(tensors: dict[str, torch.Tensor], map_location: Any) -> dict[str, torch.Tensor]:
+    """Return tensors of the CPU where ``map_location`` wants them, as :func:`torch.load` does."""
+    if isinstance(map_location, dict):
+        map_location = map_location.get('cpu', 'cpu')
+    if not callable(map_location):
+        return {name: tensor.to(map_location or 'cpu') for name, tensor in tensors.items()}
+    moved = {}
+    for name, tensor in tensors.items():
+        storage = map_location(tensor.untyped_storage(), 'cpu')
+        moved[name] = tensor if storage is None else tensor.to(storage.device)
+    return moved
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -30,6 +30,8 @@ class AdapterInfo:
         classes: outputs of the head.
         task: the task it was trained on; None where that is not known.
         accuracy: top-1 on the task's test split, in percent; None where it was not measured.
+        rounded: fingerprint of the base in any precision, for images of any size; None in files of
+            an older version.
     """
 
     method: str
@@ -38,6 +40,7 @@ class AdapterInfo:
     classes: int
     task: str | None = None
     accuracy: float | None = None
+    rounded: dict | None = None
 
     def as_metadata(self) -> dict[str, str]:
         """Return the metadata for safetensors: text by name, in JSON unless the value is text."""
@@ -55,6 +58,7 @@ class AdapterInfo:
             classes=int(metadata['classes']),
             task=metadata.get('task'),
             accuracy=None if accuracy is None else float(accuracy),
+            rounded=json.loads(metadata.get('rounded', 'null')),
         )
 
 
@@ -94,7 +98,7 @@ def read_adapter_state(checkpoint: str) -> dict[str, torch.Tensor]:
 
 
 def _describe(header: dict, tensors: dict[str, torch.Tensor], checkpoint: Path) -> AdapterInfo:
-    known = dict(adapters=header['adapters'], base=header['base'])
+    known = dict(adapters=header['adapters'], base=header['base'], rounded=header.get('rounded'))
     known['classes'] = len(tensors['head.fc.weight'])
     folder, file = folder_of_run(checkpoint.parent), resolve(str(checkpoint))
     paths = [folder / name for name in (RESULT_FILE, result_file_of(checkpoint))]
@@ -123,5 +127,5 @@ def read_adapter(path: str | Path) -> tuple[dict[str, torch.Tensor], AdapterInfo
             f'{path} is no adapter file ({type(error).__name__}: {error}): make one with '
             '"python tools/export.py CHECKPOINT OUT.safetensors --as adapter"'
         ) from error
-    header = {'method': info.method, 'adapters': info.adapters, 'base': info.base}
+    header = {key: getattr(info, key) for key in ('method', 'adapters', 'base', 'rounded')}
     return {**tensors, BACKBONE + HEADER: header_tensor(header)}, info

@@ -24,7 +24,7 @@ class EpochSeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed Python, NumPy and torch, here and in the processes that load data."""
-        seeds = getattr(runner.train_dataloader, 'worker_init_fn', None)
+        seeds = getattr(getattr(runner, 'train_dataloader', None), 'worker_init_fn', None)
         if isinstance(seeds, WorkerSeeds):
             seeds.begin_epoch(runner.seed, runner.epoch)
         entropy = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()])
