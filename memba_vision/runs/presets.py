@@ -1,6 +1,8 @@
 """Presets: a method's adapters and their settings, for any config."""
 
 import difflib
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 from mmengine.config import Config
@@ -49,12 +51,18 @@ def read_preset(name: str, overrides: dict) -> Config:
         near = ' or '.join(difflib.get_close_matches(name, preset_names(), 2))
         meant = f' (did you mean {near}?)' if near else ''
         raise UserError(f'--peft {name}: no such method{meant}; known are {known}')
-    preset = read_config(path)
+    preset = deepcopy(_read_once(path, path.stat().st_mtime_ns))
     if not isinstance(preset.get('adapters'), list):
         raise UserError(f'--peft {name}: {path} has no list "adapters"')
     for adapter in preset.adapters:
         adapter.update({key: value for key, value in overrides.items() if key in adapter})
     return preset
+
+
+@lru_cache(maxsize=256)
+def _read_once(path: Path, _changed: int) -> Config:
+    """Read a file of a preset once, as long as it is not changed: a sweep asks 19 times a method."""
+    return read_config(path)
 
 
 def use_preset(config: Config, name: str) -> None:
