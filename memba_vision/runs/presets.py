@@ -61,7 +61,7 @@ def read_preset(name: str, overrides: dict) -> Config:
 
 @lru_cache(maxsize=256)
 def _read_once(path: Path, _changed: int) -> Config:
-    """Read a file of a preset once, as long as it is not changed: a sweep asks 19 times a method."""
+    """Read a preset once, as long as its file is not changed; a sweep asks for each task."""
     return read_config(path)
 
 
