@@ -17,6 +17,7 @@ from memba_vision.sweeps.status import run_status
 PAUSE = 0.3  # seconds between two looks at the runs
 PAUSE_ELSEWHERE = 2.0  # seconds between two looks at the runs of other sweeps
 PAUSE_REFUSED = 60.0  # seconds after the executor has refused a run
+PAUSE_RETRY = 5.0  # seconds before the second retry of a run, and twice that before each further
 GRACE = 60.0  # seconds that runs have to save when the sweep is interrupted
 
 
@@ -51,6 +52,8 @@ class Sweep:
         self.rows: dict[str, Row] = {}
         self.waiting: deque[Job] = deque()
         self.going: dict[str, Attempt] = {}
+        self.queued: set[str] = set()  # those of ``going`` that wait in the executor's queue
+        self.not_before: dict[str, float] = {}  # when a run may be tried again
         self.elsewhere: dict[str, Ended] = {}  # held by others, with the end of our own try
         self.retries: dict[str, int] = {}
         self.saved: dict[str, int] = {}  # the step of the newest checkpoint before a try
@@ -108,34 +111,60 @@ class Sweep:
     def _adopt(self, jobs: list[Job]) -> None:
         for name, attempt in self.executor.adopt(jobs).items():
             self.going[name] = attempt
+            if attempt.place() is None:
+                self.queued.add(name)
             self.saved[name] = saved_step(self.rows[name].job)
             self.console.event(self.rows[name], 'is still with the executor: waiting for it')
 
     def _start(self) -> None:
-        while self.waiting and self._has_room():
-            job = self.waiting.popleft()
-            row = self._look(job)
-            if row.status.state == 'finished':  # another sweep did it in the meantime
-                self.console.event(row, 'finished')
-                continue
+        while jobs := self._next():
             try:
-                self.saved[job.name] = saved_step(job)
-                self.going[job.name] = self.executor.start(job)
+                attempts = self.executor.start_all(jobs)
             except UserError as error:
                 if not self.going:  # no run will end and make room
                     raise
-                self._wait_for_room(job, error)
+                self._wait_for_room(jobs, error)
                 return
-            self.rows[job.name] = replace(row, status=replace(row.status, state='running'))
-            self.console.event(self.rows[job.name], 'started')
+            self.waiting.extendleft(reversed(jobs[len(attempts) :]))
+            for job, attempt in zip(jobs, attempts, strict=False):
+                self._note_start(self.rows[job.name], attempt)
 
-    def _has_room(self) -> bool:
-        return time.monotonic() >= self.refused_until and self.executor.has_room()
+    def _next(self) -> list[Job]:
+        """Take as many runs from those that wait as the executor has room for."""
+        now = time.monotonic()
+        is_time = now >= self.refused_until and any(self._may_start(job) for job in self.waiting)
+        room = self.executor.room() if is_time else 0
+        jobs: list[Job] = []
+        for job in list(self.waiting) if room else ():
+            if len(jobs) == room:
+                break
+            if self._may_start(job):
+                self.waiting.remove(job)
+                row = self._look(job)
+                if row.status.state == 'finished':  # another sweep did it in the meantime
+                    self.console.event(row, 'finished')
+                else:
+                    self.saved[job.name] = saved_step(job)
+                    jobs.append(job)
+        return jobs
 
-    def _wait_for_room(self, job: Job, refusal: UserError) -> None:
-        self.waiting.appendleft(job)
+    def _may_start(self, job: Job) -> bool:
+        return time.monotonic() >= self.not_before.get(job.name, 0.0)
+
+    def _note_start(self, row: Row, attempt: Attempt) -> None:
+        name = row.job.name
+        self.going[name] = attempt
+        if attempt.place() is None:
+            self.queued.add(name)
+            self.console.event(row, 'submitted')
+            return
+        self.rows[name] = replace(row, status=replace(row.status, state='running'))
+        self.console.event(self.rows[name], 'started')
+
+    def _wait_for_room(self, jobs: Sequence[Job], refusal: UserError) -> None:
+        self.waiting.extendleft(reversed(jobs))
         self.refused_until = time.monotonic() + PAUSE_REFUSED
-        self.console.event(self.rows[job.name], f'waits: {refusal}')
+        self.console.event(self.rows[jobs[0].name], f'waits: {refusal}')
 
     def _watch(self) -> None:
         for name, attempt in list(self.going.items()):
@@ -143,9 +172,13 @@ class Sweep:
             job = self.rows[name].job
             if ended is not None:
                 del self.going[name]
+                self.queued.discard(name)
                 self._settle(job, ended)
-            else:
+            elif name not in self.queued:
                 self._look(job)
+            elif (host := attempt.place()) is not None:
+                self.queued.discard(name)
+                self.console.event(self._look(job), f'runs on {host}')
 
     def _look(self, job: Job) -> Row:
         progress = read_progress(job.folder, job.length())
@@ -181,6 +214,8 @@ class Sweep:
             self.console.event(row, f'stopped: {message}')
             return
         self.retries[job.name] = used + (not is_further)
+        if used and not is_further:  # what fails twice may need some time to mend
+            self.not_before[job.name] = time.monotonic() + PAUSE_RETRY * 2 ** (used - 1)
         self.waiting.appendleft(job)
         self.console.event(row, f'{message}; going on from its last checkpoint')
 

@@ -68,6 +68,10 @@ print('Submitted batch job', base)
 """
 SRUN = """
 rest = sys.argv[1:]
+number = os.environ['SLURM_JOB_ID']
+log = rest[rest.index('--error') + 1].replace('%A_%a', number).replace('%j', number)
+os.makedirs(os.path.dirname(log), exist_ok=True)
+os.dup2(os.open(log.replace('%t', '0'), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 while rest[0].startswith('-'):
     rest = rest[2:] if rest[0] in ('--output', '--error') else rest[1:]
 os.execvp(rest[0], rest)

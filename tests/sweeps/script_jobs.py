@@ -66,7 +66,7 @@ def arguments(**given: object) -> argparse.Namespace:
     """What the command line says of executors."""
     values = dict(gpus=None, jobs=2, jobs_per_gpu=1, gpus_per_run=None, cpus_per_run=1)
     values |= dict(ray_address=None, slurm_options=[], slurm_cluster='local')
-    values |= dict(fresh_processes=False)
+    values |= dict(fresh_processes=False, max_queued=None)
     return argparse.Namespace(**{**values, **given})
 
 

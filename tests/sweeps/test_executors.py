@@ -22,7 +22,7 @@ from script_jobs import (
 )
 
 from memba_vision.errors import UserError
-from memba_vision.sweeps import slurm_queue
+from memba_vision.sweeps import loop, slurm_queue
 from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.executors import slurm as slurm_executor
 from memba_vision.sweeps.executors.base import LOST
@@ -97,7 +97,13 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', pretended_slurm.install(tmp_path))
     given = dict(slurm_cluster='slurm', cpus_per_run=3, gpus_per_run=0)
     options = ['partition=gpu', 'timeout_min=7', 'mem_gb=3']
-    return lambda: EXECUTORS['slurm'](arguments(**given, slurm_options=options), tmp_path)
+
+    def make(python: str | None = None, **more: object):
+        executor = EXECUTORS['slurm'](arguments(**given, slurm_options=options, **more), tmp_path)
+        executor.executor._executor.python = python or executor.executor._executor.python
+        return executor
+
+    return make
 
 
 def test_what_slurm_is_asked_for(slurm, tmp_path):
@@ -234,6 +240,7 @@ def test_a_job_that_slurm_ended_is_begun_again(slurm, tmp_path, monkeypatch, sta
     rows, said = sweep_with(slurm(), [job])
     thread.join()
     assert rows[A].status.state == 'finished'
+    assert f'{A} submitted' in said, 'it waited for a node'
     assert f'{A} {message}' in said
 
 
@@ -269,6 +276,53 @@ def test_slurm_is_asked_once_for_all_jobs(slurm, tmp_path):
         wait_until_free(job)
     commands = [line.split()[0] for line in calls.read_text().splitlines()]
     assert sorted(commands) == ['scancel', 'squeue', 'squeue']
+
+
+def test_many_runs_are_one_job_array(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm_executor, 'ARRAY', 3)
+    jobs = [script_job(tmp_path, name) for name in (A, B, C)]
+    rows, _ = sweep_with(slurm(), jobs)
+    assert [row.status.state for row in rows.values()] == ['finished'] * 3
+    assert (tmp_path / 'calls.txt').read_text().count('sbatch ') == 1
+    assert '--array=0-2%3' in (tmp_path / 'submitted.txt').read_text()
+    assert (jobs[2].folder / 'slurm_job').read_text().endswith('_2')
+
+
+def test_no_more_jobs_are_queued_than_asked_for(slurm, tmp_path):
+    jobs = [script_job(tmp_path, name) for name in (A, B, C)]
+    runner = slurm(max_queued=2)
+    attempts = runner.start_all(jobs[: runner.room()])
+    assert len(attempts) == 2
+    assert runner.room() == 0
+    end_of(attempts[0])
+    assert runner.room() == 1
+    end_of(attempts[1])
+
+
+def test_a_host_on_which_jobs_end_before_their_runs_is_named_and_avoided(
+    slurm, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(slurm_queue, 'PAUSE', 0.1)
+    monkeypatch.setattr(slurm_executor, 'RESULT_DELAY', 0.0)
+    monkeypatch.setattr(loop, 'PAUSE_RETRY', 0.1)
+    (tmp_path / 'bin' / 'python').write_text('#!/bin/sh\necho no such module >&2; exit 1\n')
+    (tmp_path / 'bin' / 'python').chmod(0o755)
+    runner = slurm(python=str(tmp_path / 'bin' / 'python'))
+    rows, said = sweep_with(runner, [script_job(tmp_path, A)])
+    assert rows[A].status.state == 'stopped'
+    assert 'on here before the run began: no such module' in said
+    asked = (tmp_path / 'submitted.txt').read_text()
+    assert asked.count('#SBATCH --exclude=here') == 1, 'from the third try on'
+
+
+def test_what_fails_again_and_again_waits_a_little(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, 'PAUSE_RETRY', 0.5)
+    began = time.monotonic()
+    job = script_job(tmp_path, A, 'import os; os.kill(os.getpid(), 9)')
+    runner = ScriptExecutor(arguments(fresh_processes=True), tmp_path)
+    sweep_with(runner, [job], Policy(retries=3))
+    assert status(job.folder)['tries'] == 4
+    assert time.monotonic() - began > 0.5 + 1.0
 
 
 def test_an_empty_note_is_no_job(slurm, tmp_path):

@@ -45,6 +45,10 @@ class Attempt(ABC):
     def poll(self) -> Ended | None:
         """Return its end; None while it waits or runs."""
 
+    def place(self) -> str | None:
+        """Return the host that it runs on, '' for this one; None while it waits in a queue."""
+        return ''
+
     @abstractmethod
     def stop(self, at_once: bool = False) -> None:
         """Ask it to save and end, or with ``at_once`` to end without saving."""
@@ -75,9 +79,29 @@ class Executor(ABC):
         """Return True if :meth:`start` may be called, as is always so with a queue."""
         return True
 
+    def room(self) -> int:
+        """Return the number of runs that :meth:`start_all` may be given."""
+        return int(self.has_room())
+
     @abstractmethod
     def start(self, job: Job) -> Attempt:
         """Start a run, or put it into a queue."""
+
+    def start_all(self, jobs: Sequence[Job]) -> list[Attempt]:
+        """Start several runs, or put them into a queue; see :meth:`start`.
+
+        Returns:
+            Their tries; fewer than ``jobs`` where a further one was refused.
+        """
+        attempts: list[Attempt] = []
+        for job in jobs:
+            try:
+                attempts.append(self.start(job))
+            except UserError:
+                if not attempts:
+                    raise
+                break
+        return attempts
 
     def adopt(self, jobs: Sequence[Job]) -> dict[str, Attempt]:
         """Return tries of an earlier sweep that still wait or run, by the names of their runs."""
