@@ -232,7 +232,8 @@ def read_status(folder: str) -> dict:
 def write_status(folder: str, status: dict) -> None:
     """Replace ``status.json`` in one step."""
     path = os.path.join(folder, STATUS_FILE)
-    temporary = os.path.join(folder, f'.{STATUS_FILE}.{os.getpid()}.0')
+    host = socket.gethostname().replace('.', '-').replace('@', '-')
+    temporary = os.path.join(folder, f'.{STATUS_FILE}.{host}@{os.getpid()}.0')
     with open(temporary, 'w', encoding='utf-8') as file:
         json.dump(status, file, indent=1)
         file.flush()
