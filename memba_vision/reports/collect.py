@@ -1,8 +1,9 @@
 """Collection of the runs in a folder, with those that are missing, failed or unfinished."""
 
 import json
+import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,7 @@ def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
     """
     folder = Path(folder)
     runs = [run for path in sorted(folder.rglob(SWEEP_FILE)) for run in _planned(path, folder)]
-    planned = {run.folder for run in runs}
-    runs += [run for run in _plain(folder) if run.folder not in planned]
+    runs += _plain(folder, {run.folder for run in runs})
     if not any(run.result for run in runs):
         raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
     runs, remarks = _one_of_each(_with_backbone_names(runs))
@@ -160,18 +160,19 @@ def _result_of(folder: Path, state: str = MISSING) -> Result | None:
     return read_result(path) if finished else None
 
 
-def _plain(folder: Path) -> Iterable[Run]:
-    """Yield the runs outside of sweeps."""
-    for path in sorted(folder.rglob(RESULT_FILE)):
-        result = _result_of(path.parent)
+def _plain(folder: Path, planned: Collection[Path]) -> Iterable[Run]:
+    """Yield the runs outside of sweeps, those that have finished first."""
+    names = {RESULT_FILE, RECORD_FILE}
+    found = {Path(at) for at, _, files in os.walk(folder) if names & set(files)} - set(planned)
+    results = {place: _result_of(place) for place in sorted(found)}
+    for place, result in results.items():
+        if result is not None:
+            name = str(place.relative_to(folder))
+            run = (name, result.task, result.method, result.seed, place)
+            yield Run(*run, FINISHED, result=result, backbone=result.backbone)
+    for place, result in results.items():
         if result is None:
-            continue
-        name = str(path.parent.relative_to(folder))
-        run = (name, result.task, result.method, result.seed, path.parent)
-        yield Run(*run, FINISHED, result=result, backbone=result.backbone)
-    for path in sorted(folder.rglob(RECORD_FILE)):
-        if _result_of(path.parent) is None:
-            yield from _unfinished(path, folder)
+            yield from _unfinished(place / RECORD_FILE, folder)
 
 
 def _unfinished(path: Path, root: Path) -> Iterable[Run]:
@@ -181,8 +182,8 @@ def _unfinished(path: Path, root: Path) -> Iterable[Run]:
         config, task = start['config'], start['config'].get('task')
         method = method_of_file(start['config_file'], task, config.get('peft'))
         seed, backbone = start['seed'], _backbone(config)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return  # the record is damaged
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # the record is damaged, or there is none
     if task is not None:
         name = str(path.parent.relative_to(root))
         run = (name, task, method, seed, path.parent)

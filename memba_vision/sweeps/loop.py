@@ -18,6 +18,7 @@ PAUSE = 0.3  # seconds between two looks at the runs
 PAUSE_ELSEWHERE = 2.0  # seconds between two looks at the runs of other sweeps
 PAUSE_REFUSED = 60.0  # seconds after the executor has refused a run
 PAUSE_RETRY = 5.0  # seconds before the second retry of a run, and twice that before each further
+MOST_DOUBLED = 6  # times, so that no pause is longer than five minutes
 GRACE = 60.0  # seconds that runs have to save when the sweep is interrupted
 
 
@@ -215,7 +216,8 @@ class Sweep:
             return
         self.retries[job.name] = used + (not is_further)
         if used and not is_further:  # what fails twice may need some time to mend
-            self.not_before[job.name] = time.monotonic() + PAUSE_RETRY * 2 ** (used - 1)
+            pause = PAUSE_RETRY * 2 ** min(used - 1, MOST_DOUBLED)
+            self.not_before[job.name] = time.monotonic() + pause
         self.waiting.appendleft(job)
         self.console.event(row, f'{message}; going on from its last checkpoint')
 
