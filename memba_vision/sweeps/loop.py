@@ -53,7 +53,7 @@ class Sweep:
         self.rows: dict[str, Row] = {}
         self.waiting: deque[Job] = deque()
         self.going: dict[str, Attempt] = {}
-        self.queued: set[str] = set()  # those of ``going`` that wait in the executor's queue
+        self.queued: set[str] = set()  # names of tries that wait in the executor's queue
         self.not_before: dict[str, float] = {}  # when a run may be tried again
         self.elsewhere: dict[str, Ended] = {}  # held by others, with the end of our own try
         self.retries: dict[str, int] = {}
@@ -215,7 +215,7 @@ class Sweep:
             self.console.event(row, f'stopped: {message}')
             return
         self.retries[job.name] = used + (not is_further)
-        if used and not is_further:  # what fails twice may need some time to mend
+        if used and not is_further:  # a second failure may need some time to mend
             pause = PAUSE_RETRY * 2 ** min(used - 1, MOST_DOUBLED)
             self.not_before[job.name] = time.monotonic() + pause
         self.waiting.appendleft(job)

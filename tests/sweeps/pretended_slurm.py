@@ -87,6 +87,7 @@ if os.path.exists(os.path.join(HOME, 'down')):
     sys.exit('slurm_load_jobs error: Unable to contact slurm controller')
 for number in os.listdir(JOBS):
     print(f'{number}|{state_of(number)}|here|None')
+open(os.path.join(HOME, 'answered'), 'w').close()
 """
 SCANCEL = """
 for number in sys.argv[1:]:

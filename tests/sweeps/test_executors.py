@@ -89,6 +89,11 @@ def test_a_cluster_that_cannot_be_used(tmp_path, monkeypatch, options, expected)
     assert expected in outcome.error()
 
 
+def test_ray_is_not_asked_for_what_no_node_has(tmp_path):
+    with pytest.raises(UserError, match=r'1 cores and 99 GPUs, and no node has that .*--gpus-per'):
+        EXECUTORS['ray'](arguments(gpus_per_run=99), tmp_path)
+
+
 # Slurm's own commands, as submitit calls them
 
 
@@ -120,8 +125,15 @@ def test_jobs_outlive_the_sweep_and_are_found_again(slurm, tmp_path):
     job = script_job(tmp_path, A, UNTIL_TOLD)
     slurm().start(job)  # by a sweep that is killed
     wait_for(job.folder / 'begun')
-    (job.folder / 'go').touch()
+    (tmp_path / 'answered').unlink(missing_ok=True)
+
+    def go() -> None:
+        wait_for(tmp_path / 'answered')
+        (job.folder / 'go').touch()
+
+    thread = in_background(go)
     rows, said = sweep_with(slurm(), [job])
+    thread.join()
     assert rows[A].status.state == 'finished'
     assert f'{A} is still with the executor: waiting for it' in said
     assert status(job.folder)['tries'] == 1

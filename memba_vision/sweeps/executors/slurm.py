@@ -270,7 +270,7 @@ class SlurmAttempt(Attempt):
         noted = self._noted_end()
         if noted is not None:
             return noted
-        try:  # what the supervisor could not note, as that others are at work in the folder
+        try:  # a status that could not be noted, as that others are at work in the folder
             return self.submitted.result()
         except Exception:  # submitit raises a job's own errors too
             return LOST
