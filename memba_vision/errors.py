@@ -3,6 +3,7 @@
 The file imports nothing of the package: the supervisor of a run in a sweep reads it alone.
 """
 
+import signal
 from enum import IntEnum
 from typing import ClassVar
 
@@ -17,7 +18,12 @@ class ExitStatus(IntEnum):
     BUSY = 75  # other processes are at work in the run's folder
     INTERRUPTED = 130  # SIGINT
     BROKEN_PIPE = 141  # SIGPIPE: the program that read the output has ended
-    TERMINATED = 143  # SIGTERM: the work is saved, start again with --resume
+    TERMINATED = 143  # SIGTERM or a time limit: the work is saved, start again with --resume
+
+
+#: Signals that ask a program to save and end, with the words for it. SIGUSR2 is what submitit has
+#: Slurm send to every process of a job before its time is up.
+END_SIGNALS = {signal.SIGTERM: 'by SIGTERM', signal.SIGUSR2: 'at its time limit (SIGUSR2)'}
 
 
 class UserError(ValueError):
@@ -38,6 +44,6 @@ class DiskFull(UserError):
 
 
 class Terminated(Exception):
-    """The run was asked to end (SIGTERM) and did, after it saved what it had."""
+    """The run was asked to end by one of ``END_SIGNALS`` and did, after it saved what it had."""
 
     exit_status: ClassVar[ExitStatus] = ExitStatus.TERMINATED

@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import re
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,11 @@ from memba_vision.errors import DiskFull, UserError
 
 #: Error numbers of a full disk, a used-up quota and a limit on the size of files.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-UNFINISHED = re.compile(r'\..+\.(\d+)\.\d+')  # the temporary names of write_atomically
+#: The temporary names of write_atomically, with host and process; version 0.1 named no host.
+UNFINISHED = re.compile(r'\..+\.(?:([^.]*)@)?(\d+)\.\d+')
+#: Seconds after which the temporary file of another host counts as left behind.
+ABANDONED = 24 * 3600.0
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of file systems that know none
 PIECE = 1 << 20  # bytes
 
 
@@ -31,7 +37,8 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     path = Path(path)
     check_output_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.{threading.get_ident()}')
+    process = f'{_host()}@{os.getpid()}'
+    temporary = path.with_name(f'.{path.name}.{process}.{threading.get_ident()}')
     try:
         with open(temporary, 'wb') as file:
             file.write(content)
@@ -84,11 +91,27 @@ def escape_surrogates(text: str) -> str:
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Remove the temporary files in ``folder`` of processes killed in :func:`write_atomically`."""
+    """Remove the temporary files in ``folder`` of processes killed in :func:`write_atomically`.
+
+    Whether a process of another host lives cannot be seen here: its files are removed after a day.
+    """
     for path in Path(folder).glob('.*'):
         match = UNFINISHED.fullmatch(path.name)
-        if match and not Path('/proc', match[1]).exists():
+        if match and _is_left_behind(path, match[1], match[2]):
             path.unlink(missing_ok=True)
+
+
+def _is_left_behind(path: Path, host: str | None, process: str) -> bool:
+    if host in (None, _host()):
+        return not Path('/proc', process).exists()
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED
+    except FileNotFoundError:
+        return False
+
+
+def _host() -> str:
+    return socket.gethostname().replace('.', '-').replace('@', '-')
 
 
 @contextlib.contextmanager
@@ -96,11 +119,14 @@ def exclusive_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock for creating ``path``, in a folder that exists.
 
     Check again after acquiring it that ``path`` does not exist. The lock ends with its process.
+
+    Raises:
+        UserError: the file system knows no locks.
     """
     name = path.with_name(f'.{path.name}.lock')
     while True:
         with name.open('wb') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _lock(lock.fileno(), path)
             if not _is_at(name, lock.fileno()):
                 continue  # its holder has removed it: there may be a new one
             try:
@@ -108,6 +134,19 @@ def exclusive_lock(path: Path) -> Iterator[None]:
             finally:
                 name.unlink(missing_ok=True)
             return
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise UserError(
+            f'{path.parent} is on a file system without locks ({error.strerror}), so two processes '
+            'could write the same: have it mounted with them (Lustre: the option "flock", BeeGFS: '
+            'tuneUseGlobalFileLocks), or name a folder elsewhere'
+        ) from error
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,13 @@ IMPORT_ROOT = Path(memba_vision.__file__).parents[1]
 CONFIGS = package_data_folder() / 'configs'
 TOOLS = package_data_folder() / 'tools'
 DEMO = CONFIGS / 'demo' / 'digits_memba.py'
+
+#: Of a process that runs a tool with the hooks of tests.
+ENVIRONMENT = {
+    **os.environ,
+    'OMP_NUM_THREADS': '1',
+    'PYTHONPATH': os.pathsep.join(map(str, (IMPORT_ROOT, TESTS))),
+}
 
 #: Text of a config that validates on test images, to be formatted with their ``data_root``.
 VALIDATION = """
@@ -90,6 +98,21 @@ def tiny_options(base: Path, data_root: Path, **options) -> dict:
 def as_arguments(options: dict) -> list[str]:
     """Options as the command line spells them."""
     return ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+
+
+def config_with_hook(path: Path, hook: str) -> Path:
+    path.write_text(
+        f'_base_ = {str(DEMO)!r}\n'
+        "custom_imports = dict(imports=['memba_vision', 'run_hooks'])\n"
+        f"custom_hooks = [dict(type='{hook}')]\n"
+    )
+    return path
+
+
+def command(tool: str, config: Path, work_dir: Path, options: dict, *arguments: str) -> list:
+    tool = TOOLS / f'{tool}.py'
+    common = ['--work-dir', str(work_dir), *as_arguments(options)]
+    return [sys.executable, str(tool), str(config), *arguments, *common]
 
 
 @dataclass

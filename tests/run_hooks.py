@@ -13,6 +13,8 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmpretrain.registry import TRANSFORMS
 
+from memba_vision.engine import peers
+from memba_vision.errors import UserError
 from memba_vision.registry import HOOKS
 
 
@@ -88,6 +90,57 @@ class SignalOneRankHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.epoch == 2 and get_rank() == 1:
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+@HOOKS.register_module()
+class NaNOneRankHook(Hook):
+    """Makes the loss of the second process NaN in the third epoch, before other hooks see it."""
+
+    priority = 'HIGHEST'
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if (runner.epoch, batch_idx, get_rank()) == (2, 0, 1):
+            outputs['loss'] = outputs['loss'] * float('nan')
+
+
+@HOOKS.register_module()
+class FullDiskOneRankHook(Hook):
+    """From the third epoch on, no file of the first process can grow beyond a few bytes."""
+
+    def before_train_epoch(self, runner):
+        if (runner.epoch, get_rank()) == (2, 0):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+
+
+@HOOKS.register_module()
+class FailOneRankHook(Hook):
+    """Ends the second process with an error that nobody foresaw, in the third epoch."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if (runner.epoch, batch_idx, get_rank()) == (2, 0, 1):
+            raise LookupError('no such thing')
+
+
+@HOOKS.register_module()
+class KillOneRankHook(Hook):
+    """Kills the second process in the third epoch."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if (runner.epoch, batch_idx, get_rank()) == (2, 0, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@HOOKS.register_module()
+class HangOneRankHook(Hook):
+    """In the third epoch, the first process fails while the second waits, deaf to all."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if (runner.epoch, batch_idx) == (2, 0):
+            peers.GRACE = 2.0
+            if get_rank() == 0:
+                raise UserError('it broke')
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(300)
 
 
 @HOOKS.register_module()

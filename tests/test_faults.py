@@ -127,22 +127,58 @@ def test_killed_twenty_times(options, tmp_path):
     assert_same_end(work_dir, tmp_path / 'straight', 24)
 
 
+# Random transforms, in processes that load data
+
+
+FLIPS = """
+train_dataloader = dict(num_workers=4, persistent_workers={persistent}, dataset=dict(pipeline=[
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='Resize', scale=(48, 48), backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction=['horizontal', 'vertical']),
+    dict(type='RandomErasing', erase_prob=0.5),
+    dict(type='PackInputs'),
+]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('persistent', [True, False])
+def test_random_transforms_are_the_same_after_a_resumption(options, tmp_path, persistent):
+    config = config_with(tmp_path, FLIPS.format(persistent=persistent))
+    options = options | {'train_cfg.max_epochs': 4, 'train_dataloader.batch_size': 2}
+    assert train(options, tmp_path / 'straight', config=config).status == 0
+    hook = "custom_hooks = [dict(type='SignalHook', epoch=2, batch=1)]"
+    (tmp_path / 'stopped').mkdir()
+    stopped = config_with(tmp_path / 'stopped', FLIPS.format(persistent=persistent) + hook)
+    assert train(options, tmp_path / 'run', config=stopped).status == 143
+    assert train(options, tmp_path / 'run', '--resume', config=config).status == 0
+    assert_same_end(tmp_path / 'run', tmp_path / 'straight', 4)
+
+
 # Asked to end
 
 
 RARELY = {'default_hooks.checkpoint.interval': 10}
 
 
-@pytest.mark.parametrize(('epoch', 'batch', 'kept'), [(3, 1, 3), (5, 1, 5), (0, 0, 0)])
+@pytest.mark.parametrize(
+    ('epoch', 'batch', 'kept', 'name', 'reason'),
+    [
+        (3, 1, 3, 'SIGTERM', 'by SIGTERM'),
+        (5, 1, 5, 'SIGUSR2', 'at its time limit (SIGUSR2)'),
+        (0, 0, 0, 'SIGTERM', 'by SIGTERM'),
+    ],
+)
 def test_sigterm_writes_a_checkpoint_and_has_a_status_of_its_own(
-    options, straight, tmp_path, epoch, batch, kept
+    options, straight, tmp_path, epoch, batch, kept, name, reason
 ):
     work_dir = tmp_path / 'run'
-    hook = f"custom_hooks = [dict(type='SignalHook', epoch={epoch}, batch={batch})]"
+    moment = f"epoch={epoch}, batch={batch}, name='{name}'"
+    hook = f"custom_hooks = [dict(type='SignalHook', {moment})]"
     outcome = train(options | RARELY, work_dir, config=config_with(tmp_path, hook))
     assert outcome.status == 143
     last = outcome.err.strip().splitlines()[-1]
-    assert last.startswith(f'stopped by SIGTERM in epoch {epoch + 1} at step')
+    assert last.startswith(f'stopped {reason} in epoch {epoch + 1} at step')
     assert 'go on with --resume' in last
     names = {path.name for path in work_dir.glob('*.pth')}
     assert names == ({f'epoch_{kept}.pth'} if kept else set())

@@ -112,6 +112,8 @@ def test_a_figure_is_not_taken_for_another_file_of_the_same_name(make_world, tmp
     path, other = Path(world.result()['checkpoint']), world.work_dir.with_name('two')
     world.run('train', '--seed', '1', work_dir=other)
     world.run('test', other / path.name)
+    assert write_adapter(str(path), tmp_path / 'a.safetensors').accuracy == world.result()['top1']
+    (world.work_dir / f'result_{path.stem}.json').rename(world.work_dir / 'result.json')
     assert write_adapter(str(path), tmp_path / 'a.safetensors').accuracy is None
     moved = world.work_dir.rename(tmp_path / 'moved')
     (moved / path.name).write_bytes((other / path.name).read_bytes())

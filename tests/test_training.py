@@ -4,9 +4,7 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,27 +13,25 @@ from helpers import (
     CONFIGS,
     DEMO,
     EACH_EPOCH,
-    IMPORT_ROOT,
-    TESTS,
-    TOOLS,
+    ENVIRONMENT,
     as_arguments,
+    command,
+    config_with_hook,
     make_task,
     run_tool,
     tiny_options,
 )
 from safetensors.torch import load_file
 
+from memba_vision.engine.hooks.loss_curve import CURVE_FILE
 from memba_vision.engine.runner import ReadableRunner
+from memba_vision.errors import UserError
+from memba_vision.reports.collect import collect_runs
+from memba_vision.reports.curves import loss_curve
 from memba_vision.runs.config import load_config
 from memba_vision.weights import read_checkpoint
 
 pytestmark = pytest.mark.slow
-
-ENVIRONMENT = {
-    **os.environ,
-    'OMP_NUM_THREADS': '1',
-    'PYTHONPATH': os.pathsep.join(map(str, (IMPORT_ROOT, TESTS))),
-}
 
 
 @pytest.fixture(scope='module')
@@ -79,21 +75,6 @@ def killed(options, tmp_path_factory) -> Path:
 def half(killed, tmp_path) -> Path:
     """A copy of the killed run's folder that a test may change."""
     return shutil.copytree(killed, tmp_path / 'half')
-
-
-def config_with_hook(path: Path, hook: str) -> Path:
-    path.write_text(
-        f'_base_ = {str(DEMO)!r}\n'
-        "custom_imports = dict(imports=['memba_vision', 'run_hooks'])\n"
-        f"custom_hooks = [dict(type='{hook}')]\n"
-    )
-    return path
-
-
-def command(tool: str, config: Path, work_dir: Path, options: dict, *arguments: str) -> list:
-    tool = TOOLS / f'{tool}.py'
-    common = ['--work-dir', str(work_dir), *as_arguments(options)]
-    return [sys.executable, str(tool), str(config), *arguments, *common]
 
 
 def train(options: dict, work_dir: Path, *arguments: object) -> str:
@@ -272,6 +253,30 @@ def test_resume_after_the_end_only_tests(options, straight, tmp_path):
     assert_same_end(work_dir, straight)
 
 
+def test_a_test_of_another_checkpoint_leaves_the_result_of_a_run(options, straight, tmp_path):
+    work_dir = shutil.copytree(straight, tmp_path / 'again')
+    before = (work_dir / 'result.json').read_text()
+    torch.save(read_checkpoint(str(work_dir / 'epoch_4.pth')), work_dir / 'other.pth')
+    test = ['test', DEMO, work_dir / 'other.pth', '--work-dir', work_dir, *as_arguments(options)]
+    assert run_tool(*test).status == 0
+    assert (work_dir / 'result.json').read_text() == before
+    assert json.loads((work_dir / 'result_other.json').read_text())['checkpoint'].endswith('r.pth')
+    starts = json.loads((work_dir / 'run.json').read_text())
+    assert starts[-1]['finished']
+    starts[-1]['finished'] = None  # while it is running
+    (work_dir / 'run.json').write_text(json.dumps(starts))
+    (work_dir / 'result.json').unlink()
+    assert run_tool(*test).status == 0
+    with pytest.raises(UserError, match='train something first'):
+        collect_runs(work_dir)
+
+
+def test_the_losses_of_all_epochs_are_recorded(straight, tmp_path):
+    logs = shutil.copytree(straight, tmp_path / 'logs', ignore=lambda *_: [CURVE_FILE])
+    assert list(loss_curve(straight)) == [1, 2, 3, 4]
+    assert loss_curve(straight).keys() == loss_curve(logs).keys()
+
+
 def test_seed_changes_a_run_and_repeats_it(options, straight, tmp_path):
     first, second, zero = (
         read_checkpoint(str(work_dir / 'epoch_4.pth'))['state_dict']
@@ -293,60 +298,6 @@ def test_amp_trains_on_a_cpu(options, tmp_path):
     )
     assert not torch.equal(found, wanted), 'nothing ran in lower precision'
     torch.testing.assert_close(found, wanted, rtol=0, atol=2e-3)
-
-
-def train_in_two_processes(config: Path, work_dir: Path, options: dict):
-    with socket.socket() as free:
-        free.bind(('localhost', 0))
-        port = free.getsockname()[1]
-    torchrun = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master-port={port}']
-    python, *arguments = command('train', config, work_dir, options, '--launcher', 'pytorch')
-    return subprocess.run(
-        [python, *torchrun, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=ENVIRONMENT,
-        timeout=300,
-    )
-
-
-def test_sigterm_to_one_of_two_processes_ends_both(base, tmp_path):
-    make_task(tmp_path / 'data', 'digits', train=12, val=4, test=6)
-    settings = {'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 6}
-    settings['default_hooks.checkpoint.interval'] = 6  # the one in memory is all there is
-    options = tiny_options(base, tmp_path / 'data', **settings)
-    config = config_with_hook(tmp_path / 'digits_memba.py', 'SignalOneRankHook')
-    run = train_in_two_processes(config, tmp_path, options)
-    assert run.returncode != 0
-    assert run.stdout.count('stopped by SIGTERM in epoch 3') == 2, run.stdout
-    assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_2.pth']
-
-
-def test_two_processes_without_a_checkpoint_of_their_own(base, tmp_path):
-    make_task(tmp_path / 'data', 'digits', train=12, val=4, test=6)
-    settings = {'train_dataloader.batch_size': 4, 'default_hooks.checkpoint.interval': 10}
-    options = tiny_options(base, tmp_path / 'data', **settings)
-    run = train_in_two_processes(DEMO, tmp_path, options)
-    assert run.returncode == 0, run.stdout
-    assert accuracy(tmp_path) >= 0
-
-
-def test_two_processes_on_a_cpu(base, tmp_path):
-    make_task(tmp_path / 'data', 'digits', train=24, val=8, test=21)
-    options = tiny_options(base, tmp_path / 'data', **{'train_dataloader.batch_size': 4})
-    config = config_with_hook(tmp_path / 'digits_memba.py', 'RankReportHook')
-    run = train_in_two_processes(config, tmp_path, options)
-    assert run.returncode == 0, run.stdout
-    reports = [json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in (0, 1)]
-    assert reports[0] == reports[1]
-    trained = accuracy(tmp_path)
-    assert trained == reports[0]['metrics']['accuracy/top1']
-    # Each process takes 4 images of 8 a step; the last of 21 test images is counted once.
-    assert read_checkpoint(str(tmp_path / 'epoch_2.pth'))['meta']['iter'] == 8
-    assert trained * 21 / 100 == pytest.approx(round(trained * 21 / 100), abs=1e-4)
-    train(options, tmp_path, '--resume')
-    assert accuracy(tmp_path) == trained
 
 
 def test_the_config_may_lower_the_learning_rate_on_resuming(options, half):

@@ -17,6 +17,7 @@ from memba_vision.weights import (
     load_strictly,
     read_checkpoint,
     read_state_dict,
+    reading,
     resolve,
 )
 
@@ -45,6 +46,19 @@ def test_torch_files(tmp_path, zipped):
 def test_safetensors_files(tmp_path):
     save_file(WEIGHTS, tmp_path / 'w.safetensors')
     assert_same(read_checkpoint(str(tmp_path / 'w.safetensors')))
+
+
+META = torch.empty(0, device='meta')
+
+
+@pytest.mark.parametrize(
+    'location', ['meta', META.device, {'cpu': 'meta'}, lambda *_: META.untyped_storage()]
+)
+def test_safetensors_go_to_the_device_that_is_asked_for(tmp_path, location):
+    save_file({'a': torch.ones(2)}, tmp_path / 'weights.safetensors')
+    path = str(tmp_path / 'weights.safetensors')
+    assert read_checkpoint(path, location)['a'].device.type == 'meta'
+    assert read_checkpoint(path)['a'].device.type == 'cpu'
 
 
 def test_a_path_below_the_home_folder(tmp_path, monkeypatch):
@@ -215,13 +229,30 @@ def test_a_download_is_kept(server, tmp_path):
     assert resolve(f'{server.url}/vim.pth') == tmp_path / 'torch_home/hub/checkpoints/vim.pth'
 
 
-def test_another_file_of_the_same_name_is_not_taken_for_it(server):
-    for folder in ('a', 'b'):
+def test_two_files_of_one_name_stay_two(server, tmp_path):
+    for number, folder in enumerate('ab'):
         (server.folder / folder).mkdir()
-        save(server.folder / folder / 'model.pth')
-    assert_same(read_checkpoint(f'{server.url}/a/model.pth'))
-    with pytest.raises(UserError, match=r'was fetched from .*/a/.*, not from .*/b/model'):
-        read_checkpoint(f'{server.url}/b/model.pth')
+        torch.save({'x': torch.tensor(number)}, server.folder / folder / 'model.pth')
+    for _ in range(2):
+        for number, folder in enumerate('ab'):
+            assert read_checkpoint(f'{server.url}/{folder}/model.pth')['x'] == number
+    assert len(server.requests) == 2
+    assert len([name for name in kept_files(tmp_path) if name.endswith('.pth')]) == 2
+
+
+def test_of_two_processes_that_want_files_of_one_name_one_gets_the_name(tmp_path):
+    path = tmp_path / 'model.pth'
+    assert [reading._claim(path, url) for url in ('a', 'b', 'a')] == [True, False, True]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_that_somebody_put_there_is_taken(server, tmp_path):
+    folder = tmp_path / 'torch_home/hub/checkpoints'
+    folder.mkdir(parents=True)
+    save(folder / 'vim.pth')
+    assert_same(read_checkpoint(f'{server.url}/vim.pth'))
+    assert kept_files(tmp_path) == ['vim.pth']
+    assert not server.requests
 
 
 @pytest.mark.parametrize('name', ['absent.pth', 'cut.pth'])

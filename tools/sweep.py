@@ -7,6 +7,7 @@ python tools/sweep.py configs/demo/*.py --seeds 0 1 2 --work-dir work_dirs/demo
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,7 +104,8 @@ def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
         '--retries',
         type=int,
         default=2,
-        help='how often a run that was killed or lost is started again (default: 2)',
+        help='how often a run that was killed or lost is started again, not counted where it had '
+        'saved more than before (default: 2)',
     )
     group.add_argument(
         '--retry-failed', action='store_true', help='start those again that failed before'
@@ -162,7 +164,7 @@ def main(args: argparse.Namespace) -> None:
     from memba_vision.sweeps.folder import enter
     from memba_vision.sweeps.jobs import Options
     from memba_vision.sweeps.loop import Policy, Sweep
-    from memba_vision.sweeps.summary import describe_unfinished, results_table
+    from memba_vision.sweeps.summary import describe_unfinished, fitting_table
 
     if args.write_configs:
         write_configs(args)
@@ -183,7 +185,8 @@ def main(args: argparse.Namespace) -> None:
         raise
     finally:
         executor.close()
-    print(results_table(folder, rows), end='')
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    print(fitting_table(folder, rows, width), end='')
     unfinished = describe_unfinished(rows)
     if sweep.full_disk:
         raise DiskFull(sweep.full_disk)

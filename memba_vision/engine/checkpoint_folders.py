@@ -12,7 +12,9 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from memba_vision.errors import UserError
 from memba_vision.registry import HOOKS
+from memba_vision.weights import read_checkpoint
 
 USUAL = ('epoch_{}.pth', 'iter_{}.pth')
 BEST = 'best_.+_'  # the prefix that ``save_best`` puts before the name
@@ -30,8 +32,8 @@ class CheckpointFolder:
     folder: Path
     template: str
 
-    def checkpoints(self, before: str = '') -> list[tuple[int, int, Path]]:
-        """Return time of writing, step and path of each checkpoint.
+    def checkpoints(self, before: str = '') -> list[tuple[int, Path]]:
+        """Return the number in the name and the path of each checkpoint, the highest first.
 
         Args:
             before: a pattern of the prefix of the name.
@@ -39,20 +41,24 @@ class CheckpointFolder:
         pattern = re.compile(before + _pattern(self.template))
         paths = self.folder.iterdir() if self.folder.is_dir() else ()
         found = [(pattern.fullmatch(path.name), path) for path in paths]
-        return [
-            (path.stat().st_mtime_ns, int(match[1]) if pattern.groups else 0, path)
+        numbered = [
+            (int(match[1]) if pattern.groups else 0, path)
             for match, path in found
             if match and path.is_file()
         ]
+        return sorted(numbered, reverse=True)
 
 
-def checkpoint_folders(config: Config) -> list[CheckpointFolder]:
+def checkpoint_folders(
+    config: Config, work_dir: str | Path | None = None
+) -> list[CheckpointFolder]:
     """Return the folders of a run's checkpoints: the one of its config, and the usual one.
 
     Args:
-        config: with a ``work_dir``.
+        config: of the run.
+        work_dir: the run's folder; None for that of the config.
     """
-    work_dir = os.path.abspath(config.work_dir)
+    work_dir = os.path.abspath(config.work_dir if work_dir is None else work_dir)
     found = [
         CheckpointFolder(_folder(hook.get('out_dir'), work_dir), template)
         for hook in _settings_of_hooks(config)
@@ -71,16 +77,25 @@ def checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
 def last_checkpoint(runner: Runner) -> Path | None:
     """Return the checkpoint that a training ended with.
 
-    It is the one saved last; where nothing was saved, the one that the run resumed from; else a
-    best one of ``save_best``. None where there is no such file on this machine.
+    It is the one of most steps that was saved; where nothing was, the one that the run resumed
+    from; else a best one of ``save_best``. None where there is no such file on this machine.
     """
     hooks = checkpoint_hooks(runner)
     saved = [Path(str(hook.last_ckpt)) for hook in hooks if hook.last_ckpt]
-    saved.sort(key=lambda path: path.is_file() and path.stat().st_mtime_ns, reverse=True)
+    if len(saved) > 1:
+        saved.sort(key=steps_made, reverse=True)
     went_on_from = [runner._load_from] if runner._resume and runner._load_from else []
     others = [*went_on_from, *(path for hook in hooks for path in _best(hook))]
     found = [path for path in [*saved, *map(Path, others)] if path.expanduser().is_file()]
     return found[0].expanduser().absolute() if found else None
+
+
+def steps_made(path: Path) -> int:
+    """Return the number of steps that a checkpoint says were made; -1 if it cannot be read."""
+    try:
+        return int(read_checkpoint(str(path))['meta']['iter'])
+    except (UserError, LookupError, TypeError, ValueError):
+        return -1
 
 
 def _best(hook: CheckpointHook) -> list[str]:

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from memba_vision.datasets.loading import use_load_rgb
+from memba_vision.datasets.worker_seeds import use_worker_seeds
 from memba_vision.datasets.wrapped_data import images_of_workers
 from memba_vision.engine.checkpoint_loader import safe_loading
 from memba_vision.engine.class_names import (
@@ -130,12 +131,14 @@ class ReadableRunner(Runner):
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
         """Build a data loader, with ``LoadRGB`` in the pipeline of any dataset.
 
+        Data workers draw the same numbers in an epoch whether they began with it or before.
         Settings of data workers are ignored where there are none.
         """
         if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
             dataloader = {k: v for k, v in dataloader.items() if k not in OF_WORKERS}
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         use_load_rgb(loader.dataset)
+        use_worker_seeds(loader)
         return loader
 
     def build_train_loop(self, loop: Any) -> Any:
@@ -172,7 +175,7 @@ class ReadableRunner(Runner):
         """Train; an early end is reported in one line.
 
         Raises:
-            Terminated: SIGTERM arrived, and a checkpoint was written.
+            Terminated: SIGTERM or a time limit's signal arrived, and a checkpoint was written.
             KeyboardInterrupt: Ctrl-C, and the last finished epoch was written.
             UserError: a process that loads data died, or a checkpoint found the disk full.
         """
@@ -182,8 +185,7 @@ class ReadableRunner(Runner):
             except Terminated:
                 raise
             except KeyboardInterrupt:
-                for hook in self._termination_hooks():
-                    hook.save()
+                self.save_held()
                 raise
             except Exception:
                 # The processes that load data, or those on other nodes, got the signal too.
@@ -206,6 +208,22 @@ class ReadableRunner(Runner):
     def test_dataset(self) -> Any:
         """Return the dataset of the test, None before it is built."""
         return getattr(self.test_dataloader, 'dataset', None)
+
+    def fail_later(self, error: Exception) -> bool:
+        """Have the processes of a run fail together at their next step.
+
+        Returns:
+            False if there are no others, or none of the hooks ends them: the error is to be raised.
+        """
+        if not (is_distributed() and self._termination_hooks()):
+            return False
+        self.termination.failure = self.termination.failure or error
+        return True
+
+    def save_held(self) -> None:
+        """Write the last finished epoch, if it was not."""
+        for hook in self._termination_hooks():
+            hook.save()
 
     def _end(self) -> None:
         for hook in self._termination_hooks():

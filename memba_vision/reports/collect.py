@@ -2,8 +2,9 @@
 
 import csv
 import json
+import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from memba_vision.reports.run_list import RUN_LIST, read_run_list
 from memba_vision.runs.backbone import RANDOM, UNKNOWN, Backbone, backbone_labels, backbone_of
 from memba_vision.runs.config import method_of_record
 from memba_vision.runs.metrics import TEST
-from memba_vision.runs.record import RECORD_FILE
+from memba_vision.runs.record import RECORD_FILE, is_finished, last_start
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.runs.result_files import read_result
 from memba_vision.runs.validation import VALIDATION, validates
@@ -162,18 +163,18 @@ def _with_known_backbone(runs: list[Run]) -> list[Run]:
 
 
 def _planned_run(entry: dict[str, Any], folder: Path, root: Path, split: str) -> Run:
-    result = folder / RESULT_FILE
     status = _read_status(folder / STATUS_FILE)
-    is_there = result.is_file()
-    found = read_result(result) if is_there else None
+    found = _result_of(folder, status.get('state', MISSING))
+    if found is None and status.get('state') == FINISHED:
+        status = {'state': UNFINISHED, 'message': f'its sweep says finished, without {RESULT_FILE}'}
     return Run(
         name=str(folder.relative_to(root)),
         task=entry['task'],
         method=entry['method'],
         seed=entry['seed'],
         folder=folder,
-        state=FINISHED if is_there else status.get('state', MISSING),
-        message='' if is_there else str(status.get('message') or ''),
+        state=FINISHED if found else status.get('state', MISSING),
+        message='' if found else str(status.get('message') or ''),
         result=found,
         backbone=found.backbone if found else Backbone(**entry.get('backbone', {})),
         planned_split=split,
@@ -182,24 +183,37 @@ def _planned_run(entry: dict[str, Any], folder: Path, root: Path, split: str) ->
 
 def _read_status(path: Path) -> dict[str, Any]:
     """Read the last state of a run in its sweep; return an empty dict if there is none."""
+    return _read_json(path) if path.is_file() else {}
+
+
+def _result_of(folder: Path, state: str = MISSING) -> Result | None:
+    """Return the result of a run that has finished.
+
+    ``tools/test.py`` leaves one for any checkpoint. So it is the run's record that says whether it
+    has finished, or for a run of an older version its state in the sweep.
+    """
+    path = folder / RESULT_FILE
     if not path.is_file():
-        return {}
-    status = _read_json(path)
-    if status.get('state') == FINISHED:  # although there is no result
-        return {'state': UNFINISHED, 'message': f'its sweep says finished, without {RESULT_FILE}'}
-    return status
+        return None
+    finished = state == FINISHED or is_finished(folder)
+    if finished is None:
+        finished = state in (MISSING, 'waiting')
+    return read_result(path) if finished else None
 
 
-def _plain(folder: Path) -> Iterable[Run]:
-    """Yield the runs outside of sweeps."""
-    for path in sorted(folder.rglob(RESULT_FILE)):
-        result = read_result(path)
-        name = str(path.parent.relative_to(folder))
-        run = (name, result.task, result.method, result.seed, path.parent)
-        yield Run(*run, FINISHED, result=result, backbone=result.backbone)
-    for path in sorted(folder.rglob(RECORD_FILE)):
-        if not path.with_name(RESULT_FILE).is_file():
-            yield from _unfinished(path, folder)
+def _plain(folder: Path, planned: Collection[Path]) -> Iterable[Run]:
+    """Yield the runs outside of sweeps, those that have finished first."""
+    names = {RESULT_FILE, RECORD_FILE}
+    found = {Path(at) for at, _, files in os.walk(folder) if names & set(files)} - set(planned)
+    results = {place: _result_of(place) for place in sorted(found)}
+    for place, result in results.items():
+        if result is not None:
+            name = str(place.relative_to(folder))
+            run = (name, result.task, result.method, result.seed, place)
+            yield Run(*run, FINISHED, result=result, backbone=result.backbone)
+    for place, result in results.items():
+        if result is None:
+            yield from _unfinished(place / RECORD_FILE, folder)
 
 
 def _unfinished(path: Path, root: Path) -> Iterable[Run]:
@@ -209,13 +223,21 @@ def _unfinished(path: Path, root: Path) -> Iterable[Run]:
         config, task = start['config'], start['config'].get('task')
         method = method_of_record(start['config_file'], config)
         seed, backbone = start['seed'], _backbone(config)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return  # the record is damaged
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # the record is damaged, or there is none
     if task is not None:
         name = str(path.parent.relative_to(root))
         run = (name, task, method, seed, path.parent)
+        is_there = path.with_name(RESULT_FILE).is_file()
+        reason = f'{RESULT_FILE} is of a checkpoint before its end' if is_there else ''
         split = VALIDATION if validates(config) else TEST
-        yield Run(*run, UNFINISHED, f'no {RESULT_FILE}', backbone=backbone, planned_split=split)
+        yield Run(
+            *run,
+            UNFINISHED,
+            reason or f'no {RESULT_FILE}',
+            backbone=backbone,
+            planned_split=split,
+        )
 
 
 def _backbone(config: dict[str, Any]) -> Backbone:
@@ -228,8 +250,7 @@ def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
         same[run.identity].append(run)
     kept, remarks = [], []
     for group in same.values():
-        group.sort(key=_age)
-        newest, *others = group
+        newest, *others = sorted(group, key=_moment, reverse=True)
         kept.append(newest)
         remarks += [
             f'{run.name} is left out: {newest.name} has the same method, task and seed'
@@ -238,10 +259,15 @@ def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
     return kept, remarks
 
 
-def _age(run: Run) -> float:
-    """Return a key that sorts finished runs first, and the newest of them at the front."""
-    file = run.folder / RESULT_FILE
-    return -file.stat().st_mtime if run.result and file.is_file() else 0.0
+def _moment(run: Run) -> tuple[bool, str, float]:
+    """Return a key that sorts finished runs last, and the newest of them at the end.
+
+    The time of a file is that of its copying in a folder that was copied; it counts where the
+    record says nothing.
+    """
+    if run.result is None:
+        return False, '', 0.0
+    return True, last_start(run.folder), (run.folder / RESULT_FILE).stat().st_mtime
 
 
 def _read_json(path: Path) -> dict[str, Any]:

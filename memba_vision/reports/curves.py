@@ -1,4 +1,4 @@
-"""Learning curves from mmengine's logs in the folder of a run."""
+"""Learning curves of a run, from its own file or from mmengine's logs."""
 
 import json
 import math
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from memba_vision.engine.hooks.loss_curve import CURVE_FILE
 
 SCALARS = '*/vis_data/scalars.json'  # in the folder of a run, once for each start
 
@@ -23,17 +25,25 @@ class Curve:
 
 
 def loss_curve(folder: Path) -> dict[int, float]:
-    """Return the last training loss that a run logged in each epoch.
+    """Return the last training loss of a run in each epoch.
 
-    A run that was resumed has a log per start. Of an epoch that was run twice, the later counts.
+    Of an epoch that was run twice, the later counts. Epochs of an older version, which wrote no
+    such file, are in mmengine's logs, of which a run that was resumed has one for each start.
     """
-    losses = {}
-    for path in sorted(folder.glob(SCALARS)):
-        for line in path.read_text(encoding='utf-8').splitlines():
-            entry = read_entry(line)
-            if math.isfinite(entry.get('loss', math.nan)) and 'epoch' in entry:
-                losses[entry['epoch']] = entry['loss']
+    own = folder / CURVE_FILE
+    losses = _losses([own] if own.is_file() else [])
+    first = min(losses, default=math.inf)
+    if first > 1:
+        logged = _losses(sorted(folder.glob(SCALARS)))
+        losses = {epoch: loss for epoch, loss in logged.items() if epoch < first} | losses
     return losses
+
+
+def _losses(paths: Sequence[Path]) -> dict[int, float]:
+    lines = (line for path in paths for line in path.read_text(encoding='utf-8').splitlines())
+    entries = [entry for line in lines if 'epoch' in (entry := read_entry(line))]
+    finite = [entry for entry in entries if math.isfinite(entry.get('loss', math.nan))]
+    return {entry['epoch']: entry['loss'] for entry in finite}
 
 
 def mean_curve(curves: Sequence[dict[int, float]]) -> Curve:

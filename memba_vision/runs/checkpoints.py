@@ -8,16 +8,20 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from memba_vision.engine.checkpoint_folders import BEST, checkpoint_folders
+from memba_vision.engine.checkpoint_folders import BEST, checkpoint_folders, steps_made
+from memba_vision.engine.hooks.loss_curve import CURVE_FILE
 from memba_vision.errors import UserError
 from memba_vision.runs.record import folder_of_run, has_record, point_to_run, read_config
 from memba_vision.weights import read_checkpoint
 
-LEFT = ('result.json', 'last_checkpoint')  # files of a run beside its checkpoints
+LEFT = ('result*.json', 'last_checkpoint', CURVE_FILE)  # files of a run beside its checkpoints
 
 
 def checkpoints_newest_first(config: Config, before: str = '') -> list[Path]:
     """Return the checkpoints of a run that training can go on from.
+
+    The number in the name decides, since a copy of a folder has the times of the copying. Where
+    there are names of several kinds, as of epochs and of steps, it is the steps that were made.
 
     Args:
         config: of the run, with its ``work_dir``.
@@ -28,8 +32,12 @@ def checkpoints_newest_first(config: Config, before: str = '') -> list[Path]:
     """
     for folder in run_folders(config):
         _check_owner(folder, Path(config.work_dir))
-    found = {entry for place in checkpoint_folders(config) for entry in place.checkpoints(before)}
-    return [path for _, _, path in sorted(found, reverse=True)]
+    found = [entry for place in checkpoint_folders(config) if (entry := place.checkpoints(before))]
+    kinds = [[path for _, path in numbered] for numbered in found]
+    if len(kinds) < 2:
+        return kinds[0] if kinds else []
+    paths = dict.fromkeys(path for kind in kinds for path in kind)
+    return sorted(paths, key=steps_made, reverse=True)
 
 
 def run_folders(config: Config) -> list[Path]:
@@ -68,16 +76,37 @@ def archive_run(config: Config, needed: str | None = None) -> None:
     """
     left = checkpoints_newest_first(config) + checkpoints_newest_first(config, BEST)
     left += [path for name in LEFT for path in Path(config.work_dir).absolute().glob(name)]
-    left = [path for path in left if not needed or path.resolve() != Path(needed).resolve()]
+    _set_aside([path for path in left if not needed or not _is_same(path, needed)])
+
+
+def archive_later(config: Config, origin: str) -> None:
+    """Move those checkpoints of a run that are newer than the one that it is to go on from.
+
+    The next resumption would otherwise go on from one of them.
+
+    Args:
+        config: of the run, with its ``work_dir``.
+        origin: the checkpoint, of the same run or of another.
+    """
+    newest_first = checkpoints_newest_first(config)
+    own = [number for number, path in enumerate(newest_first) if _is_same(path, origin)]
+    _set_aside(newest_first[: own[0]] if own else [])
+
+
+def _is_same(path: Path, other: str) -> bool:
+    return path.resolve() == Path(other).resolve()
+
+
+def _set_aside(left: list[Path]) -> None:
     moment = time.strftime('%Y%m%d_%H%M%S')
     for path in left:
         folder = path.parent / f'earlier_{moment}'
         folder.mkdir(exist_ok=True)
         # Not under its own name: reports look for results in all folders.
-        name = f'earlier_{path.name}' if path.name in LEFT else path.name
+        name = f'earlier_{path.name}' if any(map(path.match, LEFT)) else path.name
         path.rename(folder / name)
     for folder in dict.fromkeys(path.parent for path in left):
-        print_log(f'What an earlier run left is in {folder}/earlier_{moment}', logger='current')
+        print_log(f'What an earlier start left is in {folder}/earlier_{moment}', logger='current')
 
 
 def newest_readable(work_dir: str | Path, config: Config | None = None) -> Path | None:

@@ -69,7 +69,7 @@ def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
     if runner.test_loop is not None:
         loaders['test'] = runner.test_dataloader
     return {
-        'time': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        'time': _now(),
         'command': command,
         'config_file': os.path.abspath(config.filename) if config.filename else None,
         'config': absolute_paths(config.to_dict()),
@@ -79,7 +79,36 @@ def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
         'versions': _versions(),
         'data': {name: _describe_data(loader.dataset) for name, loader in loaders.items()},
         'base_fingerprint': getattr(model.backbone, 'header', {}).get('base'),
+        'finished': None,
     }
+
+
+def record_end(folder: Path) -> None:
+    """Record that the last start of a run came to the end of its training and of its test."""
+    path = folder / RECORD_FILE
+    if starts := _earlier(path):
+        starts[-1]['finished'] = _now()
+        write_atomically(path, f'{json.dumps(starts, indent=1)}\n'.encode())
+
+
+def is_finished(folder: Path) -> bool | None:
+    """Return True if the last start of a run came to its end.
+
+    None without a record that says so, as of an older version.
+    """
+    starts = _earlier(folder / RECORD_FILE)
+    known = bool(starts) and 'finished' in starts[-1]
+    return starts[-1]['finished'] is not None if known else None
+
+
+def last_start(folder: Path) -> str:
+    """Return the time at which a run was started last, in ISO format; '' if it is not known."""
+    starts = _earlier(folder / RECORD_FILE)
+    return str(starts[-1].get('time', '')) if starts else ''
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 
 def _resumes(config: Config) -> bool:

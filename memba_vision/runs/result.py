@@ -14,6 +14,11 @@ from memba_vision.runs.trial import method_without_settings
 RESULT_FILE = 'result.json'
 
 
+def result_file_of(checkpoint: Path) -> str:
+    """Return the name of the file for a checkpoint that is not the one a run ended with."""
+    return f'result_{checkpoint.stem}.json'
+
+
 @dataclass(frozen=True)
 class Result:
     """The result of one run, on the test split or on that of a validation.

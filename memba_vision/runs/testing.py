@@ -15,13 +15,12 @@ from memba_vision.engine.sanity_check import TOP1, check_test
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of
 from memba_vision.runs.backbone import backbone_of
-from memba_vision.runs.checkpoints import (
-    newest_readable,
-)
+from memba_vision.runs.checkpoints import newest_readable
 from memba_vision.runs.config import method_name
 from memba_vision.runs.folded_test import FoldedTestHook
 from memba_vision.runs.metrics import TEST
-from memba_vision.runs.result import RESULT_FILE, Result
+from memba_vision.runs.record import is_finished
+from memba_vision.runs.result import RESULT_FILE, Result, result_file_of
 from memba_vision.runs.result_files import read_result
 from memba_vision.runs.validation import VALIDATION, validates
 from memba_vision.weights import read_checkpoint, resolve
@@ -53,7 +52,17 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
     check_test(runner, TOP1)
     if config.get('fold_adapters', True):
         runner.register_hook(FoldedTestHook())
-    return record_result(runner, runner.test(), path)
+    return record_result(runner, runner.test(), path, _result_file(Path(config.work_dir), path))
+
+
+def _result_file(folder: Path, checkpoint: Path) -> str:
+    """Return the name of the file for the result: that of a run stays what its training ended with.
+
+    A run that has not finished, or is of an older version, has no such result.
+    """
+    path = folder / RESULT_FILE
+    is_own = not is_finished(folder) or not path.is_file() or read_result(path).is_of(checkpoint)
+    return RESULT_FILE if is_own else result_file_of(checkpoint)
 
 
 def _keep_validation(config: Config) -> None:
@@ -71,7 +80,10 @@ def _keep_validation(config: Config) -> None:
 
 
 def record_result(
-    runner: ReadableRunner, metrics: dict[str, float], checkpoint: Path | None
+    runner: ReadableRunner,
+    metrics: dict[str, float],
+    checkpoint: Path | None,
+    file: str = RESULT_FILE,
 ) -> Result:
     """Write the result of a test into the run's folder, and return it.
 
@@ -79,6 +91,7 @@ def record_result(
         runner: the runner of the test.
         metrics: measured by it.
         checkpoint: the tested file; None where the weights in memory were tested.
+        file: name of the file of the result.
     """
     model = plain_model(runner)
     # Only the first process writes: for another one there may be no such file.
@@ -104,8 +117,10 @@ def record_result(
         settings=runner.cfg.get('tried', {}),
     )
     if is_main_process():
-        result.save(Path(runner.work_dir) / RESULT_FILE)
+        result.save(Path(runner.work_dir) / file)
     runner.logger.info(result.line())
+    if file != RESULT_FILE:
+        runner.logger.info(f'It is in {file}: the result of the run is that of its last checkpoint')
     return result
 
 

@@ -10,18 +10,21 @@ from mmengine.logging import print_log
 from memba_vision.engine.checkpoint_folders import last_checkpoint
 from memba_vision.engine.hooks.cost import CostHook
 from memba_vision.engine.hooks.keep_features import KeepFeaturesHook
+from memba_vision.engine.hooks.loss_curve import LossCurveHook
+from memba_vision.engine.peers import ending_together
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
 from memba_vision.errors import UserError
 from memba_vision.files import remove_unfinished
 from memba_vision.runs.checkpoints import (
+    archive_later,
     archive_run,
     checkpoints_newest_first,
     claim_folders,
     first_readable,
     run_folders,
 )
-from memba_vision.runs.record import command_line, write_record
+from memba_vision.runs.record import command_line, record_end, write_record
 from memba_vision.runs.result import Result
 from memba_vision.runs.testing import record_result
 
@@ -39,8 +42,16 @@ def train(config: Config) -> Result | None:
     if config.get('resume') and not config.get('load_from'):
         resume_from(config, 'auto')  # mmengine's way of asking for it
     runner = ReadableRunner.from_cfg(config)
+    with ending_together(runner.termination, runner.save_held):
+        return _train(runner)
+
+
+def _train(runner: ReadableRunner) -> Result | None:
+    config = runner.cfg
+    _agree_on_resumption(runner)
     runner.register_hook(SanityCheckHook({'test': TOP1} if config.get('task') else {}))
     runner.register_hook(CostHook())
+    runner.register_hook(LossCurveHook())
     if _keeps_features(config):
         runner.register_hook(KeepFeaturesHook())
     # Builds both datasets: what is wrong with the test data shows before the first step too.
@@ -51,17 +62,28 @@ def train(config: Config) -> Result | None:
             remove_unfinished(folder)
         if not config.get('resume'):
             archive_run(config, config.get('load_from'))
+        elif config.get('load_from'):
+            archive_later(config, config.load_from)
         claim_folders(config)
         write_record(runner, command_line())
     runner.train()
+    result = _tested(runner) if has_test else None
     if not has_test:
         runner.logger.warning('There is no result: the config has no test_dataloader')
-        return None
-    found = [last_checkpoint(runner) if is_main_process() else None]
-    broadcast_object_list(found)  # the others may write elsewhere, or not at all
-    (checkpoint,) = found
-    metrics = _test_saved(runner, checkpoint)
-    return None if config.get('task') is None else record_result(runner, metrics, checkpoint)
+    if is_main_process():
+        record_end(Path(runner.work_dir))
+    return result
+
+
+def _agree_on_resumption(runner: ReadableRunner) -> None:
+    """Have all processes go on from the checkpoint that the first one found, or from none.
+
+    The others may have looked at another moment, or into another folder of the same name.
+    """
+    found = [(runner.cfg.get('load_from'), runner.cfg.get('resume', False))]
+    broadcast_object_list(found)
+    runner.cfg.load_from, runner.cfg.resume = found[0]
+    runner._load_from, runner._resume = found[0]
 
 
 def resume_from(config: Config, checkpoint: str) -> None:
@@ -90,6 +112,14 @@ def _keeps_features(config: Config) -> bool:
     if not isinstance(setting, bool):
         raise UserError(f'config: keep_features is True or False, got {setting!r}')
     return setting
+
+
+def _tested(runner: ReadableRunner) -> Result | None:
+    found = [last_checkpoint(runner) if is_main_process() else None]
+    broadcast_object_list(found)  # the others may write elsewhere, or not at all
+    (checkpoint,) = found
+    metrics = _test_saved(runner, checkpoint)
+    return None if runner.cfg.get('task') is None else record_result(runner, metrics, checkpoint)
 
 
 def _test_saved(runner: ReadableRunner, checkpoint: Path | None) -> dict[str, float]:

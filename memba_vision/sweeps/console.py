@@ -2,11 +2,12 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console as Terminal
 from rich.console import Group
 from rich.live import Live
@@ -24,8 +25,11 @@ COLOURS = {
     'failed': 'bold red',
     'stopped': 'yellow',
 }
-#: States in the order in which a terminal too small for all runs shows them.
-URGENCY = ('failed', 'running', 'stopped', 'finished', 'waiting')
+COLUMNS = ('run', 'state', 'epoch', 'loss', 'accuracy', 'time left')
+LEAST = ('loss', 'epoch', 'accuracy', 'time left')  # columns that a narrow terminal lacks, in order
+FEW = 3  # failed runs among those that a small terminal shows
+REASON = 40  # characters of a failed run's state and reason
+WIDE = 1000  # characters, of a terminal without a limit
 OTHER_LINES = 7  # of the terminal, around the rows of the table
 
 
@@ -123,32 +127,64 @@ class LiveTable(Console):
 
     def show(self, rows: Sequence[Row]) -> None:
         """See :class:`Console`."""
-        height = max(3, self.terminal.size.height - OTHER_LINES)
-        self.live.update(Group(table(rows, height), Text(summary(rows))), refresh=True)
+        width, height = self.terminal.size
+        drawn = table(rows, max(3, height - OTHER_LINES), width)
+        self.live.update(Group(drawn, Text(summary(rows))), refresh=True)
 
     def close(self) -> None:
         """See :class:`Console`."""
         self.live.stop()
 
 
-def table(rows: Sequence[Row], height: int) -> Table:
-    """Return the runs as a table of at most ``height`` rows: the most urgent if not all fit."""
-    shown = rows
-    if len(rows) > height:
-        urgent = sorted(rows, key=lambda row: URGENCY.index(row.status.state))[: height - 1]
-        names = {row.job.name for row in urgent}
-        shown = [row for row in rows if row.job.name in names]
+def table(rows: Sequence[Row], height: int, width: int = WIDE) -> Table:
+    """Return the runs as a table of at most ``height`` rows and ``width`` characters.
+
+    If not all fit, those that run come first, then a few that failed, with the reason, and then
+    the others, the newest first. Columns are left out whole, those that matter least before others.
+    """
+    shown = list(rows) if len(rows) <= height else urgent(rows, height - 1)
+    columns = list(COLUMNS)
+    for name in LEAST:
+        if _width(shown, columns) > width:
+            columns.remove(name)
     result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ('run', 'state'):
-        result.add_column(name, no_wrap=True)
-    for name in ('epoch', 'loss', 'accuracy', 'time left'):
-        result.add_column(name, justify='right', no_wrap=True)
+    for name in columns:
+        is_text = name in ('run', 'state')
+        result.add_column(name, no_wrap=True, justify='left' if is_text else 'right')
     for row in shown:
-        result.add_row(row.job.name, *cells(row), style=COLOURS[row.status.state])
+        texts = _texts(row)
+        result.add_row(*(texts[name] for name in columns), style=COLOURS[row.status.state])
     hidden = Counter(row.status.state for row in rows) - Counter(r.status.state for r in shown)
     if hidden:
-        result.add_row('… and ' + _counts(hidden), style='dim')
+        result.caption, result.caption_justify = '… and ' + _counts(hidden), 'left'
     return result
+
+
+def urgent(rows: Sequence[Row], number: int) -> list[Row]:
+    """Return the most urgent runs: see :func:`table`."""
+    by_state = defaultdict(list)
+    for row in rows:
+        by_state[row.status.state].append(row)
+    for ended in ('finished', 'failed', 'stopped'):
+        by_state[ended].sort(key=lambda row: -row.status.ended)
+    failed = by_state['failed']
+    first = by_state['running'][: max(1, number - min(len(failed), FEW))]
+    others = (by_state[state] for state in ('stopped', 'finished', 'waiting'))
+    order = [*first, *failed[:FEW], *(row for some in others for row in some), *failed[FEW:]]
+    return order[:number]
+
+
+def _width(rows: Sequence[Row], columns: Sequence[str]) -> int:
+    texts = [_texts(row) for row in rows]
+    widest = (max(map(cell_len, [name, *(text[name] for text in texts)])) for name in columns)
+    return sum(widest) + 2 * len(columns)
+
+
+def _texts(row: Row) -> dict[str, str]:
+    state, *others = cells(row)
+    if row.status.state == 'failed' and row.status.message:
+        state = f'{state}: {row.status.message}'[:REASON]
+    return dict(zip(COLUMNS, [row.job.name, state, *others], strict=True))
 
 
 def cells(row: Row) -> list[str]:

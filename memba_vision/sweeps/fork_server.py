@@ -173,7 +173,8 @@ def start_script(command: list[str], lock: int) -> Child:
     if pid:
         os.close(other)
         return Child(pid, pipe)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in supervise.END_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     supervise.end_with_parent()
     os.dup2(other, 1)
     os.dup2(other, 2)

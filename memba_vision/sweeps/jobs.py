@@ -4,7 +4,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field
 from itertools import product, starmap
 from pathlib import Path
@@ -204,7 +204,8 @@ def _resolve(parsed: Config, variant: Variant, options: Options) -> Config:
 
 
 def _with_seed(config: Config, seed: int) -> Config:
-    config = deepcopy(config)
+    config = copy(config)  # the runs of all seeds share the rest
+    config.randomness = deepcopy(config.get('randomness', {}))
     set_seed_and_precision(config, seed, amp=False)
     return config
 

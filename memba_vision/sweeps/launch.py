@@ -7,20 +7,32 @@ import contextlib
 import os
 import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
 from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from memba_vision.errors import ExitStatus
+from memba_vision.errors import END_SIGNALS, ExitStatus
 
 
 def main() -> None:
     """Run the command line of ``torchrun``."""
+    for number in END_SIGNALS:  # torch's launcher passes on SIGTERM, and dies of the other
+        signal.signal(number, pass_on)
     try:
         run.main()
+    except SignalException:
+        sys.exit(ExitStatus.TERMINATED)  # the processes have said what they saved
     except ChildFailedError as error:
         # In the order in which they ended: the launcher then ended the others.
         end_like(next(iter(error.failures.values())))
+
+
+def pass_on(number: int, _: FrameType | None) -> NoReturn:
+    """Have torch's launcher send a signal to its processes, wait for them, and end."""
+    raise SignalException('asked to end', signal.Signals(number))
 
 
 def end_like(failure: ProcessFailure) -> None:

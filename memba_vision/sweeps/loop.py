@@ -7,16 +7,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from memba_vision.errors import ExitStatus, Terminated, UserError
+from memba_vision.errors import END_SIGNALS, ExitStatus, Terminated, UserError
 from memba_vision.sweeps.console import Console, Row
 from memba_vision.sweeps.executors import Attempt, Ended, Executor
 from memba_vision.sweeps.jobs import Job
-from memba_vision.sweeps.progress import read_progress
+from memba_vision.sweeps.progress import read_progress, saved_step
 from memba_vision.sweeps.status import run_status
 
 PAUSE = 0.3  # seconds between two looks at the runs
 PAUSE_ELSEWHERE = 2.0  # seconds between two looks at the runs of other sweeps
 PAUSE_REFUSED = 60.0  # seconds after the executor has refused a run
+PAUSE_RETRY = 5.0  # seconds before the second retry of a run, and twice that before each further
+MOST_DOUBLED = 6  # times, so that no pause is longer than five minutes
 GRACE = 60.0  # seconds that runs have to save when the sweep is interrupted
 
 
@@ -25,7 +27,8 @@ class Policy:
     """Treatment of runs that did not finish.
 
     Attributes:
-        retries: number of times that a run is started again after it was killed or its node lost.
+        retries: number of times that a run is started again after it was killed or its node lost,
+            without those tries that left a further checkpoint.
         retry_failed: start runs again that failed in an earlier sweep.
     """
 
@@ -50,8 +53,11 @@ class Sweep:
         self.rows: dict[str, Row] = {}
         self.waiting: deque[Job] = deque()
         self.going: dict[str, Attempt] = {}
-        self.elsewhere: dict[str, Job] = {}
+        self.queued: set[str] = set()  # names of tries that wait in the executor's queue
+        self.not_before: dict[str, float] = {}  # when a run may be tried again
+        self.elsewhere: dict[str, Ended] = {}  # held by others, with the end of our own try
         self.retries: dict[str, int] = {}
+        self.saved: dict[str, int] = {}  # the step of the newest checkpoint before a try
         self.full_disk = ''  # the error of a run that found the disk full
         self.looked_elsewhere = 0.0
         self.refused_until = 0.0
@@ -64,9 +70,9 @@ class Sweep:
         Raises:
             UserError: the executor takes no run at all.
             KeyboardInterrupt: Ctrl-C; the runs were asked to save and have ended.
-            Terminated: the same by SIGTERM.
+            Terminated: the same by SIGTERM, or before a time limit of the sweep itself.
         """
-        with _terminated_by_sigterm():
+        with _terminated_by_signals():
             try:
                 self._sort()
                 while self._has_work():
@@ -89,12 +95,13 @@ class Sweep:
 
     def _sort(self) -> None:
         """Sort runs into finished, left by an earlier sweep, running elsewhere, failed, waiting."""
+        self._adopt([r.job for r in self.rows.values() if r.status.state != 'finished'])
         for name, row in self.rows.items():
             state = row.status.state
-            if state == 'finished' or self._adopt(row.job):
+            if state == 'finished' or name in self.going:
                 continue
             if state == 'running':
-                self.elsewhere[name] = row.job
+                self.elsewhere[name] = Ended(0)
                 self.console.event(row, 'is run by another sweep: waiting for it')
             elif state != 'failed' or self.policy.retry_failed:
                 self.waiting.append(row.job)
@@ -102,38 +109,63 @@ class Sweep:
                 self.console.event(row, f'failed before: {row.status.message}')
         self.console.begin(list(self.rows.values()))
 
-    def _adopt(self, job: Job) -> bool:
-        attempt = self.executor.adopt(job)
-        if attempt is None:
-            return False
-        self.going[job.name] = attempt
-        self.console.event(self.rows[job.name], 'is still with the executor: waiting for it')
-        return True
+    def _adopt(self, jobs: list[Job]) -> None:
+        for name, attempt in self.executor.adopt(jobs).items():
+            self.going[name] = attempt
+            if attempt.place() is None:
+                self.queued.add(name)
+            self.saved[name] = saved_step(self.rows[name].job)
+            self.console.event(self.rows[name], 'is still with the executor: waiting for it')
 
     def _start(self) -> None:
-        while self.waiting and self._has_room():
-            job = self.waiting.popleft()
-            row = self._look(job)
-            if row.status.state == 'finished':  # another sweep did it in the meantime
-                self.console.event(row, 'finished')
-                continue
+        while jobs := self._next():
             try:
-                self.going[job.name] = self.executor.start(job)
+                attempts = self.executor.start_all(jobs)
             except UserError as error:
                 if not self.going:  # no run will end and make room
                     raise
-                self._wait_for_room(job, error)
+                self._wait_for_room(jobs, error)
                 return
-            self.rows[job.name] = replace(row, status=replace(row.status, state='running'))
-            self.console.event(self.rows[job.name], 'started')
+            self.waiting.extendleft(reversed(jobs[len(attempts) :]))
+            for job, attempt in zip(jobs, attempts, strict=False):
+                self._note_start(self.rows[job.name], attempt)
 
-    def _has_room(self) -> bool:
-        return time.monotonic() >= self.refused_until and self.executor.has_room()
+    def _next(self) -> list[Job]:
+        """Take as many runs from those that wait as the executor has room for."""
+        now = time.monotonic()
+        is_time = now >= self.refused_until and any(self._may_start(job) for job in self.waiting)
+        room = self.executor.room() if is_time else 0
+        jobs: list[Job] = []
+        for job in list(self.waiting) if room else ():
+            if len(jobs) == room:
+                break
+            if self._may_start(job):
+                self.waiting.remove(job)
+                row = self._look(job)
+                if row.status.state == 'finished':  # another sweep did it in the meantime
+                    self.console.event(row, 'finished')
+                else:
+                    self.saved[job.name] = saved_step(job)
+                    jobs.append(job)
+        return jobs
 
-    def _wait_for_room(self, job: Job, refusal: UserError) -> None:
-        self.waiting.appendleft(job)
+    def _may_start(self, job: Job) -> bool:
+        return time.monotonic() >= self.not_before.get(job.name, 0.0)
+
+    def _note_start(self, row: Row, attempt: Attempt) -> None:
+        name = row.job.name
+        self.going[name] = attempt
+        if attempt.place() is None:
+            self.queued.add(name)
+            self.console.event(row, 'submitted')
+            return
+        self.rows[name] = replace(row, status=replace(row.status, state='running'))
+        self.console.event(self.rows[name], 'started')
+
+    def _wait_for_room(self, jobs: Sequence[Job], refusal: UserError) -> None:
+        self.waiting.extendleft(reversed(jobs))
         self.refused_until = time.monotonic() + PAUSE_REFUSED
-        self.console.event(self.rows[job.name], f'waits: {refusal}')
+        self.console.event(self.rows[jobs[0].name], f'waits: {refusal}')
 
     def _watch(self) -> None:
         for name, attempt in list(self.going.items()):
@@ -141,9 +173,13 @@ class Sweep:
             job = self.rows[name].job
             if ended is not None:
                 del self.going[name]
+                self.queued.discard(name)
                 self._settle(job, ended)
-            else:
+            elif name not in self.queued:
                 self._look(job)
+            elif (host := attempt.place()) is not None:
+                self.queued.discard(name)
+                self.console.event(self._look(job), f'runs on {host}')
 
     def _look(self, job: Job) -> Row:
         progress = read_progress(job.folder, job.length())
@@ -156,7 +192,7 @@ class Sweep:
         state = row.status.state
         if state == 'running' or ended.status == ExitStatus.BUSY:
             # Another sweep was quicker, or the killed run is still saving.
-            self.elsewhere[job.name] = job
+            self.elsewhere[job.name] = replace(ended, status=0)
             self.console.event(row, 'is held by other processes: waiting for them')
         elif state == 'finished':
             self.console.event(row, 'finished')
@@ -173,10 +209,15 @@ class Sweep:
             row, status=replace(row.status, state='stopped', message=message)
         )
         used = self.retries.get(job.name, 0)
-        if used >= self.policy.retries or self.full_disk:
+        is_further = saved_step(job) > self.saved.get(job.name, float('inf'))
+        may_go_on = is_further or used < self.policy.retries
+        if ended.is_cancelled or self.full_disk or not may_go_on:
             self.console.event(row, f'stopped: {message}')
             return
-        self.retries[job.name] = used + 1
+        self.retries[job.name] = used + (not is_further)
+        if used and not is_further:  # a second failure may need some time to mend
+            pause = PAUSE_RETRY * 2 ** min(used - 1, MOST_DOUBLED)
+            self.not_before[job.name] = time.monotonic() + pause
         self.waiting.appendleft(job)
         self.console.event(row, f'{message}; going on from its last checkpoint')
 
@@ -189,28 +230,27 @@ class Sweep:
         if time.monotonic() - self.looked_elsewhere < PAUSE_ELSEWHERE:
             return
         self.looked_elsewhere = time.monotonic()
-        for job in list(self.elsewhere.values()):
+        for name, ended in list(self.elsewhere.items()):
+            job = self.rows[name].job
             row = self._look(job)
             if row.status.state == 'running':
                 continue
-            del self.elsewhere[job.name]
+            del self.elsewhere[name]
             if row.status.state == 'waiting':  # the other sweep has ended before this run
                 if not self.full_disk:
                     self.waiting.append(job)
             else:
-                self._settle(job, Ended(0))
+                self._settle(job, ended)
 
     def _stop_all(self) -> None:
         """Ask all runs to save and end. After ``GRACE`` or a second Ctrl-C, end them at once."""
         self.console.say(f'stopping {len(self.going)} runs: they save what they have')
-        for attempt in self.going.values():
-            attempt.stop()
+        self.executor.stop(list(self.going.values()))
         try:
             self._await_ends(GRACE)
         except (KeyboardInterrupt, Terminated):
             self.console.say('ending them at once')
-        for attempt in self.going.values():
-            attempt.stop(at_once=True)
+        self.executor.stop(list(self.going.values()), at_once=True)
 
     def _await_ends(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -223,12 +263,14 @@ class Sweep:
 
 
 @contextlib.contextmanager
-def _terminated_by_sigterm() -> Iterator[None]:
-    def terminate(*_: object) -> None:
-        raise Terminated('stopped by SIGTERM: the same command goes on')
+def _terminated_by_signals() -> Iterator[None]:
+    def terminate(number: int, *_: object) -> None:
+        reason = END_SIGNALS[signal.Signals(number)]
+        raise Terminated(f'stopped {reason}: the same command goes on')
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {number: signal.signal(number, terminate) for number in END_SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

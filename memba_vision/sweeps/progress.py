@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memba_vision.engine.checkpoint_folders import checkpoint_folders
 from memba_vision.reports.curves import SCALARS, read_entry
+from memba_vision.sweeps.jobs import Job
 
 END = 1 << 14  # bytes that are read at the end of a log
 
@@ -41,6 +43,12 @@ def read_progress(folder: Path, length: tuple[str, int]) -> Progress:
             scores = [r['accuracy/top1'] for r in records if 'accuracy/top1' in r]
             return _progress(steps[-1], scores, length, time.time() - path.stat().st_mtime)
     return Progress()
+
+
+def saved_step(job: Job) -> int:
+    """Return the epoch or step of the newest checkpoint that a run has saved; 0 without one."""
+    places = checkpoint_folders(job.resolved, job.folder)
+    return max((step for place in places for step, _ in place.checkpoints()), default=0)
 
 
 def last_lines(path: Path) -> list[str]:

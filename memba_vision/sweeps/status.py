@@ -24,6 +24,7 @@ class Status:
         seconds: running time of all tries that ended.
         score: test result as text, as '61.50 %', once it has finished.
         exit_status: exit status of its supervisor; None while it runs, or if its end was not noted.
+        ended: time of its last end, as ``time.time()`` has it; 0 if there was none.
     """
 
     state: str = 'waiting'
@@ -32,6 +33,7 @@ class Status:
     seconds: float = 0.0
     score: str = ''
     exit_status: int | None = None
+    ended: float = 0.0
 
 
 def run_status(folder: Path) -> Status:
@@ -49,7 +51,8 @@ def run_status(folder: Path) -> Status:
             state, message = 'running', ''
         elif state in ('running', 'finished'):
             state, message = 'stopped', 'was killed, or its machine went down'
-    return Status(state, message, tries, seconds, score, noted.get('exit_status'))
+    ended = noted.get('ended', 0.0)
+    return Status(state, message, tries, seconds, score, noted.get('exit_status'), ended)
 
 
 def is_locked(folder: Path) -> bool:

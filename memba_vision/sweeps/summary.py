@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from memba_vision.files import write_atomically
 from memba_vision.reports.accuracy_table import short_table
 from memba_vision.runs.result_files import collect
 from memba_vision.sweeps.console import Row
@@ -17,6 +18,16 @@ def results_table(folder: Path, rows: Sequence[Row]) -> str:
     if not any(row.status.state == 'finished' for row in rows):
         return ''
     return short_table(collect(folder))
+
+
+def fitting_table(folder: Path, rows: Sequence[Row], width: int) -> str:
+    """Return the table of results, or the name of a file with it if its lines are wider."""
+    text = results_table(folder, rows)
+    if all(len(line) <= width for line in text.splitlines()):
+        return text
+    path = folder / 'results.md'
+    write_atomically(path, text.encode())
+    return f'the table of results is wider than the terminal: it is in {path}\n'
 
 
 def describe_unfinished(rows: Sequence[Row]) -> str:

@@ -27,7 +27,8 @@ from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: Read from its file: to import the package would take seconds.
-ExitStatus = runpy.run_path(os.path.join(_PACKAGE, 'errors.py'))['ExitStatus']
+_ERRORS = runpy.run_path(os.path.join(_PACKAGE, 'errors.py'))
+ExitStatus, END_SIGNALS = _ERRORS['ExitStatus'], _ERRORS['END_SIGNALS']
 
 LOCK_FILE, LOG_FILE, STATUS_FILE, RESULT_FILE = '.lock', 'log.txt', 'status.json', 'result.json'
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
@@ -122,7 +123,7 @@ class Supervisor:
     def __init__(self, folder: str, start: Callable[[], Any]) -> None:
         self.folder, self.start = folder, start
         self.process: Any = None
-        self.asked_to_stop = False
+        self.asked_to_stop = 0  # the number of the signal
         self.status = read_status(folder)
         self.seconds_before = self.status.get('seconds', 0.0)
 
@@ -131,7 +132,8 @@ class Supervisor:
         if self.status.get('state') == 'finished' and self._has_result():
             return ExitStatus.FINISHED
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep decides what Ctrl-C means
-        signal.signal(signal.SIGTERM, self._stop)
+        for number in END_SIGNALS:
+            signal.signal(number, self._stop)
         began = time.time()
         self.status.update(
             state='running',
@@ -147,16 +149,16 @@ class Supervisor:
         self.status['seconds'] = round(self.seconds_before + time.time() - began, 1)
         return self._note(*self._judge(code, tail))
 
-    def _stop(self, *_: object) -> None:
-        self.asked_to_stop = True
+    def _stop(self, number: int, *_: object) -> None:
+        self.asked_to_stop = self.asked_to_stop or number
         if self.process is not None:
-            self.process.terminate()  # the command saves what it has
+            self.process.send_signal(number)  # the command saves what it has
 
     def _run(self) -> tuple[int, str]:
         """Run the command, and return its exit status and the end of its output."""
         self.process = self.start()
         if self.asked_to_stop:
-            self.process.terminate()
+            self.process.send_signal(self.asked_to_stop)
         with open(os.path.join(self.folder, LOG_FILE), 'ab', buffering=0) as log:
             stamp = time.strftime('%Y-%m-%d %H:%M:%S')
             log.write(f'--- try {self.status["tries"]}, {stamp}, {socket.gethostname()}\n'.encode())
@@ -172,7 +174,8 @@ class Supervisor:
         if code == 0 and self._has_result():
             return ExitStatus.FINISHED, ''
         if self.asked_to_stop or code == ExitStatus.TERMINATED:
-            return ExitStatus.TERMINATED, 'was stopped (SIGTERM)'
+            number = self.asked_to_stop or signal.SIGTERM
+            return ExitStatus.TERMINATED, f'was stopped {END_SIGNALS[number]}'
         if code < 0:
             name = signal.Signals(-code).name
             hint = ': did the machine run out of memory?' if name == 'SIGKILL' else ''
@@ -229,7 +232,8 @@ def read_status(folder: str) -> dict:
 def write_status(folder: str, status: dict) -> None:
     """Replace ``status.json`` in one step."""
     path = os.path.join(folder, STATUS_FILE)
-    temporary = os.path.join(folder, f'.{STATUS_FILE}.{os.getpid()}.0')
+    host = socket.gethostname().replace('.', '-').replace('@', '-')
+    temporary = os.path.join(folder, f'.{STATUS_FILE}.{host}@{os.getpid()}.0')
     with open(temporary, 'w', encoding='utf-8') as file:
         json.dump(status, file, indent=1)
         file.flush()

@@ -10,6 +10,7 @@ from memba_vision.weights.loading import (
     fingerprint,
     load_strictly,
     load_through_hooks,
+    rounded_fingerprint,
 )
 from memba_vision.weights.names import (
     ADAPTER_HEADER,
@@ -46,6 +47,7 @@ __all__ = [
     'read_weights',
     'replace_in_names',
     'resolve',
+    'rounded_fingerprint',
     'source_of',
     'under_names',
 ]

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -18,6 +19,11 @@ from memba_vision.weights.names import (
 )
 
 MOST_NAMED = 8  # groups of names in a message
+#: Last parts of the names of tensors whose shapes follow the size of the images.
+OF_IMAGE_SIZE = (
+    *('pos_embed', 'relative_position_bias_table', 'relative_position_index'),
+    *('relative_coords_table', 'attn_mask'),
+)
 _NUMBER = re.compile(r'(?<=\.)\d+(?=\.)')
 
 
@@ -210,6 +216,22 @@ def _reason(given: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) 
         found = ' or '.join(prefixes)
         return f'its names fit behind {found} (choose with prefix=… beside the checkpoint); '
     return ''
+
+
+def rounded_fingerprint(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Return a fingerprint that is the same in bfloat16, and for images of another size.
+
+    Returns:
+        ``digest``: the :func:`fingerprint` of the weights, rounded to bfloat16, but for those whose
+        shapes follow the size of the images; ``form``: the dtypes, and the shapes of those.
+    """
+    sized = {name: w for name, w in weights.items() if name.rpartition('.')[2] in OF_IMAGE_SIZE}
+    others = {name: weight for name, weight in weights.items() if name not in sized}
+    floating = [name for name, weight in others.items() if weight.is_floating_point()]
+    rounded = others | {name: others[name].detach().bfloat16() for name in floating}
+    dtypes = sorted({str(weight.dtype) for weight in weights.values()})
+    shapes = {name: list(weight.shape) for name, weight in sorted(sized.items())}
+    return {'digest': fingerprint(rounded), 'form': [dtypes, shapes]}
 
 
 def fingerprint(weights: Mapping[str, torch.Tensor]) -> str:

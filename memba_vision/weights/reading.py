@@ -1,8 +1,10 @@
 """Reading of files of weights without running code in them."""
 
 import argparse
+import hashlib
 import os
 import pickle
+import uuid
 import zipfile
 from collections import OrderedDict
 from importlib import resources
@@ -50,21 +52,42 @@ def resolve(location: str) -> Path:
 
 
 def _download(url: str) -> Path:
-    path = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
-    origin = path.with_name(f'{path.name}.url')  # many repositories call their file the same
     plain = urlparse(url)._replace(query='', fragment='').geturl()
-    came = origin.read_text(encoding='utf-8') if path.is_file() and origin.is_file() else plain
-    if came != plain:
-        raise UserError(
-            f'{path} was fetched from {came}, not from {plain}: move it away, or download the '
-            'other one elsewhere and give its path'
-        )
+    path = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
+    if not _claim(path, plain):  # many repositories call their file the same
+        digest = hashlib.sha256(plain.encode()).hexdigest()[:8]
+        path = path.with_name(f'{path.stem}-{digest}{path.suffix}')
     if not path.is_file():
         announce(plain)
-    download(url, path)
-    if not origin.is_file():
-        write_atomically(origin, plain.encode())
+    try:
+        download(url, path)
+    except UserError:
+        if not any(path.with_name(path.name + end).exists() for end in ('', '.part')):
+            path.with_name(f'{path.name}.url').unlink(missing_ok=True)
+        raise
     return path
+
+
+def _claim(path: Path, url: str) -> bool:
+    """Note beside a file from where it comes; False if it is noted that it comes from elsewhere.
+
+    Of several processes that want files of one name, the first to note its address has the name.
+    """
+    origin = path.with_name(f'{path.name}.url')
+    if path.is_file() and not origin.is_file():
+        return True  # somebody put it there, perhaps where nothing can be written
+    if not origin.is_file():
+        own = path.with_name(f'{path.name}.url.{uuid.uuid4().hex}')
+        write_atomically(own, url.encode())
+        try:
+            os.link(own, origin)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            write_atomically(origin, url.encode())
+        finally:
+            own.unlink()
+    return origin.read_text(encoding='utf-8') == url
 
 
 def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
@@ -88,7 +111,7 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
     verify_checksum(path)
     try:
         if _is_safetensors(path):
-            return load_file(path)
+            return _moved(load_file(path), map_location)
         _check_zip(path)
         # By a path torch would go by the ending.
         with torch.serialization.safe_globals(_HARMLESS_TYPES), path.open('rb') as file:
@@ -110,6 +133,19 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f'{path} holds a {type(content).__name__}, expected a dict of weights')
     return content
+
+
+def _moved(tensors: dict[str, torch.Tensor], map_location: Any) -> dict[str, torch.Tensor]:
+    """Return tensors of the CPU where ``map_location`` wants them, as :func:`torch.load` does."""
+    if isinstance(map_location, dict):
+        map_location = map_location.get('cpu', 'cpu')
+    if not callable(map_location):
+        return {name: tensor.to(map_location or 'cpu') for name, tensor in tensors.items()}
+    moved = {}
+    for name, tensor in tensors.items():
+        storage = map_location(tensor.untyped_storage(), 'cpu')
+        moved[name] = tensor if storage is None else tensor.to(storage.device)
+    return moved
 
 
 def _is_safetensors(path: Path) -> bool:

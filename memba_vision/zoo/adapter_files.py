@@ -12,7 +12,7 @@ from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
 from memba_vision.models.peft.model import HEADER, header_tensor, parse_header
 from memba_vision.runs.record import folder_of_run
-from memba_vision.runs.result import RESULT_FILE
+from memba_vision.runs.result import RESULT_FILE, result_file_of
 from memba_vision.runs.result_files import read_result
 from memba_vision.weights import read_checkpoint, resolve
 
@@ -30,6 +30,8 @@ class AdapterInfo:
         classes: outputs of the head.
         task: the task it was trained on; None where that is not known.
         accuracy: top-1 on the task's test split, in percent; None where it was not measured.
+        rounded: fingerprint of the base in any precision, for images of any size; None in files of
+            an older version.
     """
 
     method: str
@@ -38,6 +40,7 @@ class AdapterInfo:
     classes: int
     task: str | None = None
     accuracy: float | None = None
+    rounded: dict | None = None
 
     def as_metadata(self) -> dict[str, str]:
         """Return the metadata for safetensors: text by name, in JSON unless the value is text."""
@@ -55,6 +58,7 @@ class AdapterInfo:
             classes=int(metadata['classes']),
             task=metadata.get('task'),
             accuracy=None if accuracy is None else float(accuracy),
+            rounded=json.loads(metadata.get('rounded', 'null')),
         )
 
 
@@ -62,8 +66,8 @@ def write_adapter(checkpoint: str, out: str | Path) -> AdapterInfo:
     """Write adapters and head of a training checkpoint, with what its run's result says of them.
 
     Args:
-        checkpoint: written by ``tools/train.py``; its run's ``result.json`` is read if it is of
-            this very file.
+        checkpoint: written by ``tools/train.py``; its run's ``result.json``, or what
+            ``tools/test.py`` wrote beside it, is read if it is of this very file.
         out: the safetensors file.
 
     Raises:
@@ -94,13 +98,14 @@ def read_adapter_state(checkpoint: str) -> dict[str, torch.Tensor]:
 
 
 def _describe(header: dict, tensors: dict[str, torch.Tensor], checkpoint: Path) -> AdapterInfo:
-    known = dict(adapters=header['adapters'], base=header['base'])
+    known = dict(adapters=header['adapters'], base=header['base'], rounded=header.get('rounded'))
     known['classes'] = len(tensors['head.fc.weight'])
-    path = folder_of_run(checkpoint.parent) / RESULT_FILE
-    result = read_result(path) if path.is_file() else None
-    if result is None or not result.is_of(resolve(str(checkpoint))):
-        return AdapterInfo(header['method'], **known)
-    return AdapterInfo(result.method, task=result.task, accuracy=result.top1, **known)
+    folder, file = folder_of_run(checkpoint.parent), resolve(str(checkpoint))
+    paths = [folder / name for name in (RESULT_FILE, result_file_of(checkpoint))]
+    results = (read_result(path) for path in paths if path.is_file())
+    for result in (result for result in results if result.is_of(file)):
+        return AdapterInfo(result.method, task=result.task, accuracy=result.top1, **known)
+    return AdapterInfo(header['method'], **known)
 
 
 def read_adapter(path: str | Path) -> tuple[dict[str, torch.Tensor], AdapterInfo]:
@@ -122,5 +127,5 @@ def read_adapter(path: str | Path) -> tuple[dict[str, torch.Tensor], AdapterInfo
             f'{path} is no adapter file ({type(error).__name__}: {error}): make one with '
             '"python tools/export.py CHECKPOINT OUT.safetensors --as adapter"'
         ) from error
-    header = {'method': info.method, 'adapters': info.adapters, 'base': info.base}
+    header = {key: getattr(info, key) for key in ('method', 'adapters', 'base', 'rounded')}
     return {**tensors, BACKBONE + HEADER: header_tensor(header)}, info

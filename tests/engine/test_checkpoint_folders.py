@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from memba_vision.engine.checkpoint_folders import BEST, checkpoint_folders
-from memba_vision.runs.checkpoints import checkpoints_newest_first
+from memba_vision.runs.checkpoints import archive_later, checkpoints_newest_first
 
 
 def config_of(work_dir: Path, hook: dict, custom: list | None = None) -> Config:
@@ -45,14 +46,33 @@ def test_names_and_folders(tmp_path, monkeypatch, template, name, out_dir):
     assert checkpoints_newest_first(config, BEST) == [folder / f'best_acc_{name}']
 
 
-def test_the_newest_comes_first_and_of_one_time_the_highest(tmp_path):
-    make_files(tmp_path, 'epoch_30.pth', 'epoch_4.pth', 'iter_7.pth')
+def test_the_highest_number_is_the_newest_whatever_the_times_of_the_files(tmp_path):
+    make_files(tmp_path, 'epoch_30.pth', 'epoch_4.pth', 'best_a_epoch_9.pth', 'best_a_epoch_8.pth')
     config = config_of(tmp_path, {})
     found = [path.name for path in checkpoints_newest_first(config)]
-    assert found == ['iter_7.pth', 'epoch_4.pth', 'epoch_30.pth']
-    for path in tmp_path.iterdir():
-        os.utime(path, (1000, 1000))  # as a copy of the folder may have it
-    assert checkpoints_newest_first(config)[0].name == 'epoch_30.pth'
+    assert found == ['epoch_30.pth', 'epoch_4.pth']
+    assert checkpoints_newest_first(config, BEST)[0].name == 'best_a_epoch_9.pth'
+
+
+def test_of_epochs_and_steps_the_newest_has_made_most_steps(tmp_path):
+    for name, steps in {'iter_50': 50, 'epoch_3': 60, 'iter_70': 70, 'epoch_2': 40}.items():
+        torch.save({'state_dict': {}, 'meta': {'iter': steps}}, tmp_path / f'{name}.pth')
+    (tmp_path / 'iter_90.pth').write_bytes(b'damaged')
+    found = [path.stem for path in checkpoints_newest_first(config_of(tmp_path, {}))]
+    assert found == ['iter_70', 'epoch_3', 'iter_50', 'epoch_2', 'iter_90']
+
+
+def test_what_a_run_goes_on_before_is_set_aside(tmp_path):
+    make_files(tmp_path, *(f'epoch_{epoch}.pth' for epoch in (1, 2, 3, 10)))
+    config = config_of(tmp_path, {})
+    archive_later(config, str(tmp_path / 'epoch_2.pth'))
+    assert [path.name for path in checkpoints_newest_first(config)] == [
+        'epoch_2.pth',
+        'epoch_1.pth',
+    ]
+    assert {path.name for path in tmp_path.glob('earlier_*/*')} == {'epoch_3.pth', 'epoch_10.pth'}
+    archive_later(config, 'elsewhere/epoch_1.pth')
+    assert len(checkpoints_newest_first(config)) == 2, 'another run is no reason'
 
 
 def test_another_hook_of_the_config_counts_and_another_store_does_not(tmp_path):

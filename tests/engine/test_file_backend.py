@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -5,6 +6,8 @@ import torch
 from mmengine.fileio import get_file_backend
 from mmengine.runner import save_checkpoint
 
+from memba_vision import files
+from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 
 
@@ -30,6 +33,42 @@ def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch, call
         write_atomically(path, b'new')
     assert path.read_bytes() == b'old'
     assert os.listdir(tmp_path) == ['file']
+
+
+def test_unfinished_files_of_this_host_go_at_once_and_of_others_after_a_day(tmp_path):
+    host, dead = files._host(), 4_000_000
+    names = {
+        'here': f'.a.pth.{host}@{dead}.1',
+        'alive': f'.a.pth.{host}@{os.getpid()}.1',
+        'of version 0.1': f'.a.pth.{dead}.1',
+        'elsewhere': f'.a.pth.other-host@{dead}.1',
+        'long ago': f'.b.pth.other-host@{dead}.1',
+    }
+    for name in names.values():
+        (tmp_path / name).touch()
+    os.utime(tmp_path / names['long ago'], (1000, 1000))
+    files.remove_unfinished(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {names['alive'], names['elsewhere']}
+
+
+def test_the_temporary_name_is_recognised(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, 'replace', lambda source, _: seen.append(os.path.basename(source)))
+    files.write_atomically(tmp_path / 'a.pth', b'')
+    assert files.UNFINISHED.fullmatch(seen[0]).groups() == (files._host(), str(os.getpid()))
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSYS, 'Function not implemented')
+
+    monkeypatch.setattr(files.fcntl, 'flock', fail)
+    with (
+        pytest.raises(UserError, match='file system without locks'),
+        files.exclusive_lock(tmp_path / 'x'),
+    ):
+        pass
 
 
 def test_a_written_file_can_be_read_by_others(tmp_path):

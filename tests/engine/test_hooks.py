@@ -57,6 +57,13 @@ def test_weights_that_are_not_finite_are_not_saved(runner, value):
         FiniteLossHook().before_save_checkpoint(runner, {'state_dict': weights})
 
 
+def test_decay_rates_that_overflow_are_not_saved(runner):
+    """The scan would hide them: what decays at once is 0."""
+    weights = {'layers.0.mixer.A_log': torch.tensor([1.0, 89.0])}
+    with pytest.raises(UserError, match=r'A_log has logarithms above 88'):
+        FiniteLossHook().before_save_checkpoint(runner, {'state_dict': weights})
+
+
 def test_a_checkpoint_becomes_plain():
     hub = {
         'log_scalars': {'train/loss': HistoryBuffer([1.0], [1])},

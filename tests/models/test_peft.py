@@ -467,6 +467,92 @@ def test_statistics_that_an_adapter_brings_move(monkeypatch):
     assert not model.module.norm.running_mean.any()
 
 
+TUNING = dict(type='PartialTuning', patterns=['*'])
+
+
+@pytest.mark.parametrize(('patterns', 'moves'), [(['*'], True), (['norm.bias'], False)])
+def test_statistics_of_a_norm_that_trains_move_and_are_saved(patterns, moves):
+    torch.manual_seed(0)
+    make = lambda: PEFTModel(WithStatistics(), [TUNING | dict(patterns=patterns)]).train()  # noqa: E731
+    model = make()
+    model(torch.randn(8, 6) + 3)
+    assert bool(model.module.norm.running_mean.any()) == moves
+    saved = model.state_dict()
+    assert ('module.norm.running_mean' in saved) == moves
+    if moves:
+        other = PEFTModel(copy.deepcopy(model.module), [TUNING])
+        other.module.norm.reset_running_stats()
+        other.header = model.header
+        other.load_state_dict(saved)
+        assert torch.equal(other.module.norm.running_mean, model.module.norm.running_mean)
+        older = {key: tensor for key, tensor in saved.items() if 'running' not in key}
+        other.load_state_dict(older)  # of version 0.1, which had not saved them
+
+
+def test_loading_leaves_the_base_and_a_graph_over_it_alone():
+    model = make_peft(LORA)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    versions = {name: p._version for name, p in model.named_parameters() if not p.requires_grad}
+    weight = model.module.layers[0].mixer.in_proj.base_layer.weight
+    factor = torch.ones((), requires_grad=True)
+    graph = (weight * factor).sum()
+    found = model.load_state_dict(state)
+    assert not (found.missing_keys or found.unexpected_keys)
+    graph.backward()
+    now = {name: p._version for name, p in model.named_parameters() if not p.requires_grad}
+    assert now == versions
+    del state['module.layers.0.mixer.in_proj.up.weight']
+    with pytest.raises(UserError, match=r'missing .*in_proj\.up'):
+        model.load_state_dict(state)
+
+
+class Tied(nn.Module):
+    """A backbone with one layer in two places, and two layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.again = self.first
+        self.second.weight = self.first.weight
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+        return (self.second(self.again(self.first(x))),)
+
+
+def test_tied_layers_stay_tied_and_merge_alone():
+    torch.manual_seed(0)
+    model = PEFTModel(Tied(), [LORA | dict(targets=['first'])])
+    assert model.module.again is model.module.first
+    randomise(model)
+    model.eval()
+    x = torch.randn(2, 4)
+    merged, left = model.merge()
+    assert not left
+    torch.testing.assert_close(merged(x)[0], model(x)[0])
+    assert torch.equal(merged.second.weight, model.module.second.weight), 'it has no update'
+
+
+@pytest.mark.parametrize('change', [dict(img_size=48), dict(dtype=torch.bfloat16)], ids=str)
+def test_the_same_base_in_another_form_is_no_other_base(change):
+    torch.manual_seed(0)
+    base = MODELS.build(VIM)
+    other = MODELS.build(VIM | {'img_size': change.get('img_size', 32)})
+    other.load_state_dict(base.state_dict())
+    other.to(change.get('dtype', torch.float32))
+    trained = randomise(PEFTModel(base, [LORA]))
+    spoilt = copy.deepcopy(other)
+    model = PEFTModel(other, [LORA])
+    model.load_state_dict(trained.state_dict())
+    found = model.module.layers[0].mixer.in_proj.up.weight
+    torch.testing.assert_close(
+        found.float(), trained.module.layers[0].mixer.in_proj.up.weight, rtol=1e-2, atol=1e-2
+    )
+    with torch.no_grad():
+        spoilt.layers[1].mixer.D.mul_(1.5)
+    with pytest.raises(UserError, match='trained over another base'):
+        PEFTModel(spoilt, [LORA]).load_state_dict(trained.state_dict())
+
+
 # What others look for on a backbone
 
 

@@ -10,7 +10,9 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
+from memba_vision.models.peft.adapter import Adapter
 from memba_vision.models.peft.hf_peft import import_peft
+from memba_vision.registry import ADAPTERS
 
 VIM = dict(arch=dict(embed_dims=16, num_layers=1, d_state=4), img_size=32, patch_size=8)
 TARGETS = ['in_proj', 'out_proj']
@@ -158,6 +160,26 @@ def test_a_base_with_other_weights_beside_the_rewritten_ones_is_refused():
     state = make_peft(settings).state_dict()
     with pytest.raises(UserError, match='trained over another base'):
         PEFTModel(make_base(seed=1), [settings]).load_state_dict(state)
+
+
+class BesideTheMixer(Adapter):
+    """Brings a trained layer whose name ends as that of the backbone's own."""
+
+    def attach(self, backbone: nn.Module) -> None:
+        """Put it into each block, inside a wrapped layer."""
+        for layer in backbone.layers:
+            layer.mixer.out_proj = nn.Sequential(layer.mixer.out_proj)
+            layer.mixer.out_proj.base_layer = nn.Identity()
+            layer.mixer.out_proj.in_proj = nn.Linear(32, 16)
+
+
+@needs_peft
+def test_trained_layers_of_another_adapter_are_not_wrapped(monkeypatch):
+    monkeypatch.setitem(ADAPTERS.module_dict, 'BesideTheMixer', BesideTheMixer)
+    model = make_peft(dict(type='BesideTheMixer'), hf('LORA', target_modules=['in_proj'], r=2))
+    mixer = model.module.layers[0].mixer
+    assert hasattr(mixer.in_proj, 'lora_A')
+    assert type(mixer.out_proj.in_proj) is nn.Linear
 
 
 @needs_peft

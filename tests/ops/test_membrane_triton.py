@@ -52,6 +52,18 @@ def test_gate(length, num_chunks, carried):
     torch.testing.assert_close(*results, **CLOSE)
 
 
+def test_both_directions_are_added_before_the_sum_is_rounded():
+    """The two halves here cancel each other but for a small part."""
+    z, scan, _, _ = on_device(make_gate_inputs(8, 1, torch.float32))
+    z = torch.full_like(z, 0.5)  # a membrane that is the same both ways
+    forward = scan.bfloat16().float()
+    backward = (-forward * (1 + 2**-6)).bfloat16().float()
+    exact, _ = membrane_gate(z, forward, backward, num_chunks=1, backend='naive')
+    rounded = [tensor.bfloat16() for tensor in (z, forward, backward)]
+    found, _ = membrane_gate(*rounded, num_chunks=1, backend='triton')
+    torch.testing.assert_close(found.float(), exact.bfloat16().float(), rtol=2**-7, atol=1e-7)
+
+
 def test_blocks_of_channels_and_positions():
     inputs = on_device(make_gate_inputs(70, 4, torch.float32, dim=65))
     results = [gate_and_grads(inputs, backend=backend) for backend in ('triton', 'naive')]

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from memba_vision import AdapterBank
 from memba_vision.engine.runner import read_training_checkpoint
+from memba_vision.models.peft.model import HEADER, parse_header
 from memba_vision.registry import MODELS
 from memba_vision.runs.presets import preset_names
 from memba_vision.sweeps.folder import enter
@@ -95,6 +96,8 @@ def test_a_run_resumes_and_ends_as_it_did(project, method, monkeypatch):
     assert done.status == 0, done.err
     after = weights(f'runs/{method}/epoch_2.pth')
     assert before.keys() == after.keys()
+    said, says = (parse_header(found.pop(f'backbone.{HEADER}')) for found in (before, after))
+    assert said == {key: says[key] for key in said}
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
 

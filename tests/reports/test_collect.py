@@ -6,10 +6,12 @@ import os
 import pytest
 from made_runs import make_result, plan, save_runs, set_status, write_log
 
+from memba_vision.engine.hooks.loss_curve import CURVE_FILE
 from memba_vision.errors import UserError
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.curves import loss_curve, mean_curve
 from memba_vision.runs.result import RESULT_FILE
+from memba_vision.runs.result_files import collect
 
 
 def states(folder) -> dict[str, tuple[str, str]]:
@@ -95,6 +97,57 @@ def test_the_curve_of_a_run_that_was_resumed(tmp_path):
     later.write_text(later.read_text() + '{"loss": 0.4, "epo')
     assert loss_curve(tmp_path) == {1: 2.0, 2: 1.0, 3: 0.5}
     assert loss_curve(tmp_path / 'nothing') == {}
+
+
+def test_the_curve_does_not_depend_on_the_logger(tmp_path):
+    write_log(tmp_path, '20260101_000000', {1: 2.0, 2: 1.0, 3: 9.0})  # of an older version
+    lines = [{'epoch': 2, 'loss': 1.5}, {'epoch': 3, 'loss': 0.5}, {'epoch': 2, 'loss': 1.25}]
+    (tmp_path / CURVE_FILE).write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
+    assert loss_curve(tmp_path) == {1: 2.0, 2: 1.25, 3: 0.5}
+    for log in tmp_path.glob('*/vis_data/*'):
+        log.unlink()
+    assert loss_curve(tmp_path) == {2: 1.25, 3: 0.5}
+
+
+def record(folder, finished: str | None, time: str = '2026-01-01T00:00:00+00:00') -> None:
+    config = {'task': 'digits'}
+    start = dict(time=time, config=config, config_file='digits_memba.py', seed=0, finished=finished)
+    (folder / 'run.json').write_text(json.dumps([start]))
+
+
+@pytest.mark.parametrize('planned', [False, True])
+@pytest.mark.parametrize('finished', [None, '2026-01-01T01:00:00+00:00'])
+def test_a_result_is_no_end_where_the_record_knows_of_none(tmp_path, planned, finished):
+    """``tools/test.py`` leaves one for any checkpoint."""
+    save_runs(tmp_path, [make_result(), make_result('lora')])
+    name = 'digits_memba_seed0'
+    record(tmp_path / name, finished)
+    if planned:
+        plan(tmp_path, ['memba', 'lora'], ['digits'], [0])
+        set_status(tmp_path, name, 'running')
+    runs = {run.name: run for run in collect_runs(tmp_path)[0]}
+    is_over = finished is not None
+    assert (runs[name].result is not None) == is_over
+    assert runs[name].state == ('finished' if is_over else 'running' if planned else 'unfinished')
+    assert runs['digits_lora_seed0'].state == 'finished', 'an older version'
+    assert len(collect(tmp_path)) == 1 + is_over
+
+
+def test_a_result_in_a_sweep_of_an_older_version_is_no_end_either(tmp_path):
+    save_runs(tmp_path, [make_result(), make_result('lora')])
+    plan(tmp_path, ['memba', 'lora'], ['digits'], [0])
+    set_status(tmp_path, 'digits_memba_seed0', 'stopped')
+    runs = {run.method: run for run in collect_runs(tmp_path)[0]}
+    assert (runs['memba'].state, runs['lora'].state) == ('stopped', 'finished')
+
+
+def test_the_newest_of_equal_runs_is_so_by_its_record(tmp_path):
+    for day, top1 in (2, 80.0), (1, 70.0):  # the files of the older one are newer
+        save_runs(tmp_path / str(day), [make_result(top1=top1)])
+        time = f'2026-01-0{day}T00:00:00+00:00'
+        record(tmp_path / str(day) / 'digits_memba_seed0', time, time)
+    (run,), _ = collect_runs(tmp_path)
+    assert run.result.value == 80.0
 
 
 def test_the_mean_of_curves():

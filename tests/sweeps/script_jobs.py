@@ -29,6 +29,7 @@ def save(*_):
     pathlib.Path('saved').touch()
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
+signal.signal(signal.SIGUSR2, save)
 pathlib.Path('begun').touch()
 """
 #: Waits to be ended the first time, and finishes the second.
@@ -65,7 +66,7 @@ def arguments(**given: object) -> argparse.Namespace:
     """What the command line says of executors; scripts run on the CPU, unless it says more."""
     values = dict(gpus=None, jobs=2, jobs_per_gpu=1, gpus_per_run=0, cpus_per_run=1)
     values |= dict(ray_address=None, slurm_options=[], slurm_cluster='local')
-    values |= dict(fresh_processes=False)
+    values |= dict(fresh_processes=False, max_queued=None)
     return argparse.Namespace(**{**values, **given})
 
 

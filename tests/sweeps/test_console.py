@@ -1,5 +1,8 @@
 """What a sweep shows, in a terminal and elsewhere."""
 
+import re
+import time
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -7,6 +10,7 @@ from rich.console import Console as Terminal
 from script_jobs import script_job
 
 from memba_vision.sweeps.console import (
+    OTHER_LINES,
     EventLines,
     LiveTable,
     Row,
@@ -18,6 +22,7 @@ from memba_vision.sweeps.console import (
 )
 from memba_vision.sweeps.progress import Progress
 from memba_vision.sweeps.status import Status
+from memba_vision.sweeps.summary import fitting_table
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def test_the_table_has_all_of_a_run(rows):
     assert 'digits_memba_seed0 finished 3/3 0.210 96.86 % took 80 s' in cells
     assert 'digits_memba_seed1 running, try 2 1/3 1.500 41.00 % 61 s' in cells
     assert 'digits_memba_seed2 running 0/3 starting' in cells
-    assert 'digits_memba_seed3 failed' in cells
+    assert 'digits_memba_seed3 failed: no such thing' in cells
     assert 'digits_memba_seed4 waiting' in cells
 
 
@@ -56,6 +61,42 @@ def test_a_small_terminal_shows_what_is_urgent(rows):
     for seed, shown in enumerate([False, True, True, True, False]):
         assert (f'seed{seed} ' in text) == shown
     assert '… and 1 waiting, 1 finished' in text
+
+
+def test_3800_runs_in_80_x_24(tmp_path):
+    """Those that run come first, then a few failures with their reason, then what ended last."""
+    job = script_job(tmp_path, 'clevr-count_memba_seed0')
+    states = ['finished'] * 60 + ['failed'] * 20 + ['running'] * 5 + ['waiting'] * 3715
+    rows = [
+        Row(
+            replace(job, name=f'clevr-count_memba_seed{number}'),
+            Status(state, 'CUDA out of memory' if state == 'failed' else '', ended=float(number)),
+            Progress(1, 0.5, 41.0, 61.0) if state == 'running' else Progress(),
+        )
+        for number, state in enumerate(states)
+    ]
+    terminal = Terminal(file=StringIO(), width=80, height=24)
+    began = time.process_time()
+    terminal.print(table(rows, 24 - OTHER_LINES, 80))
+    terminal.print(summary(rows))
+    assert time.process_time() - began < 1.0
+    lines = terminal.file.getvalue().splitlines()
+    assert len(lines) <= 24
+    assert not any('…' in line for line in lines if '… and' not in line), 'nothing is cut'
+    assert 'loss' not in lines[1], 'a column goes whole'
+    shown = [int(re.search(r'seed(\d+)', line)[1]) for line in lines if 'seed' in line]
+    assert shown[:5] == [80, 81, 82, 83, 84]
+    assert shown[5:8] == [79, 78, 77]
+    assert shown[8:] == [59, 58, 57, 56, 55, 54, 53, 52]
+    assert sum('failed: CUDA out of memory' in line for line in lines) == 3
+    assert any('… and 3715 waiting, 52 finished, 17 failed' in line for line in lines)
+
+
+def test_a_table_that_is_wider_than_the_terminal_is_a_file(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr('memba_vision.sweeps.summary.results_table', lambda *_: f'{"|" * 90}\n')
+    assert fitting_table(tmp_path, rows, 90) == f'{"|" * 90}\n'
+    assert str(tmp_path / 'results.md') in fitting_table(tmp_path, rows, 89)
+    assert (tmp_path / 'results.md').read_text() == f'{"|" * 90}\n'
 
 
 def test_the_summary_says_how_long_it_takes(rows):

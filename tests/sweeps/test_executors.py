@@ -1,6 +1,9 @@
 """Executors over scripts in place of trainings: this machine, Ray, and submitit's stand-in."""
 
+import json
+import subprocess
 import sys
+import threading
 import time
 
 import pretended_slurm
@@ -19,9 +22,11 @@ from script_jobs import (
 )
 
 from memba_vision.errors import UserError
+from memba_vision.sweeps import loop, slurm_queue
 from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.executors import slurm as slurm_executor
 from memba_vision.sweeps.executors.base import LOST
+from memba_vision.sweeps.loop import Policy
 from memba_vision.sweeps.status import is_locked
 
 A, B, C = (f'digits_{method}_seed0' for method in 'abc')
@@ -84,6 +89,11 @@ def test_a_cluster_that_cannot_be_used(tmp_path, monkeypatch, options, expected)
     assert expected in outcome.error()
 
 
+def test_ray_is_not_asked_for_what_no_node_has(tmp_path):
+    with pytest.raises(UserError, match=r'1 cores and 99 GPUs, and no node has that .*--gpus-per'):
+        EXECUTORS['ray'](arguments(gpus_per_run=99), tmp_path)
+
+
 # Slurm's own commands, as submitit calls them
 
 
@@ -92,7 +102,13 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', pretended_slurm.install(tmp_path))
     given = dict(slurm_cluster='slurm', cpus_per_run=3, gpus_per_run=0)
     options = ['partition=gpu', 'timeout_min=7', 'mem_gb=3']
-    return lambda: EXECUTORS['slurm'](arguments(**given, slurm_options=options), tmp_path)
+
+    def make(python: str | None = None, **more: object):
+        executor = EXECUTORS['slurm'](arguments(**given, slurm_options=options, **more), tmp_path)
+        executor.executor._executor.python = python or executor.executor._executor.python
+        return executor
+
+    return make
 
 
 def test_what_slurm_is_asked_for(slurm, tmp_path):
@@ -109,12 +125,34 @@ def test_jobs_outlive_the_sweep_and_are_found_again(slurm, tmp_path):
     job = script_job(tmp_path, A, UNTIL_TOLD)
     slurm().start(job)  # by a sweep that is killed
     wait_for(job.folder / 'begun')
-    (job.folder / 'go').touch()
+    (tmp_path / 'answered').unlink(missing_ok=True)
+
+    def go() -> None:
+        wait_for(tmp_path / 'answered')
+        (job.folder / 'go').touch()
+
+    thread = in_background(go)
     rows, said = sweep_with(slurm(), [job])
+    thread.join()
     assert rows[A].status.state == 'finished'
     assert f'{A} is still with the executor: waiting for it' in said
     assert status(job.folder)['tries'] == 1
-    assert slurm().adopt(job) is None
+    assert not slurm().adopt([job])
+
+
+def wait_until_free(job):
+    deadline = time.monotonic() + 60
+    while is_locked(job.folder):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def end_of(attempt):
+    deadline = time.monotonic() + 60
+    while (ended := attempt.poll()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return ended
 
 
 def test_a_cancelled_job_saves(slurm, tmp_path):
@@ -122,36 +160,187 @@ def test_a_cancelled_job_saves(slurm, tmp_path):
     attempt = slurm().start(job)
     wait_for(job.folder / 'second')
     attempt.stop()
-    deadline = time.monotonic() + 60
-    while is_locked(job.folder):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until_free(job)
     assert (job.folder / 'saved').exists()
     assert status(job.folder)['state'] == 'stopped'
+    assert not end_of(attempt).is_cancelled, 'it was this sweep that did'
+
+
+def in_background(call, *arguments):
+    thread = threading.Thread(target=call, args=arguments)
+    thread.start()
+    return thread
+
+
+def test_a_job_that_a_user_cancels_is_not_begun_again(slurm, tmp_path):
+    job = script_job(tmp_path, A, WAIT_ONCE)
+
+    def scancel() -> None:
+        wait_for(job.folder / 'second')
+        subprocess.run(['scancel', (job.folder / 'slurm_job').read_text()], check=True)
+
+    thread = in_background(scancel)
+    rows, said = sweep_with(slurm(), [job])
+    thread.join()
+    assert (job.folder / 'saved').exists()
+    assert rows[A].status.state == 'stopped'
+    assert f'{A} stopped: was cancelled (scancel)' in said
+    assert status(job.folder)['tries'] == 1
+    rows, _ = sweep_with(slurm(), [job])  # the same command again is meant
+    assert rows[A].status.state == 'finished'
+
+
+#: Each try saves one more of three epochs, is then told that its time is up, and ends as it is
+#: told. The last finishes.
+SLOW = f"""
+import pathlib, signal, sys, time
+def save(number, _):
+    number = len(list(pathlib.Path('.').glob('*.pth'))) + 1
+    pathlib.Path(f'epoch_{{number}}.pth').touch()
+    sys.exit(143)
+for number in (signal.SIGTERM, signal.SIGUSR2):
+    signal.signal(number, save)
+if len(list(pathlib.Path('.').glob('*.pth'))) < 3:
+    pathlib.Path('begun').touch()
+    time.sleep(60)
+{FINISH}
+"""
+
+
+@pytest.mark.parametrize('lost', [False, True])
+def test_a_time_limit_costs_no_retry_where_more_is_saved(slurm, tmp_path, lost):
+    """Where nothing is saved, the retries come to an end."""
+    code = SLOW.replace('touch()\n    sys.exit', 'unlink()\n    sys.exit') if lost else SLOW
+    job = script_job(tmp_path, A, code)
+
+    def warn() -> None:
+        for _ in range(1 if lost else 3):
+            wait_for(job.folder / 'begun')
+            (job.folder / 'begun').unlink()
+            number = (job.folder / 'slurm_job').read_text()
+            pretended_slurm.warn_of_the_time_limit(tmp_path, number)
+
+    thread = in_background(warn)
+    rows, said = sweep_with(slurm(), [job], Policy(retries=0))
+    thread.join()
+    reason = 'was stopped at its time limit (SIGUSR2)'
+    if lost:
+        assert rows[A].status.state == 'stopped'
+        assert f'{A} stopped: {reason}' in said
+    else:
+        assert rows[A].status.state == 'finished'
+        assert said.count(f'{A} {reason}; going on from its last checkpoint') == 3
+
+
+@pytest.mark.parametrize(
+    ('state', 'message'),
+    [('TIMEOUT', 'reached its time limit'), ('NODE_FAIL', 'its node failed'), ('PREEMPTED', 'was')],
+)
+def test_a_job_that_slurm_ended_is_begun_again(slurm, tmp_path, monkeypatch, state, message):
+    monkeypatch.setattr(slurm_queue, 'PAUSE', 0.1)
+    monkeypatch.setattr(slurm_executor, 'RESULT_DELAY', 0.0)
+    job = script_job(tmp_path, A, FINISH)
+    (tmp_path / 'full').touch()
+
+    def end() -> None:
+        wait_for(job.folder / 'slurm_job')
+        (tmp_path / 'full').unlink()
+        path = tmp_path / 'jobs' / (job.folder / 'slurm_job').read_text()
+        path.write_text(json.dumps({'pid': 0, 'state': state}))
+
+    thread = in_background(end)
+    rows, said = sweep_with(slurm(), [job])
+    thread.join()
+    assert rows[A].status.state == 'finished'
+    assert f'{A} submitted' in said, 'it waited for a node'
+    assert f'{A} {message}' in said
 
 
 def test_a_job_that_slurm_has_forgotten_is_not_waited_for(slurm, tmp_path, monkeypatch):
-    monkeypatch.setattr(slurm_executor, 'DOUBT_DELAY', 0.0)
+    monkeypatch.setattr(slurm_queue, 'PAUSE', 0.0)
     monkeypatch.setattr(slurm_executor, 'RESULT_DELAY', 0.0)
     job = script_job(tmp_path, A, UNTIL_TOLD)
     attempt = slurm().start(job)
     wait_for(job.folder / 'begun')
-    sacct = tmp_path / 'bin' / 'sacct'
-    sacct.write_text('#!/bin/sh\necho "JobID|State|NodeList"\n')
-    attempt.job.watcher.clear()
-    assert attempt.poll() is None, 'the queue still has it'
-    assert slurm().adopt(job) is not None
-    (tmp_path / 'forgotten').touch()
-    assert slurm().adopt(job) is None
+    (tmp_path / 'down').touch()
+    assert attempt.poll() is None, 'Slurm does not answer'
+    assert slurm().adopt([job])
+    (tmp_path / 'down').unlink()
+    (tmp_path / 'jobs' / attempt.number).unlink()
+    assert not slurm().adopt([job])
     attempt.poll()
     assert attempt.poll().status == LOST
     (job.folder / 'go').touch()
 
 
+def test_slurm_is_asked_once_for_all_jobs(slurm, tmp_path):
+    jobs = [script_job(tmp_path, name, UNTIL_TOLD) for name in (A, B, C)]
+    runner = slurm()
+    attempts = [runner.start(job) for job in jobs]
+    for job in jobs:
+        wait_for(job.folder / 'begun')
+    calls = tmp_path / 'calls.txt'
+    calls.unlink()
+    assert [attempt.poll() for attempt in attempts] == [None] * 3
+    assert len(slurm().adopt(jobs)) == 3
+    runner.stop(attempts)
+    for job in jobs:
+        wait_until_free(job)
+    commands = [line.split()[0] for line in calls.read_text().splitlines()]
+    assert sorted(commands) == ['scancel', 'squeue', 'squeue']
+
+
+def test_many_runs_are_one_job_array(slurm, tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm_executor, 'ARRAY', 3)
+    jobs = [script_job(tmp_path, name) for name in (A, B, C)]
+    rows, _ = sweep_with(slurm(), jobs)
+    assert [row.status.state for row in rows.values()] == ['finished'] * 3
+    assert (tmp_path / 'calls.txt').read_text().count('sbatch ') == 1
+    assert '--array=0-2%3' in (tmp_path / 'submitted.txt').read_text()
+    assert (jobs[2].folder / 'slurm_job').read_text().endswith('_2')
+
+
+def test_no_more_jobs_are_queued_than_asked_for(slurm, tmp_path):
+    jobs = [script_job(tmp_path, name) for name in (A, B, C)]
+    runner = slurm(max_queued=2)
+    attempts = runner.start_all(jobs[: runner.room()])
+    assert len(attempts) == 2
+    assert runner.room() == 0
+    end_of(attempts[0])
+    assert runner.room() == 1
+    end_of(attempts[1])
+
+
+def test_a_host_on_which_jobs_end_before_their_runs_is_named_and_avoided(
+    slurm, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(slurm_queue, 'PAUSE', 0.1)
+    monkeypatch.setattr(slurm_executor, 'RESULT_DELAY', 0.0)
+    monkeypatch.setattr(loop, 'PAUSE_RETRY', 0.1)
+    (tmp_path / 'bin' / 'python').write_text('#!/bin/sh\necho no such module >&2; exit 1\n')
+    (tmp_path / 'bin' / 'python').chmod(0o755)
+    runner = slurm(python=str(tmp_path / 'bin' / 'python'))
+    rows, said = sweep_with(runner, [script_job(tmp_path, A)])
+    assert rows[A].status.state == 'stopped'
+    assert 'on here before the run began: no such module' in said
+    asked = (tmp_path / 'submitted.txt').read_text()
+    assert asked.count('#SBATCH --exclude=here') == 1, 'from the third try on'
+
+
+def test_what_fails_again_and_again_waits_a_little(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, 'PAUSE_RETRY', 0.5)
+    began = time.monotonic()
+    job = script_job(tmp_path, A, 'import os; os.kill(os.getpid(), 9)')
+    runner = ScriptExecutor(arguments(fresh_processes=True), tmp_path)
+    sweep_with(runner, [job], Policy(retries=3))
+    assert status(job.folder)['tries'] == 4
+    assert time.monotonic() - began > 0.5 + 1.0
+
+
 def test_an_empty_note_is_no_job(slurm, tmp_path):
     job = script_job(tmp_path, A)
     (job.folder / 'slurm_job').touch()
-    assert slurm().adopt(job) is None
+    assert not slurm().adopt([job])
 
 
 def test_slurm_refuses(slurm, tmp_path):

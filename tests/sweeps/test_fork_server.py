@@ -42,7 +42,7 @@ facts = {{
     'main': [__name__, __file__, sys.modules['__main__'].__file__],
     'directory': os.getcwd(),
     'environment': dict(os.environ),
-    'signals': [str(signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)],
+    'signals': [str(signal.getsignal(n)) for n in signal.Signals],
     'blocked': list(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
     'death of the parent': death.value,
     'streams': [(s.encoding, s.errors, s.line_buffering) for s in (sys.stdout, sys.stderr)],

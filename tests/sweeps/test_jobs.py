@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import UserError
+from memba_vision.runs import presets
 from memba_vision.runs.presets import preset_names
 from memba_vision.sweeps.folder import enter
 from memba_vision.sweeps.jobs import Options, make_jobs
@@ -59,6 +60,8 @@ def test_every_seed_gives_a_whole_table(tmp_path):
 
 
 def test_each_config_is_parsed_once(tmp_path, monkeypatch):
+    demo_jobs(tmp_path)  # what is read once in a process
+    presets._read_once.cache_clear()
     parse, parsed = Config.fromfile, []
 
     def counting(path, *args, **kwargs):
@@ -66,9 +69,13 @@ def test_each_config_is_parsed_once(tmp_path, monkeypatch):
         return parse(path, *args, **kwargs)
 
     monkeypatch.setattr(Config, 'fromfile', counting)
-    assert len(demo_jobs(tmp_path, seeds=range(5))) == 10
+    jobs = demo_jobs(tmp_path, seeds=range(5))
+    assert len(jobs) == 10
     assert parsed[0] == 'digits_memba'
     assert len(parsed) == len(set(parsed))  # earlier tests may have read the presets
+    first, second = (job.resolved for job in jobs[::2][:2])
+    assert (first.randomness.seed, second.randomness.seed) == (0, 1)
+    assert first.model is second.model, 'seeds share the rest'
 
 
 def test_configs_keep_their_own_methods(tmp_path):

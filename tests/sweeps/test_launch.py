@@ -3,10 +3,10 @@
 import subprocess
 
 import pytest
-from script_jobs import script_job, status
+from script_jobs import SAVE, script_job, status, wait_for
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-from memba_vision.errors import ExitStatus
+from memba_vision.errors import END_SIGNALS, ExitStatus
 from memba_vision.sweeps.executors.base import supervised
 from memba_vision.sweeps.launch import end_like
 
@@ -41,6 +41,30 @@ def test_the_end_of_one_of_two_processes_is_that_of_the_run(tmp_path, failure, e
     (job.folder / 'ranks.py').write_text(RANKS.format(failure=failure))
     assert subprocess.run(supervised(job, {})).returncode == ended
     assert status(job.folder)['message'].startswith(message)
+
+
+#: Both save when they are told to, and the launcher waits for them.
+SAVING = f"""
+import os
+os.makedirs(os.environ['RANK'], exist_ok=True)
+os.chdir(os.environ['RANK'])
+{SAVE}
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('number', 'reason'), END_SIGNALS.items())
+def test_a_signal_lets_all_processes_save(tmp_path, number, reason):
+    job = script_job(tmp_path, code=LAUNCH)
+    (job.folder / 'ranks.py').write_text(SAVING)
+    process = subprocess.Popen(supervised(job, {}))
+    for rank in '01':
+        wait_for(job.folder / rank / 'begun')
+    process.send_signal(number)
+    assert process.wait() == ExitStatus.TERMINATED
+    assert [(job.folder / rank / 'saved').exists() for rank in '01'] == [True, True]
+    assert status(job.folder)['message'] == f'was stopped {reason}'
 
 
 @pytest.mark.parametrize('code', [ExitStatus.USER_ERROR, ExitStatus.DISK_FULL])

@@ -4,8 +4,12 @@ import contextlib
 import os
 import signal
 import time
+from dataclasses import replace
+from io import StringIO
+from unittest import mock
 
 import pytest
+from rich.console import Console as Terminal
 from script_jobs import (
     FINISH,
     SAVE,
@@ -22,6 +26,9 @@ from script_jobs import (
 
 from memba_vision.errors import ExitStatus, UserError
 from memba_vision.sweeps import loop
+from memba_vision.sweeps.console import EventLines
+from memba_vision.sweeps.executors import Attempt, Executor
+from memba_vision.sweeps.jobs import Job
 from memba_vision.sweeps.loop import Policy
 from memba_vision.sweeps.status import is_locked, run_status
 
@@ -31,6 +38,31 @@ NO_ROOM = f'print("error: free some space"); raise SystemExit({ExitStatus.DISK_F
 
 def states(rows) -> list[str]:
     return [row.status.state for row in rows.values()]
+
+
+class Queue(Executor):
+    """Takes all runs, and begins none."""
+
+    def __init__(self) -> None: ...
+
+    def room(self) -> int:
+        return 100
+
+    def start(self, job: Job) -> Attempt:
+        waiting = mock.Mock(spec=Attempt)
+        waiting.poll.return_value = waiting.place.return_value = None
+        return waiting
+
+
+def test_a_look_at_runs_in_a_queue_reads_none_of_their_files(tmp_path, monkeypatch):
+    jobs = [replace(script_job(tmp_path), name=f'digits_a_seed{number}') for number in range(250)]
+    watched = loop.Sweep(jobs, Queue(), EventLines(Terminal(file=StringIO())), Policy())
+    watched._sort()
+    watched._start()
+    assert len(watched.going) == 250
+    monkeypatch.setattr(loop, 'run_status', lambda folder: pytest.fail('a file was read'))
+    watched._start()
+    watched._watch()
 
 
 def test_every_run_finishes_once(tmp_path):

@@ -10,7 +10,7 @@ import time
 import pytest
 from script_jobs import FINISH, SAVE, ScriptJob, script_job, status, wait_for
 
-from memba_vision.errors import ExitStatus
+from memba_vision.errors import END_SIGNALS, ExitStatus
 from memba_vision.sweeps.executors.base import supervised
 from memba_vision.sweeps.status import is_locked, run_status
 
@@ -91,15 +91,17 @@ def test_a_run_that_is_killed_is_stopped_not_failed(tmp_path):
     assert 'memory' in found['message']
 
 
-def test_sigterm_lets_the_command_save(tmp_path):
+@pytest.mark.parametrize(('number', 'reason'), END_SIGNALS.items())
+def test_a_signal_lets_the_command_save(tmp_path, number, reason):
     job = script_job(tmp_path, code=f'{SAVE}\ntime.sleep(60)')
     process = start(job)
     wait_for(job.folder / 'begun')
     assert run_status(job.folder).state == 'running'
-    process.terminate()
+    process.send_signal(number)
     assert process.wait() == ExitStatus.TERMINATED
     assert (job.folder / 'saved').exists()
-    assert status(job.folder)['state'] == 'stopped'
+    found = status(job.folder)
+    assert (found['state'], found['message']) == ('stopped', f'was stopped {reason}')
 
 
 def test_a_run_is_not_run_twice_at_a_time(tmp_path):

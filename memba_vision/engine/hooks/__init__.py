@@ -6,6 +6,7 @@ from memba_vision.engine.hooks.finite_loss import FiniteLossHook
 from memba_vision.engine.hooks.keep_features import KeepFeaturesHook
 from memba_vision.engine.hooks.kernel_report import KernelReportHook
 from memba_vision.engine.hooks.late_removal import LateRemovalHook
+from memba_vision.engine.hooks.loss_curve import LossCurveHook
 from memba_vision.engine.hooks.membrane_report import MembraneReportHook
 from memba_vision.engine.hooks.parameter_report import ParameterReportHook
 from memba_vision.engine.hooks.plain_checkpoint import PlainCheckpointHook
@@ -18,6 +19,7 @@ __all__ = [
     'KeepFeaturesHook',
     'KernelReportHook',
     'LateRemovalHook',
+    'LossCurveHook',
     'MembraneReportHook',
     'ParameterReportHook',
     'PlainCheckpointHook',

@@ -8,6 +8,7 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from memba_vision.datasets.worker_seeds import WorkerSeeds
 from memba_vision.registry import HOOKS
 
 
@@ -15,14 +16,17 @@ from memba_vision.registry import HOOKS
 class EpochSeedHook(Hook):
     """Seed the random generators before each epoch from the run's seed, the epoch and the rank.
 
-    Dropout and drop path then draw the same numbers in an uninterrupted run and in one that was
-    resumed from a checkpoint.
+    Dropout, drop path and random transforms then draw the same numbers in an uninterrupted run and
+    in one that was resumed from a checkpoint.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seed Python, NumPy and torch."""
+        """Seed Python, NumPy and torch, here and in the processes that load data."""
+        seeds = getattr(getattr(runner, 'train_dataloader', None), 'worker_init_fn', None)
+        if isinstance(seeds, WorkerSeeds):
+            seeds.begin_epoch(runner.seed, runner.epoch)
         entropy = np.random.SeedSequence([runner.seed, runner.epoch, get_rank()])
         seed = int(entropy.generate_state(1)[0])
         random.seed(seed)

@@ -13,6 +13,7 @@ from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 from memba_vision.registry import HOOKS
 
+LARGEST_LOG = 88  # of float32
 BATCH_FILE = 'not_finite_rank{}.json'
 
 
@@ -33,17 +34,25 @@ class FiniteLossHook(Hook):
         if not math.isfinite(loss):
             rate = runner.optim_wrapper.get_lr()['lr'][0]
             path = _save_batch(runner, data_batch, loss, rate)
-            raise UserError(
+            error = UserError(
                 f'the loss is {loss} {_where(runner, batch_idx)}, learning rate {rate:.3g}, '
                 f'images in {path}; {_advice(runner)}'
             )
+            if not getattr(runner, 'fail_later', lambda _: False)(error):
+                raise error
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check the weights that are about to be saved."""
         for name, tensor in checkpoint['state_dict'].items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            if not tensor.is_floating_point():
+                continue
+            problem = '' if bool(torch.isfinite(tensor).all()) else 'is not finite'
+            # Of decay rates the scan takes the exponential, and what overflows there decays to 0.
+            if not problem and 'A_log' in name and not bool((tensor < LARGEST_LOG).all()):
+                problem = f'has logarithms above {LARGEST_LOG}, whose exponential is not finite,'
+            if problem:
                 raise UserError(
-                    f'{name} is not finite after step {runner.iter + 1}, so it was not saved; '
+                    f'{name} {problem} after step {runner.iter + 1}, so it was not saved; '
                     f'{_advice(runner)}'
                 )
 

@@ -4,25 +4,28 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-import torch
-from mmengine.dist import all_reduce, get_comm_device, is_distributed, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from memba_vision.engine.agreement import Agreement
 from memba_vision.engine.checkpoint_folders import checkpoint_hooks, is_remote
+from memba_vision.engine.peers import OtherFailed
 from memba_vision.errors import Terminated
 from memba_vision.files import write_atomically
 from memba_vision.registry import HOOKS
 
+FAILED = 1000  # higher than the number of any signal
+
 
 @HOOKS.register_module()
 class TerminationHook(Hook):
-    """End a run on SIGTERM or Ctrl-C, with a checkpoint to resume from.
+    """End a run on SIGTERM, its time limit or Ctrl-C, with a checkpoint to resume from.
 
     Runs resume from the end of an epoch, so that they draw the same numbers as without the
     interruption. The checkpoint of the last finished epoch is therefore kept in memory, unless it
     was written anyway, and written to the disk when the signal comes: at most one epoch is lost
-    though few of them are written. A run that counts steps saves its current state on SIGTERM. The
+    though few of them are written. A run that counts steps saves its current state. The
     checkpoint is written as well where another hook ends a training before its last epoch.
     """
 
@@ -31,6 +34,8 @@ class TerminationHook(Hook):
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
         self.unsaved = ''  # the path of a finished epoch that was not written, in every process
+        self.agreement = Agreement()
+        self.told: Exception | None = None  # the failure that the others know of
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Keep the checkpoint of this epoch."""
@@ -55,9 +60,18 @@ class TerminationHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
     ) -> None:
-        """End the run if its termination was requested."""
+        """End the run if one of its processes failed, or was asked to end."""
         termination = getattr(runner, 'termination', None)  # mmengine's own runner has none
-        if termination is not None and _any_process(termination.requested):
+        if termination is None:
+            return
+        number = FAILED if termination.failure else termination.signal
+        is_last = _is_last_step(runner, batch_idx)
+        told, self.told = self.told, termination.failure
+        number = self.agreement.after_step(number, at_once=is_last)
+        if number == FAILED:  # weights that one process spoilt make the others fail a step later
+            raise told or (self.told if is_last else None) or OtherFailed
+        if number:
+            termination.signal = number
             if not _saves_epochs(runner):
                 destination = _destination(runner, runner.iter + 1, by_epoch=False)
                 self.held = _checkpoint(runner, *destination, by_epoch=False)
@@ -68,8 +82,8 @@ class TerminationHook(Hook):
         self.save()
         folder, _ = _destination(runner, 0, by_epoch=True)
         raise Terminated(
-            f'stopped by SIGTERM in epoch {runner.epoch + 1} at step {runner.iter + 1}; what is '
-            f'saved is in {folder}: go on with --resume'
+            f'stopped {runner.termination.reason()} in epoch {runner.epoch + 1} at step '
+            f'{runner.iter + 1}; what is saved is in {folder}: go on with --resume'
         )
 
     def save(self) -> None:
@@ -79,13 +93,11 @@ class TerminationHook(Hook):
                 write_atomically(path, content)
 
 
-def _any_process(requested: bool) -> bool:
-    """Return True if any process was asked to end: one that left alone would block the others."""
-    if not is_distributed():
-        return requested
-    flag = torch.tensor(float(requested), device=get_comm_device())
-    all_reduce(flag, 'max')
-    return bool(flag)
+def _is_last_step(runner: Runner, batch_idx: int) -> bool:
+    """Return True for the last step of an epoch, or of a training that counts steps."""
+    if _saves_epochs(runner):
+        return batch_idx + 1 == len(runner.train_dataloader)
+    return runner.iter + 1 == runner.max_iters
 
 
 def _destination(runner: Runner, step: int, by_epoch: bool) -> tuple[str, str]:

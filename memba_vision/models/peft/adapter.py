@@ -108,7 +108,16 @@ def merge_layers(backbone: nn.Module, *kinds: type[nn.Module]) -> None:
     for name in reversed(names):  # inner ones first
         layer = backbone.get_submodule(name)
         if isinstance(layer.base_layer, nn.Linear | nn.Conv2d):
+            _untie(backbone, layer.base_layer)
             replace_module(backbone, name, layer.merged())
+
+
+def _untie(backbone: nn.Module, layer: nn.Module) -> None:
+    """Give a layer a weight of its own where another one, which has no such update, shares it."""
+    weight = layer.weight
+    holders = [m for m in backbone.modules() if any(p is weight for p in m._parameters.values())]
+    if len(holders) > 1:
+        layer.weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
 
 
 def check_free(backbone: nn.Module, adapter: str, slot: str) -> nn.Module:
@@ -176,6 +185,16 @@ def wrap_scans(
 
 
 def replace_module(backbone: nn.Module, name: str, replacement: nn.Module) -> None:
-    """Replace the module with the dotted ``name``."""
+    """Replace the module with the dotted ``name``, and where its weights are tied, in all places.
+
+    One without parameters is replaced in this place alone.
+    """
+    replaced = backbone.get_submodule(name)
     parent, _, attribute = name.rpartition('.')
-    setattr(backbone.get_submodule(parent), attribute, replacement)
+    places = [(backbone.get_submodule(parent), attribute)]
+    if next(replaced.parameters(), None) is not None:
+        inside = set(replacement.modules())
+        others = [module for module in backbone.modules() if module not in inside]
+        places += [(m, key) for m in others for key, c in m._modules.items() if c is replaced]
+    for module, key in places:
+        setattr(module, key, replacement)

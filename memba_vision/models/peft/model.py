@@ -3,7 +3,7 @@
 import copy
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from memba_vision.models.backbones.initialization import initialize_backbone
 from memba_vision.models.peft.adapter import Adapter
 from memba_vision.registry import ADAPTERS, MODELS
 from memba_vision.weights import ADAPTER_HEADER as HEADER
-from memba_vision.weights import fingerprint
+from memba_vision.weights import fingerprint, rounded_fingerprint
 
 
 class LooksIntoBackbone(nn.Module):
@@ -41,11 +41,12 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
     changes it in turn. The adapters own the parameters that require a gradient afterwards: the
     state dict holds these alone, with a header that names the method, the adapters with all their
     settings and the :func:`~memba_vision.weights.fingerprint` of the base weights that stay
-    frozen. Loading checks adapters, settings and fingerprint; a preset and its adapters spelled
-    out are the same. Tensors that adapters add but do not train (peft's random projections, for
-    instance) are saved too, and so are frozen weights that they rewrote. Statistics of a BatchNorm
-    in the backbone stay those of the base. Attributes that the wrapper lacks (``embed_dims``,
-    ``out_indices``, …) are looked up in the backbone.
+    frozen. Loading checks adapters, settings and fingerprint, and takes the same base in bfloat16
+    or for images of another size for the same; a preset and its adapters spelled out are the same.
+    Tensors that adapters add but do not train (peft's random projections, for instance) are saved
+    too, and so are frozen weights that they rewrote. Statistics of a BatchNorm in the backbone stay
+    those of the base, unless all of its parameters train. Attributes that the wrapper lacks
+    (``embed_dims``, ``out_indices``, …) are looked up in the backbone.
 
     Args:
         module: config of the backbone, or the backbone itself with its weights loaded.
@@ -74,11 +75,14 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
             'method': type(self).__name__,
             'adapters': [_full_settings(config) for config in adapters],
             'base': fingerprint(frozen) if len(frozen) < len(base) else self.base_fingerprint,
+            'rounded': rounded_fingerprint(frozen),
         }
         self.module = module
         self._owned = _owned(module, weights)
         self._register_state_dict_hook(_keep_owned)
-        self.register_load_state_dict_pre_hook(_check_and_complete)
+        self.register_load_state_dict_pre_hook(_check)
+        self.register_load_state_dict_post_hook(_forget_the_base)
+        self._base_names: frozenset[str] = frozenset()
         self._keep_statistics()
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
@@ -105,8 +109,8 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
 
     def _keep_statistics(self) -> None:
         for name, module in self.module.named_modules():
-            is_norm = isinstance(module, nn.modules.batchnorm._NormBase)
-            if is_norm and f'{name}.running_mean' not in self._owned:
+            has_statistics = getattr(module, 'running_mean', None) is not None
+            if has_statistics and _dotted(name, 'running_mean') not in self._owned:
                 module.eval()
 
     def merge(self) -> tuple[nn.Module, list[str]]:
@@ -156,13 +160,27 @@ def attach_adapters(module: nn.Module, configs: Sequence[dict]) -> list[Adapter]
 def _owned(module: nn.Module, base: dict[str, torch.Tensor]) -> frozenset[str]:
     """Return the names of an adapted backbone's tensors that train or are not of the base."""
     saved = module.state_dict(keep_vars=True)
-    of_base = {id(tensor) for tensor in base.values()}
+    statistics = {id(buffer) for norm in _trained_norms(module) for buffer in norm.buffers()}
+    of_base = {id(tensor) for tensor in base.values()} - statistics
     tensors = [*module.named_parameters(), *module.named_buffers()]  # shared ones once
     return frozenset(
         name
         for name, tensor in tensors
         if name in saved and (tensor.requires_grad or id(tensor) not in of_base)
     )
+
+
+def _trained_norms(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the norms with running statistics whose parameters all train."""
+    for norm in module.modules():
+        parameters = [*norm.parameters(recurse=False)]
+        has_statistics = getattr(norm, 'running_mean', None) is not None
+        if has_statistics and parameters and all(p.requires_grad for p in parameters):
+            yield norm
+
+
+def _dotted(*parts: str) -> str:
+    return '.'.join(filter(None, parts))
 
 
 def _build_adapter(config: dict) -> Adapter:
@@ -196,10 +214,10 @@ def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> Non
     state_dict[prefix + HEADER] = header_tensor(model.header)
 
 
-def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any) -> None:
-    """Check the header of a state dict that is being loaded, then put the base weights beside it.
+def _check(model: PEFTModel, state_dict: dict, prefix: str, *_: Any) -> None:
+    """Check the header of a state dict that is being loaded, and that it has every key it should.
 
-    With the base in place the usual strict check covers every key that the adapters own.
+    The base weights are not in it, and stay as they are.
     """
     header = state_dict.pop(prefix + HEADER, None)
     if header is None:
@@ -209,12 +227,25 @@ def _check_and_complete(model: PEFTModel, state_dict: dict, prefix: str, *_: Any
     _check_header(parse_header(header), model.header)
     given = {key for key in state_dict if key.startswith(f'{prefix}module.')}
     expected = {f'{prefix}module.{name}' for name in model._owned}
-    if given != expected:
-        problems = [f'missing {key}' for key in sorted(expected - given)]
+    missing = expected - given - {f'{prefix}module.{name}' for name in _statistics(model)}
+    if missing or given - expected:
+        problems = [f'missing {key}' for key in sorted(missing)]
         problems += [f'unexpected {key}' for key in sorted(given - expected)]
         raise UserError(f'the checkpoint does not fit the adapters: {"; ".join(problems)}')
-    for name, tensor in model.module.state_dict().items():
-        state_dict.setdefault(f'{prefix}module.{name}', tensor)
+    names = {f'{prefix}module.{name}' for name in model.module.state_dict(keep_vars=True)}
+    model._base_names = frozenset(names - given)
+
+
+def _statistics(model: PEFTModel) -> set[str]:
+    """Return the names of trained norms' statistics: version 0.1 kept the base's and saved none."""
+    trained = {id(norm) for norm in _trained_norms(model.module)}
+    norms = ((n, m) for n, m in model.module.named_modules() if id(m) in trained)
+    return {_dotted(name, buffer) for name, norm in norms for buffer, _ in norm.named_buffers()}
+
+
+def _forget_the_base(model: PEFTModel, found: Any) -> None:
+    """Take the names of the base off those that loading missed."""
+    found.missing_keys[:] = [n for n in found.missing_keys if n not in model._base_names]
 
 
 def header_tensor(header: dict) -> torch.Tensor:
@@ -238,6 +269,12 @@ def parse_header(header: torch.Tensor) -> dict:
         ) from error
 
 
+def _is_of_another_form(found: dict, expected: dict) -> bool:
+    """Return True for the same base in another precision, or for images of another size."""
+    one, other = found.get('rounded') or {}, expected['rounded']
+    return one.get('digest') == other['digest'] and one.get('form') != other['form']
+
+
 def _check_header(found: dict, expected: dict) -> None:
     # A setting that a header lacks, since it was added later, has its default.
     known = ADAPTERS.module_dict
@@ -247,7 +284,7 @@ def _check_header(found: dict, expected: dict) -> None:
             f'the checkpoint is of other adapters: it holds {json.dumps(found["adapters"])}, the '
             f'config asks for {json.dumps(expected["adapters"])}'
         )
-    if found['base'] != expected['base']:
+    if found['base'] != expected['base'] and not _is_of_another_form(found, expected):
         raise UserError(
             f'the checkpoint was trained over another base: its base weights have the fingerprint '
             f'{found["base"][:12]}, those of the config {expected["base"][:12]}; name the base '

@@ -144,7 +144,7 @@ def _claim(
 
 def _check_has_effect(backbone: nn.Module, target: str, name: str, module: nn.Module) -> None:
     """Raise a UserError where an adapter on a module would add nothing, or never be called."""
-    if module.weight.requires_grad:
+    if module.weight is not None and module.weight.requires_grad:
         raise UserError(
             f'target {target!r}: {name}.weight trains in full, so an adapter on it adds '
             'nothing: leave one of the two out'

@@ -28,6 +28,7 @@ from memba_vision.ops.triton_kernels.membrane import (
 @triton.jit
 def _merge(
     merged,
+    half,
     mean,
     z,
     scan,
@@ -44,9 +45,10 @@ def _merge(
     threshold,
     ADD: tl.constexpr,
 ):
-    """Write one direction's half of the result, or add it, and its mean potential.
+    """Write one direction's half, or add it to the other's as the result; and its mean potential.
 
-    Chunk i has the positions ``start + i * stride``; ``state`` is the offset in ``initial``.
+    The half is float32, so that the sum alone is rounded. Chunk i has the positions
+    ``start + i * stride``; ``state`` is the offset in ``initial``.
     """
     potential = load_initial(initial, state, inside)
     total = tl.zeros(inside.shape, tl.float32)
@@ -57,14 +59,17 @@ def _merge(
         total += potential
         value = load(scan, position, dim, inside, length) * (potential * sigmoid(potential) * 0.5)
         if ADD:
-            value += load(merged, position, dim, inside, length)
-        store(merged, position, dim, value, inside, length)
+            value += load(half, position, dim, inside, length)
+            store(merged, position, dim, value, inside, length)
+        else:
+            store(half, position, dim, value, inside, length)
     tl.store(mean + state, total / num_chunks, mask=inside)
 
 
 @triton.jit
 def forward(
     merged,
+    half,
     mean,
     z,
     forward_scan,
@@ -80,23 +85,27 @@ def forward(
     BLOCK_C: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """See :func:`memba_vision.ops.membrane_gate`; sizes and settings follow the tensors."""
+    """See :func:`memba_vision.ops.membrane_gate`; sizes and settings follow the tensors.
+
+    ``half`` is memory to work in, float32 of the shape of the result; it may be that itself.
+    """
     chunk = tl.cdiv(length, num_chunks)
     sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
     first, last, state, mirrored = ends(batch, dim, length, chunk, sample, c, d)
     offset = sample * length * dim + d
     merged += offset
+    half += offset
     forward_scan += offset
     backward_scan += offset
     z += sample * length * z_row + d
     # fmt: off
     _merge(
-        merged, mean, z, forward_scan, initial, state, first, chunk, dim, z_row,
+        merged, half, mean, z, forward_scan, initial, state, first, chunk, dim, z_row,
         inside, length, num_chunks, leak, threshold, ADD=False,
     )
     tl.debug_barrier()
     _merge(
-        merged, mean, z, backward_scan, initial, mirrored, last, -chunk, dim, z_row,
+        merged, half, mean, z, backward_scan, initial, mirrored, last, -chunk, dim, z_row,
         inside, length, num_chunks, leak, threshold, ADD=True,
     )
     # fmt: on
@@ -105,6 +114,7 @@ def forward(
 @triton.jit
 def _differentiate(
     grad_z,
+    earlier,
     grad_scan,
     grad_initial,
     scratch,
@@ -125,7 +135,7 @@ def _differentiate(
     threshold,
     ADD: tl.constexpr,
 ):
-    """Differentiate :func:`_merge`.
+    """Differentiate :func:`_merge`; with ``ADD``, the gradient of z gets the earlier one added.
 
     For each segment of chunks, the way forward finds the potentials and the gradient of the scan,
     and stores the gradient of the potentials, as gates, in ``scratch``. The way back goes along the
@@ -158,6 +168,7 @@ def _differentiate(
             grad,
             resets,
             grad_z,
+            earlier,
             scratch,
             share,
             start,
@@ -177,6 +188,7 @@ def _differentiate(
 @triton.jit
 def backward(
     grad_z,
+    half,
     grad_forward,
     grad_backward,
     grad_initial,
@@ -197,15 +209,17 @@ def backward(
     BLOCK_C: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Differentiate :func:`forward`; ``scratch`` is memory to work in, (batch, length, dim).
+    """Differentiate :func:`forward`.
 
-    ``grad_initial`` is None if it is not needed.
+    ``half`` and ``scratch`` are memory to work in, float32 (batch, length, dim); ``half`` may be
+    ``grad_z`` itself. ``grad_initial`` is None if it is not needed.
     """
     chunk = tl.cdiv(length, num_chunks)
     sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
     first, last, state, mirrored = ends(batch, dim, length, chunk, sample, c, d)
     offset = sample * length * dim + d
     grad_z += offset
+    half += offset
     grad_forward += offset
     grad_backward += offset
     scratch += offset
@@ -215,13 +229,14 @@ def backward(
     z += sample * length * z_row + d
     # fmt: off
     _differentiate(
-        grad_z, grad_forward, grad_initial, scratch, grad_merged, grad_mean, z, forward_scan,
+        half, None, grad_forward, grad_initial, scratch, grad_merged, grad_mean, z, forward_scan,
         initial, state, first, chunk, dim, z_row, inside, length, num_chunks, leak, threshold,
         ADD=False,
     )
     _differentiate(
-        grad_z, grad_backward, grad_initial, scratch, grad_merged, grad_mean, z, backward_scan,
-        initial, mirrored, last, -chunk, dim, z_row, inside, length, num_chunks, leak, threshold,
+        grad_z, half, grad_backward, grad_initial, scratch, grad_merged, grad_mean, z,
+        backward_scan, initial, mirrored, last, -chunk, dim, z_row, inside, length, num_chunks,
+        leak, threshold,
         ADD=True,
     )
     # fmt: on

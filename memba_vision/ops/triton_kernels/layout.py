@@ -40,3 +40,9 @@ def as_rows(sequence: torch.Tensor) -> tuple[torch.Tensor, int]:
     if channel_stride != 1 or batch_stride != sequence.shape[2] * row:
         sequence, row = as_channel_last(sequence), sequence.shape[1]
     return sequence, row
+
+
+def in_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Return memory of a tensor's layout to add up in: the tensor itself where it is float32."""
+    is_exact = tensor.dtype == torch.float32
+    return tensor if is_exact else torch.empty_like(tensor, dtype=torch.float32)

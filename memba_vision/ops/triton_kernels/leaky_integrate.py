@@ -6,6 +6,7 @@ import triton
 from memba_vision.ops.layout import as_channel_last
 from memba_vision.ops.triton_kernels import membrane
 from memba_vision.ops.triton_kernels.launch import launch
+from memba_vision.ops.triton_kernels.layout import in_float32
 
 #: Positions and channels of a program.
 BLOCKS = dict(BLOCK_C=16, BLOCK_D=64)
@@ -21,7 +22,8 @@ def forward(out, mean, x, initial, *settings, both=False):
 def backward(grad_x, grad_initial, grad_out, grad_mean, x, initial, *settings, both=False):
     """Fill the gradients of x and of the initial potentials; the latter may be None."""
     inputs = map(as_channel_last, (grad_out, grad_mean, x, initial))
-    arguments = grad_x, grad_initial, *inputs, *x.shape, *settings
+    half = in_float32(grad_x) if both else grad_x
+    arguments = grad_x, half, grad_initial, *inputs, *x.shape, *settings
     launch(membrane.backward, programs(x, grad_mean), *arguments, BOTH=both, **BLOCKS)
 
 

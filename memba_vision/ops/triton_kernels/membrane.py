@@ -77,6 +77,7 @@ def differentiate_chunks(
     grad,
     resets,
     grad_x,
+    earlier,
     grad_out,
     share,
     start,
@@ -94,7 +95,8 @@ def differentiate_chunks(
     Args:
         grad: gradient of the potential that the last of the chunks hands to the next.
         resets: bit i says where chunk ``first + i`` was reset.
-        grad_x: takes the gradient of the input; with ``ADD`` it is added to what is there.
+        grad_x: takes the gradient of the input.
+        earlier: with ``ADD``, that of another direction, which is added to it first.
         grad_out: gradient of the potentials, as results.
         share: their gradient through the mean.
         start, stride: chunk i has the positions ``start + i * stride``.
@@ -108,7 +110,7 @@ def differentiate_chunks(
         grad = tl.where((resets >> bit) & 1 != 0, 0.0, grad)
         value = grad
         if ADD:
-            value += load(grad_x, position, row, inside, length)
+            value += load(earlier, position, row, inside, length)
         store(grad_x, position, row, value, inside, length)
     return grad
 
@@ -159,6 +161,7 @@ def _integrate_way(
 @triton.jit
 def _differentiate_way(
     grad_x,
+    earlier,
     grad_initial,
     grad_out,
     grad_mean,
@@ -175,7 +178,7 @@ def _differentiate_way(
     threshold,
     ADD: tl.constexpr,
 ):
-    """Differentiate :func:`_integrate_way`; with ``ADD`` on top of what ``grad_x`` has."""
+    """Differentiate :func:`_integrate_way`; with ``ADD``, ``earlier`` is added to ``grad_x``."""
     at_start = load_initial(initial, state, inside)
     share = tl.load(grad_mean + state, mask=inside, other=0.0) / num_chunks
     grad = tl.zeros(inside.shape, tl.float32)
@@ -195,6 +198,7 @@ def _differentiate_way(
             grad,
             resets,
             grad_x,
+            earlier,
             grad_out,
             share,
             start,
@@ -250,8 +254,8 @@ def forward(
     )
     if BOTH:
         _integrate_way(
-            out + tl.cast(batch, tl.int64) * length * dim, mean, x, initial, mirrored, last, -chunk, dim,
-            inside, length, num_chunks, leak, threshold,
+            out + tl.cast(batch, tl.int64) * length * dim, mean, x, initial,
+            mirrored, last, -chunk, dim, inside, length, num_chunks, leak, threshold,
         )
     # fmt: on
 
@@ -259,6 +263,7 @@ def forward(
 @triton.jit
 def backward(
     grad_x,
+    half,
     grad_initial,
     grad_out,
     grad_mean,
@@ -274,23 +279,28 @@ def backward(
     BLOCK_C: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Differentiate :func:`forward`. ``grad_initial`` is None if it is not needed."""
+    """Differentiate :func:`forward`. ``grad_initial`` is None if it is not needed.
+
+    ``half`` is memory to work in, float32 of the shape of ``grad_x``; it may be that itself, and is
+    where not ``BOTH``.
+    """
     chunk = tl.cdiv(length, num_chunks)
     sample, c, d, inside = block_of_program(dim, chunk, BLOCK_C, BLOCK_D)
     first, last, state, mirrored = ends(batch, dim, length, chunk, sample, c, d)
     x += sample * length * dim + d
     grad_x += sample * length * dim + d
+    half += sample * length * dim + d
     grad_out += sample * length * dim + d
     # fmt: off
     _differentiate_way(
-        grad_x, grad_initial, grad_out, grad_mean, x, initial, state, first, chunk, dim,
+        half, None, grad_initial, grad_out, grad_mean, x, initial, state, first, chunk, dim,
         inside, length, num_chunks, leak, threshold, ADD=False,
     )
     if BOTH:
         tl.debug_barrier()
         _differentiate_way(
-            grad_x, grad_initial, grad_out + tl.cast(batch, tl.int64) * length * dim, grad_mean, x,
-            initial, mirrored, last, -chunk, dim,
+            grad_x, half, grad_initial, grad_out + tl.cast(batch, tl.int64) * length * dim,
+            grad_mean, x, initial, mirrored, last, -chunk, dim,
             inside, length, num_chunks, leak, threshold, ADD=True,
         )
     # fmt: on

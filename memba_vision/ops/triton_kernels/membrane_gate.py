@@ -5,7 +5,7 @@ import torch
 from memba_vision.ops.layout import as_channel_last
 from memba_vision.ops.triton_kernels import gate
 from memba_vision.ops.triton_kernels.launch import launch
-from memba_vision.ops.triton_kernels.layout import as_rows
+from memba_vision.ops.triton_kernels.layout import as_rows, in_float32
 from memba_vision.ops.triton_kernels.leaky_integrate import BLOCKS, programs
 
 
@@ -13,7 +13,7 @@ def forward(merged, mean, z, forward_scan, backward_scan, initial, *settings):
     """Fill the merged sequence and the mean potentials."""
     z, z_row = as_rows(z)
     inputs = map(as_channel_last, (forward_scan, backward_scan, initial))
-    arguments = merged, mean, z, *inputs, *z.shape, *settings, z_row
+    arguments = merged, in_float32(merged), mean, z, *inputs, *z.shape, *settings, z_row
     launch(gate.forward, programs(z, mean), *arguments, **BLOCKS)
 
 
@@ -26,14 +26,16 @@ def backward(*tensors_and_settings):
     *tensors, num_chunks, leak, threshold = tensors_and_settings
     *grads, grad_merged, grad_mean, z, forward_scan, backward_scan, initial = tensors
     z, z_row = as_rows(z)
-    scratch = torch.empty_like(grads[0])
+    scratch = torch.empty_like(grads[0], dtype=torch.float32)
     grad_outputs = map(as_channel_last, (grad_merged, grad_mean))
     inputs = map(as_channel_last, (forward_scan, backward_scan, initial))
     sizes = *z.shape, num_chunks, leak, threshold, z_row
     launch(
         gate.backward,
         programs(z, grad_mean),
-        *grads,
+        grads[0],
+        in_float32(grads[0]),
+        *grads[1:],
         scratch,
         *grad_outputs,
         z,

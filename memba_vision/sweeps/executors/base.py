@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -29,10 +30,12 @@ class Ended:
     Attributes:
         status: the supervisor's exit status, or ``LOST``.
         message: the executor's explanation.
+        is_cancelled: True if a user ended it on purpose: it is not started again.
     """
 
     status: int
     message: str = ''
+    is_cancelled: bool = False
 
 
 class Attempt(ABC):
@@ -41,6 +44,10 @@ class Attempt(ABC):
     @abstractmethod
     def poll(self) -> Ended | None:
         """Return its end; None while it waits or runs."""
+
+    def place(self) -> str | None:
+        """Return the host that it runs on, '' for this one; None while it waits in a queue."""
+        return ''
 
     @abstractmethod
     def stop(self, at_once: bool = False) -> None:
@@ -72,13 +79,38 @@ class Executor(ABC):
         """Return True if :meth:`start` may be called, as is always so with a queue."""
         return True
 
+    def room(self) -> int:
+        """Return the number of runs that :meth:`start_all` may be given."""
+        return int(self.has_room())
+
     @abstractmethod
     def start(self, job: Job) -> Attempt:
         """Start a run, or put it into a queue."""
 
-    def adopt(self, job: Job) -> Attempt | None:
-        """Return a try of an earlier sweep that still waits or runs, if there is one."""
-        return None
+    def start_all(self, jobs: Sequence[Job]) -> list[Attempt]:
+        """Start several runs, or put them into a queue; see :meth:`start`.
+
+        Returns:
+            Their tries; fewer than ``jobs`` where a further one was refused.
+        """
+        attempts: list[Attempt] = []
+        for job in jobs:
+            try:
+                attempts.append(self.start(job))
+            except UserError:
+                if not attempts:
+                    raise
+                break
+        return attempts
+
+    def adopt(self, jobs: Sequence[Job]) -> dict[str, Attempt]:
+        """Return tries of an earlier sweep that still wait or run, by the names of their runs."""
+        return {}
+
+    def stop(self, attempts: Sequence[Attempt], at_once: bool = False) -> None:
+        """Ask tries to end; see :meth:`Attempt.stop`."""
+        for attempt in attempts:
+            attempt.stop(at_once)
 
     def close(self) -> None:
         """Close connections."""
@@ -134,7 +166,7 @@ def caller(command: list[str]) -> Callable[[], int]:
     If the call is interrupted, the command is asked to end and waited for.
     """
 
-    terminated = int(ExitStatus.TERMINATED)
+    terminated, time_limit = int(ExitStatus.TERMINATED), int(signal.SIGUSR2)
 
     def call() -> int:
         import signal
@@ -150,11 +182,13 @@ def caller(command: list[str]) -> Callable[[], int]:
             raise SystemExit(terminated)
 
         process = subprocess.Popen(command)
-        before = None
+        before = {}
         try:
             if threading.current_thread() is threading.main_thread():
-                # Slurm ends a job by this signal; submitit's handler only logs it.
-                before = signal.signal(signal.SIGTERM, end)
+                # Slurm ends a job by the first; submitit's handler only logs it. The other comes
+                # before the time limit; submitit's handler ends the job before the command has.
+                before = {signal.SIGTERM: signal.signal(signal.SIGTERM, end)}
+                before[time_limit] = signal.signal(time_limit, lambda n, _: process.send_signal(n))
             # Not wait(), during which Python does not see the flag by which Ray interrupts.
             while process.poll() is None:
                 time.sleep(0.2)
@@ -164,7 +198,7 @@ def caller(command: list[str]) -> Callable[[], int]:
             process.wait()
             raise
         finally:
-            if before is not None:  # Ray uses a process for many calls
-                signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():  # Ray uses a process for many calls
+                signal.signal(number, handler)
 
     return call

@@ -29,7 +29,8 @@ class RayExecutor(Executor):
     """See :class:`memba_vision.sweeps.executors.base.Executor`.
 
     Raises:
-        UserError: Ray is not installed, or there is no cluster at that address.
+        UserError: Ray is not installed, there is no cluster at that address, or none of its nodes
+            can run what a run asks for.
     """
 
     help = 'a Ray cluster'
@@ -52,6 +53,20 @@ class RayExecutor(Executor):
             self.cpus = min(self.cpus, int(self.ray.cluster_resources().get('CPU', 1)))
         has_gpus = self.ray.cluster_resources().get('GPU', 0) > 0
         self.gpus = args.gpus_per_run if args.gpus_per_run is not None else int(has_gpus)
+        self._check_room()
+
+    def _check_room(self) -> None:
+        """Raise a UserError if no node can take a run: Ray would let it wait for ever."""
+        nodes = [node['Resources'] for node in self.ray.nodes() if node['Alive']]
+        sizes = {(int(node.get('CPU', 0)), int(node.get('GPU', 0))) for node in nodes}
+        if any(cpus >= self.cpus and gpus >= self.gpus for cpus, gpus in sizes):
+            return
+        self.ray.shutdown()
+        found = ', '.join(f'{cpus} cores and {gpus} GPUs' for cpus, gpus in sorted(sizes))
+        raise UserError(
+            f'--executor ray: a run asks for {self.cpus} cores and {self.gpus} GPUs, and no node '
+            f'has that (the nodes have {found}): give --cpus-per-run and --gpus-per-run'
+        )
 
     @classmethod
     def add_arguments(cls, group: argparse._ArgumentGroup) -> None:

@@ -1,0 +1,48 @@
+"""Hook that records the training loss of each epoch for reports."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from memba_vision.registry import HOOKS
+
+CURVE_FILE = 'losses.jsonl'  # in the folder of a run
+STEPS = 10  # at the end of an epoch, over which the loss is averaged
+
+
+@HOOKS.register_module()
+class LossCurveHook(Hook):
+    """Append epoch and loss to a file of the run's folder, whatever its loggers write.
+
+    The loss is the mean over the last steps of an epoch, of the first process. Of an epoch that
+    was run twice, the later line counts.
+    """
+
+    def __init__(self) -> None:
+        self.losses: list[torch.Tensor] = []
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Forget the losses of the epoch before."""
+        self.losses = []
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        """Note the loss of the step, on its device."""
+        if 'loss' in (outputs or {}):
+            self.losses = [*self.losses[1 - STEPS :], outputs['loss'].detach()]
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Append a line."""
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        if not (by_epoch and self.losses and is_main_process()):
+            return
+        entry = {'epoch': runner.epoch + 1, 'loss': float(torch.stack(self.losses).mean())}
+        # A full disk is told by the checkpoint that finds no room.
+        with contextlib.suppress(OSError), Path(runner.work_dir, CURVE_FILE).open('a') as file:
+            file.write(f'{json.dumps(entry)}\n')

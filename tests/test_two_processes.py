@@ -1,0 +1,175 @@
+"""Runs of two processes over gloo: their results, and their ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from helpers import (
+    DEMO,
+    ENVIRONMENT,
+    as_arguments,
+    command,
+    config_with_hook,
+    make_task,
+    run_tool,
+    tiny_options,
+)
+
+from memba_vision.weights import read_checkpoint
+
+pytestmark = pytest.mark.slow
+
+
+def start_two_processes(config: Path, *arguments: str) -> subprocess.Popen:
+    """Start torch's launcher; both processes and it are in one group."""
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    torchrun = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master-port={port}']
+    python, tool, *others = arguments
+    return subprocess.Popen(
+        [python, *torchrun, tool, *others],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
+
+
+def in_two_processes(config: Path, work_dir: Path, options: dict, *arguments: str):
+    """Train; the ended process with its output."""
+    line = command('train', config, work_dir, options, '--launcher', 'pytorch', *arguments)
+    process = start_two_processes(config, *line)
+    out, _ = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(line, process.returncode, out)
+
+
+def accuracy(work_dir: Path) -> float:
+    return json.loads((work_dir / 'result.json').read_text())['top1']
+
+
+@pytest.fixture
+def options(base, tmp_path) -> dict:
+    """Six epochs of two steps, of which the last checkpoint alone is written unasked."""
+    make_task(tmp_path / 'data', 'digits', train=12, val=4, test=6)
+    settings = {'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 6}
+    settings['default_hooks.checkpoint.interval'] = 6
+    return tiny_options(base, tmp_path / 'data', **settings)
+
+
+def names_of_checkpoints(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob('*.pth')}
+
+
+def errors(run) -> list[str]:
+    """What the two processes said at their end."""
+    return [line for line in run.stdout.splitlines() if line.startswith(('error: ', 'stopped '))]
+
+
+@pytest.mark.parametrize('everyone', [False, True])
+def test_a_signal_to_one_or_to_all_ends_both(options, tmp_path, everyone):
+    if not everyone:
+        config = config_with_hook(tmp_path / 'digits_memba.py', 'SignalOneRankHook')
+        run = in_two_processes(config, tmp_path, options)
+    else:
+        config = config_with_hook(tmp_path / 'digits_memba.py', 'HoldHook')
+        (tmp_path.parent / 'hold').touch()
+        line = command('train', config, tmp_path, options, '--launcher', 'pytorch')
+        process = start_two_processes(config, *line)
+        deadline = time.monotonic() + 120
+        while not (tmp_path / 'held').exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        (tmp_path.parent / 'hold').unlink()
+        os.killpg(process.pid, signal.SIGTERM)
+        run = subprocess.CompletedProcess(line, process.wait(60), process.stdout.read())
+    assert run.returncode != 0
+    assert [line[:29] for line in errors(run)] == ['stopped by SIGTERM in epoch 3'] * 2, run.stdout
+    assert names_of_checkpoints(tmp_path) == {'epoch_2.pth'}
+
+
+@pytest.mark.parametrize(
+    ('hook', 'reason', 'interval'),
+    [
+        ('NaNOneRankHook', 'the loss is nan at step 5 (epoch 3, batch 1)', 6),
+        ('FullDiskOneRankHook', 'cannot write ', 2),
+        ('FailOneRankHook', 'no such thing', 6),
+    ],
+)
+def test_one_process_that_fails_ends_both_with_its_reason(
+    options, tmp_path, hook, reason, interval
+):
+    config = config_with_hook(tmp_path / 'digits_memba.py', hook)
+    settings = {'default_hooks.checkpoint.interval': interval}
+    began = time.monotonic()
+    run = in_two_processes(config, tmp_path, options | settings)
+    assert time.monotonic() - began < 120
+    assert run.returncode != 0
+    told = [line for line in errors(run) if reason in line]
+    assert len(told) == (1 if hook == 'FailOneRankHook' else 2), run.stdout
+    assert sum('ended with process' in line for line in told) == 1
+    assert names_of_checkpoints(tmp_path) == {'epoch_2.pth'}
+
+
+def test_one_process_that_is_killed_ends_the_other_which_saves(options, tmp_path):
+    config = config_with_hook(tmp_path / 'digits_memba.py', 'KillOneRankHook')
+    run = in_two_processes(config, tmp_path, options)
+    assert run.returncode != 0
+    assert run.stdout.count('another process of this run is gone') == 1, run.stdout
+    assert names_of_checkpoints(tmp_path) == {'epoch_2.pth'}
+
+
+def test_a_process_that_hangs_is_ended_with_the_other(options, tmp_path):
+    config = config_with_hook(tmp_path / 'digits_memba.py', 'HangOneRankHook')
+    run = in_two_processes(config, tmp_path, options)
+    assert run.returncode != 0
+    assert len([line for line in errors(run) if 'it broke' in line]) == 2, run.stdout
+
+
+def test_both_go_on_from_what_the_first_one_finds(options, tmp_path):
+    """Here each process looks into a folder of its own, and the other's is empty."""
+    config = tmp_path / 'digits_memba.py'
+    text = f'_base_ = {str(DEMO)!r}\nwork_dir = {str(tmp_path)!r} + "/rank{{{{$RANK:0}}}}"\n'
+    config.write_text(text)
+    options = options | {'default_hooks.checkpoint.interval': 2}
+    line = command('train', config, tmp_path, options, '--launcher', 'pytorch', '--resume')
+    at = line.index('--work-dir')
+    for _ in range(2):
+        process = start_two_processes(config, *line[:at], *line[at + 2 :])
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, out
+        for name in ('epoch_6.pth', 'result.json'):
+            (tmp_path / 'rank0' / name).unlink()
+    assert 'resumed epoch: 4' in out
+
+
+def test_two_processes_without_a_checkpoint_of_their_own(base, tmp_path):
+    make_task(tmp_path / 'data', 'digits', train=12, val=4, test=6)
+    settings = {'train_dataloader.batch_size': 4, 'default_hooks.checkpoint.interval': 10}
+    options = tiny_options(base, tmp_path / 'data', **settings)
+    run = in_two_processes(DEMO, tmp_path, options)
+    assert run.returncode == 0, run.stdout
+    assert accuracy(tmp_path) >= 0
+
+
+def test_two_processes_on_a_cpu(base, tmp_path):
+    make_task(tmp_path / 'data', 'digits', train=24, val=8, test=21)
+    options = tiny_options(base, tmp_path / 'data', **{'train_dataloader.batch_size': 4})
+    config = config_with_hook(tmp_path / 'digits_memba.py', 'RankReportHook')
+    run = in_two_processes(config, tmp_path, options)
+    assert run.returncode == 0, run.stdout
+    reports = [json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in (0, 1)]
+    assert reports[0] == reports[1]
+    trained = accuracy(tmp_path)
+    assert trained == reports[0]['metrics']['accuracy/top1']
+    # Each process takes 4 images of 8 a step; the last of 21 test images is counted once.
+    assert read_checkpoint(str(tmp_path / 'epoch_2.pth'))['meta']['iter'] == 8
+    assert trained * 21 / 100 == pytest.approx(round(trained * 21 / 100), abs=1e-4)
+    again = run_tool('train', DEMO, '--work-dir', tmp_path, '--resume', *as_arguments(options))
+    assert (again.status, accuracy(tmp_path)) == (0, trained)
