@@ -11,10 +11,11 @@ from pathlib import Path
 from memba_vision.datasets.tasks import VTAB1K_TASKS
 from memba_vision.reports.accuracy_table import accuracy_table
 from memba_vision.reports.backbone_table import backbone_table, notes
+from memba_vision.reports.method_table import vit_figure
 from memba_vision.reports.run_list import read_run_list
 from memba_vision.reports.text_tables import markdown_table
 from memba_vision.weights import licence_of
-from memba_vision.zoo.methods import all_methods
+from memba_vision.zoo.methods import VIT, all_methods
 from memba_vision.zoo.official import OFFICIAL
 
 DOCS = Path(__file__).parent
@@ -53,14 +54,15 @@ def published() -> str:
 
 
 def methods() -> str:
-    """The formula, size and source of every method."""
-    rows = [('preset', 'formula', 'source', 'parameters')]
+    """The formula, size and source of every method, and what is published for a transformer."""
+    rows = [('preset', 'formula', 'source', 'parameters', VIT)]
     rows += [
         (
             f'`{m.preset}`',
             m.formula,
             m.source,
             f'{m.parameters[ARCH]:,}' if ARCH in m.parameters else '',
+            vit_figure(m),
         )
         for m in all_methods()
     ]

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from memba_vision.models.backbones.arguments import (
 from memba_vision.models.backbones.base_backbone import Backbone, Parts
 from memba_vision.models.backbones.vim_weights import FILES
 from memba_vision.models.backbones.weight_files import WeightFiles
+from memba_vision.models.block_parts import BlockParts, PatchTokens
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.modules.norm import RMSNorm
@@ -313,9 +315,22 @@ class Vim(Backbone):
 
     def sites(self) -> Sites:
         """Return the places that adapters find here."""
-        names = (f'layers.{number}.mixer' for number in range(self.num_layers))
-        blocks = tuple(self.get_submodule(name).block_sites(name) for name in names)
-        return Sites(blocks, embed=Rows('patch_embed.proj'), tokens='prompt')
+        patches = None if self.dynamic_img_size else self._patch_tokens()
+        blocks = []
+        for number in range(self.num_layers):
+            block, mixer = f'layers.{number}', f'layers.{number}.mixer'
+            parts = BlockParts(self.embed_dims, block, mixer, None, patches, any_length=True)
+            sites = self.get_submodule(mixer).block_sites(mixer)
+            blocks.append(replace(sites, parts=parts))
+        return Sites(tuple(blocks), embed=Rows('patch_embed.proj'), tokens='prompt')
+
+    def _patch_tokens(self) -> PatchTokens:
+        extra = 0 if self.cls_token is None else self.cls_token.shape[1]
+        positions = torch.arange(self.num_patches + extra, device='cpu')[None, :, None]
+        others = self.split_tokens(positions)[1]
+        return PatchTokens(
+            self.grid_size, () if others is None else tuple(others.flatten().tolist())
+        )
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return features of (batch, channels, height, width), one per entry of ``out_indices``."""

@@ -98,7 +98,7 @@ class AdaptedLayer(nn.Module):
 
 
 def merge_layers(backbone: nn.Module, *kinds: type[nn.Module]) -> None:
-    """Replace every layer of ``kinds`` on a plain projection by its merged projection.
+    """Replace every layer of ``kinds`` that is on a plain layer by its merged layer.
 
     Args:
         backbone: the backbone.
@@ -107,7 +107,7 @@ def merge_layers(backbone: nn.Module, *kinds: type[nn.Module]) -> None:
     names = [name for name, module in backbone.named_modules() if isinstance(module, kinds)]
     for name in reversed(names):  # inner ones first
         layer = backbone.get_submodule(name)
-        if isinstance(layer.base_layer, nn.Linear | nn.Conv2d):
+        if not hasattr(layer.base_layer, 'base_layer'):
             replace_module(backbone, name, layer.merged())
 
 
