@@ -30,6 +30,11 @@ NO_TOKENS = {
     ),
     'pos_embed_tuning': 'PartialTuning needs "pos_embed"',
 }
+#: Methods on the grid of patches, where the blocks' sequences are windows of it.
+NO_PATCHES = {
+    'convpass': 'Convpass needs "patches"',
+    'mona': 'Mona needs "patches"',
+}
 STAGES = NO_TOKENS | {'affix_tuning': r'AffixTuning: the blocks have the widths \[\d+, \d+\]'}
 NO_GATE = {
     preset: f'{kind} needs "gate"'
@@ -71,9 +76,9 @@ REFUSED = {
     'vmamba_v2': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_Z | NO_QUERIES,
     'vmamba_v0': STAGES | NO_QUERIES,
     'mamba_reg': NO_QUERIES,
-    'mamba_vision': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_QUERIES,
+    'mamba_vision': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_QUERIES | NO_PATCHES,
     'vit': TRANSFORMER,
-    'swin': NO_TOKENS | TRANSFORMER,
+    'swin': NO_TOKENS | TRANSFORMER | NO_PATCHES,
     'timm_vit': TRANSFORMER,
 }
 

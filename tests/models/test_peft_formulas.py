@@ -1,12 +1,16 @@
 """Adapters from papers on transformers, each against its formula in a few lines of plain torch."""
 
+import copy
+
 import pytest
 import torch
+import torch.nn.functional as F
 from backbones_for_contracts import BACKBONES
 from mmpretrain.registry import MODELS
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.block_parts import PatchTokens
 from memba_vision.models.sites import sites_of
 
 VIM = BACKBONES['vim']
@@ -79,3 +83,226 @@ def test_norms_have_one_adapter():
         build(dict(type='SSF'), dict(type='SSF', targets=['norm']))
     sites = sites_of(build(dict(type='SSF')).module)
     assert sites.norms.keys() == sites_of(MODELS.build(VIM)).norms.keys()
+
+
+# Updates of the residual stream. A part's own ``forward`` leaves out the hooks that are on it.
+
+
+def bottleneck(update, hidden, inside):
+    low_rank = inside(hidden @ update.down.weight.T + update.down.bias)
+    return low_rank @ update.up.weight.T + update.up.bias
+
+
+def test_adaptformer_is_beside_the_mixer_or_the_mlp():
+    for backbone, path in [('vim', 'layers.1.mixer'), ('timm_vit', 'model.blocks.3.mlp')]:
+        part = build(dict(type='AdaptFormer', rank=3), backbone=backbone).module.get_submodule(path)
+        hidden = make_hidden(2, 17, 16 if backbone == 'vim' else 64)
+        plain, actual = part.forward(hidden), part(hidden)
+        plain, actual = (out[0] if isinstance(out, tuple) else out for out in (plain, actual))
+        expected = plain + 0.1 * bottleneck(part.adaptformer, hidden, F.relu)
+        torch.testing.assert_close(actual, expected)
+
+
+def test_adapter_plus_is_behind_the_block():
+    for backbone, path in [('vim', 'layers.1'), ('timm_vit', 'model.blocks.3')]:
+        block = build(dict(type='AdapterPlus', rank=3), backbone=backbone).module.get_submodule(
+            path
+        )
+        hidden = make_hidden(2, 17, 16 if backbone == 'vim' else 64)
+        plain, actual = block.forward(hidden), block(hidden)
+        plain, actual = (out[0] if isinstance(out, tuple) else out for out in (plain, actual))
+        update = block.adapter_plus
+        expected = plain + update.scale * bottleneck(update, plain, F.gelu)
+        torch.testing.assert_close(actual, expected)
+
+
+def test_adapter_plus_starts_near_zero():
+    torch.manual_seed(0)
+    adapters = [dict(type='AdapterPlus')]
+    update = MODELS.build(dict(type='PEFTModel', module=VIM, adapters=adapters)).module.layers[0]
+    for layer in (update.adapter_plus.down, update.adapter_plus.up):
+        assert 0 < layer.weight.abs().max() <= 0.02
+        assert not layer.bias.any()
+    assert (update.adapter_plus.scale == 1).all()
+
+
+def convolve(x, weight, bias, others):
+    """Convolve (batch, tokens, channels) over a 4 x 4 grid, tap by tap; others see the middle."""
+    size, groups = weight.shape[-1], x.shape[-1] // weight.shape[1]
+    dense = torch.zeros(len(weight), x.shape[-1], size, size)
+    for channel in range(len(weight)):
+        first = channel // (len(weight) // groups) * weight.shape[1]
+        dense[channel, first : first + weight.shape[1]] = weight[channel]
+    patches = [number for number in range(x.shape[1]) if number not in others]
+    out = torch.zeros(*x.shape[:2], len(weight)) + bias
+    middle = size // 2
+    for number in others:
+        out[:, number] += x[:, number] @ dense[:, :, middle, middle].T
+    for place, number in enumerate(patches):
+        row, column = divmod(place, 4)
+        for i in range(size):
+            for j in range(size):
+                y, z = row + i - middle, column + j - middle
+                if 0 <= y < 4 and 0 <= z < 4:
+                    out[:, number] += x[:, patches[4 * y + z]] @ dense[:, :, i, j].T
+    return out
+
+
+GRIDS = [('vim', 'layers.1', (8,)), ('mamba_reg', 'layers.1', (5, 11)), ('vit', 'layers.1', (0,))]
+
+
+def quick_gelu(x):
+    return x / (1 + torch.exp(-1.702 * x))
+
+
+@pytest.mark.parametrize(('backbone', 'path', 'others'), GRIDS, ids=lambda value: str(value))
+def test_convpass_convolves_over_the_grid(backbone, path, others):
+    model = build(dict(type='Convpass', rank=3, scale=0.5), backbone=backbone)
+    block = model.module.get_submodule(path)
+    mixer = block.attn if backbone == 'vit' else block.mixer
+    update = mixer.convpass
+    hidden = make_hidden(2, 16 + len(others), 16)
+    plain, actual = mixer.forward(hidden), mixer(hidden)
+    plain, actual = (out[0] if isinstance(out, tuple) else out for out in (plain, actual))
+
+    def inside(low_rank):
+        weights = update.conv.weight, update.conv.bias
+        return quick_gelu(convolve(quick_gelu(low_rank), *weights, others))
+
+    torch.testing.assert_close(actual, plain + 0.5 * bottleneck(update, hidden, inside))
+    assert hasattr(block, 'ffn') == (backbone == 'vit')
+    assert backbone != 'vit' or hasattr(block.ffn, 'convpass')
+
+
+def test_convpass_takes_the_grid_that_vmamba_hands_on():
+    model = build(dict(type='Convpass', rank=3), backbone='vmamba_v2')
+    op = model.module.get_submodule('layers.1.blocks.0.op')
+    hidden = make_hidden(2, 16, 16)
+    update = op.convpass
+
+    def inside(low_rank):
+        weights = update.conv.weight, update.conv.bias
+        return quick_gelu(convolve(quick_gelu(low_rank), *weights, ()))
+
+    expected = op.forward(hidden, (4, 4))[0] + bottleneck(update, hidden, inside)
+    torch.testing.assert_close(op(hidden, (4, 4))[0], expected)
+    assert op(make_hidden(2, 15, 16), (3, 5))[0].shape == (2, 15, 16)
+
+
+@pytest.mark.parametrize(('backbone', 'path', 'others'), GRIDS, ids=lambda value: str(value))
+def test_mona_filters_at_three_sizes(backbone, path, others):
+    block = build(dict(type='Mona', rank=3), backbone=backbone).module.get_submodule(path)
+    hidden = make_hidden(2, 16 + len(others), 16)
+    plain, actual = block.forward(hidden), block(hidden)
+    plain, actual = (out[0] if isinstance(out, tuple) else out for out in (plain, actual))
+    update = block.mona
+    centred = plain - plain.mean(-1, keepdim=True)
+    normalised = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    normalised = normalised * update.norm.weight + update.norm.bias
+    weighted = update.norm_scale * normalised + update.input_scale * plain
+
+    def inside(x):
+        filtered = [convolve(x, conv.weight, conv.bias, others) for conv in update.filters.convs]
+        x = x + sum(filtered) / 3
+        projector = update.filters.projector
+        return F.gelu(x + x @ projector.weight[:, :, 0, 0].T + projector.bias)
+
+    expected = plain + bottleneck(update, weighted, inside)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_rep_adapter_maps_in_groups_before_the_projection():
+    model = build(dict(type='RepAdapter', rank=4, scale=0.5), backbone='timm_vit')
+    layer = model.module.get_submodule('model.blocks.2.attn.qkv')
+    hidden = make_hidden(2, 5, 64)
+    low_rank = hidden @ layer.down.weight.T + layer.down.bias
+    halves = [low_rank[..., :2] @ layer.up.weight[0].T, low_rank[..., 2:] @ layer.up.weight[1].T]
+    inner = hidden + 0.5 * (torch.cat(halves, dim=-1) + layer.up.bias)
+    torch.testing.assert_close(layer(hidden), layer.base_layer(inner))
+    assert build(dict(type='RepAdapter', rank=4)).module.layers[0].mixer.in_proj.up.bias is None
+
+
+# All of them
+
+
+UPDATES = {
+    'adaptformer': dict(type='AdaptFormer', rank=3),
+    'adapter_plus': dict(type='AdapterPlus', rank=3),
+    'convpass': dict(type='Convpass', rank=3),
+    'mona': dict(type='Mona', rank=3),
+}
+ALL = [*UPDATES.values(), dict(type='RepAdapter', rank=2), dict(type='SSF', targets=['out_proj'])]
+LORA = dict(type='LoRA', targets=['x_proj'], rank=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('backbone', ['vim', 'vmamba_v2', 'timm_vit'])
+def test_all_at_once_compiled(backbone):
+    model = build(*ALL, backbone=backbone, std=0.1)
+    parameters = list(model.adapter_parameters().values())
+    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
+    expected = torch.autograd.grad(model(make_images())[0].pow(3).sum(), parameters)
+    actual = torch.autograd.grad(compiled(make_images())[0].pow(3).sum(), parameters)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
+    assert all(gradient.any() for gradient in expected)
+
+
+@pytest.mark.parametrize('adapter', UPDATES.values(), ids=UPDATES)
+@torch.no_grad()
+def test_a_copy_has_updates_of_its_own(adapter):
+    model = build(adapter)
+    other = copy.deepcopy(model)
+    for parameter in other.adapter_parameters().values():
+        parameter.zero_()
+    plain = MODELS.build(dict(type='PEFTModel', module=VIM)).eval()
+    plain.module.load_state_dict(
+        {n: t for n, t in other.module.state_dict().items() if n in plain.module.state_dict()}
+    )
+    assert torch.equal(other(make_images())[0], plain(make_images())[0])
+    assert not torch.equal(model(make_images())[0], plain(make_images())[0])
+
+
+@pytest.mark.parametrize('adapter', UPDATES.values(), ids=UPDATES)
+def test_updates_take_the_residual_stream_of_half_precision(adapter):
+    model = build(adapter, std=0.1)
+    expected = model(make_images())[0]
+    actual = model.to(torch.bfloat16)(make_images().to(torch.bfloat16))[0].float()
+    assert (actual - expected).norm() < 0.05 * expected.norm()
+
+
+PROMPT = dict(type='PromptTuning', num_tokens=2)
+REFUSED = {
+    'twice': ([UPDATES['mona'], UPDATES['mona']], 'use one adapter of that kind alone'),
+    'rank': ([dict(type='AdaptFormer', rank=0)], 'rank must be at least 1'),
+    'groups': ([dict(type='RepAdapter', rank=8, groups=3)], 'groups must divide rank, 8; got 3'),
+    'inputs': ([dict(type='RepAdapter', rank=6, groups=3)], 'must divide the 16 inputs of layers'),
+    'on_lora': ([dict(LORA, targets=['in_proj']), dict(type='RepAdapter')], 'an adapter already'),
+}
+
+
+@pytest.mark.parametrize(('adapters', 'message'), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(adapters, message):
+    with pytest.raises(UserError, match=message):
+        build(*adapters)
+
+
+@pytest.mark.parametrize(
+    'adapter', [UPDATES['convpass'], UPDATES['mona']], ids=['convpass', 'mona']
+)
+def test_a_grid_has_to_be_known(adapter):
+    with pytest.raises(UserError, match='needs "patches"'):
+        build(adapter, dynamic_img_size=True)
+    with pytest.raises(UserError, match=r'expects 17 tokens, .* and got 19: leave out .*prompts'):
+        build(adapter, PROMPT)(make_images())
+    vit = build(adapter, backbone='vit')
+    with pytest.raises(UserError, match='knows images of 4 x 4 patches, and got one of 2 x 8'):
+        vit(torch.zeros(1, 3, 16, 64))  # as many patches
+
+
+@pytest.mark.parametrize('others', [(), (0,), (3,), (0, 1), (2, 5, 9), (9, 10)], ids=str)
+def test_patches_come_out_of_the_sequence_and_go_back(others):
+    tokens = torch.arange(11)[None, :, None]
+    patches, rest = PatchTokens((1, 11 - len(others)), others).take_apart(tokens)
+    assert tuple(rest.flatten().tolist()) == others
+    assert sorted([*patches.flatten().tolist(), *others]) == list(range(11))
+    assert torch.equal(PatchTokens(None, others).put_together(patches, rest), tokens)
