@@ -53,10 +53,12 @@ PARAMETERS = MappingProxyType(
 #: The roles that names of Vim stand for, so that a preset reaches every backbone by these names: a
 #: projection's in each block that has nothing of such a name, a parameter's on a backbone that has
 #: none. 'in_proj' takes tokens into a mixer, be it a scan or attention, 'out_proj' brings them out.
-#: 'branch_in' takes them into a mixer or an MLP, and 'all_proj' are all whole projections.
+#: 'branch_in' takes them into a mixer or an MLP, 'branch_proj' brings them out too, and 'all_proj'
+#: are all whole projections.
 ALIASES = MappingProxyType(
     {
         'branch_in': ('mix.in', 'attn.qkv', 'mlp.fc1'),
+        'branch_proj': ('mix.in', 'mix.out', 'attn.qkv', 'attn.out', 'mlp.fc1', 'mlp.fc2'),
         'all_proj': (
             *('embed', 'mix.in', 'mix.params', 'mix.dt', 'mix.out'),
             *('attn.qkv', 'attn.out', 'mlp.fc1', 'mlp.fc2'),

@@ -34,7 +34,11 @@ NO_TOKENS = {
 NO_PATCHES = {
     'convpass': 'Convpass needs "patches"',
     'mona': 'Mona needs "patches"',
+    'svp': 'SVP needs "patches"',
 }
+#: Maps take no prompts; windows take those of every block.
+NO_PROMPTS = {'vpt_shallow': 'VPT needs "tokens"'}
+NO_DEEP_PROMPTS = NO_PROMPTS | {'vpt_deep': 'VPT needs "length"'}
 STAGES = NO_TOKENS | {'affix_tuning': r'AffixTuning: the blocks have the widths \[\d+, \d+\]'}
 NO_GATE = {
     preset: f'{kind} needs "gate"'
@@ -73,12 +77,12 @@ NO_SCAN = {
 TRANSFORMER = NO_GATE | NO_SCAN
 REFUSED = {
     'vim': NO_QUERIES,
-    'vmamba_v2': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_Z | NO_QUERIES,
-    'vmamba_v0': STAGES | NO_QUERIES,
+    'vmamba_v2': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_Z | NO_QUERIES | NO_DEEP_PROMPTS,
+    'vmamba_v0': STAGES | NO_QUERIES | NO_DEEP_PROMPTS,
     'mamba_reg': NO_QUERIES,
-    'mamba_vision': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_QUERIES | NO_PATCHES,
+    'mamba_vision': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_QUERIES | NO_PATCHES | NO_PROMPTS,
     'vit': TRANSFORMER,
-    'swin': NO_TOKENS | TRANSFORMER | NO_PATCHES,
+    'swin': NO_TOKENS | TRANSFORMER | NO_PATCHES | NO_DEEP_PROMPTS,
     'timm_vit': TRANSFORMER,
 }
 

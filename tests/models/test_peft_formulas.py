@@ -222,6 +222,107 @@ def test_rep_adapter_maps_in_groups_before_the_projection():
     assert build(dict(type='RepAdapter', rank=4)).module.layers[0].mixer.in_proj.up.bias is None
 
 
+# Prompts
+
+
+@pytest.mark.parametrize('backbone', ['vim', 'vit'])
+def test_shallow_prompts_go_through_all_blocks(backbone):
+    model = build(dict(type='VPT', num_tokens=3), backbone=backbone, out_type='raw')
+    inputs = []
+    for layer in model.module.layers:
+        layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    out = model(make_images())[-1]
+    (prompts,) = model.adapter_parameters().values()
+    assert [x.shape[1] for x in inputs] == [20, 20]
+    assert torch.equal(inputs[0][:, :3], prompts.expand(2, -1, -1))
+    assert out.shape == (2, 17, 16)
+
+
+def test_deep_prompts_are_new_for_every_block():
+    model = build(dict(type='VPT', num_tokens=3, deep=True), backbone='vit', out_type='raw')
+    plain = copy.deepcopy(model.module)
+    for layer in plain.layers:
+        layer._forward_hooks.clear()
+        layer._forward_pre_hooks.clear()
+    start = []
+    plain.layers[0].register_forward_pre_hook(lambda _, args: start.append(args[0]))
+    plain(make_images())
+    tokens = start[0]
+    for layer in plain.layers:
+        layer._forward_pre_hooks.clear()
+        prompts = layer.vpt.tokens.expand(2, -1, -1)
+        tokens = layer(torch.cat([prompts, tokens], dim=1))[:, 3:]
+    torch.testing.assert_close(model(make_images())[-1], plain.ln1(tokens))
+
+
+def test_deep_prompts_leave_earlier_outputs_their_shape():
+    model = build(dict(type='VPT', num_tokens=3, deep=True), out_indices=[0, 1], out_type='featmap')
+    assert [out.shape for out in model(make_images())] == [(2, 16, 4, 4)] * 2
+
+
+def test_prompts_start_within_the_bound_of_the_paper():
+    torch.manual_seed(0)
+    adapters = [dict(type='VPT', num_tokens=500, deep=False)]
+    tokens = MODELS.build(
+        dict(type='PEFTModel', module=VIM, adapters=adapters)
+    ).module.prompt.tokens
+    bound = (6 / (3 * 8 * 8 + 16)) ** 0.5
+    assert 0.99 * bound < tokens.abs().max() <= bound
+
+
+@pytest.mark.parametrize(('backbone', 'path', 'others'), GRIDS, ids=str)
+def test_svp_adds_prompts_to_the_patches(backbone, path, others):
+    model = build(dict(type='SVP', rank=3, share=2), backbone=backbone)
+    block, shared = model.module.get_submodule(path), model.module.svp[0]
+    assert len(model.module.svp) == 1
+    x = make_hidden(2, 16 + len(others), 16)
+    own = block.svp
+    inner = (x @ own.down.weight.T + own.down.bias) @ own.up.weight.T + own.up.bias
+    cross = x @ shared.project.weight.T + shared.project.bias
+    prompts = own.scale * inner * inner.sigmoid() + shared.scale * cross * cross.sigmoid()
+    prompts[:, list(others)] = 0
+    actual, expected = block(x), block.forward(x + prompts)
+    torch.testing.assert_close(actual, expected)
+
+
+@pytest.mark.parametrize(('share', 'groups'), [(1, 3), (2, 2), (8, 2)])
+def test_svp_shares_a_map_among_blocks_of_a_stage(share, groups):
+    model = build(dict(type='SVP', rank=3, share=share), backbone='vmamba_v2')
+    assert len(model.module.svp) == groups
+
+
+# FacT
+
+
+@pytest.mark.parametrize('form', ['tt', 'tk'])
+def test_fact_is_a_product_of_shared_factors(form):
+    model = build(dict(type='FacT', form=form, rank=3, scale=0.5), backbone='vit')
+    vit = model.module
+    factors = vit.fact['16']
+    layers = {name: module for name, module in vit.named_modules() if hasattr(module, 'between')}
+    assert len(layers) == 8
+    taken = []
+    for layer in layers.values():
+        hidden = make_hidden(2, 5, layer.in_features)
+        update = torch.zeros(2, 5, layer.out_features)
+        inputs = layer.in_features // 16
+        for o in range(layer.out_features // 16):
+            for i in range(inputs):
+                if form == 'tt':
+                    matrix = layer.between.matrix[3 * o : 3 * o + 3, 3 * i : 3 * i + 3]
+                else:
+                    core, vector = (
+                        factors.tucker.core,
+                        factors.tucker.layers[:, layer.between.pieces[o * inputs + i]],
+                    )
+                    matrix = sum(core[:, :, k] * vector[k] for k in range(3))
+                    taken.append(layer.between.pieces[o * inputs + i])
+                change = factors.up.weight @ matrix @ factors.down.weight
+                update[..., 16 * o : 16 * o + 16] += hidden[..., 16 * i : 16 * i + 16] @ change.T
+        torch.testing.assert_close(layer(hidden), layer.base_layer(hidden) + 0.5 * update)
+    assert form == 'tt' or sorted(taken) == list(range(factors.tucker.layers.shape[1]))
+
+
 # All of them
 
 
@@ -230,6 +331,7 @@ UPDATES = {
     'adapter_plus': dict(type='AdapterPlus', rank=3),
     'convpass': dict(type='Convpass', rank=3),
     'mona': dict(type='Mona', rank=3),
+    'svp': dict(type='SVP', rank=3),
 }
 ALL = [*UPDATES.values(), dict(type='RepAdapter', rank=2), dict(type='SSF', targets=['out_proj'])]
 LORA = dict(type='LoRA', targets=['x_proj'], rank=2)
@@ -276,6 +378,17 @@ REFUSED = {
     'rank': ([dict(type='AdaptFormer', rank=0)], 'rank must be at least 1'),
     'groups': ([dict(type='RepAdapter', rank=8, groups=3)], 'groups must divide rank, 8; got 3'),
     'inputs': ([dict(type='RepAdapter', rank=6, groups=3)], 'must divide the 16 inputs of layers'),
+    'fact_form': ([dict(type='FacT', form='cp')], "unknown form 'cp'; known are tt, tk"),
+    'fact_twice': (
+        [dict(type='FacT', targets=['in_proj']), dict(type='FacT', targets=['out_proj'])],
+        'use one FacT alone',
+    ),
+    'svp_twice': ([UPDATES['svp'], UPDATES['svp']], 'use one SVP alone'),
+    'share': ([dict(type='SVP', share=0)], 'share must be at least 1, got 0'),
+    'no_prompts': ([dict(type='VPT', num_tokens=0)], 'num_tokens must be at least 1, got 0'),
+    'drop_rate': ([dict(type='VPT', drop_rate=1)], r'drop_rate must be in \[0, 1\), got 1'),
+    'two_prompts': ([PROMPT, dict(type='VPT')], 'use PromptTuning or VPT'),
+    'deep_twice': ([dict(type='VPT', deep=True)] * 2, 'use one adapter of that kind alone'),
     'on_lora': ([dict(LORA, targets=['in_proj']), dict(type='RepAdapter')], 'an adapter already'),
 }
 
@@ -286,10 +399,9 @@ def test_what_is_refused(adapters, message):
         build(*adapters)
 
 
-@pytest.mark.parametrize(
-    'adapter', [UPDATES['convpass'], UPDATES['mona']], ids=['convpass', 'mona']
-)
-def test_a_grid_has_to_be_known(adapter):
+@pytest.mark.parametrize('name', ['convpass', 'mona', 'svp'])
+def test_a_grid_has_to_be_known(name):
+    adapter = UPDATES[name]
     with pytest.raises(UserError, match='needs "patches"'):
         build(adapter, dynamic_img_size=True)
     with pytest.raises(UserError, match=r'expects 17 tokens, .* and got 19: leave out .*prompts'):
@@ -297,6 +409,11 @@ def test_a_grid_has_to_be_known(adapter):
     vit = build(adapter, backbone='vit')
     with pytest.raises(UserError, match='knows images of 4 x 4 patches, and got one of 2 x 8'):
         vit(torch.zeros(1, 3, 16, 64))  # as many patches
+
+
+def test_shallow_prompts_need_the_last_output_alone_where_there_is_no_slot():
+    with pytest.raises(UserError, match=r'set out_indices=-1, got .* or deep=True'):
+        build(dict(type='VPT'), backbone='vit', out_indices=[0, 1])
 
 
 @pytest.mark.parametrize('others', [(), (0,), (3,), (0, 1), (2, 5, 9), (9, 10)], ids=str)
