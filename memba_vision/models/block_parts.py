@@ -25,7 +25,7 @@ class PatchTokens:
 
         Args:
             tokens: the sequence.
-            call: whatever else the block or the mixer was called with.
+            call: other arguments of the call of the block or the mixer.
 
         Raises:
             UserError: there are more or fewer tokens.

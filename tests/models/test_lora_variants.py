@@ -70,10 +70,30 @@ def test_the_part_is_taken_out_of_the_weight(init):
 
 
 @pytest.mark.parametrize('init', ['pissa', 'olora'])
+def test_a_weight_gives_the_directions_that_it_has(init):
+    layer = build(LORA | dict(init=init, rank=20)).module.layers[0].mixer.in_proj
+    assert layer.start_down.shape == (16, 16)
+    whole = layer.start_up @ layer.start_down * (0.5 if init == 'pissa' else 1)
+    torch.testing.assert_close(whole, layer.base_layer.weight)
+    assert not layer.up.weight[:, 16:].any()
+    assert layer.down.weight[16:].all()
+
+
+@pytest.mark.parametrize('init', ['pissa', 'olora'])
 def test_a_checkpoint_holds_the_start_and_no_weights_of_the_base(init):
     names = {name.rpartition('in_proj.')[2] for name in build(LORA | dict(init=init)).state_dict()}
     assert names >= {'down.weight', 'up.weight', 'start_down', 'start_up'}
     assert not any('base_layer' in name for name in names)
+
+
+def test_the_header_names_what_is_not_the_default():
+    names = 'rank_stabilized', 'up_lr_factor', 'init'
+    plain = build(LORA | dict.fromkeys(names[1:2], 1.0)).header['adapters'][0]
+    assert not {*names} & {*plain}, 'older files have the same header'
+    assert build(LORA | dict(init='pissa')).header['adapters'][0]['init'] == 'pissa'
+    other = build(LORA | dict(rank_stabilized=True)).state_dict()
+    with pytest.raises(UserError, match='the checkpoint is of other adapters'):
+        build(LORA).load_state_dict(other)
 
 
 # Learning rates
@@ -122,7 +142,6 @@ ERRORS = {
     'init': ([LORA | dict(init='svd')], "unknown init 'svd'; known are zero, pissa, olora"),
     'factor': ([LORA | dict(up_lr_factor=0)], 'up_lr_factor must be above 0, got 0'),
     'scale': ([LORA | dict(init='pissa', scale=0)], 'needs a scale above 0, got 0'),
-    'rank': ([LORA | dict(init='olora', rank=17)], 'weight of 64 x 16: rank must be at most 16'),
     'part': ([LORA | dict(init='pissa', targets=['mix.x'])], 'not for mix.x: leave that out'),
     'embed': ([LORA | dict(init='pissa', targets=['embed'])], r'not for patch_embed\.proj: leave'),
     'membrane': ([LORA | dict(init='pissa'), LIM], "init='zero'"),

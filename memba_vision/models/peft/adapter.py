@@ -19,6 +19,8 @@ class Adapter(ABC):
 
     #: Frozen weights that :meth:`attach` gave other values: a checkpoint holds them too.
     rewritten: Sequence[nn.Parameter] = ()
+    #: Settings that came later: the header of a checkpoint names them where they have no defaults.
+    added_later: tuple[str, ...] = ()
     #: The places that it needs, roles or slots of :mod:`memba_vision.models.sites`.
     needs: tuple[str, ...] = ()
 

@@ -41,7 +41,7 @@ class Bottleneck(nn.Module):
 
         Args:
             hidden: the input, or the output, of a part of the backbone.
-            call: whatever else the part was called with.
+            call: other arguments of the call of that part.
         """
         # The residual stream may be wider than the weights.
         hidden = self.prepare(hidden.to(self.down.weight.dtype))

@@ -45,6 +45,8 @@ class LoRA(LowRankAdapter):
         init: 'zero' (``up`` is), 'pissa' or 'olora'; the latter two for whole linear layers.
     """
 
+    added_later = ('rank_stabilized', 'up_lr_factor', 'init')
+
     def __init__(
         self,
         targets: Sequence[str] = ('in_proj', 'out_proj'),

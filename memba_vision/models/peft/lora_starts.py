@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from memba_vision.errors import UserError
 from memba_vision.models.peft.low_rank import AdditiveLayer, LowRankLinear
 
 
@@ -39,7 +38,8 @@ class StartedLoRALinear(LowRankLinear, AdditiveLayer):
 
     ``down`` and ``up`` start from ``down₀`` and ``up₀``, a part of ``W``. The papers take the part
     out of the frozen weight; here it is taken out beside it, so that the weight stays that of the
-    base and a checkpoint small. Both are the same function.
+    base and a checkpoint small. Both are the same function. A weight with fewer directions than
+    ``rank`` gives all that it has; the others start as LoRA's do.
 
     Args:
         base_layer: the frozen projection, in_features to out_features.
@@ -47,9 +47,6 @@ class StartedLoRALinear(LowRankLinear, AdditiveLayer):
         rank: width of the bottleneck.
         scale: factor of the update.
         drop_rate: dropout on the bottleneck's activations.
-
-    Raises:
-        UserError: the weight has no such rank.
     """
 
     def __init__(
@@ -62,19 +59,14 @@ class StartedLoRALinear(LowRankLinear, AdditiveLayer):
     ) -> None:
         super().__init__(base_layer, rank, scale, drop_rate)
         weight = base_layer.weight.detach()
-        if rank > min(weight.shape):
-            raise UserError(
-                f'LoRA: init={start!r} takes {rank} directions of a weight of {len(weight)} x '
-                f'{weight.shape[1]}: rank must be at most {min(weight.shape)}'
-            )
         down, up = STARTS[start](weight.to(torch.promote_types(weight.dtype, torch.float32)), rank)
         if start == 'pissa':
             down, up = down / scale**0.5, up / scale**0.5
         self.register_buffer('start_down', down.to(weight.dtype).contiguous())
         self.register_buffer('start_up', up.to(weight.dtype).contiguous())
         with torch.no_grad():
-            self.down.weight.copy_(self.start_down)
-            self.up.weight.copy_(self.start_up)
+            self.down.weight[: len(down)] = self.start_down
+            self.up.weight[:, : len(down)] = self.start_up
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Project (..., in_features) to (..., out_features)."""

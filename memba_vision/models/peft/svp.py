@@ -67,7 +67,7 @@ class InnerPrompter(nn.Module):
 
         Args:
             hidden: the input of a block.
-            call: whatever else the block is called with.
+            call: other arguments of the call of the block.
         """
         self.patches.grid_of(hidden, *call)
         patches, others = self.patches.take_apart(hidden.to(self.down.weight.dtype))
