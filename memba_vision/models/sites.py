@@ -226,20 +226,21 @@ def sites_of(backbone: nn.Module) -> Sites:
     """Return the sites of a backbone.
 
     A backbone with a method ``sites()`` says them itself. Another has those of its parts: of every
-    module with a method ``block_sites(name)``, which gets its own path. Where no part has that
-    either, attention and MLP layers are found by their structure.
+    module with a method ``block_sites(name)``, which gets its own path and answers for the modules
+    inside. Where no part has that either, attention and MLP layers are found by their structure.
     """
     sites = backbone.sites() if hasattr(backbone, 'sites') else _sites_of_parts(backbone)
     return replace(sites, norms=find_norms(backbone))
 
 
 def _sites_of_parts(backbone: nn.Module) -> Sites:
-    blocks = tuple(
-        module.block_sites(name)
-        for name, module in backbone.named_modules()
-        if hasattr(module, 'block_sites')
-    )
-    return Sites(blocks) if blocks else _found_sites(backbone)
+    names: list[str] = []
+    for name, module in backbone.named_modules():
+        is_inside = names and name.startswith(f'{names[-1]}.')
+        if hasattr(module, 'block_sites') and not is_inside:
+            names.append(name)
+    blocks = (backbone.get_submodule(name).block_sites(name) for name in names)
+    return Sites(tuple(blocks)) if names else _found_sites(backbone)
 
 
 def _found_sites(backbone: nn.Module) -> Sites:
