@@ -16,13 +16,14 @@ from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.comparisons import compare
 from memba_vision.reports.difference_table import difference_table
 from memba_vision.reports.markdown import table_text
+from memba_vision.reports.method_table import vit_figure
 from memba_vision.reports.rank_table import rank_tables
 from memba_vision.reports.run_list import read_run_list
 from memba_vision.reports.scores import scores_by_suite
 from memba_vision.reports.text_tables import markdown_table
 from memba_vision.runs.result import Result
 from memba_vision.weights import licence_of
-from memba_vision.zoo.methods import all_methods
+from memba_vision.zoo.methods import VIT, all_methods
 from memba_vision.zoo.official import OFFICIAL
 
 DOCS = Path(__file__).parent
@@ -74,14 +75,15 @@ def published() -> str:
 
 
 def methods() -> str:
-    """The formula, size and source of every method."""
-    rows = [('preset', 'formula', 'source', 'parameters')]
+    """The formula, size and source of every method, and what is published for a transformer."""
+    rows = [('preset', 'formula', 'source', 'parameters', VIT)]
     rows += [
         (
             f'`{m.preset}`',
             m.formula,
             m.source,
             f'{m.parameters[ARCH]:,}' if ARCH in m.parameters else '',
+            vit_figure(m),
         )
         for m in all_methods()
     ]

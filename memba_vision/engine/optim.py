@@ -1,6 +1,7 @@
 """Constructor of optimizers for partly frozen models, and mixed precision on a CPU."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,11 +35,12 @@ def multiplies_bfloat16() -> bool:
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class TrainableOptimWrapperConstructor:
-    """Build the optimizer over the trained parameters, in two groups: with and without decay.
+    """Build the optimizer over the trained parameters, in groups with and without decay.
 
     mmengine's own constructor makes a group of each parameter, frozen ones too, which costs a
     launch each. Vectors (biases, norms) and the parameters that a module lists in
-    ``no_weight_decay`` are not decayed.
+    ``no_weight_decay`` are not decayed. Parameters of a module with an ``lr_factor`` have groups of
+    their own, at that many times the learning rate (LoRA+).
 
     Args:
         optim_wrapper_cfg: config of the optim wrapper, its ``optimizer`` included.
@@ -65,7 +67,10 @@ class TrainableOptimWrapperConstructor:
         optimizer = dict(config.pop('optimizer'))
         decayed, not_decayed = split_by_decay(model)
         groups = [{'params': decayed}, {'params': not_decayed, 'weight_decay': 0.0}]
-        optimizer['params'] = [group for group in groups if group['params']]
+        factors = lr_factors(model)
+        optimizer['params'] = [
+            part for group in groups for part in _split_by_rate(group, optimizer.get('lr'), factors)
+        ]
         config.setdefault('type', 'OptimWrapper')
         if config['type'] == 'AmpOptimWrapper' and not _has_accelerator(model):
             # The wrapper that mmpretrain's --amp sets needs a GPU; its loss scale is for float16.
@@ -95,6 +100,53 @@ def split_by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parame
         if parameter.requires_grad:
             groups[parameter.ndim < 2 or name.rpartition('.')[2] in exempt].append(parameter)
     return groups
+
+
+def lr_factors(model: nn.Module) -> dict[int, float]:
+    """Return the factors of the learning rate that modules ask for, by ``id`` of the parameter."""
+    return {
+        id(parameter): module.lr_factor
+        for module in model.modules()
+        if getattr(module, 'lr_factor', 1.0) != 1.0
+        for parameter in module.parameters(recurse=False)
+        if parameter.requires_grad
+    }
+
+
+def _split_by_rate(group: dict, rate: float | None, factors: dict[int, float]) -> Iterator[dict]:
+    """Yield the parts of a group of parameters that have one learning rate each."""
+    if factors and rate is None:
+        raise UserError(
+            'an adapter asks for a multiple of the learning rate (up_lr_factor of LoRA), and the '
+            'optimizer has none: set optim_wrapper.optimizer.lr'
+        )
+    parts = {}
+    for parameter in group['params']:
+        parts.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+    for factor in sorted(parts):
+        own = {} if factor == 1.0 else {'lr': factor * rate}
+        yield {**group, 'params': parts[factor], **own}
+
+
+def check_rates(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Raise a UserError where an optimizer lacks learning rates that the modules ask for.
+
+    Other constructors than :class:`TrainableOptimWrapperConstructor` know nothing of them.
+    """
+    factors = lr_factors(model)
+    rates = {
+        id(p): group.get('initial_lr', group['lr'])
+        for group in optimizer.param_groups
+        for p in group['params']
+    }
+    plain = {rate for parameter, rate in rates.items() if parameter not in factors}
+    for parameter, factor in factors.items():
+        if plain and not any(math.isclose(rates[parameter], factor * rate) for rate in plain):
+            raise UserError(
+                f'an adapter asks for {factor} times the learning rate for some of its weights, '
+                'and the optimizer does not have it: set optim_wrapper.constructor to '
+                "'TrainableOptimWrapperConstructor', or up_lr_factor of LoRA to 1"
+            )
 
 
 @OPTIM_WRAPPERS.register_module()

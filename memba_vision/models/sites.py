@@ -5,14 +5,15 @@ classes. Places are named by the dotted paths of modules and parameters in the b
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.transformer_sites import find_blocks, find_embedding
+from memba_vision.models.block_parts import BlockParts
+from memba_vision.models.transformer_sites import find_blocks, find_embedding, find_norms
 
 #: The roles of projections. ``mix`` stands for a state-space mixer.
 ROLES = MappingProxyType(
@@ -34,6 +35,7 @@ ROLES = MappingProxyType(
         'mlp.fc1': 'first layer of an MLP',
         'mlp.fc2': 'second layer of an MLP',
         'embed': 'patch embedding',
+        'norm': 'norm, wherever it is',
     }
 )
 #: The roles of parameters that are trained by themselves.
@@ -45,13 +47,22 @@ PARAMETERS = MappingProxyType(
         'mix.conv': "weight of a mixer's depthwise convolution",
         'cls_token': 'class token',
         'pos_embed': 'position embedding',
+        'norm': 'weights and biases of the norms',
     }
 )
 #: The roles that names of Vim stand for, so that a preset reaches every backbone by these names: a
 #: projection's in each block that has nothing of such a name, a parameter's on a backbone that has
 #: none. 'in_proj' takes tokens into a mixer, be it a scan or attention, 'out_proj' brings them out.
+#: 'branch_in' takes them into a mixer or an MLP, 'branch_proj' brings them out too, and 'all_proj'
+#: are all whole projections.
 ALIASES = MappingProxyType(
     {
+        'branch_in': ('mix.in', 'attn.qkv', 'mlp.fc1'),
+        'branch_proj': ('mix.in', 'mix.out', 'attn.qkv', 'attn.out', 'mlp.fc1', 'mlp.fc2'),
+        'all_proj': (
+            *('embed', 'mix.in', 'mix.params', 'mix.dt', 'mix.out'),
+            *('attn.qkv', 'attn.out', 'mlp.fc1', 'mlp.fc2'),
+        ),
         'in_proj': ('mix.in', 'attn.qkv'),
         'x_proj': ('mix.params',),
         'x_proj_b': ('mix.params',),
@@ -76,6 +87,9 @@ SLOTS = MappingProxyType(
         'scan': 'scan of a direction',
         'state': 'state that blocks hand on, from projection to projection',
         'tokens': 'sequence of tokens before the first block and behind the last one',
+        'block': 'whole block',
+        'patches': 'places of patches in the sequence of a block, on images of one size',
+        'length': 'block that takes a sequence of any length',
     }
 )
 
@@ -122,6 +136,7 @@ class BlockSites:
         parameters: the paths of parameters by role.
         stateful: the roles of projections that may take the state of the block before and hand on
             their own (:func:`memba_vision.models.modules.linear.project`).
+        parts: the whole block, its mixer and its MLP; None where they are not known.
     """
 
     projections: Mapping[str, tuple[Rows, ...]] = field(default_factory=dict)
@@ -130,6 +145,7 @@ class BlockSites:
     stage: int = 0
     parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stateful: tuple[str, ...] = ()
+    parts: BlockParts | None = None
 
 
 @dataclass(frozen=True)
@@ -141,11 +157,13 @@ class Sites:
         embed: the patch embedding; None where it is no single layer.
         tokens: the path of the slot with ``insert`` and ``remove`` that the sequence passes; None
             where there is none.
+        norms: the paths of the norms, each with those of its parameters. They are found.
     """
 
     blocks: tuple[BlockSites, ...] = ()
     embed: Rows | None = None
     tokens: str | None = None
+    norms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def offered(self) -> frozenset[str]:
         """Return the roles and slots that the backbone has somewhere."""
@@ -153,8 +171,16 @@ class Sites:
         found |= {'gate' for block in self.blocks if block.gate}
         found |= {'scan' for block in self.blocks if block.scans}
         found |= {'state' for block in self.blocks if block.stateful}
-        found |= {'embed'} if self.embed else set()
-        return frozenset(found | ({'tokens'} if self.tokens else set()))
+        parts = self.parts()
+        found |= {'block'} if parts else set()
+        found |= {'patches' for part in parts if part.patches}
+        found |= {'length' for part in parts if part.any_length}
+        whole = {'embed': self.embed, 'tokens': self.tokens, 'norm': self.norms}
+        return frozenset(found | {place for place, there in whole.items() if there})
+
+    def parts(self) -> list[BlockParts]:
+        """Return the parts of the blocks, block by block."""
+        return [block.parts for block in self.blocks if block.parts]
 
     def scans(self) -> list[ScanSite]:
         """Return the scans of all directions, block by block."""
@@ -166,12 +192,16 @@ class Sites:
 
     def parameters(self, role: str) -> list[str]:
         """Return the paths of the parameters of a role, block by block."""
+        if role == 'norm':
+            return [path for paths in self.norms.values() for path in paths]
         return [path for block in self.blocks for path in block.parameters.get(role, ())]
 
     def projections(self, role: str) -> list[Rows]:
         """Return the projections of a role: all blocks' first ones, then all second ones."""
         if role == 'embed':
             return [self.embed] if self.embed else []
+        if role == 'norm':
+            return [Rows(path) for path in self.norms]
         per_block = [block.projections.get(role, ()) for block in self.blocks]
         most = max(map(len, per_block), default=0)
         return [rows[k] for k in range(most) for rows in per_block if k < len(rows)]
@@ -196,24 +226,30 @@ def sites_of(backbone: nn.Module) -> Sites:
     """Return the sites of a backbone.
 
     A backbone with a method ``sites()`` says them itself. Another has those of its parts: of every
-    module with a method ``block_sites(name)``, which gets its own path. Where no part has that
-    either, attention and MLP layers are found by their structure.
+    module with a method ``block_sites(name)``, which gets its own path and answers for the modules
+    inside. Where no part has that either, attention and MLP layers are found by their structure.
     """
-    if hasattr(backbone, 'sites'):
-        return backbone.sites()
-    blocks = tuple(
-        module.block_sites(name)
-        for name, module in backbone.named_modules()
-        if hasattr(module, 'block_sites')
-    )
-    return Sites(blocks) if blocks else _found_sites(backbone)
+    sites = backbone.sites() if hasattr(backbone, 'sites') else _sites_of_parts(backbone)
+    return replace(sites, norms=find_norms(backbone))
+
+
+def _sites_of_parts(backbone: nn.Module) -> Sites:
+    names: list[str] = []
+    for name, module in backbone.named_modules():
+        is_inside = names and name.startswith(f'{names[-1]}.')
+        if hasattr(module, 'block_sites') and not is_inside:
+            names.append(name)
+    blocks = (backbone.get_submodule(name).block_sites(name) for name in names)
+    return Sites(tuple(blocks)) if names else _found_sites(backbone)
 
 
 def _found_sites(backbone: nn.Module) -> Sites:
     blocks = []
-    for stage, roles in find_blocks(backbone):
-        rows = {role: tuple(Rows(*place) for place in places) for role, places in roles.items()}
-        blocks.append(BlockSites(rows, stage=stage))
+    for found in find_blocks(backbone):
+        rows = {
+            role: tuple(Rows(*place) for place in places) for role, places in found.roles.items()
+        }
+        blocks.append(BlockSites(rows, stage=found.stage, parts=found.parts))
     embed = find_embedding(backbone)
     return Sites(tuple(blocks), embed=Rows(embed) if embed else None)
 

@@ -15,7 +15,7 @@ from memba_vision.runs.backbone import Backbone, backbone_labels, backbone_of
 from memba_vision.runs.presets import read_preset
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.runs.result_files import collect
-from memba_vision.zoo.methods import Method, all_methods, architecture_title
+from memba_vision.zoo.methods import VIT, Method, all_methods, architecture_title
 from memba_vision.zoo.model_size import Size, build_without_weights, measure_size
 
 COLUMNS = ('method', 'preset', 'adapters', 'trained parameters', 'share (%)')
@@ -38,7 +38,8 @@ def method_table(
     arch = backbone_of(config).arch
     overrides = config.get('adapter_settings', {})
     measured = measured_accuracies(config, runs)
-    rows = [(*COLUMNS, *published_columns(arch), MEASURED, *(STEP0_COLUMNS if step0 else ()))]
+    known = *published_columns(arch), *vit_columns()
+    rows = [(*COLUMNS, *known, MEASURED, *(STEP0_COLUMNS if step0 else ()))]
     for method in all_methods():
         preset = read_preset(method.preset, overrides)
         try:
@@ -61,6 +62,17 @@ def published_columns(arch: str) -> tuple[str, ...]:
     return f'published for {architecture_title(arch)} (K)', 'published top-1 (%)'
 
 
+def vit_columns() -> tuple[str, ...]:
+    """Return the column of what is published for a transformer; none where nothing is."""
+    known = any(method.published_on_vit is not None for method in all_methods())
+    return (f'published for {VIT} (%)',) if known else ()
+
+
+def vit_figure(method: Method) -> str:
+    """Return what is published for a method on the transformer, where anything is."""
+    return '' if method.published_on_vit is None else f'{method.published_on_vit:.2f}'
+
+
 def method_notes() -> str:
     """Return notes on the table, a line of Markdown each."""
     return ''.join(f'* {method.name}: {method.note}.\n' for method in all_methods() if method.note)
@@ -74,6 +86,7 @@ def _row(method: Method, size: Size | None, arch: str, measured: dict[str, str])
         method.preset,
         *_cells(size),
         *(known if published_columns(arch) else ()),
+        *([vit_figure(method)] if vit_columns() else ()),
         measured.get(method.preset, ''),
     )
 

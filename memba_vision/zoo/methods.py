@@ -15,6 +15,8 @@ from memba_vision.package_data import PRESETS
 
 #: The papers whose comparisons come first; other sources follow in alphabetical order.
 FIRST_SOURCES = ('MambaPEFT', 'Memba')
+#: The transformer for which methods of transformers are published, and what it is pre-trained on.
+VIT = 'ViT-B/16 (ImageNet-21k)'
 #: Names of architectures in papers.
 TITLES = {'vim_tiny': 'Vim-Ti', 'vim_small': 'Vim-S', 'vim_base': 'Vim-B'}
 
@@ -50,6 +52,8 @@ class Method:
         formula: the formula, in Markdown.
         parameters: trained parameters of the adapters by architecture, as ``vim_small``.
         published: results on VTAB-1k by architecture.
+        published_on_vit: mean over the 19 tasks that is published for the ViT-B/16 of
+            :data:`VIT`, in percent; None where there is none.
         note: a remark for readers of a table.
         merges: True where the adapters fold into plain weights without a rest.
         pretrained_at_step_0: True where training starts from the pre-trained function.
@@ -61,6 +65,7 @@ class Method:
     formula: str = ''
     parameters: dict[str, int] = field(default_factory=dict)
     published: dict[str, Published] = field(default_factory=dict)
+    published_on_vit: float | None = None
     note: str = ''
     merges: bool = True
     pretrained_at_step_0: bool = True

@@ -11,7 +11,7 @@ from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
 from memba_vision.models.peft.hidden_lim import MembraneLoRALinear
 from memba_vision.models.peft.lim import Membrane, MembraneGate
-from memba_vision.models.peft.lora import LoRALinear
+from memba_vision.models.peft.lora_layers import LoRALinear
 from memba_vision.models.peft.low_rank_gate import LowRankMembraneGate
 from memba_vision.models.sites import BlockSites, Rows, Sites, sites_of
 from memba_vision.ops import MembraneSettings

@@ -30,6 +30,15 @@ NO_TOKENS = {
     ),
     'pos_embed_tuning': 'PartialTuning needs "pos_embed"',
 }
+#: Methods on the grid of patches, where the blocks' sequences are windows of it.
+NO_PATCHES = {
+    'convpass': 'Convpass needs "patches"',
+    'mona': 'Mona needs "patches"',
+    'svp': 'SVP needs "patches"',
+}
+#: Maps take no prompts; windows take those of every block.
+NO_PROMPTS = {'vpt_shallow': 'VPT needs "tokens"'}
+NO_DEEP_PROMPTS = NO_PROMPTS | {'vpt_deep': 'VPT needs "length"'}
 STAGES = NO_TOKENS | {'affix_tuning': r'AffixTuning: the blocks have the widths \[\d+, \d+\]'}
 NO_GATE = {
     preset: f'{kind} needs "gate"'
@@ -68,12 +77,12 @@ NO_SCAN = {
 TRANSFORMER = NO_GATE | NO_SCAN
 REFUSED = {
     'vim': NO_QUERIES,
-    'vmamba_v2': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_Z | NO_QUERIES,
-    'vmamba_v0': STAGES | NO_QUERIES,
+    'vmamba_v2': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_Z | NO_QUERIES | NO_DEEP_PROMPTS,
+    'vmamba_v0': STAGES | NO_QUERIES | NO_DEEP_PROMPTS,
     'mamba_reg': NO_QUERIES,
-    'mamba_vision': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_QUERIES,
+    'mamba_vision': STAGES | NO_GATE | NO_SINGLE_EMBED | NO_QUERIES | NO_PATCHES | NO_PROMPTS,
     'vit': TRANSFORMER,
-    'swin': NO_TOKENS | TRANSFORMER,
+    'swin': NO_TOKENS | TRANSFORMER | NO_PATCHES | NO_DEEP_PROMPTS,
     'timm_vit': TRANSFORMER,
 }
 

@@ -7,7 +7,8 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
-from memba_vision.models.sites import BlockSites, Rows, Sites
+from memba_vision.models.backbones.vim import VimBlock
+from memba_vision.models.sites import BlockSites, Rows, Sites, sites_of
 
 VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
 LORA = dict(type='LoRA', rank=3, scale=0.5)
@@ -141,3 +142,21 @@ def test_peft_loads_what_was_saved_by_role(adapter, tmp_path):
 def test_the_files_of_peft_hold_no_part_of_a_projection(tmp_path):
     with pytest.raises(UserError, match='changes some outputs of one alone'):
         make(LORA | dict(targets=['out_proj', 'mix.x'])).save_hf(tmp_path)
+
+
+class Bare(nn.Module):
+    """Blocks of Vim in a backbone that says nothing of places."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(VimBlock(8, 0.0) for _ in range(3))
+
+
+def test_a_block_answers_for_the_modules_inside():
+    sites = sites_of(Bare())
+    assert [block.parts.block for block in sites.blocks] == [f'layers.{k}' for k in range(3)]
+    assert [block.gate for block in sites.blocks] == [f'layers.{k}.mixer.gate' for k in range(3)]
+    model = PEFTModel(Bare(), [dict(type='AdaptFormer'), dict(type='VPT', deep=True)])
+    assert {name.split('.')[2] for name in model.adapter_parameters()} == {'mixer', 'vpt'}
+    with pytest.raises(UserError, match='needs "patches"'):
+        PEFTModel(Bare(), [dict(type='Mona')])

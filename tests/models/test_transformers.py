@@ -64,16 +64,19 @@ def timm_swin():
 # --- Places ---------------------------------------------------------------------------------------
 
 ROLES = {'attn.qkv', 'attn.q', 'attn.k', 'attn.v', 'attn.out', 'mlp.fc1', 'mlp.fc2'}
+WHOLE = {'block', 'norm', 'embed'}
+SEQUENCE = {'patches', 'length'}
 
 
 @pytest.mark.parametrize(
-    ('name', 'stages'), [('vit', [0, 0]), ('swin', [0, 1, 1]), ('timm_vit', [0] * 6)]
+    ('name', 'stages', 'others'),
+    [('vit', [0, 0], SEQUENCE), ('swin', [0, 1, 1], set()), ('timm_vit', [0] * 6, SEQUENCE)],
 )
-def test_blocks_are_found_in_their_order(name, stages):
+def test_blocks_are_found_in_their_order(name, stages, others):
     sites = sites_of(MODELS.build(BACKBONES[name]))
     assert [block.stage for block in sites.blocks] == stages
     assert all(block.projections.keys() == ROLES for block in sites.blocks)
-    assert sites.offered() == ROLES | {'embed'}
+    assert sites.offered() == ROLES | WHOLE | others
     order = [place.module for place in sites.projections('mlp.fc2')]
     assert order == sorted(order)
 
@@ -103,8 +106,9 @@ def test_queries_and_values_are_their_rows(module):
 @pytest.mark.parametrize(
     ('name', 'roles'),
     [
-        ('tiny_vit_5m_224', {'attn.qkv', 'attn.out', 'mlp.fc1', 'mlp.fc2'}),  # mixed by heads
-        ('resnet18', set()),
+        # Its queries, keys and values are mixed by heads.
+        ('tiny_vit_5m_224', {'attn.qkv', 'attn.out', 'mlp.fc1', 'mlp.fc2', 'block', 'norm'}),
+        ('resnet18', {'norm'}),
     ],
 )
 def test_only_what_is_there_is_offered(name, roles):

@@ -57,9 +57,16 @@ def test_a_row_holds_what_is_known(table):
         'share (%)': '0.15',
         'published for Vim-S (K)': '45',
         'published top-1 (%)': '58.16',
+        'published for ViT-B/16 (ImageNet-21k) (%)': '',
         'measured top-1 (%)': '76.00 (2 of 19 tasks)',
     }
     assert table['Memba (in+out proj)']['adapters'] == 'LoRA, LIM'
+
+
+def test_figures_for_a_transformer_have_a_column_of_their_own(table):
+    row = table['SSF']
+    assert row['published for ViT-B/16 (ImageNet-21k) (%)'] == '73.10'
+    assert row['published for Vim-S (K)'] == row['published top-1 (%)'] == ''
 
 
 def test_a_method_that_does_not_fit_a_backbone_leaves_the_others_a_row(monkeypatch):

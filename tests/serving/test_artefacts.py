@@ -173,7 +173,7 @@ def test_what_cannot_be_merged_says_why(base, data_root, tmp_path, site):
 
 @pytest.mark.parametrize('preset', [p for p in preset_names() if p != 'lora_qv'])
 def test_a_bank_answers_as_the_model_alone(preset, tmp_path):
-    adapters = read_preset(preset, dict(rank=3)).adapters
+    adapters = read_preset(preset, dict(rank=4)).adapters
     expected = make_classifier(adapters)
     bank = AdapterBank(make_base())
     bank.add('one', save_adapter(expected, tmp_path))

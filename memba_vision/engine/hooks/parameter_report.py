@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from memba_vision.engine.optim import check_rates
 from memba_vision.engine.plain_model import plain_model
 from memba_vision.registry import HOOKS
 
@@ -14,12 +15,14 @@ from memba_vision.registry import HOOKS
 class ParameterReportHook(Hook):
     """Log the numbers of trained parameters in adapters and head, and their share.
 
-    It warns of a frozen backbone whose config names no weights.
+    It warns of a frozen backbone whose config names no weights, and refuses an optimizer that lacks
+    learning rates which adapters ask for.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Log one line, or two."""
         model = plain_model(runner)
+        check_rates(model, runner.optim_wrapper.optimizer)
         runner.logger.info(describe_parameters(model))
         if has_random_base(model):
             runner.logger.warning(

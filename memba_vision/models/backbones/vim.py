@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from memba_vision.models.backbones.arguments import (
 from memba_vision.models.backbones.base_backbone import Backbone, Parts
 from memba_vision.models.backbones.vim_weights import FILES
 from memba_vision.models.backbones.weight_files import WeightFiles
+from memba_vision.models.block_parts import BlockParts, PatchTokens
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.modules.norm import RMSNorm
@@ -33,7 +35,7 @@ from memba_vision.models.modules.patches import (
     to_pair,
 )
 from memba_vision.models.modules.prompts import NoPrompt
-from memba_vision.models.sites import Rows, Sites
+from memba_vision.models.sites import BlockSites, Rows, Sites
 from memba_vision.registry import MODELS
 
 ARCHS = {
@@ -76,6 +78,7 @@ class VimBlock(nn.Module):
 
     def __init__(self, embed_dims: int, drop_path_rate: float, **mixer) -> None:
         super().__init__()
+        self.dim = embed_dims
         self.norm = RMSNorm(embed_dims, eps=NORM_EPS)
         self.mixer = BidirectionalMixer(embed_dims, **mixer)
         self.drop_path = DropPath(drop_path_rate)
@@ -86,6 +89,12 @@ class VimBlock(nn.Module):
         """Return the residual stream, (batch, length, embed_dims) float32, and the gate's state."""
         mixed, gate_state = self.mixer(self.norm(residual), gate_state)
         return residual + self.drop_path(mixed), gate_state
+
+    def block_sites(self, name: str) -> BlockSites:
+        """Return the places that adapters find here; ``name`` is the path of this module."""
+        mixer = f'{name}.mixer'
+        parts = BlockParts(self.dim, name, mixer, any_length=True)
+        return replace(self.mixer.block_sites(mixer), parts=parts)
 
 
 class PatchMap(nn.Identity):
@@ -313,9 +322,18 @@ class Vim(Backbone):
 
     def sites(self) -> Sites:
         """Return the places that adapters find here."""
-        names = (f'layers.{number}.mixer' for number in range(self.num_layers))
-        blocks = tuple(self.get_submodule(name).block_sites(name) for name in names)
-        return Sites(blocks, embed=Rows('patch_embed.proj'), tokens='prompt')
+        patches = None if self.dynamic_img_size else self._patch_tokens()
+        blocks = []
+        for number, layer in enumerate(self.layers):
+            sites = layer.block_sites(f'layers.{number}')
+            blocks.append(replace(sites, parts=replace(sites.parts, patches=patches)))
+        return Sites(tuple(blocks), embed=Rows('patch_embed.proj'), tokens='prompt')
+
+    def _patch_tokens(self) -> PatchTokens:
+        extra = 0 if self.cls_token is None else self.cls_token.shape[1]
+        positions = torch.arange(self.num_patches + extra, device='cpu')[None, :, None]
+        others = self.split_tokens(positions)[1] if extra else positions[:, :0]
+        return PatchTokens(self.grid_size, tuple(others.flatten().tolist()))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return features of (batch, channels, height, width), one per entry of ``out_indices``."""

@@ -19,6 +19,7 @@ from memba_vision.models.backbones.arguments import (
 )
 from memba_vision.models.backbones.base_backbone import StagedBackbone
 from memba_vision.models.backbones.vmamba_weights import ARCHS, DEFAULTS, FILES
+from memba_vision.models.block_parts import BlockParts, PatchTokens
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.mlp import Mlp
@@ -49,6 +50,7 @@ class VSSBlock(nn.Module):
 
     def __init__(self, dim: int, drop_path_rate: float, with_mlp: bool, **mixer) -> None:
         super().__init__()
+        self.dim = dim
         self.norm = LayerNorm(dim)
         self.op = SS2D(dim, **mixer)
         self.drop_path = DropPath(drop_path_rate)
@@ -67,11 +69,13 @@ class VSSBlock(nn.Module):
 
     def block_sites(self, name: str) -> BlockSites:
         """Return the places that adapters find here; ``name`` is the path of this module."""
-        sites = self.op.block_sites(f'{name}.op')
+        mlp = None if self.mlp is None else f'{name}.mlp'
+        parts = BlockParts(self.dim, name, f'{name}.op', mlp, PatchTokens())
+        sites = replace(self.op.block_sites(f'{name}.op'), parts=parts)
         if self.mlp is None:
             return sites
-        mlp = {f'mlp.{layer}': (Rows(f'{name}.mlp.{layer}'),) for layer in ('fc1', 'fc2')}
-        return replace(sites, projections={**sites.projections, **mlp})
+        layers = {f'mlp.{layer}': (Rows(f'{mlp}.{layer}'),) for layer in ('fc1', 'fc2')}
+        return replace(sites, projections={**sites.projections, **layers})
 
 
 class PatchMerging(nn.Module):

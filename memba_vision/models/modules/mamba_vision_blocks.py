@@ -9,6 +9,7 @@ from mmcv.cnn.bricks.drop import DropPath
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from memba_vision.models.block_parts import BlockParts
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.mlp import Mlp
 from memba_vision.models.modules.norm import LayerNorm
@@ -70,6 +71,7 @@ class WindowBlock(nn.Module):
         self, dim: int, mixer: nn.Module, drop_path_rate: float, layer_scale: bool
     ) -> None:
         super().__init__()
+        self.dim = dim
         self.norm1, self.norm2 = LayerNorm(dim), LayerNorm(dim)
         self.mixer = mixer
         self.mlp = Mlp(dim)
@@ -91,7 +93,9 @@ class WindowBlock(nn.Module):
 
     def block_sites(self, name: str) -> BlockSites:
         """Return the places that adapters find here; ``name`` is the path of this module."""
-        sites = self.mixer.block_sites(f'{name}.mixer')
+        places = name, f'{name}.mixer', f'{name}.mlp'
+        parts = BlockParts(self.dim, *places, any_length=True)
+        sites = replace(self.mixer.block_sites(f'{name}.mixer'), parts=parts)
         mlp = {f'mlp.{layer}': (Rows(f'{name}.mlp.{layer}'),) for layer in ('fc1', 'fc2')}
         return replace(sites, projections={**sites.projections, **mlp})
 

@@ -19,6 +19,8 @@ class Adapter(ABC):
 
     #: Frozen weights that :meth:`attach` gave other values: a checkpoint holds them too.
     rewritten: Sequence[nn.Parameter] = ()
+    #: Settings that came later: the header of a checkpoint names them where they have no defaults.
+    added_later: tuple[str, ...] = ()
     #: The places that it needs, roles or slots of :mod:`memba_vision.models.sites`.
     needs: tuple[str, ...] = ()
 
@@ -98,7 +100,7 @@ class AdaptedLayer(nn.Module):
 
 
 def merge_layers(backbone: nn.Module, *kinds: type[nn.Module]) -> None:
-    """Replace every layer of ``kinds`` on a plain projection by its merged projection.
+    """Replace every layer of ``kinds`` that is on a plain layer by its merged layer.
 
     Args:
         backbone: the backbone.
@@ -107,14 +109,16 @@ def merge_layers(backbone: nn.Module, *kinds: type[nn.Module]) -> None:
     names = [name for name, module in backbone.named_modules() if isinstance(module, kinds)]
     for name in reversed(names):  # inner ones first
         layer = backbone.get_submodule(name)
-        if isinstance(layer.base_layer, nn.Linear | nn.Conv2d):
+        if not hasattr(layer.base_layer, 'base_layer'):
             _untie(backbone, layer.base_layer)
             replace_module(backbone, name, layer.merged())
 
 
 def _untie(backbone: nn.Module, layer: nn.Module) -> None:
     """Give a layer a weight of its own where another one, which has no such update, shares it."""
-    weight = layer.weight
+    weight = getattr(layer, 'weight', None)
+    if weight is None:
+        return
     holders = [m for m in backbone.modules() if any(p is weight for p in m._parameters.values())]
     if len(holders) > 1:
         layer.weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)

@@ -7,7 +7,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.peft.adapter import AdaptedLayer, Adapter, check_state_free, replace_module
 from memba_vision.models.peft.lim import Membrane, membrane_settings
-from memba_vision.models.peft.lora import LoRALinear
+from memba_vision.models.peft.lora_layers import LoRALinear
 from memba_vision.models.peft.targets import places_of
 from memba_vision.models.sites import Sites
 from memba_vision.registry import ADAPTERS
@@ -98,7 +98,8 @@ class HiddenLIM(Adapter):
         layer = backbone.get_submodule(path)
         if type(layer) is not LoRALinear:
             raise UserError(
-                f'HiddenLIM: it integrates the hidden activations of a LoRA on {self.target}: put '
+                "HiddenLIM: it integrates the hidden activations (init='zero') of a LoRA on "
+                f'{self.target}: put '
                 f"dict(type='LoRA', targets=['{self.target}', …]), the last adapter of {path}, "
                 'before it'
             )

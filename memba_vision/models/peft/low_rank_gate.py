@@ -79,7 +79,8 @@ def check_taps(backbone: nn.Module, adapter: str, user: str, otherwise: str = ''
     for _, rows in gates_and_rows(backbone):
         if not hasattr(backbone.get_submodule(rows.module), 'expose'):
             raise UserError(
-                f'{adapter}: {user} integrates the hidden activations of a LoRA on in_proj: put '
+                f"{adapter}: {user} integrates the hidden activations (init='zero') of a LoRA on "
+                'in_proj: put '
                 f"dict(type='LoRA', targets=['in_proj', …]), the last adapter of in_proj, before it"
                 f'{otherwise}'
             )

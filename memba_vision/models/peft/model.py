@@ -195,14 +195,22 @@ def _build_adapter(config: dict) -> Adapter:
 
 
 def _full_settings(config: dict) -> dict:
-    """Return the config with all defaults written out, with JSON's types."""
-    parameters = inspect.signature(ADAPTERS.get(config['type'])).parameters
+    """Return the config with all defaults written out, with JSON's types.
+
+    Settings that came later are left out where they have their defaults, as older files have it.
+    """
+    kind = ADAPTERS.get(config['type'])
+    parameters = inspect.signature(kind).parameters
     defaults = {
         name: parameter.default
         for name, parameter in parameters.items()
         if parameter.default is not parameter.empty
     }
-    return json.loads(json.dumps({**defaults, **config}))
+    settings = {**defaults, **config}
+    for name in getattr(kind, 'added_later', ()):
+        if name in settings and settings[name] == defaults.get(name):
+            del settings[name]
+    return json.loads(json.dumps(settings))
 
 
 def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> None:

@@ -1,0 +1,7 @@
+about = dict(
+    name='LayerNorm tuning',
+    source='Zhao et al. 2024, section 3',
+    formula='weights and biases of all norms train',
+    parameters=dict(vim_small=9_600),
+)
+adapters = [dict(type='PartialTuning', patterns=['norm'])]

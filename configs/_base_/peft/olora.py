@@ -1,0 +1,17 @@
+about = dict(
+    name='OLoRA',
+    source='Büyükakyüz 2024, section 3',
+    formula='in_proj, out_proj: `(W - s Q R) h + s up(down h)`, from `up = Q`, `down = R`, columns '
+    'and rows of a QR decomposition, rank 64',
+    parameters=dict(vim_small=4_718_592),
+)
+adapters = [
+    dict(
+        type='LoRA',
+        targets=['in_proj', 'out_proj'],
+        rank=64,
+        scale=1.0,
+        drop_rate=0.0,
+        init='olora',
+    )
+]
