@@ -36,7 +36,7 @@ from memba_vision.engine.hooks import TerminationHook
 from memba_vision.engine.late_figure import LateFigureVisualizer
 from memba_vision.engine.plain_model import plain_model
 from memba_vision.engine.run_config import RunConfig
-from memba_vision.engine.schedule import Schedule
+from memba_vision.engine.schedule import Schedule, without_short_parts
 from memba_vision.engine.termination import Termination
 from memba_vision.errors import Terminated, UserError
 from memba_vision.files import DISK_FULL
@@ -159,7 +159,10 @@ class ReadableRunner(Runner):
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """Build the schedulers of learning rates."""
-        with reporting_config_errors('param_scheduler (do its parts begin before train_cfg ends?)'):
+        part = 'param_scheduler (do its parts begin before train_cfg ends? --epochs moves them)'
+        with reporting_config_errors(part):
+            if self.train_dataloader is not None:
+                scheduler = without_short_parts(scheduler, len(self.train_dataloader))
             return super().build_param_scheduler(scheduler)
 
     def call_hook(self, fn_name: str, **arguments: Any) -> None:
