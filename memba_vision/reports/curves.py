@@ -3,12 +3,13 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+ACCURACY = 'accuracy/top1'
 SCALARS = '*/vis_data/scalars.json'  # in the folder of a run, once for each start
 
 
@@ -27,13 +28,22 @@ def loss_curve(folder: Path) -> dict[int, float]:
 
     A run that was resumed has a log per start. Of an epoch that was run twice, the later counts.
     """
-    losses = {}
+    return {entry['epoch']: entry['loss'] for entry in _entries(folder, 'loss') if 'epoch' in entry}
+
+
+def accuracy_curve(folder: Path) -> dict[int, float]:
+    """Return the accuracy of the validation after each epoch that had one, in percent."""
+    found = _entries(folder, ACCURACY)
+    return {entry['step']: entry[ACCURACY] for entry in found if 'epoch' not in entry}
+
+
+def _entries(folder: Path, key: str) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a run's logs that have a finite number under a key."""
     for path in sorted(folder.glob(SCALARS)):
         for line in path.read_text(encoding='utf-8').splitlines():
             entry = read_entry(line)
-            if math.isfinite(entry.get('loss', math.nan)) and 'epoch' in entry:
-                losses[entry['epoch']] = entry['loss']
-    return losses
+            if math.isfinite(entry.get(key, math.nan)):
+                yield entry
 
 
 def mean_curve(curves: Sequence[dict[int, float]]) -> Curve:

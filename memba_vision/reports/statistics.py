@@ -1,8 +1,9 @@
-"""Means over tasks and seeds, and differences between two methods."""
+"""Means over tasks and seeds, differences between two methods, and intervals of shares."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import NormalDist, mean, stdev
 
 import numpy as np
 
@@ -132,3 +133,30 @@ def _resampled_means(pairs: list[np.ndarray], rng: np.random.Generator) -> np.nd
         seeds = rng.integers(len(differences), size=(int(here.sum()), len(differences)))
         means[here] = differences[seeds].mean(axis=1)
     return means.mean(axis=1)
+
+
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share by Wilson (1927), which holds for few and for all right.
+
+    Args:
+        right: number of successes.
+        total: number of trials, 1 or more.
+    """
+    quantile = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    share, spread = right / total, quantile**2 / total
+    middle = share + spread / 2
+    half = quantile * math.sqrt((share * (1 - share) + spread / 4) / total)
+    low, high = (middle - half) / (1 + spread), (middle + half) / (1 + spread)
+    return max(0.0, low), min(1.0, high)
+
+
+def sign_test(first: int, second: int) -> float:
+    """Return the two-sided p of a sign test (McNemar's, exact) on cases where two methods differ.
+
+    Args:
+        first: cases that the first method alone had right.
+        second: cases that the second one alone had right.
+    """
+    total = first + second
+    tail = sum(math.comb(total, k) for k in range(min(first, second) + 1))
+    return min(1.0, 2 * tail / 2**total)

@@ -1,11 +1,13 @@
 """Training of one config, with the test of what it saved."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 
 from memba_vision.engine.checkpoint_folders import last_checkpoint
 from memba_vision.engine.hooks.cost import CostHook
@@ -26,8 +28,15 @@ from memba_vision.runs.result import Result
 from memba_vision.runs.testing import record_result
 
 
-def train(config: Config) -> Result | None:
+def train(
+    config: Config, choose: Callable[[Runner], Path | None] = last_checkpoint
+) -> Result | None:
     """Train, test the saved checkpoint, and write the result into the run's folder.
+
+    Args:
+        config: of the run.
+        choose: returns the checkpoint that is tested, of the training that has ended; see
+            :mod:`memba_vision.engine.checkpoint_folders`.
 
     Returns:
         The result; None for a config that has no test, or that names no task, as one for
@@ -57,7 +66,7 @@ def train(config: Config) -> Result | None:
     if not has_test:
         runner.logger.warning('There is no result: the config has no test_dataloader')
         return None
-    found = [last_checkpoint(runner) if is_main_process() else None]
+    found = [choose(runner) if is_main_process() else None]
     broadcast_object_list(found)  # the others may write elsewhere, or not at all
     (checkpoint,) = found
     metrics = _test_saved(runner, checkpoint)
