@@ -82,6 +82,10 @@ ALLOWED = {
         'serving',
         '__init__',
     },
+    'photos': {
+        *('errors', 'files', 'datasets', 'engine', 'models', 'runs', 'serving', 'reports'),
+        'sweeps',
+    },
     'search': {'errors', 'package_data', 'files', 'engine', 'runs', 'reports', 'command_line'},
     'sweeps': {
         *('errors', 'package_data', 'discovery', 'registry', 'files', 'datasets', 'engine', 'runs'),

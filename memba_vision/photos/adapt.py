@@ -14,7 +14,7 @@ from memba_vision.photos.outcome import Outcome, test_outcome
 from memba_vision.photos.page import Trained, make_page
 from memba_vision.photos.source import TEST, TRAIN, VAL
 from memba_vision.photos.task import PhotoTask, prepare_task, write_task
-from memba_vision.photos.training import PROBE, Choices, run_method
+from memba_vision.photos.training import PROBE, SHIPPED, Choices, run_method
 from memba_vision.runs.base_models import read_base_model
 from memba_vision.runs.presets import read_preset
 from memba_vision.runs.result import Result
@@ -55,7 +55,7 @@ class Adapted:
 
 def adapt(
     photos: str | Path,
-    backbone: str = 'vim-mini',
+    backbone: str = SHIPPED,
     method: str = 'memba',
     work_dir: str | Path | None = None,
     *,
@@ -193,7 +193,7 @@ def next_commands(
         (f'memba-vision app {run}', 'try it in a browser'),
         (f'memba-vision export {checkpoint} model.onnx --as onnx', 'for other programs'),
     ]
-    if choices.backbone == Choices.backbone:
+    if choices.backbone == SHIPPED:
         place = f'--work-dir {run.parent}_vim-small'
         larger = f'memba-vision adapt {source} --backbone vim-small {place}'
         commands.append((larger, 'more accurate, at 224 pixels: downloads weights, wants a GPU'))

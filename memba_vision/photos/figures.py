@@ -19,6 +19,7 @@ from memba_vision.reports.svg import FAINT, INK, as_svg, panels, settings
 NUMBERED = 30  # classes: with more, numbers do not fit into the cells
 NAMED = 60  # classes: with more, names do not fit beside it
 LONG = 22  # letters of a name
+POINTS = 110  # pixels of the page for an inch
 
 
 class HasCurves(Protocol):
@@ -46,6 +47,7 @@ def draw_confusions(outcome: Outcome) -> FigureOfReport:
         axes.set_ylabel('true class')
         title = 'Confusions'
         svg = as_svg(figure, 'confusions', f'{title}: numbers of photos by true class and answer')
+        svg = svg.replace('<svg', f'<svg style="max-width: {POINTS * side:.0f}px"', 1)
     caption = (
         'A row per true class, a column per answer; numbers are photos of the test. Blue is right, '
         'red is wrong; the deeper, the larger the share of the row.'

@@ -42,13 +42,14 @@ def _load(folder: Path) -> dict[str, Any]:
     """Return the datasets by the names of their splits."""
     try:
         import datasets
+        from datasets import load_from_disk  # a folder of that name is a module too
     except ImportError as error:
         raise UserError(
             f"{folder} is a dataset of Hugging Face's library, which reads it: pip install datasets"
         ) from error
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_from_disk(str(folder))
+        loaded = load_from_disk(str(folder))
     except Exception as error:  # pyarrow raises nearly anything on damaged files
         reason = ' '.join(str(error).split())
         raise UserError(

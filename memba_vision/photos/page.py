@@ -12,6 +12,7 @@ from PIL import Image
 
 from memba_vision.datasets.pixels import read_rgb
 from memba_vision.datasets.vtab1k_tools.skipped_entries import SkippedEntry, as_text, shown
+from memba_vision.engine.durations import duration
 from memba_vision.files import escape_surrogates
 from memba_vision.photos.figures import draw_confusions, draw_curves
 from memba_vision.photos.outcome import Outcome, Share
@@ -21,10 +22,10 @@ from memba_vision.photos.training import Choices
 from memba_vision.reports.html import figure_html, fill_page, table_html
 from memba_vision.reports.tables import NOTHING, Cell, Table
 from memba_vision.runs.result import Result
-from memba_vision.sweeps.console import duration
 
 MISTAKES = 12
 THUMBNAIL = 240  # pixels
+FIT = 8  # classes of a matrix that fits on a phone
 SURE = 0.05  # p below which a difference is called one
 
 
@@ -203,7 +204,7 @@ def _classes(task: PhotoTask, outcome: Outcome) -> Table:
 
 def _confusions(first: Trained) -> str:
     figure = draw_confusions(first.outcome)
-    return _wide(figure_html(figure)) if figure else ''
+    return figure_html(figure) if len(first.outcome.classes) <= FIT else _wide(figure_html(figure))
 
 
 def _gallery(outcome: Outcome) -> str:

@@ -25,6 +25,7 @@ from memba_vision.runs.training import resume_from, train
 from memba_vision.sweeps.devices import usable_cores
 
 PROBE = 'linear_probing'
+SHIPPED = 'vim-mini'  # a backbone that comes with the package
 SMALL = 48  # pixels: models of so small images take another recipe
 #: Steps that a training should have, if the number of epochs stays within bounds.
 STEPS = {PROBE: 1500}

@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 from made_runs import with_group_means
+from scipy.stats import binomtest
 
 from memba_vision.datasets.tasks import VTAB1K_TASKS
-from memba_vision.reports.statistics import mean_over_tasks, paired_difference
+from memba_vision.reports.statistics import (
+    mean_over_tasks,
+    paired_difference,
+    sign_test,
+    wilson_interval,
+)
 from memba_vision.zoo.methods import all_methods
 
 PUBLISHED = {m.preset: m.published['vim_small'] for m in all_methods() if m.published}
@@ -106,3 +112,15 @@ def test_runs_without_a_partner_do_not_count():
     difference = paired_difference(method, baseline, ['a', 'b', 'c'])
     assert (difference.value, difference.pairs) == (2.0, 1)
     assert paired_difference(method, baseline, ['b']) is None
+
+
+@pytest.mark.parametrize(('right', 'total'), [(0, 1), (1, 1), (0, 20), (44, 48), (48, 48)])
+def test_wilson_interval(right, total):
+    expected = binomtest(right, total).proportion_ci(method='wilson')
+    assert wilson_interval(right, total) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(('first', 'second'), [(0, 0), (3, 0), (5, 5), (12, 3)])
+def test_sign_test(first, second):
+    expected = binomtest(first, first + second).pvalue if first + second else 1.0
+    assert sign_test(first, second) == pytest.approx(expected)

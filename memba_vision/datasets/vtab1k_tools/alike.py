@@ -11,7 +11,7 @@ SAMPLED = 512  # pixels of a side are enough for it
 STEP = 2.0  # grey levels between two cells that differ
 BITS = 2 * (CELLS - 1) ** 2
 #: Numbers of bits in which two photos that look alike may differ; the first that tells them apart.
-DISTANCES = (8, 4, 2, 0)
+DISTANCES = (12, 6, 3, 0)
 COLOUR = 10  # levels of red, green and blue, on average
 ROWS = 1024  # compared with all others at a time
 MANY = 50  # pairs for each photo: so many say nothing
