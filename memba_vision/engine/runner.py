@@ -71,6 +71,19 @@ class ConsoleFilter(logging.Filter):
         return record.levelno >= logging.ERROR or '\n' not in message.strip()
 
 
+class ConsoleFormatter(logging.Formatter):
+    """Formatter with the time of day, and with the level of what is worse than information."""
+
+    def __init__(self) -> None:
+        super().__init__('%(asctime)s %(message)s', '%H:%M:%S')
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        if record.levelno > logging.INFO:
+            record.message = f'{record.levelname}: {record.message}'
+        return super().formatMessage(record)
+
+
 def _report_errors_except_full_disk(handler: logging.Handler, record: logging.LogRecord) -> None:
     # Where the log cannot be written, soon a checkpoint cannot: that is reported once, as an error.
     error = sys.exc_info()[1]
@@ -110,6 +123,7 @@ class ReadableRunner(Runner):
                 handler.stream.reconfigure(errors='surrogateescape')  # names of files
             else:
                 handler.addFilter(ConsoleFilter())
+                handler.setFormatter(ConsoleFormatter())
         return logger
 
     def build_visualizer(self, visualizer: Any = None) -> Visualizer:

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from memba_vision.engine.checkpoint_folders import last_checkpoint
 from memba_vision.engine.hooks.cost import CostHook
 from memba_vision.engine.hooks.keep_features import KeepFeaturesHook
+from memba_vision.engine.hooks.progress import showing_progress
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
 from memba_vision.errors import UserError
@@ -62,7 +63,8 @@ def train(
             archive_run(config, config.get('load_from'))
         claim_folders(config)
         write_record(runner, command_line())
-    runner.train()
+    with showing_progress(runner):
+        runner.train()
     if not has_test:
         runner.logger.warning('There is no result: the config has no test_dataloader')
         return None
