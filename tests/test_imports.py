@@ -92,9 +92,9 @@ ALLOWED = {
         *('reports', 'command_line'),
     },
     'registration': {'errors', 'engine', 'runs', 'zoo'},
-    'command_line': {'errors', 'engine', 'files', 'registration', 'registry'},
+    'command_line': {'errors', 'engine', 'files', 'registration', 'registry', '__version__'},
     'timm': {'errors', 'zoo'},
-    '__main__': {'package_data'},
+    '__main__': {'package_data', '__version__'},
     '__init__': {'errors', 'package_data', 'discovery', 'registration'},
 }
 

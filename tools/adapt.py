@@ -53,7 +53,12 @@ def main(args: argparse.Namespace) -> None:
     """Adapt as the command line says."""
     from memba_vision.photos.adapt import adapt
 
-    adapt(**vars(args), tell=lambda line: print(line, flush=True))
+    try:
+        adapt(**vars(args), tell=lambda line: print(line, flush=True))
+    except KeyboardInterrupt as end:
+        raise KeyboardInterrupt(
+            'interrupted: what was finished is kept, and the same command goes on'
+        ) from end
 
 
 if __name__ == '__main__':

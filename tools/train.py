@@ -19,8 +19,8 @@ def parse_arguments() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        metavar='CKPT',
-        help='go on from this checkpoint, or from the newest one in the work dir',
+        metavar='RUN',
+        help='go on from this checkpoint, or the newest one of this folder or of the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='train under bfloat16 autocast')
     parser.add_argument('--seed', type=int, help="replaces the config's randomness.seed")

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from memba_vision.datasets.loading import use_load_rgb
 from memba_vision.datasets.wrapped_data import images_of_workers
+from memba_vision.engine.checkpoint_folders import last_checkpoint
 from memba_vision.engine.checkpoint_loader import safe_loading
 from memba_vision.engine.class_names import (
     OPTION,
@@ -198,10 +199,9 @@ class ReadableRunner(Runner):
                 model = super().train()
             except Terminated:
                 raise
-            except KeyboardInterrupt:
-                for hook in self._termination_hooks():
-                    hook.save()
-                raise
+            except KeyboardInterrupt as interruption:
+                written = [path for hook in self._termination_hooks() if (path := hook.save())]
+                raise KeyboardInterrupt(self._say_how_to_go_on(written)) from interruption
             except Exception:
                 # The processes that load data, or those on other nodes, got the signal too.
                 if self.termination.requested:
@@ -227,6 +227,13 @@ class ReadableRunner(Runner):
     def _end(self) -> None:
         for hook in self._termination_hooks():
             hook.end(self)
+
+    def _say_how_to_go_on(self, written: list[str]) -> str:
+        """Return what an interrupted training has left, and how it goes on."""
+        newest = written[0] if written else last_checkpoint(self)
+        if newest is None:
+            return 'interrupted before the first epoch had ended: nothing is saved'
+        return f'interrupted in epoch {self.epoch + 1}; saved is {newest}: go on with --resume'
 
     def _termination_hooks(self) -> list[TerminationHook]:
         return [hook for hook in self.hooks if isinstance(hook, TerminationHook)]

@@ -1,1 +1,1 @@
-"""From a folder of photos to an adapted model, and a page that shows how good it is."""
+"""An adapted model from a folder of photos, and a page that shows how good it is."""

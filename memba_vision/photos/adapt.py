@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -152,8 +153,7 @@ def _train(
     tell(f'\n{_TITLES.get(method, method)} on {choices.backbone}:')
     result = run_method(task, choices, method, folder)
     outcome = test_outcome(task, result.checkpoint)
-    run = Path(result.checkpoint).parent
-    return Trained(_TITLES.get(method, method), result, outcome, run)
+    return Trained(_TITLES.get(method, method), result, outcome, folder / Path(method).stem)
 
 
 _TITLES = {PROBE: 'linear probe'}
@@ -169,7 +169,7 @@ def _finish(
 ) -> Adapted:
     """Write the page, and tell of the outcome."""
     best, *others = trained
-    commands = next_commands(source, best.result, best.run, choices)
+    commands = next_commands(source, best.run, choices)
     page = folder / PAGE
     text = make_page(source.resolve().name, task, choices, trained, commands)
     write_atomically(page, encode_surrogates(text))
@@ -183,18 +183,17 @@ def _finish(
     return Adapted(page, best.result, best.outcome, baseline, task.remarks)
 
 
-def next_commands(
-    source: Path, result: Result, run: Path, choices: Choices
-) -> list[tuple[str, str]]:
+def next_commands(source: Path, run: Path, choices: Choices) -> list[tuple[str, str]]:
     """Return command lines that one may want next, each with its purpose."""
-    checkpoint = result.checkpoint
+    place = shlex.quote(str(run))
     commands = [
-        (f'memba-vision predict NEW.jpg --checkpoint {checkpoint}', 'name what is on new photos'),
-        (f'memba-vision app {run}', 'try it in a browser'),
-        (f'memba-vision export {checkpoint} model.onnx --as onnx', 'for other programs'),
+        (f'memba-vision predict NEW.jpg --run {place}', 'name what is on new photos'),
+        (f'memba-vision app {place}', 'try it in a browser'),
+        (f'memba-vision export {place} model.onnx --as onnx', 'for other programs'),
     ]
     if choices.backbone == SHIPPED:
-        place = f'--work-dir {run.parent}_vim-small'
-        larger = f'memba-vision adapt {source} --backbone vim-small {place}'
-        commands.append((larger, 'more accurate, at 224 pixels: downloads weights, wants a GPU'))
+        folder = shlex.quote(f'{run.parent}_vim-small')
+        larger = f'memba-vision adapt {shlex.quote(str(source))} --backbone vim-small'
+        purpose = 'more accurate, at 224 pixels: downloads weights, wants a GPU'
+        commands.append((f'{larger} --work-dir {folder}', purpose))
     return commands

@@ -93,7 +93,7 @@ def prepare_task(
     skipped: list[SkippedEntry] = []
     try:
         found = find_photos(source, skipped, folder / COPIES)
-    finally:  # what is left out may explain an error
+    finally:  # the skipped files may explain an error
         if skipped:
             tell(as_text(skipped).rstrip())
     check_classes(class_names(p.label for p in found), [p.path for p in found], 'give')

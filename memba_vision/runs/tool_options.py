@@ -15,6 +15,13 @@ HELP = (
 )
 
 
+#: Help of an option or argument that asks for a run.
+RUN = (
+    'a run: its folder, a checkpoint in it, or an adapter file of tools/export.py (with the '
+    'config of its training)'
+)
+
+
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share."""
     parser.add_argument('--work-dir', help='where logs, checkpoints and results go')

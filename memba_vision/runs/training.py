@@ -22,6 +22,7 @@ from memba_vision.runs.checkpoints import (
     checkpoints_newest_first,
     claim_folders,
     first_readable,
+    newest_readable,
     run_folders,
 )
 from memba_vision.runs.record import command_line, write_record
@@ -81,7 +82,11 @@ def resume_from(config: Config, checkpoint: str) -> None:
     With 'auto' and no checkpoint yet, the run starts from the beginning, and that is said.
     """
     path = Path(checkpoint)
-    if checkpoint == 'auto':
+    if path.is_dir():
+        path = newest_readable(path)
+        if path is None:
+            raise UserError(f'--resume {checkpoint}: there is no checkpoint in this folder')
+    elif checkpoint == 'auto':
         path = first_readable(checkpoints_newest_first(config))
     if path is not None:
         config.load_from = str(path)

@@ -119,7 +119,7 @@ def test_the_outcome_on_the_terminal(world):
     assert len(re.findall(share, out)) == 2
     assert 'linear probe: test accuracy' in out
     assert f'everything on one page: {world}/made/page.html' in out
-    assert 'memba-vision predict NEW.jpg --checkpoint ' in out
+    assert f'memba-vision predict NEW.jpg --run {world}/made/memba ' in out
 
 
 def test_photos_stay_where_they_are(world):
@@ -192,7 +192,9 @@ def test_classes_are_balanced_on_request(world):
 def test_the_checkpoint_serves(world):
     checkpoint = json.loads((world / 'made/memba/result.json').read_text())['checkpoint']
     photo = world / 'birds/red/3.png'
-    assert run_tool('predict', photo, '--checkpoint', checkpoint).out.count(str(photo)) == 1
+    found = [run_tool('predict', photo, '--run', run) for run in (world / 'made/memba', checkpoint)]
+    assert found[0].out.count(str(photo)) == 1
+    assert found[0].out == found[1].out
 
 
 def test_the_config_trains_by_itself(world, tmp_path):
