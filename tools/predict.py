@@ -65,6 +65,8 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Predict as the command line says."""
+    from torch.hub import tqdm
+
     from memba_vision.datasets.vtab1k import read_list_file
     from memba_vision.runs.config import load_config
     from memba_vision.serving.images import expand_folders
@@ -81,6 +83,8 @@ def main(args: argparse.Namespace) -> None:
         images, labels = expand_folders(args.images, tell), ()
     predictions: list[Prediction] = []
     found = noted(predictor(images, args.top, args.batch_size), predictions)
+    if args.out:  # the terminal is free for a bar, if it is one
+        found = tqdm(found, total=len(images), unit=' images', disable=None)
     write((csv_pieces if args.format == 'csv' else json_pieces)(found), args.out)
     if labels:
         right = sum(p.label == label for p, label in zip(predictions, labels, strict=True))

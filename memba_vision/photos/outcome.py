@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch.hub import tqdm
 
 from memba_vision.photos.source import TEST
 from memba_vision.photos.task import PhotoTask
@@ -104,7 +105,8 @@ def test_outcome(task: PhotoTask, checkpoint: str) -> Outcome:
     scores = np.zeros((len(photos), len(task.classes)))
     predictor = Predictor(checkpoint)
     found = predictor([str(photo.path) for photo in photos], top=len(task.classes))
-    for row, prediction in zip(scores, found, strict=True):
+    shown = tqdm(found, total=len(photos), desc='test', unit=' photos', disable=None)
+    for row, prediction in zip(scores, shown, strict=True):
         for name, probability in prediction.classes:
             row[number_of[name]] = probability
     labels = np.array([number_of[photo.label] for photo in photos])

@@ -15,6 +15,7 @@ from memba_vision.models.modules.patches import to_pair
 from memba_vision.photos.source import TEST, TRAIN, VAL
 from memba_vision.photos.task import PhotoTask
 from memba_vision.runs.base_models import read_base_model
+from memba_vision.runs.checkpoints import checkpoints_newest_first
 from memba_vision.runs.config import load_config
 from memba_vision.runs.epochs import set_epochs
 from memba_vision.runs.external_bases import PREFIX
@@ -68,7 +69,8 @@ def run_method(task: PhotoTask, choices: Choices, method: str, folder: Path) -> 
     config = make_config(task, choices, method, work_dir)
     write_atomically(path, config.pretty_text.encode())
     config = load_config(read_config(path), {}, str(work_dir))
-    resume_from(config, 'auto')
+    if checkpoints_newest_first(config):
+        resume_from(config, 'auto')
     return train(config, best_checkpoint)
 
 

@@ -42,7 +42,9 @@ def test_a_line_an_epoch(console):
 
 
 def test_nothing_else_of_each_epoch(console):
-    assert not re.search(r'Epoch\((train|val)\)|Saving checkpoint|mmengine - |base_lr', console)
+    assert not re.search(
+        r'Epoch\((train|val)\)|Saving checkpoint|Checkpoints will|mmengine - |base_lr', console
+    )
 
 
 class FakeDataLoader(list):
@@ -66,7 +68,7 @@ def test_a_bar_on_a_terminal(is_interrupted):
     logger, hub = logging.Logger('made'), MessageHub('made')
     logger.addHandler(logging.StreamHandler(log))
     hook = ProgressHook(Console(file=text, force_terminal=True, width=90, _environ={}))
-    hook.before_train(runner(0, hub, logger))
+    hook.begin(runner(0, hub, logger))
     for epoch in range(1 if is_interrupted else 2):
         hook.before_train_epoch(runner(epoch, hub, logger))
         for step in range(3):

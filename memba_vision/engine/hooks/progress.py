@@ -40,8 +40,8 @@ class ProgressHook(Hook):
         self._line, self._times = '', deque(maxlen=RECENT)
         self._restore: list[tuple[logging.StreamHandler, Any]] = []
 
-    def before_train(self, runner: Runner) -> None:
-        """Take the place of mmengine's lines on the console."""
+    def begin(self, runner: Runner) -> None:
+        """Take the place of mmengine's lines on the console, before any hook has written one."""
         if not isinstance(runner.train_loop, EpochBasedTrainLoop) or not is_main_process():
             return
         if self.console.is_terminal and not self.console.is_dumb_terminal:
@@ -141,6 +141,7 @@ def showing_progress(runner: Runner) -> Iterator[None]:
     hook = ProgressHook()
     runner.register_hook(hook)
     try:
+        hook.begin(runner)
         yield
     finally:
         hook.close()
