@@ -185,15 +185,15 @@ def _classes(task: PhotoTask, outcome: Outcome) -> Table:
         rows.append(
             (
                 Cell(shown(name)),
-                *(Cell(f'{size:,}', size) for size in sizes),
                 *_share_cells(found),
                 Cell(NOTHING if named is None else f'{named:.0f}', named),
                 Cell(taken or NOTHING, wrong.max() if wrong.any() else None),
+                *(Cell(f'{size:,}', size) for size in sizes),
             )
         )
     header = (
-        *('class', 'to train', 'to choose', 'to test', 'right'),
-        *('of its photos (%)', 'of those named so (%)', 'most often taken for'),
+        *('class', 'right', 'of its photos (%)', 'of those named so (%)', 'most often taken for'),
+        *('to train', 'to choose', 'to test'),
     )
     caption = (
         'Of its photos: the share that is found, with its interval. Of those named so: the share '
