@@ -120,9 +120,9 @@ def test_option_that_does_not_fit(train, key):
 
 
 def test_unknown_option_of_a_tool():
-    outcome = run_tool('train', DEMO, '--epochs', '3')
+    outcome = run_tool('train', DEMO, '--rounds', '3')
     assert outcome.status == 2
-    assert 'unrecognized arguments: --epochs 3' in outcome.err
+    assert 'unrecognized arguments: --rounds 3' in outcome.err
 
 
 @pytest.mark.parametrize(
