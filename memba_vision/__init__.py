@@ -16,6 +16,7 @@ __version__ = '0.1.0'
 _FUNCTIONS = {
     'AdapterBank': 'memba_vision.serving.bank',
     'Inferencer': 'memba_vision.serving.inference',
+    'adapt': 'memba_vision.photos.adapt',
     'deploy': 'memba_vision.serving.deploy',
     'extract_features': 'memba_vision.serving.inference',
     'fold': 'memba_vision.models.peft.folding',

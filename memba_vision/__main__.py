@@ -1,10 +1,12 @@
 """Command line ``memba-vision TOOL …`` or ``python -m memba_vision TOOL …``, without a checkout."""
 
 import ast
+import difflib
 import runpy
 import sys
 from pathlib import Path
 
+from memba_vision import __version__
 from memba_vision.package_data import package_data_folder
 
 
@@ -12,12 +14,20 @@ def main() -> None:
     """Run the tool that the command line names, with the arguments after its name.
 
     Without a tool's name, list the tools and exit with status 2, or 0 where help was asked for.
+    Of an unknown name, say which is near.
     """
     tools = {path.stem: path for path in sorted((package_data_folder() / 'tools').glob('*.py'))}
     name = sys.argv[1] if len(sys.argv) > 1 else ''
+    if name == '--version':
+        sys.stdout.write(f'memba_vision {__version__}\n')
+        sys.exit(0)
     if name not in tools:
         asked_for = name in ('-h', '--help')
         (sys.stdout if asked_for else sys.stderr).write(_usage(tools))
+        if name and not asked_for:
+            near = difflib.get_close_matches(name.replace('-', '_'), tools, 2)
+            meant = f': did you mean {" or ".join(near)}?' if near else ''
+            sys.stderr.write(f'error: there is no tool {name}{meant}\n')
         sys.exit(0 if asked_for else 2)
     sys.argv = [str(tools[name]), *sys.argv[2:]]
     runpy.run_path(str(tools[name]), run_name='__main__')

@@ -1,14 +1,18 @@
 """Frame of the command-line tools: their help, and their end with a result or one line."""
 
 import argparse
+import difflib
 import errno
 import io
 import os
+import re
 import select
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NoReturn
 
+from memba_vision import __version__
 from memba_vision.engine.allocator import keep_freed_memory
 from memba_vision.engine.garbage import imports_kept_from_collection
 from memba_vision.errors import ExitStatus, Terminated, UserError
@@ -20,14 +24,39 @@ ERROR_FILE = 'TORCHELASTIC_ERROR_FILE'
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+class SuggestingParser(argparse.ArgumentParser):
+    """Parser that proposes what may have been meant by an unknown option or choice."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage, message and proposals, and exit with status 2."""
+        super().error(f'{message}{self._proposals(message)}')
+
+    def _proposals(self, message: str) -> str:
+        choice = re.search(r"invalid choice: '?(.*?)'? \(choose from (.*)\)", message)
+        if choice:
+            return did_you_mean(choice[1], re.findall(r"[^\s',]+", choice[2]))
+        _, _, unknown = message.partition('unrecognized arguments: ')
+        options = [word.partition('=')[0] for word in unknown.split() if word.startswith('--')]
+        found = (did_you_mean(option, self._option_string_actions) for option in options)
+        return next(filter(None, found), '')
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question that proposes known words, '' if none is near."""
+    near = difflib.get_close_matches(word, list(known), 2)
+    return f' (did you mean {" or ".join(near)}?)' if near else ''
+
+
 def tool_parser(doc: str) -> argparse.ArgumentParser:
     """Return a parser whose help is a tool's docstring: a description and examples."""
     description, _, examples = doc.partition('\n\n')
-    return argparse.ArgumentParser(
+    parser = SuggestingParser(
         description=description,
         epilog=f'examples:\n{textwrap.indent(examples.strip(), "  ")}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument('--version', action='version', version=f'memba_vision {__version__}')
+    return parser
 
 
 def run_tool(
@@ -64,8 +93,8 @@ def run_tool(
     except Terminated as end:
         sys.stderr.write(f'{end}\n')
         sys.exit(end.exit_status)
-    except KeyboardInterrupt:
-        sys.stderr.write('interrupted\n')
+    except KeyboardInterrupt as end:
+        sys.stderr.write(f'{end or "interrupted"}\n')
         sys.exit(ExitStatus.INTERRUPTED)
 
 

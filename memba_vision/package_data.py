@@ -1,5 +1,6 @@
 """Paths of the configs and tools that come with the package."""
 
+import difflib
 import sys
 from pathlib import Path
 
@@ -20,8 +21,8 @@ def package_data_folder() -> Path:
 
 #: The tools by the names of their files; a script of the user's own beside them is none.
 TOOLS = (
-    *('app', 'benchmark', 'export', 'methods', 'predict', 'prepare_vtab1k', 'report', 'search'),
-    *('sweep', 'test', 'train', 'visualize', 'weights'),
+    *('adapt', 'app', 'benchmark', 'export', 'methods', 'predict', 'prepare_vtab1k', 'report'),
+    *('search', 'sweep', 'test', 'train', 'visualize', 'weights'),
 )
 COMMAND = 'memba-vision'
 
@@ -65,4 +66,8 @@ def find_config(name: str | Path) -> Path:
     shipped = package_data_folder() / 'configs' / f'{short}.py'
     if shipped.is_file():
         return shipped
-    raise UserError(f'no config at {name}: give a file such as configs/demo/digits_memba.py')
+    folder = package_data_folder() / 'configs'
+    known = [str(path.relative_to(folder).with_suffix('')) for path in folder.glob('[a-z]*/*.py')]
+    near = ' or '.join(difflib.get_close_matches(short, known, 2))
+    meant = f' (did you mean {near}?)' if near else ''
+    raise UserError(f'no config at {name}{meant}: give a file such as configs/demo/digits_memba.py')

@@ -203,9 +203,19 @@ def test_ctrl_c_costs_no_finished_epoch(options, straight, tmp_path):
     outcome = train(options | RARELY, work_dir, config=config_with(tmp_path, hook))
     assert outcome.status == ExitStatus.INTERRUPTED
     assert [path.name for path in work_dir.glob('*.pth')] == ['epoch_3.pth']
+    saved = f'interrupted in epoch 4; saved is {work_dir}/epoch_3.pth: go on with --resume'
+    assert outcome.err.strip().splitlines()[-1] == saved
     outcome = train(options | RARELY, work_dir, '--resume')
     assert 'resumed epoch: 3' in outcome.out
     assert_same_end(work_dir, straight)
+
+
+@pytest.mark.usefixtures('listens_to_ctrl_c')
+def test_ctrl_c_before_anything_is_there(options, tmp_path):
+    hook = "custom_hooks = [dict(type='SignalHook', epoch=0, batch=1, name='SIGINT')]"
+    outcome = train(options | RARELY, tmp_path / 'run', config=config_with(tmp_path, hook))
+    assert outcome.status == ExitStatus.INTERRUPTED
+    assert outcome.err.strip().endswith('before the first epoch had ended: nothing is saved')
 
 
 def test_sigterm_that_the_data_processes_get_too(options, tmp_path):

@@ -82,15 +82,19 @@ ALLOWED = {
         'serving',
         '__init__',
     },
+    'photos': {
+        *('errors', 'files', 'datasets', 'engine', 'models', 'runs', 'serving', 'reports'),
+        'sweeps',
+    },
     'search': {'errors', 'package_data', 'files', 'engine', 'runs', 'reports', 'command_line'},
     'sweeps': {
         *('errors', 'package_data', 'discovery', 'registry', 'files', 'datasets', 'engine', 'runs'),
         *('reports', 'command_line'),
     },
     'registration': {'errors', 'engine', 'runs', 'zoo'},
-    'command_line': {'errors', 'engine', 'files', 'registration', 'registry'},
+    'command_line': {'errors', 'engine', 'files', 'registration', 'registry', '__version__'},
     'timm': {'errors', 'zoo'},
-    '__main__': {'package_data'},
+    '__main__': {'package_data', '__version__'},
     '__init__': {'errors', 'package_data', 'discovery', 'registration'},
 }
 

@@ -120,9 +120,9 @@ def test_option_that_does_not_fit(train, key):
 
 
 def test_unknown_option_of_a_tool():
-    outcome = run_tool('train', DEMO, '--epochs', '3')
+    outcome = run_tool('train', DEMO, '--rounds', '3')
     assert outcome.status == 2
-    assert 'unrecognized arguments: --epochs 3' in outcome.err
+    assert 'unrecognized arguments: --rounds 3' in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ def test_ending_of_the_table_is_checked_first(measure, out):
 
 @pytest.mark.parametrize('arguments', [['a.pth'], [DEMO, 'a.pth', 'b.pth'], [DEMO, LORA, 'a.pth']])
 def test_arguments_of_test(measure, arguments):
-    assert 'expected CONFIG [CKPT], or several configs' in measure(*arguments).error()
+    assert 'expected CONFIG [RUN], or several configs' in measure(*arguments).error()
 
 
 def test_a_shipped_config_by_its_name_is_no_checkpoint(tmp_path):

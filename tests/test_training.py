@@ -209,7 +209,7 @@ def test_frozen_weights_stay_bitwise_the_same(options, base, tmp_path):
 def test_a_killed_run_resumes_and_ends_as_it_would_have(options, half, straight):
     console = train(options, half, '--resume')
     assert f'Loaded {half / "epoch_2.pth"}' in console
-    assert 'Epoch(train) [2]' not in console
+    assert 'epoch 2/4' not in console
     assert_same_end(half, straight)
 
 
@@ -230,7 +230,7 @@ def test_resume_passes_over_a_truncated_checkpoint(options, half, straight):
 def test_resume_without_a_readable_checkpoint_starts_again(options, half, straight):
     for checkpoint in half.glob('*.pth'):
         checkpoint.write_bytes(b'')
-    assert 'Epoch(train) [1]' in train(options, half, '--resume')
+    assert 'epoch 1/4' in train(options, half, '--resume')
     assert_same_end(half, straight)
 
 
@@ -249,7 +249,7 @@ def test_resume_with_nothing_there_starts_from_scratch(options, straight, tmp_pa
 def test_resume_after_the_end_only_tests(options, straight, tmp_path):
     work_dir = shutil.copytree(straight, tmp_path / 'again')
     (work_dir / 'result.json').unlink()
-    assert 'Epoch(train)' not in train(options, work_dir, '--resume')
+    assert 'epoch 4/4' not in train(options, work_dir, '--resume')
     assert_same_end(work_dir, straight)
 
 

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from memba_vision.command_line import run_tool, tool_parser
+from memba_vision.runs.tool_options import RUN
 
 DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
 
@@ -20,7 +21,7 @@ def parse_arguments() -> argparse.Namespace:
         'sources',
         nargs='*',
         metavar='RUN',
-        help='folders of runs, or adapter files (tools/export.py --as adapter), of one backbone',
+        help=f'of one backbone, each {RUN}',
     )
     parser.add_argument(
         '--config', help="says which backbone; without, the first run's own, or the demo's"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.errors import UserError
-from memba_vision.runs.tool_options import add_options_argument
+from memba_vision.runs.tool_options import RUN, add_options_argument
 
 FORMATS = {
     'backbone': 'the weights of a backbone that was trained in full, with the official key names',
@@ -27,7 +27,7 @@ FORMATS = {
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
-    parser.add_argument('checkpoint', help='a checkpoint that tools/train.py wrote')
+    parser.add_argument('checkpoint', metavar='RUN', help=RUN)
     parser.add_argument(
         'out',
         help='the file to write, *.safetensors, *.onnx or *.pt2, or for hf the folder',
@@ -51,12 +51,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Export as the command line says."""
+    from memba_vision.runs.checkpoints import find_checkpoint
     from memba_vision.runs.config import load_config
     from memba_vision.serving.deploy import SUFFIXES, deploy
     from memba_vision.serving.export import export_backbone, export_hf, export_merged
     from memba_vision.serving.predict import load_trained
     from memba_vision.zoo.adapter_files import write_adapter
 
+    checkpoint = str(find_checkpoint(args.checkpoint))
     suffix = SUFFIXES.get(args.format, '.safetensors')
     if args.format != 'hf' and Path(args.out).suffix != suffix:
         raise UserError(f'{args.out}: the name must end in {suffix}')
@@ -66,16 +68,16 @@ def main(args: argparse.Namespace) -> None:
             *(args.config, args.cfg_options, None, 'none', args.peft, args.backbone)
         )
     if args.format == 'backbone':
-        print(export_backbone(args.checkpoint, args.out))
+        print(export_backbone(checkpoint, args.out))
     elif args.format == 'adapter':
-        print(f'{args.out}: {write_adapter(args.checkpoint, args.out)}')
+        print(f'{args.out}: {write_adapter(checkpoint, args.out)}')
     elif args.format in SUFFIXES:
-        print(deploy(load_trained(args.checkpoint, config), args.out, args.format))
+        print(deploy(load_trained(checkpoint, config), args.out, args.format))
     elif config is None:
         raise UserError(f'--as {args.format} needs the base weights: add --config CONFIG')
     else:
         export = export_merged if args.format == 'merged' else export_hf
-        print(export(config, args.checkpoint, args.out))
+        print(export(config, checkpoint, args.out))
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
 """Say what is on images, with a model that tools/train.py adapted.
 
-python tools/predict.py photo1.jpg photo2.jpg --checkpoint work_dirs/flowers_memba/epoch_20.pth
-python tools/predict.py photos/ --checkpoint work_dirs/flowers_memba/epoch_20.pth --out found.csv
-python tools/predict.py --list data/own/flowers/test.txt --checkpoint … --confusion matrix.csv
+python tools/predict.py photo1.jpg photo2.jpg --run work_dirs/flowers_memba/epoch_20.pth
+python tools/predict.py photos/ --run work_dirs/flowers_memba --out found.csv
+python tools/predict.py --list data/own/flowers/test.txt --run … --confusion matrix.csv
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.engine.class_names import HELP, OPTION
 from memba_vision.errors import UserError
 from memba_vision.files import check_output_file, encode_surrogates, write_atomically
+from memba_vision.runs.tool_options import RUN
 
 if TYPE_CHECKING:
     from memba_vision.serving.predict import Prediction
@@ -32,7 +33,9 @@ def parse_arguments() -> argparse.Namespace:
         help='files, and folders of images',
     )
     parser.add_argument('--list', type=Path, help='a list file with lines "path label" instead')
-    parser.add_argument('--checkpoint', required=True, help='a file that tools/train.py wrote')
+    parser.add_argument(
+        '--run', '--checkpoint', dest='checkpoint', required=True, metavar='RUN', help=RUN
+    )
     parser.add_argument('--config', help="without, the one in run.json in the checkpoint's folder")
     parser.add_argument('--top', type=int, default=1, help='how many classes to name per image')
     parser.add_argument('--format', choices=['csv', 'json'], default='csv')
@@ -62,6 +65,8 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Predict as the command line says."""
+    from torch.hub import tqdm
+
     from memba_vision.datasets.vtab1k import read_list_file
     from memba_vision.runs.config import load_config
     from memba_vision.serving.images import expand_folders
@@ -78,6 +83,8 @@ def main(args: argparse.Namespace) -> None:
         images, labels = expand_folders(args.images, tell), ()
     predictions: list[Prediction] = []
     found = noted(predictor(images, args.top, args.batch_size), predictions)
+    if args.out:  # the terminal is free for a bar, if it is one
+        found = tqdm(found, total=len(images), unit=' images', disable=None)
     write((csv_pieces if args.format == 'csv' else json_pieces)(found), args.out)
     if labels:
         right = sum(p.label == label for p, label in zip(predictions, labels, strict=True))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.errors import UserError
-from memba_vision.runs.tool_options import add_config_arguments
+from memba_vision.runs.tool_options import add_config_arguments, positive
 from memba_vision.search import PRUNERS
 
 
@@ -18,8 +18,13 @@ def parse_arguments() -> argparse.Namespace:
     parser = tool_parser(__doc__)
     parser.add_argument('space', help='what may change, a file such as those of configs/search')
     parser.add_argument('--config', required=True, help='the config to start from')
-    parser.add_argument('--trials', type=int, default=20, help='of each step (default: 20)')
-    parser.add_argument('--epochs', type=int, help="of a trial; without, the config's own")
+    parser.add_argument('--trials', type=positive, default=20, help='of each step (default: 20)')
+    parser.add_argument(
+        '--epochs',
+        type=positive,
+        metavar='N',
+        help="of a trial, whose whole schedule follows; without, the config's own",
+    )
     parser.add_argument('--pruner', choices=PRUNERS, default='median', help='ends bad trials early')
     parser.add_argument('--seed', type=int, default=0, help='of what is drawn, one per worker')
     parser.add_argument(
@@ -36,8 +41,6 @@ def check_arguments(args: argparse.Namespace) -> None:
             '--launcher: a trial is one process; to use more devices, start the same command once '
             'per device, with a --storage that they share'
         )
-    if args.trials < 1 or (args.epochs is not None and args.epochs < 1):
-        raise UserError('--trials and --epochs must be at least 1')
 
 
 def main(args: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import DiskFull, ExitStatus, UserError
+from memba_vision.runs.tool_options import add_epochs_argument, positive
 from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.executors.local import are_forked, local_slots
 
@@ -76,6 +77,7 @@ def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
         metavar='KEY=VALUE',
         help='settings that replace those of the configs, in every run',
     )
+    add_epochs_argument(group)
 
 
 def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
@@ -110,13 +112,6 @@ def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--retry-failed', action='store_true', help='start those again that failed before'
     )
-
-
-def positive(text: str) -> int:
-    """Read a number of one or more, for argparse."""
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f'expected 1 or more, found {text}')
-    return int(text)
 
 
 def jobs_of(args: argparse.Namespace, options: Options) -> list[Job]:

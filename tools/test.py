@@ -21,9 +21,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         'configs',
         nargs='+',
-        metavar='CONFIG [CKPT]',
-        help='a config and maybe its checkpoint, or several configs; without a checkpoint, the '
-        'newest one of each work dir is tested',
+        metavar='CONFIG [RUN]',
+        help='a config and maybe its run, a folder or a checkpoint, or several configs; without a '
+        'run, the newest checkpoint of each work dir is tested',
     )
     parser.add_argument('--out', metavar='FILE', help='write the table to FILE.md, .csv or .json')
     add_config_arguments(parser)
@@ -33,16 +33,17 @@ def parse_arguments() -> argparse.Namespace:
 
 def split_arguments(arguments: list[str]) -> tuple[list[str], str | None]:
     """Configs, and the checkpoint that may follow a single one."""
-    others = [name for name in arguments if Path(name).suffix in CHECKPOINTS]
+    others = [name for name in arguments if Path(name).suffix in CHECKPOINTS or Path(name).is_dir()]
     configs = [name for name in arguments if name not in others]
     if not configs or len(others) > 1 or (others and len(configs) > 1):
-        raise UserError('expected CONFIG [CKPT], or several configs without a checkpoint')
+        raise UserError('expected CONFIG [RUN], or several configs without a checkpoint')
     return configs, others[0] if others else None
 
 
 def main(args: argparse.Namespace) -> None:
     """Test as the command line says."""
     from memba_vision.reports.result_tables import as_markdown, check_table_path, write_table
+    from memba_vision.runs.checkpoints import find_checkpoint
     from memba_vision.runs.config import load_config
     from memba_vision.runs.testing import test
 
@@ -58,7 +59,7 @@ def main(args: argparse.Namespace) -> None:
         )
         if args.renamed_classes:
             config[RENAMED] = True
-        results.append(test(config, checkpoint))
+        results.append(test(config, checkpoint and str(find_checkpoint(checkpoint))))
     print(as_markdown(results), end='')
     if args.out:
         write_table(args.out, results)

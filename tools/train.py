@@ -1,14 +1,18 @@
 """Adapt a model to a task, and report its test accuracy.
 
 python tools/train.py configs/demo/digits_memba.py
-python tools/train.py configs/demo/digits_memba.py --peft conv1d_tuning
+python tools/train.py configs/demo/digits_memba.py --peft conv1d_tuning --epochs 5
 """
 
 import argparse
 
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.engine.class_names import HELP, OPTION, RENAMED
-from memba_vision.runs.tool_options import add_config_arguments, add_trial_arguments
+from memba_vision.runs.tool_options import (
+    add_config_arguments,
+    add_epochs_argument,
+    add_trial_arguments,
+)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -19,11 +23,12 @@ def parse_arguments() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        metavar='CKPT',
-        help='go on from this checkpoint, or from the newest one in the work dir',
+        metavar='RUN',
+        help='go on from this checkpoint, or the newest one of this folder or of the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='train under bfloat16 autocast')
     parser.add_argument('--seed', type=int, help="replaces the config's randomness.seed")
+    add_epochs_argument(parser)
     add_config_arguments(parser)
     add_trial_arguments(parser)
     parser.add_argument(OPTION, action='store_true', help=HELP)

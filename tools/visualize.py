@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memba_vision.command_line import run_tool, tool_parser
-from memba_vision.errors import UserError
+from memba_vision.runs.tool_options import RUN
 
 if TYPE_CHECKING:
     from memba_vision.serving.visualize import Subject
@@ -25,14 +25,11 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='files, and folders of images')
-    parser.add_argument('--run', help='the folder of a run: its newest checkpoint is shown')
-    parser.add_argument('--checkpoint', help='a file that tools/train.py wrote')
+    parser.add_argument('--run', '--checkpoint', metavar='RUN', help=RUN)
     parser.add_argument(
         '--config', help="without, the one in run.json in the checkpoint's folder, or the demo's"
     )
-    parser.add_argument(
-        '--compare', metavar='CHECKPOINT', help='another checkpoint or run, shown beside the first'
-    )
+    parser.add_argument('--compare', metavar='RUN', help='another one, shown beside the first')
     parser.add_argument(
         '--layers',
         type=int,
@@ -50,31 +47,29 @@ def find_subjects(args: argparse.Namespace) -> list[Subject]:
     """The models that the command line names.
 
     Raises:
-        UserError: options do not go together, or a model cannot be loaded.
+        UserError: a model cannot be loaded.
     """
     from memba_vision.runs.config import load_config
     from memba_vision.serving.visualize import untrained_subject
 
-    if args.run and args.checkpoint:
-        raise UserError('give --run FOLDER or --checkpoint FILE, one of the two')
-    place = args.run or args.checkpoint
-    if place is None:
+    if args.run is None:
         config = load_config(args.config or str(DEMO), {}, None)
         subjects = [untrained_subject(config, args.device)]
     else:
-        subjects = [load_subject(place, args)]
+        subjects = [load_subject(args.run, args)]
     if args.compare:
         subjects.append(load_subject(args.compare, args))
     return subjects
 
 
 def load_subject(place: str, args: argparse.Namespace) -> Subject:
-    """The model of a checkpoint or a run's folder, by its own config where that is known."""
+    """The model of a run, by its own config where that is known."""
+    from memba_vision.runs.checkpoints import find_checkpoint
     from memba_vision.runs.config import load_config
     from memba_vision.runs.record import has_record
-    from memba_vision.serving.visualize import checkpoint_of, trained_subject
+    from memba_vision.serving.visualize import trained_subject
 
-    checkpoint = checkpoint_of(place)
+    checkpoint = str(find_checkpoint(place))
     recorded = has_record(Path(checkpoint).parent)
     given = args.config if place != args.compare or not recorded else None
     config = load_config(given, {}, None) if given else None

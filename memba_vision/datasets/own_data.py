@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from memba_vision.datasets.tasks import OWN_DATA, Task
-from memba_vision.datasets.vtab1k import VTAB1k
+from memba_vision.datasets.vtab1k import SPLITS, VTAB1k
 from memba_vision.errors import UserError
 from memba_vision.registry import DATASETS
 
@@ -45,14 +45,18 @@ def own_task(data_root: str | Path, name: str) -> Task:
 
 @DATASETS.register_module()
 class OwnData(VTAB1k):
-    """A task that ``tools/prepare_vtab1k.py build`` made of images of one's own.
+    """A task that ``tools/prepare_vtab1k.py build`` or ``tools/adapt.py`` made of one's own images.
 
-    The names of the classes, from ``classes.txt``, go into every checkpoint.
+    The names of the classes, from ``classes.txt``, go into every checkpoint. Lists may name images
+    anywhere, by absolute paths.
 
     Args:
         task: the folder's name below ``data_root``.
-        data_root, split, pipeline, test_mode, metainfo, options: see :class:`VTAB1k`.
+        split: one of VTAB-1k's, or 'train' or 'val' of ``tools/adapt.py``.
+        data_root, pipeline, test_mode, metainfo, options: see :class:`VTAB1k`.
     """
+
+    splits = (*SPLITS, 'train', 'val')
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
@@ -57,6 +57,8 @@ class VTAB1k(ClassificationDataset):
             file and the line.
     """
 
+    splits: ClassVar[tuple[str, ...]] = SPLITS
+
     def __init__(
         self,
         task: str | Task,
@@ -68,8 +70,8 @@ class VTAB1k(ClassificationDataset):
         keep_images_mib: int | None = None,
         **options: Any,
     ) -> None:
-        if split not in SPLITS:
-            raise UserError(f'unknown split {split!r}; known are {", ".join(SPLITS)}')
+        if split not in self.splits:
+            raise UserError(f'unknown split {split!r}; known are {", ".join(self.splits)}')
         self.task = task if isinstance(task, Task) else find_task(task)
         self.split = split
         self._worker_images = WorkerImages()

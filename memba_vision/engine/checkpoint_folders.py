@@ -98,6 +98,12 @@ def steps_made(path: Path) -> int:
         return -1
 
 
+def best_checkpoint(runner: Runner) -> Path | None:
+    """Return the best checkpoint by the validation of a training, or the one that it ended with."""
+    found = [Path(path).expanduser() for hook in checkpoint_hooks(runner) for path in _best(hook)]
+    return next((p.absolute() for p in found if p.is_file()), None) or last_checkpoint(runner)
+
+
 def _best(hook: CheckpointHook) -> list[str]:
     found = [getattr(hook, 'best_ckpt_path', None)]
     found += getattr(hook, 'best_ckpt_path_dict', {}).values()

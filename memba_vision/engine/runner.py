@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from memba_vision.datasets.loading import use_load_rgb
 from memba_vision.datasets.worker_seeds import use_worker_seeds
 from memba_vision.datasets.wrapped_data import images_of_workers
+from memba_vision.engine.checkpoint_folders import last_checkpoint
 from memba_vision.engine.checkpoint_loader import safe_loading
 from memba_vision.engine.class_names import (
     OPTION,
@@ -37,7 +38,7 @@ from memba_vision.engine.hooks import TerminationHook
 from memba_vision.engine.late_figure import LateFigureVisualizer
 from memba_vision.engine.plain_model import plain_model
 from memba_vision.engine.run_config import RunConfig
-from memba_vision.engine.schedule import Schedule
+from memba_vision.engine.schedule import Schedule, without_short_parts
 from memba_vision.engine.termination import Termination
 from memba_vision.errors import Terminated, UserError
 from memba_vision.files import DISK_FULL
@@ -70,6 +71,19 @@ class ConsoleFilter(logging.Filter):
         if message.startswith(NOISE):
             return False
         return record.levelno >= logging.ERROR or '\n' not in message.strip()
+
+
+class ConsoleFormatter(logging.Formatter):
+    """Formatter with the time of day, and with the level of what is worse than information."""
+
+    def __init__(self) -> None:
+        super().__init__('%(asctime)s %(message)s', '%H:%M:%S')
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        if record.levelno > logging.INFO:
+            record.message = f'{record.levelname}: {record.message}'
+        return super().formatMessage(record)
 
 
 def _report_errors_except_full_disk(handler: logging.Handler, record: logging.LogRecord) -> None:
@@ -111,6 +125,7 @@ class ReadableRunner(Runner):
                 handler.stream.reconfigure(errors='surrogateescape')  # names of files
             else:
                 handler.addFilter(ConsoleFilter())
+                handler.setFormatter(ConsoleFormatter())
         return logger
 
     def build_visualizer(self, visualizer: Any = None) -> Visualizer:
@@ -162,7 +177,10 @@ class ReadableRunner(Runner):
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         """Build the schedulers of learning rates."""
-        with reporting_config_errors('param_scheduler (do its parts begin before train_cfg ends?)'):
+        part = 'param_scheduler (do its parts begin before train_cfg ends? --epochs moves them)'
+        with reporting_config_errors(part):
+            if self.train_dataloader is not None:
+                scheduler = without_short_parts(scheduler, len(self.train_dataloader))
             return super().build_param_scheduler(scheduler)
 
     def call_hook(self, fn_name: str, **arguments: Any) -> None:
@@ -184,9 +202,9 @@ class ReadableRunner(Runner):
                 model = super().train()
             except Terminated:
                 raise
-            except KeyboardInterrupt:
-                self.save_held()
-                raise
+            except KeyboardInterrupt as interruption:
+                written = self.save_held()
+                raise KeyboardInterrupt(self._say_how_to_go_on(written)) from interruption
             except Exception:
                 # The processes that load data, or those on other nodes, got the signal too.
                 if self.termination.requested:
@@ -220,14 +238,20 @@ class ReadableRunner(Runner):
         self.termination.failure = self.termination.failure or error
         return True
 
-    def save_held(self) -> None:
-        """Write the last finished epoch, if it was not."""
-        for hook in self._termination_hooks():
-            hook.save()
+    def save_held(self) -> list[str]:
+        """Write the last finished epoch, if it was not; return the files that were written."""
+        return [path for hook in self._termination_hooks() if (path := hook.save())]
 
     def _end(self) -> None:
         for hook in self._termination_hooks():
             hook.end(self)
+
+    def _say_how_to_go_on(self, written: list[str]) -> str:
+        """Return what an interrupted training has left, and how it goes on."""
+        newest = written[0] if written else last_checkpoint(self)
+        if newest is None:
+            return 'interrupted before the first epoch had ended: nothing is saved'
+        return f'interrupted in epoch {self.epoch + 1}; saved is {newest}: go on with --resume'
 
     def _termination_hooks(self) -> list[TerminationHook]:
         return [hook for hook in self.hooks if isinstance(hook, TerminationHook)]

@@ -1,11 +1,42 @@
-"""Learning rates of a config in a run that resumes from a checkpoint."""
+"""Schedules of learning rates: those shorter than a step, and those of a run that resumes."""
 
 import logging
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from memba_vision.errors import UserError
+
+
+def without_short_parts(schedulers: Any, epoch_length: int) -> Any:
+    """Return the settings of schedulers without parts that are shorter than a step.
+
+    The warm-up of a few epochs of a few steps may be one; mmengine would take it for a mistake.
+
+    Args:
+        schedulers: the setting ``param_scheduler``: a dict, a list, or either by optimizer.
+        epoch_length: number of steps of an epoch.
+    """
+    if isinstance(schedulers, dict) and 'type' not in schedulers:
+        return {key: without_short_parts(part, epoch_length) for key, part in schedulers.items()}
+    if isinstance(schedulers, list | tuple):
+        fitted = [_in_whole_steps(part, epoch_length) for part in schedulers]
+        return [part for part in fitted if part is not None]
+    return schedulers
+
+
+def _in_whole_steps(scheduler: Any, epoch_length: int) -> Any:
+    """Return a scheduler's settings, None if its part is too short."""
+    if not isinstance(scheduler, dict):
+        return scheduler
+    is_converted = scheduler.get('convert_to_iter_based', False)
+    given = {key: scheduler[key] for key in ('begin', 'end') if scheduler.get(key) is not None}
+    whole = {k: int(at * epoch_length) if is_converted else round(at) for k, at in given.items()}
+    has_length = 'end' in given and given.get('begin', 0) < given['end']
+    if has_length and whole.get('begin', 0) >= whole['end']:
+        return None
+    return scheduler if is_converted else {**scheduler, **whole}
 
 
 class Schedule:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -11,6 +11,7 @@ from typing import Any
 
 from memba_vision.engine.hooks.loss_curve import CURVE_FILE
 
+ACCURACY = 'accuracy/top1'
 SCALARS = '*/vis_data/scalars.json'  # in the folder of a run, once for each start
 
 
@@ -39,11 +40,23 @@ def loss_curve(folder: Path) -> dict[int, float]:
     return losses
 
 
+def accuracy_curve(folder: Path) -> dict[int, float]:
+    """Return the accuracy of the validation after each epoch that had one, in percent."""
+    found = _entries(sorted(folder.glob(SCALARS)), ACCURACY)
+    return {entry['step']: entry[ACCURACY] for entry in found if 'epoch' not in entry}
+
+
 def _losses(paths: Sequence[Path]) -> dict[int, float]:
-    lines = (line for path in paths for line in path.read_text(encoding='utf-8').splitlines())
-    entries = [entry for line in lines if 'epoch' in (entry := read_entry(line))]
-    finite = [entry for entry in entries if math.isfinite(entry.get('loss', math.nan))]
-    return {entry['epoch']: entry['loss'] for entry in finite}
+    return {entry['epoch']: entry['loss'] for entry in _entries(paths, 'loss') if 'epoch' in entry}
+
+
+def _entries(paths: Sequence[Path], key: str) -> Iterator[dict[str, Any]]:
+    """Yield the entries of logs that have a finite number under a key."""
+    for path in paths:
+        for line in path.read_text(encoding='utf-8').splitlines():
+            entry = read_entry(line)
+            if math.isfinite(entry.get(key, math.nan)):
+                yield entry
 
 
 def mean_curve(curves: Sequence[dict[int, float]]) -> Curve:

@@ -13,19 +13,37 @@ from memba_vision.reports.tables import Cell, Table
 
 def as_html(content: Content) -> str:
     """Return the whole report, with figures, style and script in a page that may load nothing."""
-    return Template(_part('page.html')).substitute(
-        title=escape(content.title),
-        style=_part('style.css'),
-        script=_part('sort.js'),
+    return fill_page(
+        title=content.title,
         facts=_facts(content),
-        open_runs=_open_runs(content),
+        lead=_open_runs(content),
         sections='\n'.join(map(_section, content.sections)),
-        notes=_items(content.notes),
-        version=escape(memba_vision.__version__),
+        notes_title='How to read it',
+        notes=content.notes,
+        tool='tools/report.py',
     )
 
 
-def _part(name: str) -> str:
+def fill_page(title: str, notes: Iterable[str], **parts: str) -> str:
+    """Return a page of the shared frame and style.
+
+    Args:
+        title: plain text.
+        notes: plain texts, the items of its last section.
+        parts: HTML by the names in ``page.html``.
+    """
+    return Template(page_part('page.html')).substitute(
+        title=escape(title),
+        style=page_part('style.css'),
+        script=page_part('sort.js'),
+        notes=list_items(notes),
+        version=escape(memba_vision.__version__),
+        **parts,
+    )
+
+
+def page_part(name: str) -> str:
+    """Return a file of the folder ``page``: a frame, the style or a script."""
     file = resources.files('memba_vision.reports').joinpath('page', name)
     return file.read_text(encoding='utf-8').strip()
 
@@ -51,18 +69,19 @@ def _facts(content: Content) -> str:
 def _open_runs(content: Content) -> str:
     if not content.open_runs:
         return ''
-    listed = _items(map(describe_run, content.open_runs))
+    listed = list_items(map(describe_run, content.open_runs))
     return f'<section class="open-runs"><h2>Not finished</h2><ul>{listed}</ul></section>'
 
 
 def _section(section: Section) -> str:
     name = escape(section.scores.title)
-    tables = '\n'.join(map(_table, section.tables))
-    drawn = '\n'.join(map(_figure, section.figures))
+    tables = '\n'.join(map(table_html, section.tables))
+    drawn = '\n'.join(map(figure_html, section.figures))
     return f'<section>\n<h2>{name}</h2>\n{tables}\n{drawn}\n</section>'
 
 
-def _table(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """Return a table with its caption."""
     heading = ''.join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
     notes = f'<ul class="caption">{_items(f"{note}." for note in table.notes)}</ul>\n'
     notes = notes if table.notes else ''
@@ -85,11 +104,13 @@ def _cell(cell: Cell) -> str:
     return f'<td{best} data-order="{order}">{text}</td>'
 
 
-def _figure(figure: FigureOfReport) -> str:
+def figure_html(figure: FigureOfReport) -> str:
+    """Return a figure with its heading and caption."""
     caption = f'<figcaption class="caption">{escape(figure.caption)}</figcaption>'
     title = f'<h3>{escape(figure.title)}</h3>'
     return f'<figure id="{figure.name}">\n{title}\n{caption}\n{figure.svg}\n</figure>'
 
 
-def _items(texts: Iterable[str]) -> str:
+def list_items(texts: Iterable[str]) -> str:
+    """Return the items of a list."""
     return '\n'.join(f'<li>{escape(text)}</li>' for text in texts)

@@ -12,6 +12,8 @@ from memba_vision.engine.checkpoint_folders import BEST, checkpoint_folders, ste
 from memba_vision.engine.hooks.loss_curve import CURVE_FILE
 from memba_vision.errors import UserError
 from memba_vision.runs.record import folder_of_run, has_record, point_to_run, read_config
+from memba_vision.runs.result import RESULT_FILE
+from memba_vision.runs.result_files import read_result
 from memba_vision.weights import read_checkpoint
 
 LEFT = ('result*.json', 'last_checkpoint', CURVE_FILE)  # files of a run beside its checkpoints
@@ -107,6 +109,36 @@ def _set_aside(left: list[Path]) -> None:
         path.rename(folder / name)
     for folder in dict.fromkeys(path.parent for path in left):
         print_log(f'What an earlier start left is in {folder}/earlier_{moment}', logger='current')
+
+
+def find_checkpoint(run: str | Path) -> Path:
+    """Return the file of a run: a checkpoint or adapter file itself, or that of a run's folder.
+
+    Of a folder it is the checkpoint that was tested, if that is there, or else the newest one.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(run)
+    if not path.is_dir():
+        return path
+    tested = _tested(folder_of_run(path))
+    found = tested or newest_readable(path)
+    if found is None:
+        raise UserError(
+            f'no checkpoint in {run}: train first with "python tools/train.py CONFIG", or name '
+            'another folder, a checkpoint or an adapter file'
+        )
+    return found
+
+
+def _tested(folder: Path) -> Path | None:
+    """Return the checkpoint that the result in a run's folder names, which may have been moved."""
+    if not (folder / RESULT_FILE).is_file():
+        return None
+    result = read_result(folder / RESULT_FILE)
+    named = Path(result.checkpoint)
+    return next((p for p in (folder / named.name, named) if p.is_file() and result.is_of(p)), None)
 
 
 def newest_readable(work_dir: str | Path, config: Config | None = None) -> Path | None:

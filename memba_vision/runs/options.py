@@ -7,9 +7,10 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from memba_vision.errors import UserError
+from memba_vision.runs.epochs import following_epochs
 from memba_vision.runs.image_size import following_image_size
 from memba_vision.runs.known_settings import find_setting, missing, reason_ignored
-from memba_vision.runs.tool_options import Typed
+from memba_vision.runs.tool_options import EPOCHS, Typed
 
 LISTS = ('custom_hooks',)  # keys that become lists if a config lacks them
 _PAIRS = {'(': ')', '[': ']', '{': '}'}
@@ -18,8 +19,10 @@ _PAIRS = {'(': ')', '[': ']', '{': '}'}
 def apply_options(config: Config, options: dict[str, Any]) -> None:
     """Put settings into a config, which is changed in place.
 
-    Where they change the backbone's ``img_size``, the pipelines follow as far as the settings do
-    not say otherwise; see :func:`memba_vision.runs.image_size.following_image_size`.
+    Where they change the backbone's ``img_size``, the pipelines follow, and the schedule the number
+    of epochs, as far as the settings do not say otherwise; see
+    :func:`memba_vision.runs.image_size.following_image_size` and
+    :func:`memba_vision.runs.epochs.following_epochs`.
 
     Args:
         config: the config.
@@ -32,12 +35,13 @@ def apply_options(config: Config, options: dict[str, Any]) -> None:
     """
     given = {key.removesuffix('+'): key.endswith('+') for key in options}
     before = Config(config.to_dict())
-    sizes = [key for key in options if key.removesuffix('+').endswith('img_size')]
-    with following_image_size(config):
-        for key in sizes:
+    leading = ('img_size', EPOCHS, 'train_cfg')
+    followed = [key for key in options if key.removesuffix('+').endswith(leading)]
+    with following_image_size(config), following_epochs(config):
+        for key in followed:
             _put(config, key.removesuffix('+'), options[key], key.endswith('+'))
-    for key in options:  # settings of pipelines stay
-        if key not in sizes:
+    for key in options:  # settings of pipelines and schedulers stay
+        if key not in followed:
             _put(config, key.removesuffix('+'), options[key], key.endswith('+'))
     for key, is_added in given.items():
         problem = None if is_added else reason_ignored(key, before, config)

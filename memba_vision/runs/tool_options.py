@@ -7,9 +7,18 @@ from typing import Any
 
 from memba_vision.errors import UserError
 
+#: The setting of the number of epochs.
+EPOCHS = 'train_cfg.max_epochs'
 HELP = (
     'settings that replace those of the config, such as optim_wrapper.optimizer.lr=5e-4; '
     'KEY+=VALUE adds what the config does not have, or an entry to a list'
+)
+
+
+#: Help of an option or argument that asks for a run.
+RUN = (
+    'a run: its folder, a checkpoint in it, or an adapter file of tools/export.py (with the '
+    'config of its training)'
 )
 
 
@@ -78,6 +87,37 @@ def add_options_argument(parser: Any, help: str = HELP) -> None:
         metavar='KEY=VALUE',
         help=help,
     )
+
+
+class EpochsAction(argparse.Action):
+    """Collects the number of epochs among the settings of ``--cfg-options``."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Add the setting, in the form that the tool keeps settings in."""
+        before = namespace.cfg_options
+        setting = f'{EPOCHS}={values}'
+        added = {**before, **parse_options([setting])} if isinstance(before, dict) else None
+        namespace.cfg_options = [*before, setting] if added is None else added
+
+
+def add_epochs_argument(parser: Any) -> None:
+    """Add ``--epochs`` to a parser that has ``--cfg-options``, or to a group of it."""
+    parser.add_argument(
+        '--epochs',
+        type=positive,
+        action=EpochsAction,
+        dest='cfg_options',
+        default=argparse.SUPPRESS,
+        metavar='N',
+        help='train for N epochs; the whole schedule follows, warm-up included',
+    )
+
+
+def positive(text: str) -> int:
+    """Read a number of one or more, for argparse."""
+    if not (text.isascii() and text.isdigit()) or not int(text):
+        raise argparse.ArgumentTypeError(f'expected 1 or more, found {text}')
+    return int(text)
 
 
 def parse_options(options: Sequence[str], name: str = '--cfg-options') -> dict[str, Typed]:

@@ -1,16 +1,19 @@
 """Training of one config, with the test of what it saved."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 
 from memba_vision.engine.checkpoint_folders import last_checkpoint
 from memba_vision.engine.hooks.cost import CostHook
 from memba_vision.engine.hooks.keep_features import KeepFeaturesHook
 from memba_vision.engine.hooks.loss_curve import LossCurveHook
+from memba_vision.engine.hooks.progress import showing_progress
 from memba_vision.engine.peers import ending_together
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
@@ -22,15 +25,24 @@ from memba_vision.runs.checkpoints import (
     checkpoints_newest_first,
     claim_folders,
     first_readable,
+    newest_readable,
     run_folders,
 )
 from memba_vision.runs.record import command_line, record_end, write_record
 from memba_vision.runs.result import Result
 from memba_vision.runs.testing import record_result
 
+#: Returns the checkpoint to test of a training that has ended.
+Choice = Callable[[Runner], Path | None]
 
-def train(config: Config) -> Result | None:
+
+def train(config: Config, choose: Choice = last_checkpoint) -> Result | None:
     """Train, test the saved checkpoint, and write the result into the run's folder.
+
+    Args:
+        config: of the run.
+        choose: returns the checkpoint that is tested, of the training that has ended; see
+            :mod:`memba_vision.engine.checkpoint_folders`.
 
     Returns:
         The result; None for a config that has no test, or that names no task, as one for
@@ -43,10 +55,10 @@ def train(config: Config) -> Result | None:
         resume_from(config, 'auto')  # mmengine's way of asking for it
     runner = ReadableRunner.from_cfg(config)
     with ending_together(runner.termination, runner.save_held):
-        return _train(runner)
+        return _train(runner, choose)
 
 
-def _train(runner: ReadableRunner) -> Result | None:
+def _train(runner: ReadableRunner, choose: Choice) -> Result | None:
     config = runner.cfg
     _agree_on_resumption(runner)
     runner.register_hook(SanityCheckHook({'test': TOP1} if config.get('task') else {}))
@@ -66,8 +78,9 @@ def _train(runner: ReadableRunner) -> Result | None:
             archive_later(config, config.load_from)
         claim_folders(config)
         write_record(runner, command_line())
-    runner.train()
-    result = _tested(runner) if has_test else None
+    with showing_progress(runner):
+        runner.train()
+    result = _tested(runner, choose) if has_test else None
     if not has_test:
         runner.logger.warning('There is no result: the config has no test_dataloader')
     if is_main_process():
@@ -92,7 +105,11 @@ def resume_from(config: Config, checkpoint: str) -> None:
     With 'auto' and no checkpoint yet, the run starts from the beginning, and that is said.
     """
     path = Path(checkpoint)
-    if checkpoint == 'auto':
+    if path.is_dir():
+        path = newest_readable(path)
+        if path is None:
+            raise UserError(f'--resume {checkpoint}: there is no checkpoint in this folder')
+    elif checkpoint == 'auto':
         path = first_readable(checkpoints_newest_first(config))
     if path is not None:
         config.load_from = str(path)
@@ -114,8 +131,8 @@ def _keeps_features(config: Config) -> bool:
     return setting
 
 
-def _tested(runner: ReadableRunner) -> Result | None:
-    found = [last_checkpoint(runner) if is_main_process() else None]
+def _tested(runner: ReadableRunner, choose: Choice) -> Result | None:
+    found = [choose(runner) if is_main_process() else None]
     broadcast_object_list(found)  # the others may write elsewhere, or not at all
     (checkpoint,) = found
     metrics = _test_saved(runner, checkpoint)

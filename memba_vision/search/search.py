@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from memba_vision.errors import DiskFull, UserError
+from memba_vision.runs.epochs import set_epochs
 from memba_vision.search import bookkeeping
 from memba_vision.search import study as studies
 from memba_vision.search.space import Space
@@ -214,7 +215,7 @@ def trial_config(task: Search, step: Step, trial: Any, folder: Path) -> Config:
     config = deepcopy(task.config)
     if not bookkeeping.is_default(trial):
         step.apply(config, trial.params)
-    config.train_cfg.max_epochs = task.trial_epochs
+    set_epochs(config, task.trial_epochs)
     validate_each_epoch(config)
     config.work_dir = str(folder)
     # Checkpoints go to this folder alone: trials of two searches have the same names.

@@ -18,6 +18,7 @@ from memba_vision.files import escape_surrogates
 from memba_vision.models.backbones.initialization import initialize_backbone
 from memba_vision.models.peft import fold
 from memba_vision.registry import MODELS
+from memba_vision.runs.checkpoints import find_checkpoint
 from memba_vision.runs.config import preprocessor_settings
 from memba_vision.runs.record import has_record, read_config
 from memba_vision.serving.bank import AdapterBank
@@ -25,7 +26,6 @@ from memba_vision.serving.images import ImagePipeline
 from memba_vision.serving.visualize import (
     Subject,
     check_membranes,
-    checkpoint_of,
     choose_layers,
     draw,
     trace_image,
@@ -111,7 +111,7 @@ def _add(bank: AdapterBank, name: str, source: str) -> list[str]:
     """Put an adapter into the bank; its classes."""
     if Path(source).suffix == '.safetensors':
         return [str(label) for label in range(bank.add(name, source).classes)]
-    checkpoint = checkpoint_of(source)
+    checkpoint = str(find_checkpoint(source))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'adapter.safetensors')
         write_adapter(checkpoint, path)

@@ -17,8 +17,10 @@ from memba_vision.engine.runner import load_training_checkpoint, read_training_c
 from memba_vision.errors import UserError
 from memba_vision.files import escape_surrogates
 from memba_vision.models.peft import fold
+from memba_vision.runs.checkpoints import find_checkpoint
 from memba_vision.runs.record import read_config
 from memba_vision.serving.images import ImagePipeline, batches
+from memba_vision.zoo.adapter_files import read_adapter
 from memba_vision.zoo.arguments import default_device, is_positive_integer, move_to_device
 from memba_vision.zoo.models import build_classifier
 
@@ -44,15 +46,20 @@ def load_trained(
     """Return the classifier of a run, in evaluation mode, with the names of its classes.
 
     Args:
-        checkpoint: a file that ``tools/train.py`` wrote.
+        checkpoint: a run: its folder, a checkpoint of it, or an adapter file (of
+            ``tools/export.py``), which does not name its classes.
         config: of its run; None takes it from the record beside the checkpoint. Configs are code.
         device: the device of the model.
 
     Raises:
         UserError: something is missing, damaged or does not fit, or there is no such device.
     """
-    content = read_training_checkpoint(str(checkpoint))
-    model = build_classifier(config or read_config(Path(checkpoint).parent))
+    checkpoint = find_checkpoint(checkpoint)
+    if checkpoint.suffix == '.safetensors':
+        content = {'state_dict': read_adapter(checkpoint)[0], 'meta': {}}
+    else:
+        content = read_training_checkpoint(str(checkpoint))
+    model = build_classifier(config or read_config(checkpoint.parent))
     load_training_checkpoint(model, content, str(checkpoint))
     names = names_of_checkpoint(content['meta'])
     if names is not None:
@@ -65,7 +72,7 @@ class Predictor:
     """A trained model with the names of its classes, its adapters folded.
 
     Args:
-        checkpoint: a file that ``tools/train.py`` wrote.
+        checkpoint: a run, as :func:`load_trained` takes it.
         config: of its run; None takes it from the record beside the checkpoint. Configs are code.
         device: the device; None takes a GPU if there is one.
 

@@ -13,7 +13,6 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.files import encode_surrogates, escape_surrogates, write_atomically
 from memba_vision.models.peft import fold
-from memba_vision.runs.checkpoints import newest_readable
 from memba_vision.serving.images import ImagePipeline, file_names
 from memba_vision.serving.predict import Predictor
 from memba_vision.visualization import figures
@@ -65,23 +64,6 @@ def untrained_subject(config: Config, device: str | None) -> Subject:
     torch.manual_seed(0)
     model = fold(move_to_device(build_classifier(config), device or default_device()).eval())
     return Subject('untrained', model, model.data_preprocessor, ImagePipeline(config))
-
-
-def checkpoint_of(place: str) -> str:
-    """Return the checkpoint at ``place``: a file, or the newest one of a run's folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    if not Path(place).is_dir():
-        return place
-    path = newest_readable(place)
-    if path is None:
-        raise UserError(
-            f'no checkpoint in {place}: train first with "python tools/train.py CONFIG", or name '
-            'another folder'
-        )
-    return str(path)
 
 
 def check_membranes(subject: Subject) -> None:

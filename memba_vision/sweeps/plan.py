@@ -7,9 +7,9 @@ from statistics import mean
 
 import torch
 
+from memba_vision.engine.durations import duration
 from memba_vision.reports.text_tables import markdown_table
 from memba_vision.sweeps.calibration import Cost, Speed, cost, measure_all, model_key
-from memba_vision.sweeps.console import duration
 from memba_vision.sweeps.devices import Slot
 from memba_vision.sweeps.jobs import Job
 from memba_vision.sweeps.status import run_status

@@ -84,6 +84,14 @@ def test_the_first_trial_is_the_config_as_it_is(make, trainings):
     assert len(configs) <= 6
 
 
+def test_a_short_trial_has_the_whole_schedule(make, trainings):
+    configs = trainings(by_rank)
+    search(make(trials=1))
+    warm_up, decay = configs[0].param_scheduler
+    assert configs[0].train_cfg.max_epochs == 4
+    assert (warm_up.end, decay.begin) == (0.4, 0.4)  # of 20 epochs it was 2
+
+
 def test_trials_keep_their_checkpoints_in_their_folders(make, trainings):
     configs = trainings(by_rank)
     elsewhere = {'out_dir': '/shared', 'filename_tmpl': 'model_{}.bin'}
@@ -168,13 +176,15 @@ def test_bad_trials_are_pruned_and_the_default_never(make, trainings):
 @pytest.mark.parametrize(
     ('arguments', 'expected'),
     [
-        (['--trials', '0'], 'must be at least 1'),
-        (['--epochs', '0'], 'must be at least 1'),
+        (['--trials', '0'], 'expected 1 or more'),
+        (['--epochs', '0'], 'expected 1 or more'),
         (['--launcher', 'pytorch'], 'a trial is one process'),
     ],
 )
 def test_what_the_tool_refuses(arguments, expected):
-    assert expected in run_tool('search', MEMBA, '--config', DEMO, *arguments).error()
+    outcome = run_tool('search', MEMBA, '--config', DEMO, *arguments)
+    assert outcome.status == 2
+    assert expected in outcome.err
 
 
 def study(task, step='settings'):

@@ -14,8 +14,8 @@ from membrane_runs import make_run
 from PIL import Image
 from selenium.webdriver.common.by import By
 
+from memba_vision.runs.checkpoints import find_checkpoint
 from memba_vision.serving.visualize import (
-    checkpoint_of,
     choose_layers,
     file_names,
     trace_image,
@@ -88,7 +88,7 @@ def test_the_page_in_a_browser(out, browser, scheme):
 def test_compared_models_share_their_scale(run, gate_run, image):
     """The figure of two has the colours of both: the lowest potential is the lowest of both."""
     traces = [
-        trace_image(trained_subject(checkpoint_of(str(folder)), None, 'cpu'), str(image))
+        trace_image(trained_subject(str(find_checkpoint(folder)), None, 'cpu'), str(image))
         for folder in (run, gate_run)
     ]
     figure = figures.potential_figure(traces, [0, 1], figures.LIGHT)
@@ -99,7 +99,7 @@ def test_compared_models_share_their_scale(run, gate_run, image):
 
 
 def test_the_map_of_the_figure_lies_on_the_image(run, image):
-    subject = trained_subject(checkpoint_of(str(run)), None, 'cpu')
+    subject = trained_subject(str(find_checkpoint(run)), None, 'cpu')
     trace = trace_image(subject, str(image))
     figure = figures.potential_figure([trace], [1], figures.LIGHT)
     _, forward, _, backward = figure.subfigs[0].axes[:4]
@@ -151,7 +151,7 @@ def test_other_chunks_and_sizes(base, image, tmp_path, num_chunks):
         'test_dataloader.dataset.pipeline.1.scale': (size, size),
     }
     run = make_run(tmp_path / 'run', base, **options)
-    trace = trace_image(trained_subject(checkpoint_of(str(run)), None, 'cpu'), str(image))
+    trace = trace_image(trained_subject(str(find_checkpoint(run)), None, 'cpu'), str(image))
     assert trace.grids[0].length == (size // 8) ** 2 + 1
     for make in (figures.potential_figure, figures.chunk_figure):
         content = figures.as_png(make([trace], [0], figures.DARK), figures.DARK)
@@ -226,6 +226,7 @@ def test_a_folder_without_a_checkpoint(image, tmp_path):
     assert f'no checkpoint in {tmp_path}: train first' in error
 
 
-def test_options_that_exclude_each_other(run, image):
-    arguments = ['--run', run, '--checkpoint', run / 'epoch_20.pth']
-    assert 'one of the two' in run_tool('visualize', image, *arguments).error()
+def test_a_checkpoint_is_a_run_too(run, image, tmp_path):
+    arguments = ['--layers', 0, '--out', tmp_path / 'out']
+    outcome = run_tool('visualize', image, '--checkpoint', run / 'epoch_20.pth', *arguments)
+    assert outcome.status == 0, outcome

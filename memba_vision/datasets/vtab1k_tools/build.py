@@ -84,7 +84,7 @@ def build_task(
     skipped = [] if skipped is None else skipped
     classes = class_names([label for _, label in [*train, *(test or [])]])
     _check_place(folder)
-    _check_classes(classes, train)
+    check_classes(classes, [path for path, _ in train], 'give --from')
     if seed < 0:
         raise UserError(f'--seed {seed}: expected 0 or more')
     rng = np.random.default_rng(seed)
@@ -112,7 +112,17 @@ def _check_place(folder: Path) -> None:
     check_output_path(folder)
 
 
-def _check_classes(classes: Sequence[str], train: Sequence[tuple[Path, str]]) -> None:
+def check_classes(classes: Sequence[str], images: Sequence[Path], advice: str) -> None:
+    """Check the names of classes.
+
+    Args:
+        classes: their names.
+        images: all images.
+        advice: the beginning of an advice that ends with a folder.
+
+    Raises:
+        UserError: there is one class alone, or a name cannot be printed.
+    """
     unprintable = [name for name in classes if not (name and name.isprintable())]
     if unprintable:
         raise UserError(
@@ -122,17 +132,17 @@ def _check_classes(classes: Sequence[str], train: Sequence[tuple[Path, str]]) ->
     if len(classes) < 2:
         raise UserError(
             f'there is one class alone, {classes[0]}, and a task needs two or more: '
-            + _where_classes_may_be([path for path, _ in train])
+            + _where_classes_may_be(images, advice)
         )
 
 
-def _where_classes_may_be(images: Sequence[Path]) -> str:
+def _where_classes_may_be(images: Sequence[Path], advice: str) -> str:
     folders = [image.absolute().parent for image in images]
     around = Path(os.path.commonpath(folders))
     inner = sorted({f.relative_to(around).parts[0] for f in folders if f != around})
     if len(inner) < 2:
         return 'give a folder with one folder per class, or a csv of several labels'
-    return f'if the folders {", ".join(map(shown, inner[:3]))}, … are classes, give --from {around}'
+    return f'if the folders {", ".join(map(shown, inner[:3]))}, … are classes, {advice} {around}'
 
 
 def _deduplicated(

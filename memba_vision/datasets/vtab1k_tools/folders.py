@@ -76,7 +76,9 @@ def images_in_folders(source: Path, skipped: list[SkippedEntry]) -> list[tuple[P
         else:
             reason = reason or (LOOP if entry.is_dir() else NO_CLASS)
             skipped.append(SkippedEntry(entry, reason))
-    _check_for_splits(source, classes)
+    splits = _splits_among(classes)
+    if splits:
+        raise _splits_found(source, splits)
     for folder in classes:
         paths = sorted(walk_images(folder, skipped, {root}))
         if not paths:
@@ -164,7 +166,15 @@ def _identity(folder: Path) -> Identity:
     return status.st_dev, status.st_ino
 
 
-def _check_for_splits(source: Path, folders: Sequence[Path]) -> None:
+def split_folders(source: Path) -> dict[str, Path]:
+    """Return the folders 'train', 'val' and 'test' that a folder has in the place of classes.
+
+    An empty dict: it has classes.
+    """
+    return _splits_among([f for f in _visible_folders(source) if f.name not in SYSTEM_FOLDERS])
+
+
+def _splits_among(folders: Sequence[Path]) -> dict[str, Path]:
     splits = {
         kind: folder
         for kind in _SPLIT_WORDS
@@ -173,8 +183,8 @@ def _check_for_splits(source: Path, folders: Sequence[Path]) -> None:
     }
     inner = [{f.name for f in _visible_folders(folder)} for folder in splits.values()]
     named_alike = len(inner) > 1 and set.intersection(*inner)
-    if splits and (named_alike or all(f.name.casefold() in _SPLIT_NAMES for f in folders)):
-        raise _splits_found(source, splits)
+    all_named = all(folder.name.casefold() in _SPLIT_NAMES for folder in folders)
+    return splits if named_alike or all_named else {}
 
 
 def _is_split_folder(folder: Path, kind: str) -> bool:

@@ -16,6 +16,7 @@ from PIL import Image
 from torch.hub import tqdm
 
 from memba_vision.datasets.pixels import check_range, exceeds_8_bits, read_rgb
+from memba_vision.datasets.vtab1k_tools.alike import look_of
 from memba_vision.errors import UserError
 
 #: Formats of images. Pillow knows others, some of which start programs.
@@ -40,6 +41,8 @@ class ImageFacts:
         dark: True if values of more than 8 bits all lie in the lowest eighth of their range, as
             those of a camera of 12 bits do.
         flat: True if all pixels have one colour, as a black shape on transparent ones has.
+        look: see :func:`memba_vision.datasets.vtab1k_tools.alike.look_of`; empty where the pixels
+            were not decoded.
     """
 
     sha256: str
@@ -51,6 +54,7 @@ class ImageFacts:
     frames: bool = False
     dark: bool = False
     flat: bool = False
+    look: bytes = b''
 
 
 def examine(path: str | Path, decode: bool = True) -> ImageFacts:
@@ -98,7 +102,7 @@ def _facts(image: Image.Image, content: bytes, sha256: str, decode: bool) -> Ima
     rgb = read_rgb(image)
     dark = wide and bool(rgb.max() < 32)
     flat = all(bool((part == rgb[0, 0]).all()) for part in (rgb[0], rgb))  # a row tells most
-    return ImageFacts(sha256, kind, lossy, '', mode, size, frames, dark, flat)
+    return ImageFacts(sha256, kind, lossy, '', mode, size, frames, dark, flat, look_of(rgb))
 
 
 def _kind(image: Image.Image) -> str:

@@ -86,11 +86,12 @@ class TerminationHook(Hook):
             f'{runner.iter + 1}; what is saved is in {folder}: go on with --resume'
         )
 
-    def save(self) -> None:
-        """Write the held checkpoint, if there is one."""
+    def save(self) -> str:
+        """Write the held checkpoint, if there is one, and return its path or ''."""
         if is_main_process():
             for path, content in self.held.items():
                 write_atomically(path, content)
+        return next(iter(self.held), '')
 
 
 def _is_last_step(runner: Runner, batch_idx: int) -> bool:

@@ -1,0 +1,199 @@
+"""One call from a folder of photos to an adapted model and a page on it."""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from memba_vision.datasets.benchmarks import benchmark_of
+from memba_vision.errors import UserError
+from memba_vision.files import check_output_path, encode_surrogates, write_atomically
+from memba_vision.photos.outcome import Outcome, test_outcome
+from memba_vision.photos.page import Trained, make_page
+from memba_vision.photos.source import TEST, TRAIN, VAL
+from memba_vision.photos.task import PhotoTask, prepare_task, write_task
+from memba_vision.photos.training import PROBE, SHIPPED, Choices, run_method
+from memba_vision.runs.base_models import read_base_model
+from memba_vision.runs.presets import read_preset
+from memba_vision.runs.result import Result
+from memba_vision.sweeps.devices import usable_cores
+
+PAGE = 'page.html'
+RECORD = 'adapt.json'
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """An adapted model, and how good it is.
+
+    Attributes:
+        page: the page on it.
+        result: of the method's run.
+        outcome: its answers on the photos of the test.
+        baseline: the answers of the linear probe; None if that was the method.
+        remarks: remarks on the photos.
+    """
+
+    page: Path
+    result: Result
+    outcome: Outcome
+    baseline: Outcome | None
+    remarks: tuple[str, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy on the test in percent."""
+        return self.outcome.accuracy.value
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint, as :func:`memba_vision.load_trained` takes it."""
+        return Path(self.result.checkpoint)
+
+
+def adapt(
+    photos: str | Path,
+    backbone: str = SHIPPED,
+    method: str = 'memba',
+    work_dir: str | Path | None = None,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    balance: bool = False,
+    skip_broken: bool = False,
+    tell: Callable[[str], object] = lambda line: sys.stdout.write(f'{line}\n'),
+) -> Adapted:
+    """Adapt a model to photos by class, and write a page that shows how good it is.
+
+    The photos stay where they are. They are split by ``seed`` unless their folders say how: 60 % to
+    train, 20 % to choose the epoch by, 20 % to test; near duplicates stay together. A linear probe
+    on the same photos is the baseline. The same call goes on where another one was interrupted.
+
+    Args:
+        photos: a folder with one folder per class, or with these in ``train``, ``val`` and
+            ``test``; a csv with lines ``path,label``; or what ``save_to_disk`` of Hugging Face's
+            ``datasets`` wrote.
+        backbone: a model of ``configs/_base_/models``, or a file like those. The default comes
+            with the package, and looks at 48 pixels.
+        method: a preset of ``configs/_base_/peft``, or a file like those.
+        work_dir: the folder for everything; None stands for ``work_dirs/adapt_<name>``.
+        epochs: of the method's training; None follows the number of photos.
+        seed: of the split and of the trainings.
+        balance: weight the loss so that each class counts the same, however many photos it has.
+        skip_broken: go on without files that cannot be used.
+        tell: called with lines for the user.
+
+    Raises:
+        UserError: there are files that cannot be used, one class alone, or too few photos; no such
+            backbone or method; or ``work_dir`` holds something else.
+    """
+    source = Path(photos)
+    name = _name_of(source)
+    folder = Path(work_dir or f'work_dirs/adapt_{name}')
+    method = method if method.endswith('.py') else method.replace('-', '_')
+    choices = Choices(backbone, method, epochs, seed, balance)
+    read_preset(method, {})  # raises, as the next line does, before the photos are read
+    read_base_model(backbone)
+    check_output_path(folder / PAGE)
+    settings = {'photos': str(source.resolve()), **asdict(choices)}
+    _check_record(folder, settings)
+    jobs = usable_cores()
+    task = prepare_task(source, folder / 'data' / name, seed, skip_broken, jobs, tell)
+    settings['digest'] = task.digest()
+    _check_record(folder, settings)
+    write_task(task)
+    write_atomically(folder / RECORD, encode_surrogates(json.dumps(settings, indent=1)))
+    tell(describe_task(task))
+    for remark in task.remarks:
+        tell(f'note: {remark}')
+    trained = [_train(task, choices, part, folder, tell) for part in dict.fromkeys((PROBE, method))]
+    return _finish(source, task, choices, trained[::-1], folder, tell)
+
+
+def describe_task(task: PhotoTask) -> str:
+    """Return a line on the numbers of photos."""
+    sizes = {split: len(task.of(split)) for split in (TRAIN, VAL, TEST)}
+    return (
+        f'{len(task.photos):,} photos of {len(task.classes)} classes: {sizes[TRAIN]:,} to train, '
+        f'{sizes[VAL]:,} to choose the epoch by, {sizes[TEST]:,} to test'
+    )
+
+
+def _name_of(source: Path) -> str:
+    name = re.sub(r'[^\w.-]+', '_', source.resolve().stem).strip('._') or 'photos'
+    return f'{name}_photos' if benchmark_of(name) else name
+
+
+def _check_record(folder: Path, settings: dict) -> None:
+    """Raise a UserError where the folder was begun with other settings, or holds something else."""
+    path = folder / RECORD
+    try:
+        before = json.loads(path.read_text(encoding='utf-8', errors='surrogateescape'))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        before = {}
+    differing = [key for key, value in settings.items() if before.get(key, value) != value]
+    if before and not differing:
+        return
+    if 'digest' in differing:
+        reason = 'the photos or their classes are not those that it was begun with'
+    else:
+        pairs = (f'{key} {before.get(key)!r}, not {settings[key]!r}' for key in differing)
+        reason = f'it was begun with {"; ".join(pairs)}' if before else f'{path} cannot be read'
+    raise UserError(f'{folder}: {reason}: give another --work-dir, or remove this one')
+
+
+def _train(
+    task: PhotoTask, choices: Choices, method: str, folder: Path, tell: Callable[[str], object]
+) -> Trained:
+    tell(f'\n{_TITLES.get(method, method)} on {choices.backbone}:')
+    result = run_method(task, choices, method, folder)
+    outcome = test_outcome(task, result.checkpoint)
+    return Trained(_TITLES.get(method, method), result, outcome, folder / Path(method).stem)
+
+
+_TITLES = {PROBE: 'linear probe'}
+
+
+def _finish(
+    source: Path,
+    task: PhotoTask,
+    choices: Choices,
+    trained: list[Trained],
+    folder: Path,
+    tell: Callable[[str], object],
+) -> Adapted:
+    """Write the page, and tell of the outcome."""
+    best, *others = trained
+    commands = next_commands(source, best.run, choices)
+    page = folder / PAGE
+    text = make_page(source.resolve().name, task, choices, trained, commands)
+    write_atomically(page, encode_surrogates(text))
+    tell('')
+    for entry in trained:
+        tell(f'{entry.title}: test accuracy {entry.outcome.accuracy.text()}')
+    tell(f'everything on one page: {page}\n\nnext:')
+    for command, purpose in commands:
+        tell(f'  {command}  # {purpose}')
+    baseline = others[0].outcome if others else None
+    return Adapted(page, best.result, best.outcome, baseline, task.remarks)
+
+
+def next_commands(source: Path, run: Path, choices: Choices) -> list[tuple[str, str]]:
+    """Return command lines that one may want next, each with its purpose."""
+    place = shlex.quote(str(run))
+    commands = [
+        (f'memba-vision predict NEW.jpg --run {place}', 'name what is on new photos'),
+        (f'memba-vision app {place}', 'try it in a browser'),
+        (f'memba-vision export {place} model.onnx --as onnx', 'for other programs'),
+    ]
+    if choices.backbone == SHIPPED:
+        folder = shlex.quote(f'{run.parent}_vim-small')
+        larger = f'memba-vision adapt {shlex.quote(str(source))} --backbone vim-small'
+        purpose = 'more accurate, at 224 pixels: downloads weights, wants a GPU'
+        commands.append((f'{larger} --work-dir {folder}', purpose))
+    return commands

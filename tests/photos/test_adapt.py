@@ -1,0 +1,299 @@
+"""From a folder of photos to a page, by one command."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import forget_runs, run_tool
+from photo_folders import CLASSES, make_photo, make_photos
+from PIL import Image
+
+import memba_vision
+from memba_vision.datasets.own_data import OwnData
+from memba_vision.errors import UserError
+from memba_vision.photos import training
+from memba_vision.photos.outcome import Outcome, Share
+from memba_vision.photos.source import TEST, TRAIN, VAL
+from memba_vision.photos.task import prepare_task
+from memba_vision.runs.presets import read_config
+
+COUNTS = dict.fromkeys(CLASSES, 14)
+
+
+@pytest.fixture(scope='module')
+def backbone(base, tmp_path_factory) -> str:
+    """A backbone file of one's own, of 14,000 parameters."""
+    path = tmp_path_factory.mktemp('backbone') / 'tiny.py'
+    path.write_text(f"""
+_base_ = 'memba_vision::_base_/models/vim-mini.py'
+model = dict(
+    backbone=dict(
+        module=dict(
+            arch=dict(embed_dims=16, num_layers=2),
+            init_cfg=dict(checkpoint={str(base)!r}),
+        )
+    ),
+    neck=dict(input_features=16),
+    head=dict(in_channels=16),
+)
+adapter_settings = dict(rank=2, scale=1.0)
+""")
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def short():
+    """Trainings of a few epochs."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(training, 'EPOCHS', (4, 6))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope='module')
+def world(backbone, short, tmp_path_factory) -> Path:
+    """Photos, some of them broken, and all that the command made of them; not to be changed."""
+    root = tmp_path_factory.mktemp('world')
+    photos = make_photos(root / 'birds', COUNTS)
+    (photos / 'red' / 'broken.jpg').write_bytes(b'no image')
+    (photos / 'red' / 'notes.txt').write_text('no image either')
+    shutil.copy(photos / 'café' / '0.png', photos / 'café' / 'copy.png')
+    with Image.open(photos / 'café' / '1.png') as image:
+        image.resize((72, 72), Image.NEAREST).save(photos / 'café' / 'large.jpg')
+    outcome = command(root, backbone, '--skip-broken', '--balance')
+    assert outcome.status == 0, outcome
+    (root / 'out.txt').write_text(outcome.out)
+    return root
+
+
+def command(root: Path, backbone: str, *arguments: object, place: str = 'made'):
+    fixed = ['--backbone', backbone, '--work-dir', root / place, '--epochs', 3]
+    return run_tool('adapt', root / 'birds', *fixed, *arguments)
+
+
+class Page(HTMLParser):
+    """The parts of a page: its elements, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements, self.text = [], ''
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope='module')
+def page(world) -> Page:
+    return Page((world / 'made' / 'page.html').read_text(encoding='utf-8'))
+
+
+def test_every_file_that_cannot_be_used_is_listed_at_once(world, backbone, tmp_path):
+    photos = Path(shutil.copytree(world / 'birds', tmp_path / 'birds'))
+    (photos / 'café' / 'empty.png').touch()
+    shutil.copy(photos / 'red' / '0.png', photos / 'blue tit' / 'twin.png')
+    outcome = command(tmp_path, backbone)
+    error = outcome.error()
+    assert '4 of 47 files cannot be used: ' in error
+    assert '--skip-broken' in error
+    for name in ('empty.png', 'broken.jpg', 'twin.png', 'red/0.png'):
+        assert name in error
+        assert name in outcome.out
+    assert 'the same photo in the classes blue tit and red' in error
+    assert not (tmp_path / 'made').exists()
+
+
+def test_the_outcome_on_the_terminal(world):
+    out = (world / 'out.txt').read_text()
+    assert '43 photos of 3 classes: ' in out
+    assert '2 photos that look like others stay with these in one split' in out
+    number = r'\d+\.\d %'
+    share = rf'test accuracy {number} \(\d+ of \d+ right; 95 % interval [\d.]+ to {number}\)'
+    assert len(re.findall(share, out)) == 2
+    assert 'linear probe: test accuracy' in out
+    assert f'everything on one page: {world}/made/page.html' in out
+    assert f'memba-vision predict NEW.jpg --run {world}/made/memba ' in out
+
+
+def test_photos_stay_where_they_are(world):
+    lists = {name: (world / f'made/data/birds/{name}.txt').read_text() for name in (TRAIN, VAL)}
+    for text in lists.values():
+        paths = [Path(line.rpartition(' ')[0]) for line in text.splitlines()]
+        assert all(path.parent.parent == world / 'birds' for path in paths)
+    kinds = {path.suffix for path in (world / 'made').rglob('*') if path.is_file()}
+    assert not kinds & {'.png', '.jpg', '.jpeg'}
+    dataset = OwnData('birds', world / 'made/data', 'val')
+    assert list(CLASSES) == dataset.CLASSES
+
+
+def test_what_is_left_out_is_listed(world):
+    rows = (world / 'made/data/birds/left_out.csv').read_text().splitlines()
+    assert {Path(row.partition(',')[0]).name for row in rows[1:]} == {
+        *('broken.jpg', 'notes.txt', 'copy.png'),
+    }
+
+
+def test_near_duplicates_are_in_one_split(world):
+    places = {
+        path: split
+        for split in (TRAIN, VAL, TEST)
+        for path in (world / f'made/data/birds/{split}.txt').read_text().split('\n')
+    }
+    alike = [split for path, split in places.items() if re.search(r'/(1\.png|large\.jpg) 1', path)]
+    assert len(alike) == 2
+    assert len(set(alike)) == 1
+
+
+def test_numbers_of_page_and_result_are_the_same(world, page):
+    result = json.loads((world / 'made/memba/result.json').read_text())
+    assert f'{result["top1"]:.1f} %' in page.text
+    assert f'of {result["test_images"]}' in page.text
+    assert Path(result['checkpoint']).name.startswith('best_accuracy_top1_epoch_')
+
+
+def test_the_page_stands_by_itself(page):
+    links = [attrs for tag, attrs in page.elements if tag in ('script', 'img', 'link', 'a')]
+    sources = [attrs.get('src') or attrs.get('href') or 'data:' for attrs in links]
+    assert all(source.startswith('data:') for source in sources)
+    assert ('meta', {'name': 'viewport', 'content': 'width=device-width, initial-scale=1'}) in (
+        page.elements
+    )
+
+
+def test_the_page_has_all_parts(world, page):
+    headings = ('Class by class', 'The worst mistakes', 'Learning', 'The photos', 'Next')
+    for text in (*headings, *CLASSES, 'Confusions', 'linear probe', 'notes.txt', 'broken.jpg'):
+        assert text in page.text
+    figures = {attrs['id'] for tag, attrs in page.elements if tag == 'figure'}
+    assert figures == {'confusions', 'curves'}
+    right = re.search(r'(\d+) of (\d+)', page.text)
+    mistakes = int(right[2]) - int(right[1])
+    assert sum(tag == 'img' for tag, _ in page.elements) == min(mistakes, 12)
+
+
+def test_classes_are_balanced_on_request(world):
+    config = read_config(world / 'made/birds_memba.py')
+    weights, counts = config.model.head.loss.class_weight, {}
+    for line in (world / 'made/data/birds/train.txt').read_text().splitlines():
+        label = int(line.rpartition(' ')[2])
+        counts[label] = counts.get(label, 0) + 1
+    assert [weights[label] * n for label, n in sorted(counts.items())] == pytest.approx(
+        [sum(counts.values()) / 3] * 3, rel=1e-3
+    )
+
+
+def test_the_checkpoint_serves(world):
+    checkpoint = json.loads((world / 'made/memba/result.json').read_text())['checkpoint']
+    photo = world / 'birds/red/3.png'
+    found = [run_tool('predict', photo, '--run', run) for run in (world / 'made/memba', checkpoint)]
+    assert found[0].out.count(str(photo)) == 1
+    assert found[0].out == found[1].out
+
+
+def test_the_config_trains_by_itself(world, tmp_path):
+    config = read_config(world / 'made/birds_memba.py')
+    splits = [config[f'{part}_dataloader'].dataset.split for part in ('train', 'val', 'test')]
+    assert splits == [TRAIN, VAL, TEST]
+    arguments = ('--work-dir', tmp_path, '--epochs', 1)
+    assert run_tool('train', world / 'made/birds_memba.py', *arguments).status == 0
+    assert (tmp_path / 'result.json').is_file()
+
+
+def test_the_same_command_makes_nothing_twice(world, backbone):
+    run = world / 'made/memba'
+    before = {path: path.stat().st_mtime_ns for path in run.rglob('*')}
+    outcome = command(world, backbone, '--skip-broken', '--balance')
+    assert outcome.status == 0, outcome
+    assert {path: path.stat().st_mtime_ns for path in run.rglob('*')} == before
+
+
+def test_a_folder_that_was_begun_otherwise_is_refused(world, backbone):
+    error = command(world, backbone, '--skip-broken', '--seed', 5).error()
+    assert 'it was begun with seed 0, not 5; balance True, not False' in error
+    (world / 'birds/red/new.png').write_bytes((world / 'birds/red/0.png').read_bytes()[:-1] + b'x')
+    try:
+        error = command(world, backbone, '--skip-broken', '--balance').error()
+        assert 'the photos or their classes are not those' in error
+    finally:
+        (world / 'birds/red/new.png').unlink()
+
+
+def test_from_python_with_a_linear_probe_alone(backbone, short, tmp_path):
+    forget_runs()
+    photos, told = make_photos(tmp_path / 'photos', {'a': 6, 'b': 6}), []
+    adapted = memba_vision.adapt(
+        photos, backbone, 'linear-probing', tmp_path / 'made', epochs=2, tell=told.append
+    )
+    assert adapted.baseline is None
+    assert adapted.outcome.accuracy == Share(round(adapted.accuracy / 50), 2)
+    assert adapted.page.is_file()
+    assert memba_vision.load_trained(adapted.checkpoint).head.num_classes == 2
+    assert any('fewer than 10 photos (a, b)' in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ('counts', 'message'),
+    [
+        ({'a': 9}, 'there is one class alone, a, and a task needs two or more'),
+        ({'outer/a': 4, 'outer/b': 4}, 'folders a, b, … are classes, give .*outer'),
+        ({'a': 1, 'b': 1}, 'leave none for val and test'),
+        ({}, 'holds no image'),
+    ],
+    ids=str,
+)
+def test_folders_that_are_no_task(tmp_path, counts, message):
+    (tmp_path / 'photos').mkdir()
+    make_photos(tmp_path / 'photos', counts)
+    assert re.search(
+        message, run_tool('adapt', tmp_path / 'photos', '--work-dir', tmp_path / 'o').error()
+    )
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['nowhere'], 'no folder or csv at nowhere'),
+        (['.', '--method', 'memb'], 'did you mean memba'),
+        (['.', '--backbone', 'vim-smal'], 'did you mean vim-small'),
+    ],
+    ids=str,
+)
+def test_arguments_that_cannot_be(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in run_tool('adapt', *arguments).error()
+
+
+def test_many_files_are_split_quickly(tmp_path, monkeypatch):
+    source = make_photos(tmp_path / 'photos', {'a': 700, 'b': 100, 'c': 3})
+    task = prepare_task(source, tmp_path / 'task', 0, False, 1, lambda line: None)
+    assert [len(task.of(split)) for split in (TRAIN, VAL, TEST)] == [481, 161, 161]
+    remarks = ' '.join(task.remarks)
+    assert 'from 3 photos of c to 700 of a' in remarks
+    assert 'fewer than 10 photos (c)' in remarks
+
+
+def test_a_name_that_no_list_can_have(tmp_path):
+    photos = make_photos(tmp_path / 'photos', {'a': 4, 'b': 4})
+    make_photo(photos / 'a' / 'line\nbreak.png', 0, np.random.default_rng(9))
+    with pytest.raises(UserError, match=r'1 of 9 files cannot be used: .*line\\nbreak.png'):
+        prepare_task(photos, tmp_path / 'task', 0, False, 1, lambda line: None)
+    task = prepare_task(photos, tmp_path / 'task', 0, True, 1, lambda line: None)
+    assert len(task.photos) == 8
+
+
+def test_the_worst_mistakes_come_first():
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.95, 0.05]])
+    outcome = Outcome(('a', 'b'), (Path('x'),) * 4, np.array([0, 0, 0, 1]), scores)
+    assert outcome.mistakes() == [3, 1, 2]
+    assert outcome.matrix.tolist() == [[1, 2], [1, 0]]
+    assert outcome.accuracy == Share(1, 4)
+    assert outcome.of_most_frequent([1, 5]) == Share(1, 4)
+    better = Outcome(('a', 'b'), outcome.paths, outcome.labels, np.eye(2)[outcome.labels])
+    assert better.p_against(outcome) == 0.25

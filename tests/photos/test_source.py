@@ -1,0 +1,107 @@
+"""Photos and their classes out of trees, a csv and a saved dataset."""
+
+import json
+import sys
+from collections import Counter
+
+import pytest
+from photo_folders import make_photos
+
+from memba_vision.errors import UserError
+from memba_vision.photos.source import TEST, TRAIN, VAL, find_photos
+
+
+@pytest.fixture
+def datasets():
+    module = pytest.importorskip('datasets')
+    if not hasattr(module, 'Dataset'):  # a folder of these tests has the same name
+        pytest.skip("needs Hugging Face's datasets")
+    return module
+
+
+def made(datasets, rows, schema):
+    table = pytest.importorskip('pyarrow').Table.from_pylist(rows, schema)
+    return datasets.Dataset(table, fingerprint='made')  # its own way pickles classes of pyarrow
+
+
+def found(source, tmp_path) -> Counter:
+    skipped = []
+    photos = find_photos(source, skipped, tmp_path / 'copies')
+    assert all(photo.path.is_file() and photo.path.is_absolute() for photo in photos)
+    return Counter((photo.label, photo.split) for photo in photos)
+
+
+def test_class_folders(tmp_path, monkeypatch):
+    make_photos(tmp_path / 'photos', {'a': 3, 'b/inner/deep': 2})
+    monkeypatch.chdir(tmp_path)
+    for source in (tmp_path / 'photos', (tmp_path / 'photos').relative_to(tmp_path)):
+        assert found(source, tmp_path) == {('a', ''): 3, ('b', ''): 2}
+
+
+@pytest.mark.parametrize(
+    ('folders', 'splits'),
+    [
+        ({'train': 5, 'val': 2, 'test': 3}, {TRAIN: 5, VAL: 2, TEST: 3}),
+        ({'Training': 5, 'validation': 2, 'Testing': 3}, {TRAIN: 5, VAL: 2, TEST: 3}),
+        ({'train': 5, 'test': 3}, {TRAIN: 5, TEST: 3}),
+        ({'train': 5, 'val': 3}, {TRAIN: 5, TEST: 3}),
+        ({'train': 5}, {'': 5}),
+    ],
+    ids=str,
+)
+def test_trees_of_splits(tmp_path, folders, splits):
+    for seed, (folder, count) in enumerate(folders.items()):
+        make_photos(tmp_path / 'tree' / folder, {'a': count, 'b': count}, seed)
+    expected = {(label, split): n for split, n in splits.items() for label in 'ab'}
+    assert found(tmp_path / 'tree', tmp_path) == expected
+
+
+def test_a_tree_without_training_photos(tmp_path):
+    for folder in ('val', 'test'):
+        make_photos(tmp_path / 'tree' / folder, {'a': 1, 'b': 1})
+    with pytest.raises(UserError, match='holds val, test and no train'):
+        found(tmp_path / 'tree', tmp_path)
+
+
+def test_a_csv(tmp_path):
+    make_photos(tmp_path, {'a': 2})
+    (tmp_path / 'list.csv').write_text('file,class\na/0.png,x\na/1.png,y\n')
+    assert found(tmp_path / 'list.csv', tmp_path) == {('x', ''): 1, ('y', ''): 1}
+
+
+def test_a_saved_dataset_wants_its_library(tmp_path, monkeypatch):
+    (tmp_path / 'dataset_dict.json').write_text(json.dumps({'splits': ['train']}))
+    monkeypatch.setitem(sys.modules, 'datasets', None)  # as where it is not installed
+    with pytest.raises(UserError, match='pip install datasets'):
+        found(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    'splits', [(), ('train', 'test'), ('train', 'validation', 'test')], ids=str
+)
+def test_a_saved_dataset(tmp_path, datasets, splits):
+    photos = sorted(make_photos(tmp_path / 'photos', {'a': 3, 'b': 3}).rglob('*.png'))
+    kinds = datasets.Features(
+        {'image': datasets.Image(), 'label': datasets.ClassLabel(names=['ant', 'bee'])}
+    )
+    rows = [
+        {'image': {'bytes': path.read_bytes(), 'path': None}, 'label': int(path.parent.name == 'b')}
+        for path in photos
+    ]
+    one = made(datasets, rows, kinds.arrow_schema)
+    whole = datasets.DatasetDict(dict.fromkeys(splits, one)) if splits else one
+    whole.save_to_disk(tmp_path / 'saved')
+    names = {'validation': VAL}
+    expected = {(c, names.get(s, s)): 3 for s in splits or ('',) for c in ('ant', 'bee')}
+    assert found(tmp_path / 'saved', tmp_path) == expected
+    copies = {path.read_bytes() for path in (tmp_path / 'copies').rglob('*') if path.is_file()}
+    assert copies == {path.read_bytes() for path in photos}
+
+
+def test_a_dataset_of_something_else(tmp_path, datasets):
+    made(datasets, [{'text': 'a', 'label': 1}], None).save_to_disk(tmp_path / 'saved')
+    with pytest.raises(UserError, match=r'one column of images .* found text \(Value\)'):
+        found(tmp_path / 'saved', tmp_path)
+    (tmp_path / 'saved' / 'state.json').write_text('{')
+    with pytest.raises(UserError, match='cannot be read by datasets'):
+        found(tmp_path / 'saved', tmp_path)
