@@ -83,7 +83,7 @@ def _section(section: Section) -> str:
 def table_html(table: Table) -> str:
     """Return a table with its caption."""
     heading = ''.join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
-    notes = f'<ul class="caption">{items(f"{note}." for note in table.notes)}</ul>\n'
+    notes = f'<ul class="caption">{list_items(f"{note}." for note in table.notes)}</ul>\n'
     notes = notes if table.notes else ''
     rows = '\n'.join(f'<tr>{"".join(map(_cell, row))}</tr>' for row in table.rows)
     return (
