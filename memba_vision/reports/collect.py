@@ -111,8 +111,7 @@ def _listed(path: Path) -> list[Run]:
 def _found(folder: Path) -> list[Run]:
     """Find the runs below a folder."""
     runs = [run for path in sorted(folder.rglob(SWEEP_FILE)) for run in _planned(path, folder)]
-    planned = {run.folder for run in runs}
-    return runs + [run for run in _plain(folder) if run.folder not in planned]
+    return [*runs, *_plain(folder, {run.folder for run in runs})]
 
 
 def _with_backbone_names(runs: list[Run]) -> list[Run]:
