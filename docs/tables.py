@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from memba_vision.datasets.tasks import MINI2_TASKS, VTAB1K_TASKS
-from memba_vision.reports.accuracy_table import short_table
+from memba_vision.reports.accuracy_table import accuracy_table, short_table
 from memba_vision.reports.backbone_table import backbone_table, notes
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.comparisons import compare
@@ -105,6 +105,21 @@ def mini_vtab() -> str:
     return _accuracies('mini_vtab', short_table)
 
 
+def mini_vtab_2() -> str:
+    """What methods reach on each task of mini-VTAB 2."""
+    return _accuracies('mini_vtab_2', accuracy_table)
+
+
+def mini_vtab_2_groups() -> str:
+    """What methods reach on the groups of mini-VTAB 2."""
+    return _accuracies('mini_vtab_2', short_table)
+
+
+def mini_vtab_2_differences() -> str:
+    """What methods gain there over LoRA."""
+    return _differences('mini_vtab_2', 'lora', ('memba', 'full_fine_tuning', 'linear_probing'))
+
+
 def mini_vtab_backbones() -> str:
     """What some methods reach there on the small VMamba and the small ViT."""
     return _accuracies('mini_vtab_backbones', short_table)
@@ -159,6 +174,9 @@ TABLES = {
     'published': published,
     'weights': weights,
     'mini_vtab': mini_vtab,
+    'mini_vtab_2': mini_vtab_2,
+    'mini_vtab_2_groups': mini_vtab_2_groups,
+    'mini_vtab_2_differences': mini_vtab_2_differences,
     'mini_vtab_backbones': mini_vtab_backbones,
     'mini_vtab_ranks': mini_vtab_ranks,
     'mini_vtab_differences': mini_vtab_differences,

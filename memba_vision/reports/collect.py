@@ -266,7 +266,8 @@ def _moment(run: Run) -> tuple[bool, str, float]:
     """
     if run.result is None:
         return False, '', 0.0
-    return True, last_start(run.folder), (run.folder / RESULT_FILE).stat().st_mtime
+    file = run.folder / RESULT_FILE  # runs of a list have none
+    return True, last_start(run.folder), file.stat().st_mtime if file.is_file() else 0.0
 
 
 def _read_json(path: Path) -> dict[str, Any]:
