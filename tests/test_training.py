@@ -23,9 +23,9 @@ from helpers import (
 )
 from safetensors.torch import load_file
 
-from memba_vision.engine.hooks.loss_curve import CURVE_FILE
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.errors import UserError
+from memba_vision.files import CURVE_FILE
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.curves import loss_curve
 from memba_vision.runs.config import load_config

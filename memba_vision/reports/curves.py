@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from memba_vision.engine.hooks.loss_curve import CURVE_FILE
+from memba_vision.files import CURVE_FILE
 
 ACCURACY = 'accuracy/top1'
 SCALARS = '*/vis_data/scalars.json'  # in the folder of a run, once for each start

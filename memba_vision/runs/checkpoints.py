@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from memba_vision.engine.checkpoint_folders import BEST, checkpoint_folders, steps_made
-from memba_vision.engine.hooks.loss_curve import CURVE_FILE
 from memba_vision.errors import UserError
+from memba_vision.files import CURVE_FILE
 from memba_vision.runs.record import folder_of_run, has_record, point_to_run, read_config
 from memba_vision.runs.result import RESULT_FILE
 from memba_vision.runs.result_files import read_result

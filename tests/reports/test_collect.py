@@ -6,8 +6,8 @@ import os
 import pytest
 from made_runs import make_result, plan, save_runs, set_status, write_log
 
-from memba_vision.engine.hooks.loss_curve import CURVE_FILE
 from memba_vision.errors import UserError
+from memba_vision.files import CURVE_FILE
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.curves import loss_curve, mean_curve
 from memba_vision.runs.result import RESULT_FILE

@@ -9,9 +9,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from memba_vision.files import CURVE_FILE
 from memba_vision.registry import HOOKS
 
-CURVE_FILE = 'losses.jsonl'  # in the folder of a run
 STEPS = 10  # at the end of an epoch, over which the loss is averaged
 
 
