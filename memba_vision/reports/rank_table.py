@@ -13,7 +13,7 @@ from memba_vision.zoo.methods import Published, all_methods, architecture_title
 
 #: Methods that train the backbone itself, and profit most where a world is easy to learn anew.
 WITHOUT_ADAPTERS = ('full_fine_tuning', 'scratch')
-GROUPS = ('natural', 'specialized', 'structured')  # that published results have
+GROUPS = ('natural', 'specialized', 'structured')  # of published results
 SHOWN = 8  # methods whose places differ most
 
 

@@ -25,7 +25,7 @@ class SourceScenes(Dataset):
         batch_size: images in an item.
         image_size: height and width, in pixels.
         seed: two datasets of different seeds share no image.
-        device: where scenes are drawn; 'cuda' needs a loader without worker processes. None stands
+        device: the place where scenes are drawn; 'cuda' needs a loader without worker processes. None stands
             for a GPU where there is one.
     """
 

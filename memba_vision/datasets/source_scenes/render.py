@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-PERSPECTIVE = 0.4  # how much nearer the near edge of a turned plane seems
+PERSPECTIVE = 0.4  # of the near edge of a turned plane
 
 
 class Placement(NamedTuple):

@@ -17,6 +17,7 @@ from memba_vision.models.peft.adapter import Adapter
 from memba_vision.registry import ADAPTERS, MODELS
 from memba_vision.weights import ADAPTER_HEADER as HEADER
 from memba_vision.weights import fingerprint, rounded_fingerprint
+from memba_vision.weights.provenance import source_of
 
 
 class LooksIntoBackbone(nn.Module):
@@ -222,10 +223,11 @@ def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> Non
     state_dict[prefix + HEADER] = header_tensor(model.header)
 
 
-def _check(model: PEFTModel, state_dict: dict, prefix: str, *_: Any) -> None:
+def _check(model: PEFTModel, state_dict: dict, prefix: str, local_metadata: dict, *_: Any) -> None:
     """Check the header of a state dict that is being loaded, and that it has every key it should.
 
-    The base weights are not in it, and stay as they are.
+    The base weights are not in it, and stay as they are. Where it was read from a file, a backbone
+    wants all of its names there, and gets its own weights.
     """
     header = state_dict.pop(prefix + HEADER, None)
     if header is None:
@@ -242,6 +244,9 @@ def _check(model: PEFTModel, state_dict: dict, prefix: str, *_: Any) -> None:
         raise UserError(f'the checkpoint does not fit the adapters: {"; ".join(problems)}')
     names = {f'{prefix}module.{name}' for name in model.module.state_dict(keep_vars=True)}
     model._base_names = frozenset(names - given)
+    if source_of(local_metadata) is not None:
+        for name, tensor in model.module.state_dict().items():
+            state_dict.setdefault(f'{prefix}module.{name}', tensor)
 
 
 def _statistics(model: PEFTModel) -> set[str]:

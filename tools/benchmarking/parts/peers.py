@@ -48,7 +48,7 @@ PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 FOLDED = 'folded'
 #: The pass of each kind.
 KINDS = {'step': passes.STEP, 'forward': passes.FORWARD, FOLDED: passes.FORWARD}
-#: What makes the passes that are recorded as CUDA graphs.
+#: Makers of the passes that are recorded as CUDA graphs.
 GRAPHS = {'graph-step': partial(training_step, capturable=True), 'graph-forward': forward_pass}
 MEMORY = 'memory'
 #: Of each group, ``--only`` may name some.
