@@ -25,8 +25,8 @@ class SourceScenes(Dataset):
         batch_size: images in an item.
         image_size: height and width, in pixels.
         seed: two datasets of different seeds share no image.
-        device: the place where scenes are drawn; 'cuda' needs a loader without worker processes. None stands
-            for a GPU where there is one.
+        device: the place where scenes are drawn; 'cuda' needs a loader without worker processes.
+            None stands for a GPU where there is one.
     """
 
     def __init__(
