@@ -16,8 +16,8 @@ from memba_vision.datasets.source_scenes.scenes import FACTORS
 def test_every_class_has_pictures_of_several_fonts():
     drawn = draw_glyphs()
     counts = np.bincount(drawn.classes)
-    assert len(counts) == len(drawn.characters) > 2000
-    assert counts.min() >= 4
+    assert len(counts) == len(drawn.characters) > 900
+    assert counts.min() >= 6
     assert drawn.pictures.shape == (len(drawn.classes), GLYPH_SIZE, GLYPH_SIZE)
 
 
@@ -26,7 +26,7 @@ def test_characters_of_the_tasks_and_their_likes_are_not_among_them(character):
     assert character not in draw_glyphs().characters
 
 
-@pytest.mark.parametrize('character', 'ΣЖ→☃')
+@pytest.mark.parametrize('character', 'ΣЖ€♠')
 def test_others_are(character):
     assert character in draw_glyphs().characters
 

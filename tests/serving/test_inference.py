@@ -182,10 +182,15 @@ def test_of_a_folder_the_images_are_those_that_a_task_is_built_of(model, folder,
     assert found == [str(path) for path in expected]
 
 
-@pytest.mark.parametrize('place', ['missing.pth', 'no/such', Path('missing'), '.'])
+@pytest.mark.parametrize('place', ['missing.pth', 'no/such', Path('missing')])
 def test_a_checkpoint_that_is_not_there(place):
     with pytest.raises(UserError, match=f'no checkpoint at {re.escape(str(place))}: give the path'):
         memba_vision.Inferencer(place)
+
+
+def test_a_folder_without_a_checkpoint(tmp_path):
+    with pytest.raises(UserError, match='no checkpoint in .*: train first'):
+        memba_vision.Inferencer(tmp_path)
 
 
 def test_a_name_of_no_model():
