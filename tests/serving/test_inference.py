@@ -189,7 +189,7 @@ def test_a_checkpoint_that_is_not_there(place):
 
 
 def test_a_folder_without_a_checkpoint(tmp_path):
-    with pytest.raises(UserError, match='no checkpoint in .*: train first'):
+    with pytest.raises(UserError, match=r'no checkpoint in .*: train first'):
         memba_vision.Inferencer(tmp_path)
 
 
