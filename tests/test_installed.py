@@ -31,7 +31,7 @@ def test_a_file_of_ones_own_comes_first(tmp_path, monkeypatch):
     own.write_text("task = 'mine'\n")
     assert find_config(own) == own
     assert load_config(str(own), {}, None).task == 'mine'
-    with pytest.raises(UserError, match='no config at demo/digits: give a file such as'):
+    with pytest.raises(UserError, match='no config at demo/digits .*: give a file such as'):
         find_config('demo/digits')
 
 
@@ -46,7 +46,11 @@ def test_the_command_lists_and_runs_the_tools(monkeypatch, capsys):
     assert status == 0
     tools = {line.split()[0] for line in usage.splitlines()[2:]}
     assert tools == {path.stem for path in TOOLS.glob('*.py')}
-    assert call() == call('trian') == (2, '', usage)
+    assert call() == (2, '', usage)
+    status, output, error = call('trian')
+    assert (status, output) == (2, '')
+    assert error.startswith(usage.rstrip())
+    assert 'did you mean train?' in error
     status, _, error = call('train', 'nothing.py')
     assert status == 2
     assert error.startswith('error: no config at nothing.py')

@@ -27,6 +27,7 @@ from memba_vision.sweeps.devices import usable_cores
 
 PROBE = 'linear_probing'
 SHIPPED = 'vim-mini'  # a backbone that comes with the package
+PROBE_SCHEDULE = 'mini_vtab_linear_50e'  # at the rate of the adapters it would not converge
 SMALL = 48  # pixels: models of so small images take another recipe
 #: Steps that a training should have, if the number of epochs stays within bounds.
 STEPS = {PROBE: 1500}
@@ -107,8 +108,8 @@ def _of_method(backbone: str, method: str) -> Config:
     """Return the config of a method and a backbone, whose recipe follows the size of its images."""
     size = read_base_model(backbone).model.backbone.module.img_size
     is_small = max(to_pair(size, 'img_size')) <= SMALL
-    benchmark = BENCHMARKS['demo' if is_small else 'vtab1k']
-    schedule = BENCHMARKS['demo'].schedules.get(method, benchmark.schedule)
+    benchmark = BENCHMARKS['mini-vtab-1' if is_small else 'vtab1k']
+    schedule = PROBE_SCHEDULE if method == 'linear_probing' else benchmark.schedule
     files = f'models/{benchmark.backbone}', f'datasets/own_{48 if is_small else 224}'
     bases = [f'{PREFIX}_base_/{file}.py' for file in (*files, f'schedules/{schedule}')]
     config = Config.fromstring(f'_base_ = {bases}', '.py')

@@ -94,7 +94,7 @@ def test_benchmarks_have_tables_of_their_own():
     mini, vtab = make_result(), of_three_groups('memba', 77.0)
     first, second = accuracy_table([mini, *vtab]).split('\n\n')
     assert first.startswith('| method (1 seed), VTAB-1k |')
-    assert rows(second)[0] == ['method (1 seed), mini-VTAB', 'adapter parameters', 'digits']
+    assert rows(second)[0] == ['method (1 seed), mini-VTAB 1', 'adapter parameters', 'digits']
 
 
 def test_collects_the_runs_below_a_folder(tmp_path):
