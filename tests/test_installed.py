@@ -31,7 +31,7 @@ def test_a_file_of_ones_own_comes_first(tmp_path, monkeypatch):
     own.write_text("task = 'mine'\n")
     assert find_config(own) == own
     assert load_config(str(own), {}, None).task == 'mine'
-    with pytest.raises(UserError, match='no config at demo/digits .*: give a file such as'):
+    with pytest.raises(UserError, match=r'no config at demo/digits .*: give a file such as'):
         find_config('demo/digits')
 
 
