@@ -218,6 +218,7 @@ def test_importing_the_package_leaves_other_libraries_alone():
     assert run(LEFT_ALONE) == []
 
 
+@pytest.mark.slow
 def test_mmengine_has_the_optimizers_that_it_has_by_itself():
     has_one = f'HAS_ONE = {find_spec("transformers") is not None}\n'
     alone, beside = (
@@ -336,6 +337,7 @@ except memba_vision.UserError as error:
 """
 
 
+@pytest.mark.slow
 def test_timm_has_the_models_when_they_are_asked_for():
     before, names, is_model = run(TIMM)
     assert (before, len(names), is_model) == ([], 5, True)

@@ -38,6 +38,7 @@ def test_no_page_has_the_name_of_one_that_sphinx_makes():
     assert not taken & {path.stem for path in DOCS.glob('*.*')}, 'Sphinx would write over it'
 
 
+@pytest.mark.slow
 def test_the_tables_are_those_of_the_code():
     tables = runpy.run_path(str(DOCS / 'tables.py'))
     shown = []

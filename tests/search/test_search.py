@@ -72,6 +72,7 @@ def by_rank(config) -> float:
     return 50.0 + config.model.backbone.rank
 
 
+@pytest.mark.slow
 def test_the_first_trial_is_the_config_as_it_is(make, trainings):
     configs = trainings(by_rank)
     task = make()

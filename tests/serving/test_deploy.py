@@ -54,6 +54,7 @@ def assert_equals_the_model(run, model):
         torch.testing.assert_close(run(images(number)), model(images(number)), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_onnx_and_torch_export(trained, tmp_path):
     checkpoint, method = trained
     model = memba_vision.load_trained(checkpoint)
