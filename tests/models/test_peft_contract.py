@@ -86,15 +86,23 @@ REFUSED = {
     'timm_vit': TRANSFORMER,
 }
 
+#: One of each kind is tried with the quick tests: by tokens, by maps, and a transformer.
+QUICK = ('vim', 'vmamba_v2', 'vit')
+
+
+def parameters(cells):
+    """Cells as parameters of a test, where those of most backbones are for the slow tests."""
+    return [
+        pytest.param(
+            cell, id='-'.join(cell[:2]), marks=() if cell[0] in QUICK else pytest.mark.slow
+        )
+        for cell in cells
+    ]
+
+
 CELLS = [(name, preset) for name in BACKBONES for preset in METHODS if preset not in REFUSED[name]]
 EMPTY_CELLS = [(name, *cell) for name, cells in REFUSED.items() for cell in cells.items()]
-
-
-def spelled(cell):
-    return '-'.join(cell[:2])
-
-
-each_cell = pytest.mark.parametrize('cell', CELLS, ids=spelled)
+each_cell = pytest.mark.parametrize('cell', parameters(CELLS))
 
 #: Weights of the state that comes before the first block that has one, which is zero.
 WITHOUT_EFFECT = {
@@ -141,7 +149,7 @@ def train(model, steps=4):
         return before, loss_of(model).item()
 
 
-@pytest.fixture(scope='module', params=CELLS, ids=spelled)
+@pytest.fixture(scope='module', params=parameters(CELLS))
 def run(request):
     """Each method before and after a short training: its cell, both models and the losses."""
     model = build(request.param)
@@ -172,7 +180,7 @@ def test_size_on_real_architectures(preset, arch):
     assert measure_size(backbone, adapters).trained == METHODS[preset].parameters[arch]
 
 
-@pytest.mark.parametrize('cell', EMPTY_CELLS, ids=spelled)
+@pytest.mark.parametrize('cell', parameters(EMPTY_CELLS))
 def test_a_method_that_a_backbone_cannot_have_says_why_in_a_line(cell):
     name, preset, reason = cell
     with pytest.raises(UserError, match=f'^{reason}') as error:
@@ -251,7 +259,7 @@ def gradients(model):
     return [p.grad.clone() for p in model.parameters() if p.requires_grad]
 
 
-@pytest.mark.parametrize('cell', [c for c in CELLS if c[0] != 'vit'], ids=spelled)
+@pytest.mark.parametrize('cell', parameters(c for c in CELLS if c[0] != 'vit'))
 def test_blocks_that_are_recomputed_give_the_same_gradients(cell):
     plain, recomputed = build(cell).train(), build(cell, with_cp=True).train()
     torch.testing.assert_close(gradients(recomputed), gradients(plain))
