@@ -87,6 +87,7 @@ setup(
         'matplotlib',
         'rich',
         'numba>=0.60',
+        'filelock>=4.1',  # torch brings it along, any version
         'safetensors>=0.4.3',
         'pillow>=10.1',
         'scikit-learn',

@@ -101,7 +101,10 @@ def check_settings(study: Any, settings: dict[str, Any]) -> None:
 
 
 def enqueue_default(study: Any, own_values: dict[str, Any]) -> None:
-    """Queue the config as it is, unless it is queued, running or done."""
+    """Queue the config as it is, unless it is queued, running or done.
+
+    Two workers may do so at the same time: see :func:`is_surplus`.
+    """
     alive = trials_in(study, 'WAITING', 'RUNNING', 'COMPLETE', 'PRUNED')
     if not any(map(bookkeeping.is_default, alive)):
         study.enqueue_trial(own_values, user_attrs={bookkeeping.DEFAULT: True})
@@ -149,11 +152,43 @@ def trials_in(study: Any, *states: str) -> list[Any]:
     return study.get_trials(deepcopy=False, states=[known[state] for state in states])
 
 
-def left_to_do(study: Any, trials: int) -> bool:
-    """Return True if trials are missing. A trial that was queued again counts once."""
+def counted(study: Any) -> list[Any]:
+    """Return the trials that count, by number.
+
+    One that was queued again counts once, and so does one that several workers have entered.
+    """
     found = study.get_trials(deepcopy=False)
-    counted = [t for t in found if bookkeeping.RETRIED not in t.user_attrs]
-    return len(counted) < trials or bool(trials_in(study, 'WAITING'))
+    found = [trial for trial in found if bookkeeping.RETRIED not in trial.user_attrs]
+    entered = [trial.number for trial in found if bookkeeping.ENTERED in trial.user_attrs]
+    return [trial for trial in found if trial.number not in entered[1:]]
+
+
+def left_to_do(study: Any, trials: int) -> bool:
+    """Return True if trials are missing."""
+    return len(counted(study)) < trials or bool(trials_in(study, 'WAITING'))
+
+
+def is_surplus(study: Any, trial: Any, trials: int) -> bool:
+    """Return True if workers that look at the same time have begun one trial too many: this one.
+
+    All of them agree on it, since a storage numbers trials one after the other.
+
+    Args:
+        study: the study.
+        trial: a trial that was asked for.
+        trials: the number of trials that the study is to have.
+    """
+    found = counted(study)
+    if bookkeeping.is_default(trial):
+        defaults = [t for t in found if bookkeeping.is_default(t) and t.state.name != 'FAIL']
+        return defaults[0].number < trial.number
+    return trial.number in [t.number for t in found[trials:]]
+
+
+def drop(study: Any, trial: Any) -> None:
+    """End a trial that is not to be run, so that it counts no more."""
+    trial.set_user_attr(bookkeeping.RETRIED, True)
+    tell(study, trial, None, import_optuna().trial.TrialState.FAIL)
 
 
 def is_running(study: Any) -> bool:
@@ -163,7 +198,8 @@ def is_running(study: Any) -> bool:
 
 def finished(study: Any) -> list[Any]:
     """Return the trials with an accuracy, best first; equal ones by number."""
-    return sorted(trials_in(study, 'COMPLETE'), key=lambda trial: (-trial.value, trial.number))
+    found = [trial for trial in counted(study) if trial.state.name == 'COMPLETE']
+    return sorted(found, key=lambda trial: (-trial.value, trial.number))
 
 
 def same_values(study: Any, trial: Any) -> Any | None:
