@@ -16,6 +16,8 @@ from memba_vision.search import bookkeeping
 from memba_vision.search.steps import Step
 
 SETTINGS = 'memba_vision_settings'
+#: Packages that connect to databases, by the beginning of the address.
+DRIVERS = {'postgresql': "'psycopg[binary]'", 'mysql': 'pymysql', 'mariadb': 'pymysql'}
 SQLITE_PATIENCE = 60.0  # seconds that a worker waits for another one
 
 
@@ -77,8 +79,29 @@ def open_study(storage: str | Path, name: str, pruner: str, epochs: int) -> Any:
             load_if_exists=True,
         )
     except Exception as error:  # of the database's driver
-        reason = ' '.join(str(error).split())
-        raise UserError(f'--storage cannot be opened: {reason}') from error
+        raise _cannot_open(storage, error) from error
+
+
+def _cannot_open(storage: str | Path, error: Exception) -> UserError:
+    """Return the error that says of a storage what is missing: driver, server or right address."""
+    # SQLAlchemy adds a line with the address of its manual.
+    reason = ' '.join(str(error).partition('(Background on this error')[0].split())
+    kind, _, place = str(storage).partition('://')
+    dialect = kind.partition('+')[0]
+    if isinstance(error, ImportError):
+        driver = DRIVERS.get(dialect, 'its driver for Python')
+        advice = f'pip install {driver} where the search runs (on every worker)'
+    elif '://' not in str(storage) and isinstance(storage, str):
+        advice = 'expected an address such as postgresql+psycopg://USER@HOST/DATABASE'
+    elif dialect in DRIVERS:
+        server = place.rpartition('@')[2]
+        advice = (
+            f'see that {dialect} runs at {server}, that this machine may reach it, and that user '
+            'and password are right and the database exists'
+        )
+    else:
+        advice = 'see that the place exists and can be written'
+    return UserError(f'--storage cannot be opened ({reason}): {advice}')
 
 
 def check_settings(study: Any, settings: dict[str, Any]) -> None:
