@@ -28,6 +28,7 @@ TESTED = ('app', 'cluster', 'deploy', 'docs', 'huggingface', 'peft', 'search')
 EXTRAS['test'] = [
     *(package for extra in TESTED for package in EXTRAS[extra]),
     'hypothesis',
+    'psycopg[binary]',
     'pytest',
     'pytest-xdist',
     'ruff',

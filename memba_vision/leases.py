@@ -102,9 +102,9 @@ def object_store(folder: str | os.PathLike) -> str:
 def no_locks(folder: str | os.PathLike, mount: str) -> str:
     """Return what to say of a folder on the mount of an object store."""
     return (
-        f'{os.fspath(folder)} is on {mount}, a mount of an object store, where no lock holds between '
-        'machines and no file is replaced in one step: use it from one machine alone, or take a '
-        'file system such as NFS, Lustre or BeeGFS (docs/storage.md)'
+        f'{os.fspath(folder)} is on {mount}, a mount of an object store, where no lock holds '
+        'between machines and no file is replaced in one step: use it from one machine alone, or '
+        'take a file system such as NFS, Lustre or BeeGFS (docs/storage.md)'
     )
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,9 @@ from memba_vision.search.steps import Step
 SETTINGS = 'memba_vision_settings'
 #: Packages that connect to databases, by the beginning of the address.
 DRIVERS = {'postgresql': "'psycopg[binary]'", 'mysql': 'pymysql', 'mariadb': 'pymysql'}
+#: What databases say if two workers make the same tables or the same study at once.
+MADE_AT_ONCE = ('already exists', 'duplicate key', 'UNIQUE constraint', 'Duplicate entry')
+PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds until the next try
 SQLITE_PATIENCE = 60.0  # seconds that a worker waits for another one
 
 
@@ -70,16 +74,19 @@ def open_study(storage: str | Path, name: str, pruner: str, epochs: int) -> Any:
         'hyperband': lambda: optuna.pruners.HyperbandPruner(max_resource=epochs),
         'none': optuna.pruners.NopPruner,
     }
-    try:
-        return optuna.create_study(
-            storage=_as_storage(storage),
-            study_name=escape_surrogates(name),
-            direction='maximize',
-            pruner=pruners[pruner](),
-            load_if_exists=True,
-        )
-    except Exception as error:  # of the database's driver
-        raise _cannot_open(storage, error) from error
+    for pause in (*PAUSES, None):
+        try:
+            return optuna.create_study(
+                storage=_as_storage(storage),
+                study_name=escape_surrogates(name),
+                direction='maximize',
+                pruner=pruners[pruner](),
+                load_if_exists=True,
+            )
+        except Exception as error:  # of the database's driver
+            if pause is None or not any(words in str(error) for words in MADE_AT_ONCE):
+                raise _cannot_open(storage, error) from error
+            time.sleep(pause)
 
 
 def _cannot_open(storage: str | Path, error: Exception) -> UserError:

@@ -1,9 +1,9 @@
 """Sweeps on a real Slurm of three nodes, and what may befall them there."""
 
 import json
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,6 +32,8 @@ from memba_vision.sweeps.loop import Policy  # noqa: E402
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 NAMES = [f'digits_{method}_seed0' for method in 'abcdef']
 A, B = NAMES[:2]
+FORKS = multiprocessing.get_context('fork')  # of a process without threads
+Sweeping = multiprocessing.process.BaseProcess
 LONG = 300.0  # seconds for what takes a few on a quiet machine
 UNTIL_TOLD = f'{SAVE}\nwhile not pathlib.Path("go").exists(): time.sleep(0.1)\n{FINISH}'
 #: Each try saves one more of three epochs when its time is up; the last finishes.
@@ -88,22 +90,18 @@ def states(rows) -> list[str]:
     return [row.status.state for row in rows.values()]
 
 
-def start_sweep(folder: Path, names: list[str], code: str, log: Path) -> subprocess.Popen:
+def start_sweep(folder: Path, names: list[str], code: str, log: Path) -> Sweeping:
     """Sweep in a process of its own."""
-    paths = [str(TESTS / part) for part in ('', 'sweeps', 'clusters')]
-    program = (
-        f'import sys; sys.path[:0] = {paths}\n'
-        f'import test_slurm, pathlib\ntest_slurm.sweep_here({str(folder)!r}, {names}, {code!r})\n'
-    )
-    with log.open('wb') as out:
-        return subprocess.Popen([sys.executable, '-c', program], stdout=out, stderr=out)
+    process = FORKS.Process(target=sweep_here, args=(folder, names, code, log))
+    process.start()
+    return process
 
 
-def sweep_here(folder: str, names: list[str], code: str) -> None:
-    slurm_queue.PAUSE = 1.0
-    jobs = [script_job(Path(folder), name, code) for name in names]
-    rows, said = sweep_with(executor(Path(folder)), jobs)
-    sys.stdout.write(f'{said}{states(rows)}\n')
+def sweep_here(folder: Path, names: list[str], code: str, log: Path) -> None:
+    jobs = [script_job(folder, name, code) for name in names]
+    rows, said = sweep_with(executor(folder), jobs)
+    with log.open('a') as file:
+        file.write(f'{said}{states(rows)}\n')
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = LONG) -> None:
@@ -128,7 +126,7 @@ def test_a_run_that_a_user_cancels_saves_is_left_alone_and_begun_anew_goes_on(cl
     process = start_sweep(folder, [A], UNTIL_TOLD, log)
     wait_for(job.folder / 'begun', LONG)
     cluster.ask('scancel', number_of(job))
-    process.wait(LONG)
+    process.join(LONG)
     assert 'was cancelled (scancel)' in log.read_text()
     assert (job.folder / 'saved').exists()
     (job.folder / 'go').touch()
@@ -153,7 +151,7 @@ def test_the_run_of_a_node_that_is_lost_goes_on_elsewhere(cluster, tmp_path):
     node = cluster.node_of(number_of(job))
     (job.folder / 'go').touch()
     cluster.kill_node(node)
-    process.wait(LONG)
+    process.join(LONG)
     assert "['finished']" in log.read_text(), log.read_text()
     assert status(job.folder)['tries'] == 2
 
@@ -170,7 +168,7 @@ def test_a_drained_node_ends_its_runs_and_gets_no_more(cluster, tmp_path):
     assert states(rows) == ['finished'] * 2
     assert f'runs on {node}' not in said
     (job.folder / 'go').touch()
-    process.wait(LONG)
+    process.join(LONG)
     assert "['finished']" in log.read_text()
     assert status(job.folder)['tries'] == 1
 
@@ -181,12 +179,12 @@ def test_a_sweep_that_is_killed_finds_its_jobs_again(cluster, tmp_path):
     process = start_sweep(folder, [A], UNTIL_TOLD, log)
     wait_for(job.folder / 'begun', LONG)
     process.kill()
-    process.wait()
+    process.join()
     again = start_sweep(folder, [A], UNTIL_TOLD, log)
     wait_until(lambda: 'waiting' not in status(job.folder)['state'])
     time.sleep(3)
     (job.folder / 'go').touch()
-    again.wait(LONG)
+    again.join(LONG)
     assert 'is still with the executor: waiting for it' in log.read_text()
     assert "['finished']" in log.read_text()
     assert status(job.folder)['tries'] == 1
@@ -197,7 +195,7 @@ def test_two_sweeps_in_one_folder_do_each_run_once(cluster, tmp_path):
     folder = tmp_path / 'sweep'
     sweeps = [start_sweep(folder, NAMES[:4], FINISH, log) for log in logs]
     for process, log in zip(sweeps, logs, strict=True):
-        process.wait(LONG)
+        process.join(LONG)
         assert str(['finished'] * 4) in log.read_text(), log.read_text()
     assert {status(folder / name)['tries'] for name in NAMES[:4]} == {1}
 

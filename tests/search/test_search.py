@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -152,8 +153,28 @@ def test_other_settings_are_refused(make, trainings):
         search(make(trials=2, epochs=9))
     with pytest.raises(UserError, match=r'other settings \(optim_wrapper\.optimizer\.lr was'):
         search(make(trials=2, options={'optim_wrapper.optimizer.lr': 1e-2}))
-    with pytest.raises(UserError, match='cannot be opened'):
-        search(make(storage='mysql://nobody@nowhere.invalid/x'))
+
+
+@pytest.mark.parametrize(
+    ('storage', 'missing', 'expected'),
+    [
+        (
+            'postgresql+psycopg://a:hidden@127.0.0.1:1/x',
+            '',
+            'see that postgresql runs at 127.0.0.1:1/x,',
+        ),
+        ('postgresql+psycopg://a:hidden@b/x', 'psycopg', "pip install 'psycopg[binary]' where"),
+        ('mysql://a:hidden@b/x', 'MySQLdb', 'pip install pymysql'),
+        ('sqlite:////nowhere/x.db', '', 'unable to open database file): see that the place exists'),
+        ('a word', '', 'expected an address such as postgresql+psycopg://'),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_says_what_to_do(monkeypatch, storage, missing, expected):
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UserError, match=f'cannot be opened .*{re.escape(expected)}') as error:
+        studies.open_study(storage, 'x', 'none', 4)
+    assert 'hidden' not in str(error.value)
 
 
 def test_a_search_of_an_older_version_goes_on(make, trainings):
@@ -458,8 +479,8 @@ def test_who_is_dead():
     reused = running(os.getpid())
     reused.user_attrs['worker']['process'] = f'{os.getpid()}@1'
     assert bookkeeping.is_dead(reused)
-    assert not bookkeeping.is_dead(running(None, beat=10, machine='elsewhere'))
-    assert bookkeeping.is_dead(running(None, beat=1000, machine='elsewhere'))
+    assert not bookkeeping.is_dead(running(None, beat=10, where='elsewhere'))
+    assert bookkeeping.is_dead(running(None, beat=1000, where='elsewhere'))
 
 
 # Real trainings
