@@ -28,6 +28,7 @@ TESTED = ('app', 'cluster', 'deploy', 'docs', 'huggingface', 'peft', 'search')
 EXTRAS['test'] = [
     *(package for extra in TESTED for package in EXTRAS[extra]),
     'hypothesis',
+    'psycopg[binary]',
     'pytest',
     'pytest-xdist',
     'ruff',
@@ -87,6 +88,7 @@ setup(
         'matplotlib',
         'rich',
         'numba>=0.60',
+        'filelock>=4.1',  # torch brings it along, any version
         'safetensors>=0.4.3',
         'pillow>=10.1',
         'scikit-learn',

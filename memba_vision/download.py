@@ -29,11 +29,15 @@ def download(url: str, path: Path) -> None:
     if path.is_file():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(path):
+    with exclusive_lock(path) as lock:
         if path.is_file():  # another process was quicker
             return
         try:
             _fetch(url, path)
+            if lock.compromise is not None:
+                raise OSError('this process stood still, and another one has taken over')
+            _part(path).replace(path)
+            _version(path).unlink()
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise cannot_write(path, error) from error
@@ -50,7 +54,8 @@ def _failed(url: str, path: Path, error: Exception) -> UserError:
 
 
 def _fetch(url: str, path: Path) -> None:
-    part, version = (path.with_name(f'{path.name}.{end}') for end in ('part', 'part.version'))
+    """Fetch all that is missing of ``<path>.part``."""
+    part, version = _part(path), _version(path)
     with _open(url, part, version) as response:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
         arrived = part.stat().st_size if resumed else 0
@@ -63,8 +68,14 @@ def _fetch(url: str, path: Path) -> None:
     arrived = part.stat().st_size
     if total is not None and arrived != total:
         raise OSError(f'only {arrived:,} of {total:,} bytes arrived')
-    part.replace(path)
-    version.unlink()
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f'{path.name}.part')
+
+
+def _version(path: Path) -> Path:
+    return path.with_name(f'{path.name}.part.version')
 
 
 def _open(url: str, part: Path, version: Path) -> http.client.HTTPResponse:

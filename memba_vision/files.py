@@ -2,26 +2,25 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from memba_vision.errors import DiskFull, UserError
+from memba_vision.leases import lease, machine_in_names
 
 #: Error numbers of a full disk, a used-up quota and a limit on the size of files.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: The temporary names of write_atomically, with host and process; version 0.1 named no host.
+#: The temporary names of write_atomically, with machine and process; version 0.1 named no machine.
 UNFINISHED = re.compile(r'\..+\.(?:([^.]*)@)?(\d+)\.\d+')
 #: Seconds after which the temporary file of another host counts as left behind.
 ABANDONED = 24 * 3600.0
-NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of file systems that know none
 PIECE = 1 << 20  # bytes
 #: The file of a run's folder that has the training loss of each epoch.
 CURVE_FILE = 'losses.jsonl'
@@ -39,8 +38,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     path = Path(path)
     check_output_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    process = f'{_host()}@{os.getpid()}'
-    temporary = path.with_name(f'.{path.name}.{process}.{threading.get_ident()}')
+    temporary = temporary_name(path)
     try:
         with open(temporary, 'wb') as file:
             file.write(content)
@@ -55,6 +53,15 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a name beside ``path`` that tells which process writes there.
+
+    See :func:`remove_unfinished`.
+    """
+    process = f'{machine_in_names()}@{os.getpid()}'
+    return path.with_name(f'.{path.name}.{process}.{threading.get_ident()}')
 
 
 def check_output_path(path: str | Path) -> None:
@@ -95,7 +102,8 @@ def escape_surrogates(text: str) -> str:
 def remove_unfinished(folder: str | Path) -> None:
     """Remove the temporary files in ``folder`` of processes killed in :func:`write_atomically`.
 
-    Whether a process of another host lives cannot be seen here: its files are removed after a day.
+    Whether a process of another machine lives cannot be seen here: its files are removed after a
+    day.
     """
     for path in Path(folder).glob('.*'):
         match = UNFINISHED.fullmatch(path.name)
@@ -103,8 +111,8 @@ def remove_unfinished(folder: str | Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _is_left_behind(path: Path, host: str | None, process: str) -> bool:
-    if host in (None, _host()):
+def _is_left_behind(path: Path, machine: str | None, process: str) -> bool:
+    if machine in (None, machine_in_names()):
         return not Path('/proc', process).exists()
     try:
         return time.time() - path.stat().st_mtime > ABANDONED
@@ -112,50 +120,29 @@ def _is_left_behind(path: Path, host: str | None, process: str) -> bool:
         return False
 
 
-def _host() -> str:
-    return socket.gethostname().replace('.', '-').replace('@', '-')
-
-
 @contextlib.contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock for creating ``path``, in a folder that exists.
+def exclusive_lock(path: Path) -> Iterator[Any]:
+    """Hold an exclusive lock for creating ``path``, in a folder that exists, on all its machines.
 
-    Check again after acquiring it that ``path`` does not exist. The lock ends with its process.
+    Check again after acquiring it that ``path`` does not exist. The lock ends with its process, or,
+    where that was on another machine, a minute later.
+
+    Yields:
+        The lease, whose ``compromise`` is not None if the lock was lost; see
+        :func:`memba_vision.leases.lease`.
 
     Raises:
-        UserError: the file system knows no locks.
+        UserError: the disk is full.
     """
-    name = path.with_name(f'.{path.name}.lock')
-    while True:
-        with name.open('wb') as lock:
-            _lock(lock.fileno(), path)
-            if not _is_at(name, lock.fileno()):
-                continue  # its holder has removed it: there may be a new one
-            try:
-                yield
-            finally:
-                name.unlink(missing_ok=True)
-            return
-
-
-def _lock(descriptor: int, path: Path) -> None:
+    lock = lease(path.with_name(f'.{path.name}.lease'))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        held = lock.acquire()
     except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        raise UserError(
-            f'{path.parent} is on a file system without locks ({error.strerror}), so two processes '
-            'could write the same: have it mounted with them (Lustre: the option "flock", BeeGFS: '
-            'tuneUseGlobalFileLocks), or name a folder elsewhere'
-        ) from error
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        if error.errno in DISK_FULL:
+            raise cannot_write(path, error) from error
+        raise
+    with held:
+        yield lock
 
 
 def cannot_write(path: str | Path, error: OSError) -> DiskFull:

@@ -1,9 +1,11 @@
 """Reading weights: what is refused and what the message says; downloads; fingerprints."""
 
 import argparse
+import errno
 import os
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -214,11 +216,7 @@ def server(file_server, tmp_path, monkeypatch):
 
 
 def kept_files(tmp_path):
-    return sorted(
-        path.name
-        for path in (tmp_path / 'torch_home').rglob('*')
-        if path.is_file() and not path.name.endswith('.lock')
-    )
+    return sorted(path.name for path in (tmp_path / 'torch_home').rglob('*') if path.is_file())
 
 
 def test_a_download_is_kept(server, tmp_path):
@@ -244,6 +242,17 @@ def test_of_two_processes_that_want_files_of_one_name_one_gets_the_name(tmp_path
     path = tmp_path / 'model.pth'
     assert [reading._claim(path, url) for url in ('a', 'b', 'a')] == [True, False, True]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_they_ask_for_it_at_the_same_time_where_there_are_no_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOTSUP, 'Operation not supported')
+
+    monkeypatch.setattr(os, 'link', refuse)
+    urls = [f'https://{letter}.org/model.pth' for letter in 'abcdefgh']
+    with ThreadPoolExecutor(len(urls)) as pool:
+        claimed = list(pool.map(lambda url: reading._claim(tmp_path / 'model.pth', url), urls))
+    assert claimed.count(True) == 1
 
 
 def test_a_file_that_somebody_put_there_is_taken(server, tmp_path):

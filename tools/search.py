@@ -45,6 +45,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Search as the command line says."""
+    from memba_vision.leases import no_locks, object_store
     from memba_vision.runs.config import load_config, run_name
     from memba_vision.search.outcome import BEST, write_outcome
     from memba_vision.search.search import Search, search
@@ -55,6 +56,8 @@ def main(args: argparse.Namespace) -> None:
     name = f'{run_name(config)}_{Path(args.space).stem}'
     folder = Path(args.work_dir or f'work_dirs/search_{name}')
     folder.mkdir(parents=True, exist_ok=True)
+    if mount := object_store(folder):
+        print(no_locks(folder, mount), flush=True)
     task = Search(
         config=config,
         space=read_space(args.space),

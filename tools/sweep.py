@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import DiskFull, ExitStatus, UserError
 from memba_vision.runs.tool_options import add_epochs_argument, positive
 from memba_vision.sweeps.executors import EXECUTORS
-from memba_vision.sweeps.executors.local import are_forked, local_slots
+from memba_vision.sweeps.executors.local import are_forked, local_slots, one_slot
 
 if TYPE_CHECKING:
     from memba_vision.sweeps.jobs import Job, Options
@@ -88,6 +89,7 @@ def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
         help='write a config for every task of --suite, method and backbone, and run nothing',
     )
     group.add_argument('--plan', action='store_true', help='say what it will take, and run nothing')
+    group.add_argument('--plan-to', help=argparse.SUPPRESS)  # where a node leaves it
     group.add_argument(
         '--workers',
         nargs='+',
@@ -143,18 +145,26 @@ def write_configs(args: argparse.Namespace) -> None:
 
 
 def plan(args: argparse.Namespace, jobs: list[Job]) -> str:
-    """Return the forecast of what the runs will take."""
+    """Return the forecast of what the runs will take, measured where they will be."""
     from memba_vision.sweeps.calibration import measure_start
     from memba_vision.sweeps.plan import make_plan
+    from memba_vision.sweeps.plan_elsewhere import plan_elsewhere, write_plan
 
+    if args.executor != 'local':
+        folder = Path(args.work_dir)
+        with closing(EXECUTORS[args.executor](args, folder)) as executor:
+            return plan_elsewhere(executor, sys.argv[1:], folder)
     # Forked runs share what one process has imported.
-    is_forked = args.executor == 'local' and are_forked(args)
-    start = 0.0 if is_forked else measure_start()
-    return make_plan(jobs, local_slots(args), args.workers, start)
+    start = 0.0 if are_forked(args) and not args.plan_to else measure_start()
+    if not args.plan_to:
+        return make_plan(jobs, local_slots(args), args.workers, start)
+    write_plan(Path(args.plan_to), make_plan(jobs, [one_slot(args)], args.workers, start))
+    return ''
 
 
 def main(args: argparse.Namespace) -> None:
     """Sweep as the command line says."""
+    from memba_vision.leases import no_locks, object_store
     from memba_vision.sweeps.console import open_console
     from memba_vision.sweeps.folder import enter
     from memba_vision.sweeps.jobs import Options
@@ -172,7 +182,10 @@ def main(args: argparse.Namespace) -> None:
     folder = Path(args.work_dir)
     enter(folder, jobs, options)
     executor = EXECUTORS[args.executor](args, folder)
-    sweep = Sweep(jobs, executor, open_console(), Policy(args.retries, args.retry_failed))
+    console = open_console()
+    if mount := object_store(folder):
+        console.say(no_locks(folder, mount))
+    sweep = Sweep(jobs, executor, console, Policy(args.retries, args.retry_failed))
     try:
         rows = sweep.run()
     except KeyboardInterrupt:

@@ -26,10 +26,15 @@ def flat_settings(config: Mapping[str, Any], passing: Sequence[str] = PASSING) -
         config: as a dict.
         passing: keys that may differ.
     """
-    kept = {key: value for key, value in absolute_paths(config).items() if key not in passing}
     flat: dict[str, Any] = {}
-    _flatten(json.loads(json.dumps(kept, default=str)), '', flat)
+    _flatten(plain_settings(config, passing), '', flat)
     return {key: value for key, value in flat.items() if not key.endswith(WITHOUT_EFFECT)}
+
+
+def plain_settings(config: Mapping[str, Any], passing: Sequence[str] = PASSING) -> dict[str, Any]:
+    """Return all settings as JSON has them, without ``passing`` ones; see :func:`flat_settings`."""
+    kept = {key: value for key, value in absolute_paths(config).items() if key not in passing}
+    return json.loads(json.dumps(kept, default=str))
 
 
 def _flatten(value: Any, key: str, into: dict[str, Any]) -> None:

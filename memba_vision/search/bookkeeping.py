@@ -1,29 +1,31 @@
 """Notes on the workers of trials, and recovery of trials whose worker died."""
 
 import os
-import socket
 import time
 from pathlib import Path
 from typing import Any
+
+from memba_vision.leases import machine
 
 DEAD_AFTER = 300.0  # seconds without a heartbeat from another machine
 TRIES = 3  # starts of a trial
 
 # Keys of notes on a trial in the storage.
-WORKER, BEAT, TRY, FOLDER, ERROR, DEFAULT, RETRIED = (
+WORKER, BEAT, TRY, FOLDER, ERROR, DEFAULT, RETRIED, ENTERED = (
     'worker',
     'beat',
     'try',
     'folder',
     'error',
     'default',
-    'retried',
+    'retried',  # or not to be run: it does not count
+    'entered',  # by the second step, from the first
 )
 
 
 def heartbeat(trial: Any) -> None:
     """Note in a trial that this process is alive and works on it."""
-    trial.set_user_attr(WORKER, dict(machine=_machine(), process=_identity(os.getpid())))
+    trial.set_user_attr(WORKER, dict(machine=machine(), process=_identity(os.getpid())))
     trial.set_user_attr(BEAT, time.time())
 
 
@@ -33,7 +35,7 @@ def is_dead(trial: Any) -> bool:
     A worker on another machine counts as gone after ``DEAD_AFTER`` seconds without a heartbeat.
     """
     worker = trial.user_attrs.get(WORKER)
-    if worker is not None and worker['machine'] == _machine():
+    if worker is not None and worker['machine'] == machine():
         return _identity(int(worker['process'].split('@')[0])) != worker['process']
     last = trial.user_attrs.get(BEAT) or trial.datetime_start.timestamp()
     return time.time() - last > DEAD_AFTER
@@ -102,15 +104,6 @@ def is_retry(trial: Any) -> bool:
 def folder_number(trial: Any) -> int:
     """Return the number in the name of a trial's folder: its own, or that of its first try."""
     return trial.user_attrs.get(FOLDER, trial.number)
-
-
-def _machine() -> str:
-    """Return a name for the machine and the namespace in which process ids are those seen here."""
-    try:
-        booted = Path('/proc/sys/kernel/random/boot_id').read_text().strip()
-        return f'{socket.gethostname()} {booted} {os.readlink("/proc/self/ns/pid")}'
-    except OSError:
-        return socket.gethostname()
 
 
 def _identity(process: int) -> str:

@@ -149,9 +149,9 @@ def _add_finished(study: Any, step: Step, values: dict[str, Any], accuracy: floa
     asked = probe.ask()
     for name in values:
         step.parameters[name].suggest(asked, name)
-    study.add_trial(
-        optuna.trial.create_trial(params=values, distributions=asked.distributions, value=accuracy)
-    )
+    notes = {bookkeeping.ENTERED: True}
+    found = dict(params=values, distributions=asked.distributions, value=accuracy)
+    study.add_trial(optuna.trial.create_trial(user_attrs=notes, **found))
 
 
 def _as_trial(step: Step, trial: Any) -> Trial:
@@ -163,6 +163,9 @@ def _run_next(task: Search, step: Step, study: Any, own_values: dict[str, Any]) 
     """Ask for a trial, run it, and tell its outcome."""
     trial = studies.ask(study, step, own_values, task.seed, task.trials)
     try:
+        if studies.is_surplus(study, trial, task.trials):
+            studies.drop(study, trial)
+            return
         _run(task, step, study, trial)
     except studies.import_optuna().exceptions.UpdateFinishedTrialError:
         # Its heartbeats were so late that another worker took it for dead.

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,11 @@ from memba_vision.search import bookkeeping
 from memba_vision.search.steps import Step
 
 SETTINGS = 'memba_vision_settings'
+#: Packages that connect to databases, by the beginning of the address.
+DRIVERS = {'postgresql': "'psycopg[binary]'", 'mysql': 'pymysql', 'mariadb': 'pymysql'}
+#: What databases say if two workers make the same tables or the same study at once.
+MADE_AT_ONCE = ('already exists', 'duplicate key', 'UNIQUE constraint', 'Duplicate entry')
+PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds until the next try
 SQLITE_PATIENCE = 60.0  # seconds that a worker waits for another one
 
 
@@ -68,17 +74,41 @@ def open_study(storage: str | Path, name: str, pruner: str, epochs: int) -> Any:
         'hyperband': lambda: optuna.pruners.HyperbandPruner(max_resource=epochs),
         'none': optuna.pruners.NopPruner,
     }
-    try:
-        return optuna.create_study(
-            storage=_as_storage(storage),
-            study_name=escape_surrogates(name),
-            direction='maximize',
-            pruner=pruners[pruner](),
-            load_if_exists=True,
+    for pause in (*PAUSES, None):
+        try:
+            return optuna.create_study(
+                storage=_as_storage(storage),
+                study_name=escape_surrogates(name),
+                direction='maximize',
+                pruner=pruners[pruner](),
+                load_if_exists=True,
+            )
+        except Exception as error:  # of the database's driver
+            if pause is None or not any(words in str(error) for words in MADE_AT_ONCE):
+                raise _cannot_open(storage, error) from error
+            time.sleep(pause)
+
+
+def _cannot_open(storage: str | Path, error: Exception) -> UserError:
+    """Return the error that says of a storage what is missing: driver, server or right address."""
+    # SQLAlchemy adds a line with the address of its manual.
+    reason = ' '.join(str(error).partition('(Background on this error')[0].split())
+    kind, _, place = str(storage).partition('://')
+    dialect = kind.partition('+')[0]
+    if isinstance(error, ImportError):
+        driver = DRIVERS.get(dialect, 'its driver for Python')
+        advice = f'pip install {driver} where the search runs (on every worker)'
+    elif '://' not in str(storage) and isinstance(storage, str):
+        advice = 'expected an address such as postgresql+psycopg://USER@HOST/DATABASE'
+    elif dialect in DRIVERS:
+        server = place.rpartition('@')[2]
+        advice = (
+            f'see that {dialect} runs at {server}, that this machine may reach it, and that user '
+            'and password are right and the database exists'
         )
-    except Exception as error:  # of the database's driver
-        reason = ' '.join(str(error).split())
-        raise UserError(f'--storage cannot be opened: {reason}') from error
+    else:
+        advice = 'see that the place exists and can be written'
+    return UserError(f'--storage cannot be opened ({reason}): {advice}')
 
 
 def check_settings(study: Any, settings: dict[str, Any]) -> None:
@@ -101,7 +131,10 @@ def check_settings(study: Any, settings: dict[str, Any]) -> None:
 
 
 def enqueue_default(study: Any, own_values: dict[str, Any]) -> None:
-    """Queue the config as it is, unless it is queued, running or done."""
+    """Queue the config as it is, unless it is queued, running or done.
+
+    Two workers may do so at the same time: see :func:`is_surplus`.
+    """
     alive = trials_in(study, 'WAITING', 'RUNNING', 'COMPLETE', 'PRUNED')
     if not any(map(bookkeeping.is_default, alive)):
         study.enqueue_trial(own_values, user_attrs={bookkeeping.DEFAULT: True})
@@ -149,11 +182,43 @@ def trials_in(study: Any, *states: str) -> list[Any]:
     return study.get_trials(deepcopy=False, states=[known[state] for state in states])
 
 
-def left_to_do(study: Any, trials: int) -> bool:
-    """Return True if trials are missing. A trial that was queued again counts once."""
+def counted(study: Any) -> list[Any]:
+    """Return the trials that count, by number.
+
+    One that was queued again counts once, and so does one that several workers have entered.
+    """
     found = study.get_trials(deepcopy=False)
-    counted = [t for t in found if bookkeeping.RETRIED not in t.user_attrs]
-    return len(counted) < trials or bool(trials_in(study, 'WAITING'))
+    found = [trial for trial in found if bookkeeping.RETRIED not in trial.user_attrs]
+    entered = [trial.number for trial in found if bookkeeping.ENTERED in trial.user_attrs]
+    return [trial for trial in found if trial.number not in entered[1:]]
+
+
+def left_to_do(study: Any, trials: int) -> bool:
+    """Return True if trials are missing."""
+    return len(counted(study)) < trials or bool(trials_in(study, 'WAITING'))
+
+
+def is_surplus(study: Any, trial: Any, trials: int) -> bool:
+    """Return True if workers that look at the same time have begun one trial too many: this one.
+
+    All of them agree on it, since a storage numbers trials one after the other.
+
+    Args:
+        study: the study.
+        trial: a trial that was asked for.
+        trials: the number of trials that the study is to have.
+    """
+    found = counted(study)
+    if bookkeeping.is_default(trial):
+        defaults = [t for t in found if bookkeeping.is_default(t) and t.state.name != 'FAIL']
+        return defaults[0].number < trial.number
+    return trial.number in [t.number for t in found[trials:]]
+
+
+def drop(study: Any, trial: Any) -> None:
+    """End a trial that is not to be run, so that it counts no more."""
+    trial.set_user_attr(bookkeeping.RETRIED, True)
+    tell(study, trial, None, import_optuna().trial.TrialState.FAIL)
 
 
 def is_running(study: Any) -> bool:
@@ -163,7 +228,8 @@ def is_running(study: Any) -> bool:
 
 def finished(study: Any) -> list[Any]:
     """Return the trials with an accuracy, best first; equal ones by number."""
-    return sorted(trials_in(study, 'COMPLETE'), key=lambda trial: (-trial.value, trial.number))
+    found = [trial for trial in counted(study) if trial.state.name == 'COMPLETE']
+    return sorted(found, key=lambda trial: (-trial.value, trial.number))
 
 
 def same_values(study: Any, trial: Any) -> Any | None:

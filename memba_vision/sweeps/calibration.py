@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from memba_vision.sweeps.jobs import Job
 
 STEPS = 3
 FEW = 4  # images of a first, small batch
-LONG = 5.0  # seconds; the time of a batch that takes longer is estimated from a small one
+LONG = 1.0  # seconds; the time of a batch that takes longer is estimated from a small one
+BUDGET = 80.0  # seconds after which no further model is measured
 BYTES_PER_PARAMETER = 12  # in a checkpoint: the weight, and AdamW's two moments
 LOG_BYTES = 500_000  # logs, config and record of a run
 #: Settings that change nothing, or next to nothing, about the speed of a model.
@@ -37,11 +39,13 @@ class Speed:
         step: seconds of a training step with the config's batch.
         test_batch: seconds of a test batch.
         checkpoint: bytes of a checkpoint.
+        is_measured: False for the mean of other models.
     """
 
     step: float
     test_batch: float
     checkpoint: int
+    is_measured: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,31 @@ def measure_start() -> float:
 def measure_all(jobs: Sequence[Job], device: torch.device) -> dict[str, Speed]:
     """Measure each model once. Its speed depends on the method, hardly on task and seed.
 
+    After ``BUDGET`` seconds the models that are left count as the mean of those of their backbone,
+    or of all.
+
     Returns:
         The speeds by :func:`model_key`.
     """
-    found: dict[str, Speed] = {}
+    models: dict[str, Job] = {}
     for job in jobs:
-        key = model_key(job)
-        if key not in found:
+        models.setdefault(model_key(job), job)
+    deadline = time.monotonic() + BUDGET
+    found: dict[str, Speed] = {}
+    for key, job in models.items():
+        if not found or time.monotonic() < deadline:
             found[key] = measure(job.resolved, device)
+    measured = [(models[key].backbone.arch, speed) for key, speed in found.items()]
+    for key in models.keys() - found.keys():
+        arch = models[key].backbone.arch
+        alike = [speed for other, speed in measured if other == arch]
+        found[key] = _mean(alike or [speed for _, speed in measured])
     return found
+
+
+def _mean(speeds: Sequence[Speed]) -> Speed:
+    steps, tests = [s.step for s in speeds], [s.test_batch for s in speeds]
+    return Speed(mean(steps), mean(tests), max(s.checkpoint for s in speeds), is_measured=False)
 
 
 def model_key(job: Job) -> str:

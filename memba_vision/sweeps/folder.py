@@ -6,7 +6,12 @@ from pathlib import Path
 
 from memba_vision.errors import UserError
 from memba_vision.files import exclusive_lock, write_atomically
-from memba_vision.runs.compared_settings import describe_differences, flat_settings
+from memba_vision.runs.compared_settings import (
+    PASSING,
+    describe_differences,
+    flat_settings,
+    plain_settings,
+)
 from memba_vision.runs.record import RECORD_FILE
 from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options
 from memba_vision.sweeps.supervise import STATUS_FILE
@@ -29,8 +34,7 @@ def enter(folder: Path, jobs: Sequence[Job], options: Options) -> None:
     with exclusive_lock(path):
         known = _read(path)
         _check_options(path, known.get('options'), options)
-        for job in jobs:
-            _check_job(job)
+        _check_jobs(jobs)
         runs = {run['name']: run for run in known.get('runs', [])}
         runs |= {job.name: job.record() for job in jobs}
         content = {'runs': list(runs.values()), 'options': _as_json(options)}
@@ -69,14 +73,22 @@ def _check_options(path: Path, before: dict | None, options: Options) -> None:
         _refuse_differences(f'the sweep in {path.parent}', flat_settings(before), now)
 
 
-def _check_job(job: Job) -> None:
-    """Compare a run with the config that its first start recorded."""
-    try:
-        starts = json.loads((job.folder / RECORD_FILE).read_text(encoding='utf-8'))
-        before = flat_settings(starts[0]['config'])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return  # it was never started
-    _refuse_differences(f'the run {job.name}', before, flat_settings(job.resolved.to_dict()))
+def _check_jobs(jobs: Sequence[Job]) -> None:
+    """Compare runs with the configs that their first starts recorded."""
+    shared: dict[tuple, dict] = {}  # what the runs of all seeds have in common, as JSON has it
+    for job in jobs:
+        try:
+            starts = json.loads((job.folder / RECORD_FILE).read_text(encoding='utf-8'))
+            before = dict(starts[0]['config'])
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # it was never started
+        variant = job.config, job.method, job.backbone, repr(job.settings)
+        if variant not in shared:
+            shared[variant] = plain_settings(job.resolved.to_dict())
+        now = {**shared[variant], 'randomness': dict(job.resolved.randomness)}
+        recorded = {key: value for key, value in before.items() if key not in PASSING}
+        if recorded != now:  # nearly all are the same, and flat ones take time
+            _refuse_differences(f'the run {job.name}', flat_settings(before), flat_settings(now))
 
 
 def _refuse_differences(name: str, before: dict, now: dict) -> None:

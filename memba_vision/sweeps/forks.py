@@ -18,6 +18,7 @@ prepare_process()
 import memba_vision.runs.training
 import mmpretrain.models, mmpretrain.datasets, mmpretrain.engine, mmpretrain.evaluation
 import mmpretrain.visualization, matplotlib.backends.backend_agg, matplotlib.figure
+import filelock
 from memba_vision.ops.numba_kernels.cache import load_kernels
 load_kernels()
 """

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean
 
 import torch
@@ -20,7 +20,7 @@ WORKERS = (1, 2, 4, 8, 16, 32)
 def make_plan(
     jobs: Sequence[Job], slots: Sequence[Slot], workers: Sequence[int], start: float
 ) -> str:
-    """Measure a few steps of each model here, and describe the cost of the runs.
+    """Measure a few steps of models here, and describe the cost of the runs.
 
     Args:
         jobs: the runs; finished ones are left out.
@@ -40,7 +40,7 @@ def make_plan(
     return '\n'.join(
         [
             f'{len(open_jobs)} runs to do, {len(jobs) - len(open_jobs)} finished; '
-            f'measured on {_name(slots[0])}, with a few steps of each model',
+            f'measured on {_name(slots[0])}, with a few steps of {_which(speeds)}',
             '',
             _methods_table(open_jobs, costs),
             _workers_table([c.seconds for c in costs.values()], counts, len(slots)),
@@ -81,6 +81,13 @@ def _name(slot: Slot) -> str:
     if slot.gpus:
         return torch.cuda.get_device_name()
     return f'the CPU ({slot.threads} thread{"s" if slot.threads > 1 else ""} a run)'
+
+
+def _which(speeds: Mapping[str, Speed]) -> str:
+    measured = sum(speed.is_measured for speed in speeds.values())
+    if measured == len(speeds):
+        return 'each model'
+    return f'{measured} of {len(speeds)} models; the others count as the mean of those'
 
 
 def _methods_table(jobs: Sequence[Job], costs: dict[str, Cost]) -> str:

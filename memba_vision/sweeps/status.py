@@ -6,8 +6,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from memba_vision.leases import machine, seems_held
 from memba_vision.runs.metrics import TOP1, Metric
-from memba_vision.sweeps.supervise import LOCK_FILE, RESULT_FILE, read_status
+from memba_vision.sweeps.supervise import (
+    LEASE_FILE,
+    LOCK_FILE,
+    NO_LOCKS,
+    RESULT_FILE,
+    read_status,
+)
 
 STATES = ('waiting', 'running', 'finished', 'failed', 'stopped')
 
@@ -56,7 +63,11 @@ def run_status(folder: Path) -> Status:
 
 
 def is_locked(folder: Path) -> bool:
-    """Return True if a process on any machine that shares the disk is at work in ``folder``."""
+    """Return True if a process on any machine that shares the disk is at work in ``folder``.
+
+    The system's lock tells it of this machine. For others its lease tells it, if such locks do not
+    reach them; one that went down counts as at work for another minute of looks.
+    """
     try:
         descriptor = os.open(folder / LOCK_FILE, os.O_RDWR)
     except FileNotFoundError:
@@ -64,11 +75,16 @@ def is_locked(folder: Path) -> bool:
     try:
         # Shared, so that two sweeps that look do not see each other's lock.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if os.read(descriptor, 1000).decode(errors='replace') in ('', machine()):
+            return False
     except BlockingIOError:
         return True
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
     finally:
         os.close(descriptor)
-    return False
+    return seems_held(folder / LEASE_FILE)
 
 
 def _score(path: Path) -> str:

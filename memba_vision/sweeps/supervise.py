@@ -1,11 +1,12 @@
 """Run one command of a sweep under a lock on its folder, with a log and a status file.
 
-This script needs nothing but Python, so that it starts at once and runs on any node:
+This script needs nothing but Python and filelock, so that it starts at once and runs on any node:
 
     python -I supervise.py --folder FOLDER --directory WHERE [--set NAME=VALUE …] -- COMMAND …
 
-It and the command hold the lock together. The system lifts it when both are gone, whatever ended
-them. Only a process that holds the lock writes ``status.json``.
+It and the command hold a lock of the system together. The system lifts it when both are gone,
+whatever ended them. Where such locks do not reach other machines, a lease beside it does, which the
+script renews. Only a process that holds both writes ``status.json``.
 """
 
 import argparse
@@ -13,9 +14,9 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import importlib.util
 import json
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -23,14 +24,26 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-#: Read from its file: to import the package would take seconds.
-_ERRORS = runpy.run_path(os.path.join(_PACKAGE, 'errors.py'))
-ExitStatus, END_SIGNALS = _ERRORS['ExitStatus'], _ERRORS['END_SIGNALS']
+
+def _read_module(name: str) -> ModuleType:
+    """Read a module of the package from its file: to import the package would take seconds."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    spec = importlib.util.spec_from_file_location(name, os.path.join(package, f'{name}.py'))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+errors, leases = _read_module('errors'), _read_module('leases')
+ExitStatus, END_SIGNALS = errors.ExitStatus, errors.END_SIGNALS
 
 LOCK_FILE, LOG_FILE, STATUS_FILE, RESULT_FILE = '.lock', 'log.txt', 'status.json', 'result.json'
+LEASE_FILE = '.lease'
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of file systems that know none
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 PATIENCE = 2.0  # seconds to try for the lock: a sweep that looks whether it is held takes it too
 TAIL = 1 << 14  # bytes of the log's end that are kept in memory
@@ -60,15 +73,15 @@ def main(arguments: Sequence[str] | None = None, start: Callable[..., Any] = sta
     os.chdir(args.directory)
     os.environ.update(pair.split('=', 1) for pair in args.set)
     os.makedirs(args.folder, exist_ok=True)
-    with locked(args.folder) as lock:
-        if lock is None:
-            return ExitStatus.BUSY
-        try:
-            return Supervisor(args.folder, lambda: start(args.command, lock)).run()
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            return ExitStatus.DISK_FULL
+    try:
+        with locked(args.folder) as lock:
+            if lock is None:
+                return ExitStatus.BUSY
+            return Supervisor(args.folder, lambda: start(args.command, lock.descriptor), lock).run()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return ExitStatus.DISK_FULL
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -87,16 +100,46 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+@dataclass(frozen=True)
+class Lock:
+    """Lock of a run's folder.
+
+    Attributes:
+        descriptor: the file that the system has locked, for processes to inherit.
+        lease: the lock that other machines heed.
+    """
+
+    descriptor: int
+    lease: Any
+
+    @property
+    def is_lost(self) -> bool:
+        """Return True if a process on another machine may have the folder by now."""
+        return self.lease.compromise is not None
+
+
 @contextlib.contextmanager
-def locked(folder: str, patience: float = PATIENCE) -> Iterator[int | None]:
-    """Hold the lock of a run's folder.
+def locked(folder: str, patience: float = PATIENCE) -> Iterator[Lock | None]:
+    """Hold the lock of a run's folder. If it is lost, this process gets SIGTERM.
 
     Yields:
-        The file descriptor of the lock; None if another process holds it.
+        The lock; None if another process holds it.
     """
     descriptor = os.open(os.path.join(folder, LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        yield descriptor if _lock(descriptor, time.monotonic() + patience) else None
+        if not _lock(descriptor, time.monotonic() + patience):
+            yield None
+            return
+        path = os.path.join(folder, LEASE_FILE)
+        lease = leases.lease(path, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        held = _take(lease, path)
+        if held is None:
+            yield None
+            return
+        with held:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, leases.machine().encode(), 0)
+            yield Lock(descriptor, lease)
     finally:
         os.close(descriptor)
 
@@ -110,6 +153,33 @@ def _lock(descriptor: int, deadline: float) -> bool:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.1)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return True  # the lease decides
+
+
+def _take(lease: Any, path: str) -> Any | None:
+    """Take a lease; None if its holder is seen to live. One of a machine that is gone takes time.
+
+    With the system's lock in hand, whoever held the lease on this machine is gone.
+    """
+    first = _touched(path)
+
+    def is_alive() -> bool:
+        return _touched(path) not in (first, None)
+
+    try:
+        return lease.acquire(timeout=leases.LEASE + PATIENCE, cancel_check=is_alive)
+    except TimeoutError:
+        return None
+
+
+def _touched(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None
 
 
 class Supervisor:
@@ -118,10 +188,11 @@ class Supervisor:
     Args:
         folder: the run's folder, whose lock is held.
         start: starts the command; see :func:`start_process`.
+        lock: the lock.
     """
 
-    def __init__(self, folder: str, start: Callable[[], Any]) -> None:
-        self.folder, self.start = folder, start
+    def __init__(self, folder: str, start: Callable[[], Any], lock: Lock) -> None:
+        self.folder, self.start, self.lock = folder, start, lock
         self.process: Any = None
         self.asked_to_stop = 0  # the number of the signal
         self.status = read_status(folder)
@@ -190,6 +261,8 @@ class Supervisor:
         return os.path.exists(os.path.join(self.folder, RESULT_FILE))
 
     def _note(self, status: int, message: str) -> int:
+        if self.lock.is_lost:  # the status is that of another try
+            return ExitStatus.BUSY
         states = {ExitStatus.FINISHED: 'finished', ExitStatus.FAILED: 'failed'}
         state = states.get(status, 'stopped')
         self.status.update(state=state, message=message, exit_status=status, ended=time.time())
@@ -232,8 +305,8 @@ def read_status(folder: str) -> dict:
 def write_status(folder: str, status: dict) -> None:
     """Replace ``status.json`` in one step."""
     path = os.path.join(folder, STATUS_FILE)
-    host = socket.gethostname().replace('.', '-').replace('@', '-')
-    temporary = os.path.join(folder, f'.{STATUS_FILE}.{host}@{os.getpid()}.0')
+    process = f'{leases.machine_in_names()}@{os.getpid()}'
+    temporary = os.path.join(folder, f'.{STATUS_FILE}.{process}.0')
     with open(temporary, 'w', encoding='utf-8') as file:
         json.dump(status, file, indent=1)
         file.flush()

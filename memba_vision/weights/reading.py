@@ -4,7 +4,6 @@ import argparse
 import hashlib
 import os
 import pickle
-import uuid
 import zipfile
 from collections import OrderedDict
 from importlib import resources
@@ -17,7 +16,7 @@ from safetensors.torch import load_file
 
 from memba_vision.download import download
 from memba_vision.errors import UserError
-from memba_vision.files import verify_checksum, write_atomically
+from memba_vision.files import exclusive_lock, verify_checksum, write_atomically
 from memba_vision.weights.licences import announce
 
 PACKAGE_SCHEME = 'memba_vision://'
@@ -77,16 +76,10 @@ def _claim(path: Path, url: str) -> bool:
     if path.is_file() and not origin.is_file():
         return True  # somebody put it there, perhaps where nothing can be written
     if not origin.is_file():
-        own = path.with_name(f'{path.name}.url.{uuid.uuid4().hex}')
-        write_atomically(own, url.encode())
-        try:
-            os.link(own, origin)
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            write_atomically(origin, url.encode())
-        finally:
-            own.unlink()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(origin):
+            if not origin.is_file():  # another process was quicker
+                write_atomically(origin, url.encode())
     return origin.read_text(encoding='utf-8') == url
 
 

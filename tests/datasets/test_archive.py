@@ -17,6 +17,7 @@ from memba_vision.datasets.vtab1k_tools import archive as archive_module
 from memba_vision.datasets.vtab1k_tools.archive import extract
 from memba_vision.datasets.vtab1k_tools.fetch import DRIVE_ID
 from memba_vision.errors import UserError
+from memba_vision.files import temporary_name
 
 FILES = {
     'vtab-1k/cifar/test.txt': b'images/test/0.png 1\n',
@@ -146,7 +147,7 @@ def test_a_link_under_a_file_s_name_is_replaced_not_followed(make, tmp_path):
     folder = tmp_path / 'out/vtab-1k/cifar'
     folder.mkdir(parents=True)
     (folder / 'test.txt').symlink_to(victim)
-    (folder / '.test.txt.part').symlink_to(victim)
+    temporary_name(folder / 'test.txt').symlink_to(victim)
     extract(make('zip'), tmp_path / 'out')
     assert victim.read_bytes() == b'precious'
     assert files_below(tmp_path / 'out') == FILES

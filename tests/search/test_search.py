@@ -3,22 +3,27 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
 import pytest
 from helpers import CONFIGS, DEMO, EACH_EPOCH, REPOSITORY, as_arguments, run_tool, tiny_options
+from processes import CONTEXT
 
 from memba_vision.engine.checkpoint_folders import checkpoint_folders
 from memba_vision.errors import DiskFull, UserError
+from memba_vision.leases import machine
 from memba_vision.runs.config import load_config
 from memba_vision.search import bookkeeping
 from memba_vision.search import search as searching
+from memba_vision.search import study as studies
 from memba_vision.search import trial as trial_module
 from memba_vision.search.outcome import write_outcome
 from memba_vision.search.search import Search, search
@@ -148,8 +153,28 @@ def test_other_settings_are_refused(make, trainings):
         search(make(trials=2, epochs=9))
     with pytest.raises(UserError, match=r'other settings \(optim_wrapper\.optimizer\.lr was'):
         search(make(trials=2, options={'optim_wrapper.optimizer.lr': 1e-2}))
-    with pytest.raises(UserError, match='cannot be opened'):
-        search(make(storage='mysql://nobody@nowhere.invalid/x'))
+
+
+@pytest.mark.parametrize(
+    ('storage', 'missing', 'expected'),
+    [
+        (
+            'postgresql+psycopg://a:hidden@127.0.0.1:1/x',
+            '',
+            'see that postgresql runs at 127.0.0.1:1/x,',
+        ),
+        ('postgresql+psycopg://a:hidden@b/x', 'psycopg', "pip install 'psycopg[binary]' where"),
+        ('mysql://a:hidden@b/x', 'MySQLdb', 'pip install pymysql'),
+        ('sqlite:////nowhere/x.db', '', 'unable to open database file): see that the place exists'),
+        ('a word', '', 'expected an address such as postgresql+psycopg://'),
+    ],
+)
+def test_a_storage_that_cannot_be_opened_says_what_to_do(monkeypatch, storage, missing, expected):
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(UserError, match=f'cannot be opened .*{re.escape(expected)}') as error:
+        studies.open_study(storage, 'x', 'none', 4)
+    assert 'hidden' not in str(error.value)
 
 
 def test_a_search_of_an_older_version_goes_on(make, trainings):
@@ -277,7 +302,7 @@ def test_a_search_that_is_interrupted_costs_a_trial_no_try(make, trainings):
             search(make(trials=2))
         last = study(make()).trials[-1]
         study(make())._storage.set_trial_user_attr(
-            last._trial_id, 'worker', dict(machine=bookkeeping._machine(), process='99999999@1')
+            last._trial_id, 'worker', dict(machine=machine(), process='99999999@1')
         )
     trials = search(make(trials=2))
     assert [trial.is_default for trial in trials].count(True) == 1
@@ -300,6 +325,70 @@ def test_a_trial_that_another_worker_took_over(make, monkeypatch):
     assert any('was taken over by another worker' in line for line in told)
     assert [Path(call).name for call in calls] == ['settings_000', *['settings_001'] * 2]
     assert len(trials) == 2
+
+
+def test_workers_that_look_at_the_same_time(make, trainings, monkeypatch):
+    """Another worker queues the default and asks for the last trial between a look and a deed."""
+    configs = trainings(by_rank)
+    enqueue = studies.enqueue_default
+
+    def enqueue_at_once(study, values):
+        study.enqueue_trial(values, user_attrs={bookkeeping.DEFAULT: True})
+        study.enqueue_trial(values, user_attrs={bookkeeping.DEFAULT: True})
+        enqueue(study, values)
+
+    def ask(study, step, own_values, seed, trials):
+        # With 2 of 3, the other worker asks first, and runs its own.
+        if len(studies.counted(study)) == 2 and not studies.trials_in(study, 'WAITING'):
+            other = first_ask(study, step, own_values, 99, trials)
+            asked = first_ask(study, step, own_values, seed, trials)
+            study.tell(other.number, 40.0)
+            return asked
+        return first_ask(study, step, own_values, seed, trials)
+
+    first_ask = studies.ask
+    monkeypatch.setattr(studies, 'enqueue_default', enqueue_at_once)
+    monkeypatch.setattr(studies, 'ask', ask)
+    trials = search(make(trials=3))
+    assert [trial.is_default for trial in trials].count(True) == 1
+    assert len(trials) == 3
+    assert len(configs) == 2, 'and one that the other ran'
+
+
+def test_workers_in_processes_of_their_own(make):
+    """They train the default once, and end together at the number of trials."""
+    task = make(trials=6, tell=print)
+    ready = CONTEXT.Barrier(3)
+    workers = [
+        CONTEXT.Process(target=work, args=(replace(task, seed=seed), ready)) for seed in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 3
+    trained = (task.folder / 'trained').read_text().splitlines()
+    found = study(task).get_trials()
+    of_default = {f'settings_{t.number:03d}' for t in found if t.user_attrs.get('default')}
+    assert len(of_default & set(trained)) == 1
+    assert len(trained) == len(set(trained)) <= 6
+    for number in range(3):
+        assert (task.folder / f'ended_{number}').read_text() == '6'
+
+
+def work(task, ready) -> None:
+    def run(config, report, beat):
+        with open(task.folder / 'trained', 'a') as file:
+            file.write(f'{Path(config.work_dir).name}\n')
+        time.sleep(0.1)
+        beat()
+        return by_rank(config)
+
+    searching.run_trial, searching.POLL = run, 0.1
+    task.folder.mkdir(exist_ok=True)
+    ready.wait()
+    found = search(task)
+    (task.folder / f'ended_{task.seed}').write_text(str(len(found)))
 
 
 def test_a_full_disk_ends_the_search_and_loses_no_trial(make, trainings):
@@ -363,10 +452,10 @@ def test_hybrid_search_in_two_steps(make, trainings):
     assert [t.accuracy for t in search(make(HYBRID, trials=6))] == [t.accuracy for t in trials]
 
 
-def running(process: int | None, beat: float = 0.0, machine: str | None = None):
+def running(process: int | None, beat: float = 0.0, where: str | None = None):
     identity = bookkeeping._identity(process) if process else '99999999@1'
     notes = {
-        'worker': dict(machine=machine or bookkeeping._machine(), process=identity),
+        'worker': dict(machine=where or machine(), process=identity),
         'beat': time.time() - beat,
     }
     return SimpleNamespace(user_attrs=notes)
@@ -390,8 +479,8 @@ def test_who_is_dead():
     reused = running(os.getpid())
     reused.user_attrs['worker']['process'] = f'{os.getpid()}@1'
     assert bookkeeping.is_dead(reused)
-    assert not bookkeeping.is_dead(running(None, beat=10, machine='elsewhere'))
-    assert bookkeeping.is_dead(running(None, beat=1000, machine='elsewhere'))
+    assert not bookkeeping.is_dead(running(None, beat=10, where='elsewhere'))
+    assert bookkeeping.is_dead(running(None, beat=1000, where='elsewhere'))
 
 
 # Real trainings

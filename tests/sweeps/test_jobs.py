@@ -10,7 +10,9 @@ from mmengine.config import Config
 from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import UserError
 from memba_vision.runs import presets
+from memba_vision.runs.config_paths import absolute_paths
 from memba_vision.runs.presets import preset_names
+from memba_vision.sweeps import folder as sweep_folder
 from memba_vision.sweeps.folder import enter
 from memba_vision.sweeps.jobs import Options, make_jobs
 from memba_vision.sweeps.suites import suite_configs
@@ -169,6 +171,23 @@ def test_other_options_are_refused(tmp_path):
     with pytest.raises(UserError, match='amp was False, is True'):
         enter(tmp_path, demo_jobs(tmp_path, amp=True), Options(amp=True))
     assert listed(tmp_path)['options'] == {'amp': False, 'cfg_options': {}}
+
+
+def test_a_restart_flattens_no_config_that_is_the_same(tmp_path, monkeypatch):
+    """With 3,800 finished runs that would take most of the time of a restart."""
+    seeds = range(20)
+    jobs = demo_jobs(tmp_path, seeds=seeds)
+    enter(tmp_path, jobs, Options())
+    for job in jobs:
+        config = absolute_paths({**job.resolved.to_dict(), 'work_dir': str(job.folder)})
+        (job.folder / 'run.json').write_text(json.dumps([{'config': config}]))
+    plain, variants = sweep_folder.plain_settings, []
+    monkeypatch.setattr(sweep_folder, 'plain_settings', lambda c: variants.append(c) or plain(c))
+    compared = []
+    monkeypatch.setattr(sweep_folder, '_refuse_differences', lambda name, *_: compared.append(name))
+    enter(tmp_path, jobs, Options())
+    assert compared == [f'the sweep in {tmp_path}']
+    assert len(variants) == len(jobs) / len(seeds)
 
 
 def test_a_run_of_another_config_is_refused(tmp_path):

@@ -14,7 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from memba_vision.errors import UserError
-from memba_vision.files import DISK_FULL, PIECE, cannot_write
+from memba_vision.files import (
+    DISK_FULL,
+    PIECE,
+    cannot_write,
+    remove_unfinished,
+    temporary_name,
+)
 
 #: Limits that the shared archive of VTAB-1k stays well below; larger ones need higher limits.
 MAX_BYTES = 50 * 10**9
@@ -82,6 +88,7 @@ def extract(
     try:
         for folder in sorted(folders):
             (out / folder).mkdir(parents=True, exist_ok=True)
+            remove_unfinished(out / folder)
     except OSError as error:
         raise UserError(f'cannot make {error.filename}: {error.strerror}; give --out') from error
     with _reporting_damage(archive), _members_of(archive) as found:
@@ -220,11 +227,9 @@ def _refuse_links_in_the_target(out: Path, folders: set[PurePosixPath]) -> None:
 def _write(member: Member, path: Path) -> None:
     if _is_extracted(member, path):
         return
-    temporary = path.with_name(f'.{path.name}.part')
+    temporary = temporary_name(path)
     with _reporting_write_errors(path):
-        temporary.unlink(
-            missing_ok=True
-        )  # of an interrupted call, or a link that someone put there
+        temporary.unlink(missing_ok=True)  # a link that someone put there
         target = temporary.open('xb')
     written = 0
     try:

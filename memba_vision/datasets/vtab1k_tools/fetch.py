@@ -4,6 +4,7 @@ from pathlib import Path
 
 from memba_vision.download import download
 from memba_vision.errors import UserError
+from memba_vision.files import exclusive_lock
 
 DRIVE_ID = '1yZKwiKdsBzTfBgnStRveYMokc7GMMd5p'
 
@@ -33,7 +34,10 @@ def fetch_archive(path: Path, url: str | None = None) -> None:
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        done = gdown.download(id=DRIVE_ID, output=str(path), resume=True)
+        with exclusive_lock(path):
+            if path.is_file():  # another process was quicker
+                return
+            done = gdown.download(id=DRIVE_ID, output=str(path), resume=True)
     except Exception as error:  # gdown's own errors, requests' and the system's
         raise _failed(path, ' '.join(str(error).split())) from error
     if not done or not path.is_file():

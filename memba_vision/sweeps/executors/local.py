@@ -5,11 +5,19 @@ from __future__ import annotations
 import argparse
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memba_vision.errors import UserError
-from memba_vision.sweeps.devices import Slot, cpu_slots, gpu_slots, usable_cores, visible_gpus
+from memba_vision.sweeps.devices import (
+    Slot,
+    cpu_slots,
+    gpu_slots,
+    threads_of,
+    usable_cores,
+    visible_gpus,
+)
 from memba_vision.sweeps.executors import register
 from memba_vision.sweeps.executors.base import (
     Attempt,
@@ -135,3 +143,8 @@ def local_slots(args: argparse.Namespace) -> list[Slot]:
     if args.gpus:
         gpus = [name.strip() for name in args.gpus.split(',')]
     return gpu_slots(gpus, args.jobs_per_gpu, gpus_per_run, usable_cores())
+
+
+def one_slot(args: argparse.Namespace) -> Slot:
+    """Return the share of a run that has all cores here to itself, and the GPUs of one run."""
+    return replace(local_slots(args)[0], threads=threads_of(usable_cores(), 1))

@@ -6,7 +6,7 @@ import argparse
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memba_vision.errors import UserError
 from memba_vision.sweeps.executors import register
@@ -46,9 +46,9 @@ class RayExecutor(Executor):
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except (ConnectionError, ValueError) as error:
-            reason = ' '.join(str(error).split())
-            raise UserError(f'--ray-address {args.ray_address}: {reason}') from error
+        except (ConnectionError, ValueError, RuntimeError, self.ray.exceptions.RayError) as error:
+            self.ray.shutdown()  # of what it has begun
+            raise UserError(_why_not(self.ray, args.ray_address, error)) from error
         if not args.ray_address:  # Ray would wait for ever for more than this machine has
             self.cpus = min(self.cpus, int(self.ray.cluster_resources().get('CPU', 1)))
         has_gpus = self.ray.cluster_resources().get('GPU', 0) > 0
@@ -88,6 +88,26 @@ class RayExecutor(Executor):
     def close(self) -> None:
         """Leave the cluster, and end it if it was started for this sweep."""
         self.ray.shutdown()
+
+
+def _why_not(ray: Any, address: str | None, error: Exception) -> str:
+    """Return what to do about a cluster that cannot be joined."""
+    reason = ' '.join(str(error).split())
+    where = f'--ray-address {address}' if address else '--executor ray'
+    is_locked = getattr(ray.exceptions, 'AuthenticationError', ())  # of Ray 2.51
+    if isinstance(error, is_locked) or 'nauthenticated' in reason or 'auth' in reason.lower():
+        return (
+            f'{where}: the cluster asks for its token ({reason[:200]}): set RAY_AUTH_MODE=token, '
+            'and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the machine that started it, or copy '
+            'its ~/.ray/auth_token here'
+        )
+    if isinstance(error, ConnectionError):
+        return (
+            f'{where}: no cluster answers there ({reason[:200]}): start one with "ray start '
+            '--head" and give the address that it prints, or leave --ray-address out to have one '
+            'here'
+        )
+    return f'{where}: {reason}'
 
 
 class RayAttempt(Attempt):

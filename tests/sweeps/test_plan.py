@@ -1,0 +1,57 @@
+"""The forecast of a sweep: within a time, and where the runs will be."""
+
+from contextlib import closing
+from types import SimpleNamespace
+
+import pytest
+import torch
+from script_jobs import ScriptExecutor, arguments
+
+from memba_vision.errors import UserError
+from memba_vision.runs.backbone import Backbone
+from memba_vision.sweeps import calibration, plan_elsewhere
+from memba_vision.sweeps.calibration import Speed, measure_all
+from memba_vision.sweeps.plan import _which
+
+PLAN = "open('result.json', 'w').write('{\"plan\": \"two hours\"}')"
+
+
+def model(arch: str, number: int) -> SimpleNamespace:
+    return SimpleNamespace(backbone=Backbone(arch=arch), resolved=number)
+
+
+def test_what_there_is_no_time_to_measure_is_taken_for_the_mean_of_its_backbone(monkeypatch):
+    models = [model('a', 1), model('b', 5), model('a', 3), model('a', 4), model('c', 5)]
+    times = iter([0.0, *[1.0] * 2, *[99.0] * 9])
+    monkeypatch.setattr(calibration, 'time', SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(calibration, 'model_key', lambda job: f'{job.backbone.arch}{job.resolved}')
+    monkeypatch.setattr(calibration, 'measure', lambda steps, _: Speed(steps, 1.0, 10 * steps))
+    monkeypatch.setattr(calibration, 'BUDGET', 10.0)
+    found = measure_all(models, torch.device('cpu'))
+    assert found['a3'] == Speed(3, 1.0, 30)
+    assert found['a4'] == Speed(2, 1.0, 30, is_measured=False)
+    assert found['c5'].step == 3.0
+    assert _which(found) == '3 of 5 models; the others count as the mean of those'
+
+
+def plan(tmp_path, monkeypatch, code: str) -> str:
+    monkeypatch.setattr(
+        plan_elsewhere.Errand,
+        'command',
+        lambda self, processes: [
+            *('python', '-c', f'import os; os.chdir({str(self.folder)!r})\n{code}', *self.arguments)
+        ],
+    )
+    with closing(ScriptExecutor(arguments(fresh_processes=True), tmp_path)) as executor:
+        return plan_elsewhere.plan_elsewhere(executor, ['--plan'], tmp_path / 'sweep')
+
+
+def test_a_node_measures(tmp_path, monkeypatch):
+    check = "import sys; assert sys.argv[1:4] == ['--plan', '--executor', 'local']"
+    assert plan(tmp_path, monkeypatch, f'{check}\n{PLAN}') == 'two hours'
+    assert not list(tmp_path.iterdir()), 'nothing is left of it'
+
+
+def test_a_measurement_that_fails(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match='the measurement for --plan failed: no such data'):
+        plan(tmp_path, monkeypatch, 'raise SystemExit("error: no such data")')
