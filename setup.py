@@ -20,7 +20,7 @@ EXTRAS = {
     'data': ['gdown>=5'],
     'deploy': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5'],
     'huggingface': ['datasets'],  # data that it saved
-    'docs': ['sphinx>=8', 'myst-parser>=4', 'furo', 'sphinx-copybutton'],
+    'docs': ['sphinx>=8', 'myst-parser>=4', 'furo', 'sphinx-copybutton', 'sphinx-design'],
     'peft': ['peft>=0.21'],  # every method of Hugging Face's library as a baseline
     'search': ['optuna>=4'],
 }
@@ -28,6 +28,8 @@ TESTED = ('app', 'cluster', 'deploy', 'docs', 'huggingface', 'peft', 'search')
 EXTRAS['test'] = [
     *(package for extra in TESTED for package in EXTRAS[extra]),
     'hypothesis',
+    'ipykernel',  # a test runs the notebooks
+    'nbclient',
     'pytest',
     'pytest-xdist',
     'ruff',
