@@ -30,6 +30,7 @@ EXTRAS['test'] = [
     'hypothesis',
     'ipykernel',  # a test runs the notebooks
     'nbclient',
+    'openmim',
     'pytest',
     'pytest-xdist',
     'ruff',
@@ -46,12 +47,21 @@ SHIPPED = ('configs', 'tools', 'model-index.yml')
 LEFT_OUT = ('__pycache__', 'benchmark.py', 'benchmarking')
 
 
+def link_for_mim(folder):
+    """Links configs and tools of a checkout where OpenMMLab's ``mim`` looks for them."""
+    folder.mkdir(exist_ok=True)
+    for name in SHIPPED:
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(Path('..', '..', name))
+
+
 class BuildWithConfigs(build_py):
     """Copies configs and tools beside the code; a checkout has them at its root."""
 
     def run(self):
         super().run()
         if self.editable_mode:
+            link_for_mim(ROOT / 'memba_vision' / '.mim')
             return
         folder = Path(self.build_lib, 'memba_vision', '.mim')
         shutil.rmtree(folder, ignore_errors=True)
