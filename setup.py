@@ -20,7 +20,7 @@ EXTRAS = {
     'data': ['gdown>=5'],
     'deploy': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5'],
     'huggingface': ['datasets'],  # data that it saved
-    'docs': ['sphinx>=8', 'myst-parser>=4', 'furo', 'sphinx-copybutton'],
+    'docs': ['sphinx>=8', 'myst-parser>=4', 'furo', 'sphinx-copybutton', 'sphinx-design'],
     'peft': ['peft>=0.21'],  # every method of Hugging Face's library as a baseline
     'search': ['optuna>=4'],
 }
@@ -28,6 +28,9 @@ TESTED = ('app', 'cluster', 'deploy', 'docs', 'huggingface', 'peft', 'search')
 EXTRAS['test'] = [
     *(package for extra in TESTED for package in EXTRAS[extra]),
     'hypothesis',
+    'ipykernel',  # a test runs the notebooks
+    'nbclient',
+    'openmim',
     'psycopg[binary]',
     'pytest',
     'pytest-xdist',
@@ -45,12 +48,21 @@ SHIPPED = ('configs', 'tools', 'model-index.yml')
 LEFT_OUT = ('__pycache__', 'benchmark.py', 'benchmarking')
 
 
+def link_for_mim(folder):
+    """Links configs and tools of a checkout where OpenMMLab's ``mim`` looks for them."""
+    folder.mkdir(exist_ok=True)
+    for name in SHIPPED:
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(Path('..', '..', name))
+
+
 class BuildWithConfigs(build_py):
     """Copies configs and tools beside the code; a checkout has them at its root."""
 
     def run(self):
         super().run()
         if self.editable_mode:
+            link_for_mim(ROOT / 'memba_vision' / '.mim')
             return
         folder = Path(self.build_lib, 'memba_vision', '.mim')
         shutil.rmtree(folder, ignore_errors=True)

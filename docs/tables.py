@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from memba_vision.datasets.tasks import MINI2_TASKS, VTAB1K_TASKS
+from memba_vision.models.parameter_counts import count_parameters
+from memba_vision.package_data import package_data_folder
 from memba_vision.reports.accuracy_table import accuracy_table, short_table
 from memba_vision.reports.backbone_table import backbone_table, notes
 from memba_vision.reports.collect import collect_runs
@@ -21,21 +23,31 @@ from memba_vision.reports.rank_table import rank_tables
 from memba_vision.reports.run_list import read_run_list
 from memba_vision.reports.scores import scores_by_suite
 from memba_vision.reports.text_tables import markdown_table
+from memba_vision.runs.base_models import read_base_model
 from memba_vision.runs.result import Result
 from memba_vision.weights import licence_of
 from memba_vision.zoo.methods import VIT, all_methods
+from memba_vision.zoo.model_size import build_without_weights
 from memba_vision.zoo.official import OFFICIAL
 
 DOCS = Path(__file__).parent
 PAGES = (
     *(DOCS / f'{name}.md' for name in ('vtab1k', 'methods', 'backbones', 'reports', 'mini_vtab')),
-    DOCS.parent / 'README.md',
+    DOCS / 'model_zoo.md',
 )
+#: The backbones whose weights come with the package, and what the config's name says of them.
+SHIPPED = {
+    **{name: f'{name}_scenes' for name in ('vim-mini-v2', 'vmamba-mini-v2', 'vit-mini-v2')},
+    **{name: f'{name}_shapes' for name in ('vim-mini', 'vmamba-mini', 'vit-mini')},
+}
+#: Methods of the table of adapters, and the config that their task has.
+ADAPTED = ('linear_probing', 'lora', 'memba')
 #: Columns of the table of methods by backbones.
 BACKBONES = (
     *('vim-small', 'mamba-reg-small', 'vmamba-v0-small', 'vmamba-small-s2l15'),
     *('mamba-vision-tiny', 'vit-base', 'swin-tiny'),
 )
+CONFIGS = package_data_folder() / 'configs'
 ARCH = 'vim_small'  # whose sizes and published results the pages show
 TABLE = re.compile(r'(?<=<!-- table: )(\w+) -->\n.*?(?=<!-- end of table -->)', re.DOTALL)
 
@@ -136,6 +148,42 @@ def mini_vtab_differences() -> str:
     return _differences('mini_vtab', 'lora', others)
 
 
+def zoo_backbones() -> str:
+    """The backbones whose weights come with the package, and what their configs say of them."""
+    rows, remarks = [('name', 'weights', 'pre-trained by', 'parameters')], []
+    for name, config in SHIPPED.items():
+        size = count_parameters(build_without_weights(read_base_model(name)))[1]
+        file, made_by = f'{name}.safetensors', f'{config}.py'
+        weights = f'[{file}](../memba_vision/pretrained/{file})'
+        by = f'[{made_by}](../configs/pretrain/{made_by})'
+        rows.append((f'`{name}`', weights, by, f'{size:,}'))
+        remarks.append(f'- **{name}.** {_opening(CONFIGS / "pretrain" / made_by)}\n')
+    return f'{markdown_table(rows, numbers_from=3)}\n{"".join(remarks)}'
+
+
+def _opening(config: Path) -> str:
+    """What the first comment of a config for pre-training says of its outcome."""
+    lines = []
+    for line in config.read_text(encoding='utf-8').splitlines():
+        if not line.startswith('#'):
+            break
+        # Commands are indented; what stands before them says what they make.
+        lines = [] if line.startswith('#  ') else [*lines, line.removeprefix('# ')]
+    return re.sub(r'^Makes .*?\. ', '', ' '.join(lines))
+
+
+def zoo_adapters() -> str:
+    """What adapters of the zoo reach on each task of mini-VTAB 2, with the config of each."""
+    runs = read_run_list(_results('mini_vtab_2').read_text(encoding='utf-8'))
+    found = {(run.task, run.method): run.value for run in runs if run.seed == 0}
+    rows = [('task', 'config', *ADAPTED)]
+    for task in MINI2_TASKS:
+        file = f'{task}_memba.py'
+        values = [f'{found[task, method]:.1f}' for method in ADAPTED]
+        rows.append((f'`{task}`', f'[{file}](../configs/demo/{file})', *values))
+    return markdown_table(rows, numbers_from=2)
+
+
 def _accuracies(name: str, table: Callable[[Sequence[Result]], str]) -> str:
     """The ``table`` of a file of ``results``."""
     return table(read_run_list(_results(name).read_text(encoding='utf-8')))
@@ -173,6 +221,8 @@ TABLES = {
     'methods': methods,
     'published': published,
     'weights': weights,
+    'zoo_backbones': zoo_backbones,
+    'zoo_adapters': zoo_adapters,
     'mini_vtab': mini_vtab,
     'mini_vtab_2': mini_vtab_2,
     'mini_vtab_2_groups': mini_vtab_2_groups,

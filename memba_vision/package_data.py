@@ -7,7 +7,8 @@ from pathlib import Path
 from memba_vision.errors import UserError
 
 _PACKAGE = Path(__file__).parent
-# OpenMMLab's place for them in an installed copy; setup.py puts them there.
+# OpenMMLab's place for them in an installed copy; setup.py puts them there. An editable install
+# has links to the checkout in it.
 _INSTALLED = _PACKAGE / '.mim'
 
 
@@ -16,7 +17,8 @@ def package_data_folder() -> Path:
 
     In an installed copy it is inside the package, in a checkout it is the repository's root.
     """
-    return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+    is_copy = _INSTALLED.is_dir() and not (_INSTALLED / 'configs').is_symlink()
+    return _INSTALLED if is_copy else _PACKAGE.parent
 
 
 #: The tools by the names of their files; a script of the user's own beside them is none.

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers import CONFIGS, REPOSITORY, TOOLS, needs_checkout
+from helpers import CONFIGS, REPOSITORY, TOOLS, as_arguments, needs_checkout, tiny_options
 
 from memba_vision.__main__ import main
 from memba_vision.errors import UserError
@@ -57,12 +57,8 @@ def test_the_command_lists_and_runs_the_tools(monkeypatch, capsys):
     assert call('train', '--help')[1].startswith('usage: train.py')
 
 
-@pytest.fixture(scope='module')
-def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp('wheel')
-    arguments = ['-q', '--no-deps', '--no-build-isolation', '-w', str(folder)]
-    # Of a copy: setuptools leaves a folder in what it builds.
-    source = folder / 'source'
+def copy_repository(to: Path) -> Path:
+    """Copy what git would; setuptools leaves folders in what it builds."""
     files = subprocess.run(
         ['git', 'ls-files', '-co', '--exclude-standard'],
         cwd=REPOSITORY,
@@ -72,8 +68,16 @@ def wheel(tmp_path_factory) -> Path:
     ).stdout.splitlines()
     for file in files:
         if (REPOSITORY / file).is_file():
-            (source / file).parent.mkdir(parents=True, exist_ok=True)
-            (source / file).write_bytes((REPOSITORY / file).read_bytes())
+            (to / file).parent.mkdir(parents=True, exist_ok=True)
+            (to / file).write_bytes((REPOSITORY / file).read_bytes())
+    return to
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('wheel')
+    arguments = ['-q', '--no-deps', '--no-build-isolation', '-w', str(folder)]
+    source = copy_repository(folder / 'source')
     subprocess.run([sys.executable, '-m', 'pip', 'wheel', *arguments, str(source)], check=True)
     return next(folder.glob('*.whl'))
 
@@ -131,3 +135,37 @@ def test_an_installed_copy_trains_and_predicts_in_an_empty_folder(wheel, tmp_pat
     asked = subprocess.run([sys.executable, '-c', CODE, str(image)], **settings)
     assert asked.returncode == 0, asked.stderr[-3000:]
     assert asked.stdout.strip() in {str(digit) for digit in range(10)}
+
+
+EDITABLE = "from setuptools.build_meta import build_editable; build_editable('.')"
+#: mim asks for a module that setuptools has no more since version 82, and pip has still.
+MIM = """
+import sys
+import pip._vendor.pkg_resources as packages
+sys.modules.setdefault('pkg_resources', packages)
+from mim.cli import cli
+cli()
+"""
+
+
+@needs_checkout
+@pytest.mark.slow
+def test_mim_trains_and_tests_from_an_editable_install(tmp_path, base, data_root):
+    pytest.importorskip('mim', reason="pip install -e '.[test]' brings it")
+    source, run = copy_repository(tmp_path / 'source'), tmp_path / 'run'
+
+    def python(code: str, *arguments: object, folder: Path = tmp_path) -> str:
+        command = [sys.executable, '-c', code, *map(str, arguments)]
+        environment = {**os.environ, 'PYTHONPATH': str(source), 'OMP_NUM_THREADS': '1'}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    python(EDITABLE, folder=source)
+    options = ['--work-dir', run, *as_arguments(tiny_options(base, data_root))]
+    python(MIM, 'train', 'memba_vision', 'digits_memba.py', '--gpus', 0, *options)
+    config = source / 'configs' / 'demo' / 'digits_memba.py'
+    tested = ['memba_vision', config, '--checkpoint', run / 'epoch_2.pth', '--gpus', 0, *options]
+    assert '| memba ' in python(MIM, 'test', *tested)
+    named = 'from memba_vision.package_data import *; print(package_data_folder())'
+    assert python(named).strip() == str(source)

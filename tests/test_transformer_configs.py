@@ -5,7 +5,7 @@ import torch
 from helpers import CONFIGS
 from mmengine.registry import init_default_scope
 
-from memba_vision.engine.hooks.parameter_report import count_parameters
+from memba_vision.models.parameter_counts import count_parameters
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.runs.config import load_config, preprocessor_settings
 from memba_vision.zoo.model_size import build_without_weights

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the pictures of this folder from the runs that "What to expect" in the README trains, in
+# Makes the pictures of membranes from the runs that the model zoo's page trains, in
 # the folder work_dirs/demo or another one: bash docs/images/make.sh [RUNS]. The two images are of
 # mini-VTAB: images/test/00009.png of digits, images/test/00005.png of sprites_location.
 set -euo pipefail

@@ -13,10 +13,8 @@ from memba_vision.runs.base_models import architectures
 from memba_vision.weights import licence_of
 from memba_vision.zoo.families import FAMILIES, family_title
 from memba_vision.zoo.methods import Published, all_methods
-from memba_vision.zoo.models import model_config
+from memba_vision.zoo.models import CLASSIFICATION, model_config
 from memba_vision.zoo.official import OFFICIAL
-
-CLASSIFICATION = 'Image Classification'
 
 
 class IndexedModel(Model):

@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.errors import UserError
+from memba_vision.models.parameter_counts import count_parameters
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.models.peft.sharing import copy_sharing_weights
 from memba_vision.registry import MODELS

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
+from modelindex.models.Model import Model
 from torch import nn
 
 from memba_vision.engine.runner import reporting_config_errors
@@ -26,6 +27,7 @@ from memba_vision.zoo.combinations import unsupported_reason
 from memba_vision.zoo.model_size import build_on_meta
 from memba_vision.zoo.pretrained import NUM_CLASSES, pretrained_weights, take_head
 
+CLASSIFICATION = 'Image Classification'
 BASES = package_data_folder() / 'configs' / '_base_'
 
 
@@ -115,7 +117,9 @@ def build_classifier(config: Config) -> nn.Module:
             ignore_missing_operator()
             model = MODELS.build(settings)
     model.register_load_state_dict_pre_hook(take_head)
-    model._config, model._metainfo, model._dataset_meta = config, None, {}
+    # A result without metrics tells mmpretrain what the model is for.
+    metainfo = Model(results=[{'Task': CLASSIFICATION}])
+    model._config, model._metainfo, model._dataset_meta = config, metainfo, {}
     return model
 
 

@@ -65,7 +65,7 @@ class Scratch:
     def __init__(self, folder: Path, server: PythonServer) -> None:
         self.folder = folder
         for name in COPIED:
-            ignored = shutil.ignore_patterns('__pycache__')
+            ignored = shutil.ignore_patterns('__pycache__', '.mim')  # an editable install's links
             shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
         for path in REPOSITORY.iterdir():
             if path.is_file() and path.name != '.git':

@@ -1,5 +1,6 @@
 """The site builds without a warning, needs no network, and its tables are those of the code."""
 
+import json
 import re
 import runpy
 import subprocess
@@ -19,18 +20,50 @@ FETCHED = re.compile(
 )
 
 
-@pytest.mark.slow
-def test_the_site_builds_and_its_pages_fetch_nothing(tmp_path):
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    """The folder of the built site."""
+    tmp_path = tmp_path_factory.mktemp('site')
     command = [sys.executable, '-m', 'sphinx', '-q', '-W', '--keep-going', '-b', 'html']
     command += ['-d', tmp_path / 'doctrees', DOCS, tmp_path / 'site']
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    pages = list((tmp_path / 'site').rglob('*.html'))
+    return tmp_path / 'site'
+
+
+@pytest.mark.slow
+def test_the_pages_of_the_site_fetch_nothing(site):
+    pages = list(site.rglob('*.html'))
     assert {'index.html', 'faq.html', 'methods.html', 'ops.html'} <= {page.name for page in pages}
     for page in pages:
         assert not FETCHED.search(page.read_text(encoding='utf-8')), page
-    ops = (tmp_path / 'site' / 'api' / 'ops.html').read_text(encoding='utf-8')
+    ops = (site / 'api' / 'ops.html').read_text(encoding='utf-8')
     assert 'id="memba_vision.ops.selective_scan.selective_scan"' in ops
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('words', 'page'), [('learning rate', 'training_options'), ('huggingface', 'model_zoo')]
+)
+def test_a_search_leads_to_prose(words, page, site):
+    """Sphinx puts pages with the words in a heading first."""
+    text = (site / 'searchindex.js').read_text(encoding='utf-8')
+    index = json.loads(text[text.index('{') : text.rindex('}') + 1])
+    found = {
+        index['docnames'][number]
+        for title, places in index['alltitles'].items()
+        for number, _ in places
+        if words in title.lower()
+    }
+    assert page in found
+
+
+@pytest.mark.slow
+def test_headings_with_numbers_are_in_the_contents_and_tabs_are_tabs(site):
+    text = (site / 'training_options.html').read_text(encoding='utf-8')
+    contents = text[text.index('class="toc-tree"') :]
+    assert '1. Learning rate' in contents[: contents.index('</aside>')]
+    assert 'class="sd-tab-label"' in text
 
 
 def test_no_page_has_the_name_of_one_that_sphinx_makes():

@@ -84,6 +84,16 @@ def test_linear_probing_trains_nothing_in_the_backbone():
     make_peft(seed=0).load_state_dict(model.state_dict())
 
 
+def test_the_printed_line_is_that_of_peft(capsys):
+    peft = pytest.importorskip('peft')
+    config = peft.LoraConfig(r=LORA['rank'], target_modules=LORA['targets'])
+    peft.get_peft_model(MODELS.build(VIM), config).print_trainable_parameters()
+    expected = capsys.readouterr().out
+    make_peft(LORA).print_trainable_parameters()
+    assert capsys.readouterr().out == expected
+    assert expected.startswith('trainable params: 768 || all params: ')
+
+
 # What is computed
 
 

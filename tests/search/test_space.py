@@ -3,8 +3,8 @@
 import pytest
 from helpers import CONFIGS, DEMO
 
-from memba_vision.engine.hooks.parameter_report import count_parameters
 from memba_vision.errors import UserError
+from memba_vision.models.parameter_counts import count_parameters
 from memba_vision.registry import MODELS
 from memba_vision.runs.config import load_config
 from memba_vision.search.space import Choices, Range, read_space

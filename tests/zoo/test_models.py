@@ -263,6 +263,10 @@ def test_trained_checkpoints_load_by_name(trained, name, tmp_path):
         assert torch.equal(inferencer.model(images), model(images))
         answer = inferencer(pixels)[0]
         assert answer['pred_class'] == ['rose', 'daisy', 'tulip'][answer['pred_label']]
+        named = mmpretrain.inference_model(inferencer.model, pixels)
+        assert named['pred_class'] == answer['pred_class']
+    by_name = mmpretrain.inference_model(in_index, pixels, pretrained=path)
+    assert by_name['pred_class'] == answer['pred_class']
     if name != 'vim_mini':
         write_adapter(path, tmp_path / 'adapter.safetensors')
         found = memba_vision.get_model(name, pretrained=tmp_path / 'adapter.safetensors')

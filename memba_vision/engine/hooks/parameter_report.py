@@ -8,6 +8,7 @@ from torch import nn
 
 from memba_vision.engine.optim import check_rates
 from memba_vision.engine.plain_model import plain_model
+from memba_vision.models.parameter_counts import count_parameters
 from memba_vision.registry import HOOKS
 
 
@@ -40,12 +41,6 @@ def has_random_base(model: nn.Module) -> bool:
     given = base.init_cfg if isinstance(base.init_cfg, list | tuple) else [base.init_cfg]
     named = any(isinstance(part, Mapping) and part.get('checkpoint') for part in given)
     return trained < total / 2 and not named
-
-
-def count_parameters(module: nn.Module) -> tuple[int, int]:
-    """Count the trainable parameters and all parameters of ``module``."""
-    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
-    return sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
 
 
 def describe_parameters(model: nn.Module) -> str:

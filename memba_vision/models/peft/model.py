@@ -3,6 +3,7 @@
 import copy
 import inspect
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.backbones.initialization import initialize_backbone
+from memba_vision.models.parameter_counts import count_parameters
 from memba_vision.models.peft.adapter import Adapter
 from memba_vision.registry import ADAPTERS, MODELS
 from memba_vision.weights import ADAPTER_HEADER as HEADER
@@ -101,6 +103,21 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters that the adapters own, by their name in the backbone."""
         return {n: p for n, p in self.module.named_parameters() if p.requires_grad}
+
+    def get_nb_trainable_parameters(self) -> tuple[int, int]:
+        """Return the number of trained and of all parameters, as models of peft do.
+
+        The head is no part of the backbone and does not count.
+        """
+        return count_parameters(self.module)
+
+    def print_trainable_parameters(self) -> None:
+        """Print the line that models of peft print on trained and all parameters."""
+        trained, total = self.get_nb_trainable_parameters()
+        sys.stdout.write(
+            f'trainable params: {trained:,} || all params: {total:,} || '
+            f'trainable%: {100 * trained / total:.4f}\n'
+        )
 
     def train(self, mode: bool = True) -> 'PEFTModel':
         """Set the training mode, but keep the base's running statistics fixed."""
