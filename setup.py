@@ -19,12 +19,13 @@ EXTRAS = {
     'cuda': ['mamba-ssm', 'causal-conv1d'],
     'data': ['gdown>=5'],
     'deploy': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5'],
+    'heic': ['pillow-heif'],  # what phones write
     'huggingface': ['datasets'],  # data that it saved
     'docs': ['sphinx>=8', 'myst-parser>=4', 'furo', 'sphinx-copybutton'],
     'peft': ['peft>=0.21'],  # every method of Hugging Face's library as a baseline
     'search': ['optuna>=4'],
 }
-TESTED = ('app', 'cluster', 'deploy', 'docs', 'huggingface', 'peft', 'search')
+TESTED = ('app', 'cluster', 'deploy', 'docs', 'heic', 'huggingface', 'peft', 'search')
 EXTRAS['test'] = [
     *(package for extra in TESTED for package in EXTRAS[extra]),
     'hypothesis',

@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 
+from memba_vision.datasets.image_formats import FORMATS
 from memba_vision.datasets.loading import LoadRGB, with_load_rgb
 from memba_vision.datasets.pixels import ImageLike, cannot_read, read_rgb
 from memba_vision.datasets.vtab1k_tools.folders import reason_to_skip
-from memba_vision.datasets.vtab1k_tools.images import FORMATS
 from memba_vision.datasets.vtab1k_tools.skipped_entries import shown
 from memba_vision.engine.runner import reporting_config_errors
 from memba_vision.errors import UserError
