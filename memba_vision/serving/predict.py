@@ -113,7 +113,11 @@ class Predictor:
             check_names(self.named, names, source, renamed)
 
     def __call__(
-        self, images: Sequence[str], top: int = 1, batch_size: int = 32
+        self,
+        images: Sequence[str],
+        top: int = 1,
+        batch_size: int = 32,
+        unreadable: dict[int, UserError] | None = None,
     ) -> Iterator[Prediction]:
         """Predict, image by image in the given order.
 
@@ -121,14 +125,17 @@ class Predictor:
             images: paths.
             top: number of classes to name, the most probable first.
             batch_size: images at a time.
+            unreadable: gets the error of each image that cannot be read, by its place in
+                ``images``, and the others are predicted; None raises the first one.
 
         Raises:
             UserError: an image cannot be read, or ``top`` or ``batch_size`` is not positive.
         """
         if not is_positive_integer(top):
             raise UserError(f'top must be at least 1, and whole, got {top!r}')
-        paths = iter(images)
-        for batch in batches(self.pipeline, images, batch_size):
+        skipped = {} if unreadable is None else unreadable
+        paths = (path for place, path in enumerate(images) if place not in skipped)
+        for batch in batches(self.pipeline, images, batch_size, unreadable):
             with torch.no_grad():
                 samples = self.model.test_step(batch)
             for sample in samples:
