@@ -84,6 +84,7 @@ setup(
         'mmcv-lite>=2.2,<2.3',
         'mmpretrain>=1.2,<1.3',
         'timm',
+        'huggingface_hub',  # timm brings it along
         'numpy>=1.26',
         'matplotlib',
         'rich',

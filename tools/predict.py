@@ -34,7 +34,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument('--list', type=Path, help='a list file with lines "path label" instead')
     parser.add_argument(
-        '--run', '--checkpoint', dest='checkpoint', required=True, metavar='RUN', help=RUN
+        '--run',
+        '--checkpoint',
+        dest='checkpoint',
+        required=True,
+        metavar='RUN',
+        help=f'{RUN}; or a shared model: its folder, or hf://OWNER/NAME',
     )
     parser.add_argument('--config', help="without, the one in run.json in the checkpoint's folder")
     parser.add_argument('--top', type=int, default=1, help='how many classes to name per image')

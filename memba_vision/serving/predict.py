@@ -20,6 +20,7 @@ from memba_vision.models.peft import fold
 from memba_vision.runs.checkpoints import find_checkpoint
 from memba_vision.runs.record import read_config
 from memba_vision.serving.images import ImagePipeline, batches
+from memba_vision.serving.shared import from_pretrained, is_shared
 from memba_vision.zoo.adapter_files import read_adapter
 from memba_vision.zoo.arguments import default_device, is_positive_integer, move_to_device
 from memba_vision.zoo.models import build_classifier
@@ -47,13 +48,16 @@ def load_trained(
 
     Args:
         checkpoint: a run: its folder, a checkpoint of it, or an adapter file (of
-            ``tools/export.py``), which does not name its classes.
+            ``tools/export.py``), which does not name its classes; or what
+            :func:`memba_vision.from_pretrained` takes, ``hf://OWNER/NAME`` or a folder.
         config: of its run; None takes it from the record beside the checkpoint. Configs are code.
         device: the device of the model.
 
     Raises:
         UserError: something is missing, damaged or does not fit, or there is no such device.
     """
+    if config is None and is_shared(checkpoint):
+        return from_pretrained(checkpoint, device=device)
     checkpoint = find_checkpoint(checkpoint)
     if checkpoint.suffix == '.safetensors':
         content = {'state_dict': read_adapter(checkpoint)[0], 'meta': {}}

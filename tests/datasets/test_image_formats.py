@@ -10,7 +10,7 @@ from memba_vision.datasets.vtab1k_tools import folders
 from memba_vision.datasets.vtab1k_tools.folders import reason_to_skip
 from memba_vision.datasets.vtab1k_tools.images import examine
 
-# Of AVIF the turn that Pillow writes; in HEIF, whose own turn libheif undoes, Exif's does not count.
+# Of AVIF the turn that Pillow writes; in HEIF, which has a turn of its own, Exif's says nothing.
 TURNS = {'AVIF': 6, 'HEIF': 1}
 
 
