@@ -15,6 +15,7 @@ VERSION = re.search(r"__version__ = '(.+)'", SOURCE).group(1)
 EXTRAS = {
     'app': ['gradio>=6'],
     'benchmark': ['mambapy', 'peft>=0.21', 'transformers'],
+    'completion': ['shtab'],  # of the command line, in a shell
     'cluster': ['ray>=2.40', 'submitit>=1.5'],
     'cuda': ['mamba-ssm', 'causal-conv1d'],
     'data': ['gdown>=5'],
@@ -25,7 +26,7 @@ EXTRAS = {
     'peft': ['peft>=0.21'],  # every method of Hugging Face's library as a baseline
     'search': ['optuna>=4'],
 }
-TESTED = ('app', 'cluster', 'deploy', 'docs', 'heic', 'huggingface', 'peft', 'search')
+TESTED = ('app', 'cluster', 'completion', 'deploy', 'docs', 'heic', 'huggingface', 'peft', 'search')
 EXTRAS['test'] = [
     *(package for extra in TESTED for package in EXTRAS[extra]),
     'hypothesis',
