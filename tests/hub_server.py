@@ -30,11 +30,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             modes = dict(uploadMode='regular', shouldIgnore=False)
             self._answer({'files': [dict(path=name, **modes) for name in names]})
         elif parts[-2] == 'commit':
-            files = server.files['/'.join(parts[2:4])]
+            name = '/'.join(parts[2:4])
+            files = server.files[name]
             for line in map(json.loads, body.splitlines()):
                 if line['key'] == 'file':
                     files[line['value']['path']] = base64.b64decode(line['value']['content'])
-            address = f'{server.url}/commit/{server.commit}'
+            address = f'{server.url}/{name}/commit/{server.commit}'
             self._answer({'commitUrl': address, 'commitOid': server.commit, 'success': True})
         else:
             self._answer({}, 404)
@@ -46,8 +47,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._file(with_content=True)
 
     def _file(self, with_content: bool) -> None:
-        """Answer /OWNER/NAME/resolve/REVISION/FILE."""
-        _, owner, name, _, revision, file = self.path.split('/')
+        """Answer /OWNER/NAME/resolve/REVISION/FILE, and nothing else."""
+        if '/resolve/' not in self.path:
+            self._answer({'error': 'there is no such thing'}, 404)
+            return
+        owner, name, _, revision, file = self.path.strip('/').split('/', 4)
         content = self.server.files.get(f'{owner}/{name}', {}).get(file)
         if content is None or revision not in ('main', self.server.commit):
             self.send_response(404)
