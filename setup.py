@@ -15,16 +15,18 @@ VERSION = re.search(r"__version__ = '(.+)'", SOURCE).group(1)
 EXTRAS = {
     'app': ['gradio>=6'],
     'benchmark': ['mambapy', 'peft>=0.21', 'transformers'],
+    'completion': ['shtab'],  # of the command line, in a shell
     'cluster': ['ray>=2.40', 'submitit>=1.5'],
     'cuda': ['mamba-ssm', 'causal-conv1d'],
     'data': ['gdown>=5'],
     'deploy': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript>=0.5'],
+    'heic': ['pillow-heif'],  # what phones write
     'huggingface': ['datasets'],  # data that it saved
     'docs': ['sphinx>=8', 'myst-parser>=4', 'furo', 'sphinx-copybutton', 'sphinx-design'],
     'peft': ['peft>=0.21'],  # every method of Hugging Face's library as a baseline
     'search': ['optuna>=4'],
 }
-TESTED = ('app', 'cluster', 'deploy', 'docs', 'huggingface', 'peft', 'search')
+TESTED = ('app', 'cluster', 'completion', 'deploy', 'docs', 'heic', 'huggingface', 'peft', 'search')
 EXTRAS['test'] = [
     *(package for extra in TESTED for package in EXTRAS[extra]),
     'hypothesis',
@@ -96,6 +98,7 @@ setup(
         'mmcv-lite>=2.2,<2.3',
         'mmpretrain>=1.2,<1.3',
         'timm',
+        'huggingface_hub',  # timm brings it along
         'numpy>=1.26',
         'matplotlib',
         'rich',

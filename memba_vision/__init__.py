@@ -20,9 +20,12 @@ _FUNCTIONS = {
     'deploy': 'memba_vision.serving.deploy',
     'extract_features': 'memba_vision.serving.inference',
     'fold': 'memba_vision.models.peft.folding',
+    'from_pretrained': 'memba_vision.serving.shared',
     'get_model': 'memba_vision.zoo.models',
     'list_models': 'memba_vision.zoo.models',
     'load_trained': 'memba_vision.serving.predict',
+    'push_to_hub': 'memba_vision.reports.hub',
+    'save_pretrained': 'memba_vision.reports.hub',
 }
 __all__ = ['UserError', 'datasets', 'engine', 'models', *_FUNCTIONS]
 

@@ -1,6 +1,7 @@
 """Frame of the command-line tools: their help, and their end with a result or one line."""
 
 import argparse
+import ast
 import difflib
 import errno
 import io
@@ -10,7 +11,8 @@ import select
 import sys
 import textwrap
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from memba_vision import __version__
 from memba_vision.engine.allocator import keep_freed_memory
@@ -21,7 +23,24 @@ from memba_vision.registration import register_everything
 
 #: The variable by which torch's launcher names the file for a process's exception.
 ERROR_FILE = 'TORCHELASTIC_ERROR_FILE'
+#: The option that makes a tool's parser come out as ParserMade.
+HAND_OVER = '--hand-over-the-parser'
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class ParserMade(Exception):
+    """A tool's parser, which was asked for in the place of what it reads."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__(parser)
+        self.parser = parser
+
+
+class _HandOver(argparse.Action):
+    """Raises ParserMade with the parser."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> NoReturn:
+        raise ParserMade(parser)
 
 
 class SuggestingParser(argparse.ArgumentParser):
@@ -56,7 +75,13 @@ def tool_parser(doc: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'memba_vision {__version__}')
+    parser.add_argument(HAND_OVER, action=_HandOver, nargs=0, help=argparse.SUPPRESS)
     return parser
+
+
+def summary_of(tool: Path) -> str:
+    """Return the first line of the docstring of a tool's file."""
+    return ast.get_docstring(ast.parse(tool.read_text(encoding='utf-8'))).splitlines()[0]
 
 
 def run_tool(

@@ -23,8 +23,8 @@ def package_data_folder() -> Path:
 
 #: The tools by the names of their files; a script of the user's own beside them is none.
 TOOLS = (
-    *('adapt', 'app', 'benchmark', 'export', 'methods', 'predict', 'prepare_vtab1k', 'report'),
-    *('search', 'sweep', 'test', 'train', 'visualize', 'weights'),
+    *('adapt', 'app', 'benchmark', 'export', 'methods', 'predict', 'prepare_vtab1k', 'push'),
+    *('report', 'search', 'sweep', 'test', 'train', 'visualize', 'weights'),
 )
 COMMAND = 'memba-vision'
 

@@ -9,6 +9,7 @@ from helpers import IMPORT_ROOT, run_tool
 
 import memba_vision
 from memba_vision.command_line import did_you_mean
+from memba_vision.completion import completion_script
 from memba_vision.errors import UserError
 from memba_vision.package_data import find_config
 
@@ -61,3 +62,48 @@ def test_a_config_that_is_nearly_one():
 def test_the_version(arguments):
     result = command(*arguments)
     assert (result.returncode, result.stdout) == (0, f'memba_vision {memba_vision.__version__}\n')
+
+
+@pytest.fixture(scope='module')
+def completions(tmp_path_factory):
+    pytest.importorskip('shtab')
+    result = command('--print-completion', 'bash')
+    assert result.returncode == 0, result.stderr
+    path = tmp_path_factory.mktemp('shell') / 'memba-vision.bash'
+    path.write_text(result.stdout)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('typed', 'proposed'),
+    [
+        ('tr', {'train'}),
+        ('train --ep', {'--epochs'}),
+        ('train x.py --peft lora_p', {'lora_plus'}),
+        ('adapt --backbone vim-mini', {'vim-mini', 'vim-mini-v2'}),
+        ('prepare_vtab1k b', {'build'}),
+        ('sweep --suite vtab', {'vtab1k'}),
+    ],
+    ids=str,
+)
+def test_completion_of_what_was_typed(completions, typed, proposed):
+    words = ['memba-vision', *typed.split()]
+    script = (
+        f'source {completions}; COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; '
+        '_shtab_memba_vision; printf "%s\n" "${COMPREPLY[@]}"'
+    )
+    result = subprocess.run(['bash', '-c', script], capture_output=True, text=True)
+    assert set(result.stdout.split()) == proposed, result
+
+
+def test_shells_that_are_known():
+    result = command('--print-completion', 'sh')
+    assert result.returncode == 2
+    assert result.stderr == 'error: --print-completion: expected bash, zsh, fish, found sh\n'
+    assert 'compdef' in command('--print-completion=zsh').stdout
+
+
+def test_without_the_library_for_completion(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'shtab', None)  # as where it is not installed
+    with pytest.raises(UserError, match='pip install shtab'):
+        completion_script({}, 'bash')

@@ -157,7 +157,14 @@ def test_predictions_of_a_folder(world, odd_folder):
     assert [row['image'] for row in rows] == [str(path) for path in expected]
     said = '2 image(s) taken, left out 2: .DS_Store, labels.csv'
     assert outcome.err == f'{odd_folder}: {said}\n'
-    assert 'holds no image' in predict(world, world / 'photos').error()
+
+
+def test_predictions_of_folders_in_a_folder(world, tmp_path):
+    outcome = predict(world, world / 'photos')
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert [row['image'] for row in rows] == sorted(map(str, (world / 'photos').rglob('*.png')))
+    (tmp_path / 'empty').mkdir()
+    assert 'holds no image' in predict(world, tmp_path / 'empty').error()
 
 
 def test_names_that_are_no_utf_8_come_out_as_they_are(world, odd_folder, tmp_path, monkeypatch):
@@ -177,15 +184,32 @@ def test_a_terminal_gets_names_that_are_no_utf_8(monkeypatch):
     assert written.getvalue() == b'caf\xe9\n'
 
 
-def test_what_is_found_is_written_as_it_comes(world, tmp_path):
-    good, broken = world / 'photos/red/1.png', tmp_path / 'broken.png'
+@pytest.mark.parametrize('batch_size', [1, 2, 32])
+def test_what_can_be_answered_is_and_the_rest_is_listed(world, tmp_path, batch_size):
+    good, broken = [world / f'photos/red/{n}.png' for n in (1, 2, 3)], tmp_path / 'broken.png'
     broken.write_bytes(b'no image')
-    outcome = predict(world, good, broken, '--batch-size', 1)
-    assert f'cannot read image {broken}' in outcome.error()
-    assert outcome.out.splitlines()[1].startswith(f'{good},')
+    (tmp_path / 'empty').mkdir()
+    images = [broken, *good[:2], tmp_path / 'nowhere.png', tmp_path / 'empty', good[2]]
+    outcome = predict(world, *images, '--batch-size', batch_size)
+    assert '3 are not answered, as listed above; answered: 3' in outcome.error()
+    for text in (f'{broken} (no image', 'nowhere.png: No such file', 'empty holds no image'):
+        assert text in outcome.err
+    assert outcome.out == predict(world, *good).out
     out = tmp_path / 'p.csv'
-    assert predict(world, good, broken, '--batch-size', 1, '--out', out).status == 2
-    assert not out.exists()
+    one = predict(world, good[0], broken, '--out', out)
+    assert f'cannot read image {broken} (no image' in one.error()
+    assert out.read_text() == predict(world, good[0]).out
+
+
+def test_a_list_with_an_image_that_cannot_be_read(world, tmp_path):
+    good, broken = world / 'photos/red/1.png', tmp_path / 'broken.png'
+    (tmp_path / 'list.txt').write_text(f'{broken} 0\n{good} 2\n')
+    arguments = ('--list', tmp_path / 'list.txt', '--confusion', tmp_path / 'matrix.csv')
+    outcome = predict(world, *arguments)
+    assert 'broken.png: No such file' in outcome.error()
+    assert re.search('^[01] of 1 right', outcome.err, re.MULTILINE)
+    rows = list(csv.reader((tmp_path / 'matrix.csv').read_text().splitlines()))
+    assert [sum(map(int, row[1:])) for row in rows[1:]] == [0, 0, 1]
 
 
 @pytest.mark.parametrize('format_', ['csv', 'json'])

@@ -272,6 +272,7 @@ def test_a_failing_download_says_what_to_do_and_leaves_no_checkpoint(server, tmp
         read_checkpoint(f'{server.url}/{name}')
     kept = tmp_path / 'torch_home/hub/checkpoints' / name
     assert f'put it at {kept}, or name a local path' in str(error.value)
+    assert '--cfg-options model.backbone.module.init_cfg.checkpoint=FILE' in str(error.value)
     assert '\n' not in str(error.value)
     assert name not in kept_files(tmp_path)
 

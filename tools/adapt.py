@@ -20,9 +20,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         '--backbone',
-        default='vim-mini',
+        default='vim-mini-v2',
         metavar='NAME',
-        help='a model of configs/_base_/models, or a file like those (default: vim-mini, which '
+        help='a model of configs/_base_/models, or a file like those (default: vim-mini-v2, which '
         'comes along and looks at 48 pixels)',
     )
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Say what is on images, with a model that tools/train.py adapted.
+"""Say what is on images, with a model that tools/train.py or tools/adapt.py adapted.
 
 python tools/predict.py photo1.jpg photo2.jpg --run work_dirs/flowers_memba/epoch_20.pth
 python tools/predict.py photos/ --run work_dirs/flowers_memba --out found.csv
@@ -30,11 +30,16 @@ def parse_arguments() -> argparse.Namespace:
         'images',
         nargs='*',
         metavar='IMAGE',
-        help='files, and folders of images',
+        help='files, and folders, whose folders are looked through too',
     )
     parser.add_argument('--list', type=Path, help='a list file with lines "path label" instead')
     parser.add_argument(
-        '--run', '--checkpoint', dest='checkpoint', required=True, metavar='RUN', help=RUN
+        '--run',
+        '--checkpoint',
+        dest='checkpoint',
+        required=True,
+        metavar='RUN',
+        help=f'{RUN}; or a shared model: its folder, or hf://OWNER/NAME',
     )
     parser.add_argument('--config', help="without, the one in run.json in the checkpoint's folder")
     parser.add_argument('--top', type=int, default=1, help='how many classes to name per image')
@@ -69,29 +74,55 @@ def main(args: argparse.Namespace) -> None:
 
     from memba_vision.datasets.vtab1k import read_list_file
     from memba_vision.runs.config import load_config
-    from memba_vision.serving.images import expand_folders
     from memba_vision.serving.predict import Predictor, confusion_csv, csv_pieces, json_pieces
 
     check_arguments(args)
     config = load_config(args.config, {}, None) if args.config else None
     predictor = Predictor(args.checkpoint, config, args.device)
+    problems: list[str] = []
     if args.list:
         predictor.compare_classes(args.list, args.renamed_classes)
         entries = read_list_file(args.list, len(predictor.classes))
-        images, labels = zip(*entries, strict=True)
+        images, labels = map(list, zip(*entries, strict=True))
     else:
-        images, labels = expand_folders(args.images, tell), ()
+        images, labels = files_of(args.images, problems), []
     predictions: list[Prediction] = []
-    found = noted(predictor(images, args.top, args.batch_size), predictions)
-    if args.out:  # the terminal is free for a bar, if it is one
+    unreadable: dict[int, UserError] = {}
+    found = noted(predictor(images, args.top, args.batch_size, unreadable), predictions)
+    if args.out or not sys.stdout.isatty():  # the terminal is free for a bar, if there is one
         found = tqdm(found, total=len(images), unit=' images', disable=None)
     write((csv_pieces if args.format == 'csv' else json_pieces)(found), args.out)
+    labels = [label for place, label in enumerate(labels) if place not in unreadable]
     if labels:
         right = sum(p.label == label for p, label in zip(predictions, labels, strict=True))
         tell(f'{right:,} of {len(labels):,} right ({right / len(labels):.2%})')
     if args.confusion:
         matrix = confusion_csv(predictions, labels, predictor.classes)
         write_atomically(args.confusion, encode_surrogates(matrix))
+    end_with([*problems, *map(str, unreadable.values())], len(predictions))
+
+
+def files_of(images: Iterable[str], problems: list[str]) -> list[str]:
+    """Return the files, with those in each folder in its place; a folder of none is a problem."""
+    from memba_vision.serving.images import expand_folders
+
+    found = []
+    for image in images:
+        try:
+            found += expand_folders([image], tell)
+        except UserError as error:
+            problems.append(str(error))
+    return found
+
+
+def end_with(problems: list[str], answered: int) -> None:
+    """Raise a UserError where something was not answered, behind a list if that is several."""
+    if len(problems) > 1:
+        for problem in problems:
+            tell(problem)
+        problems = [f'{len(problems):,} are not answered, as listed above']
+    for problem in problems:
+        raise UserError(f'{problem}; answered: {answered:,}')
 
 
 def tell(line: str) -> None:

@@ -70,7 +70,13 @@ def main(args: argparse.Namespace) -> None:
         seed=args.seed,
         tell=lambda line: print(line, flush=True),
     )
-    print(write_outcome(task, search(task)), end='')
+    try:
+        trials = search(task)
+    except KeyboardInterrupt as end:
+        raise KeyboardInterrupt(
+            'interrupted: finished trials are kept, and the same command goes on'
+        ) from end
+    print(write_outcome(task, trials), end='')
     print(f'train and test the best: python tools/train.py {folder / BEST}')
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from mmengine import fileio
 from PIL import EpsImagePlugin, Image, ImageOps, UnidentifiedImageError
 
+from memba_vision.datasets.image_formats import HEIF_ENDINGS, IS_HEIF, READS_HEIF
 from memba_vision.errors import UserError
 
 # Pillow recognises files by their content, and would start Ghostscript for a PostScript program.
@@ -18,11 +19,6 @@ ImageLike = str | Path | bytes | Image.Image | np.ndarray
 #: The colour behind transparent pixels: black, which most files hold there anyway. So a white shape
 #: in an alpha channel is the same picture as that channel by itself.
 BEHIND_TRANSPARENCY = (0, 0, 0)
-#: Endings of the names of image files, of every format that ``prepare_vtab1k.py`` knows.
-IMAGE_ENDINGS = (
-    *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.gif', '.webp'),
-    *('.ppm', '.pgm', '.pbm', '.pnm', '.tif', '.tiff'),
-)
 SIXTEEN_BITS = ('I;16', 'I;16L', 'I;16B', 'I;16N')
 #: The formats whose images are of 16 bits where Pillow calls them 'I', 32-bit integers.
 SIXTEEN_BITS_AS_I = ('PNG', 'PPM')
@@ -71,6 +67,8 @@ def cannot_read(image: object, error: Exception) -> UserError:
     reason = ' '.join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         reason = 'no image of a known format'  # Pillow's text has an address in memory
+        if not READS_HEIF and Path(str(image)).suffix.lower() in HEIF_ENDINGS:
+            return UserError(f'cannot read image {image}: it is {IS_HEIF}')
     return UserError(f'cannot read image {image} ({reason}): replace the file by an intact copy')
 
 

@@ -190,6 +190,7 @@ def next_commands(source: Path, run: Path, choices: Choices) -> list[tuple[str, 
         (f'memba-vision predict NEW.jpg --run {place}', 'name what is on new photos'),
         (f'memba-vision app {place}', 'try it in a browser'),
         (f'memba-vision export {place} model.onnx --as onnx', 'for other programs'),
+        (f'memba-vision push {place} OWNER/NAME --private', 'share it on the Hugging Face Hub'),
     ]
     if choices.backbone == SHIPPED:
         folder = shlex.quote(f'{run.parent}_vim-small')

@@ -26,7 +26,9 @@ from memba_vision.runs.training import resume_from, train
 from memba_vision.sweeps.devices import usable_cores
 
 PROBE = 'linear_probing'
-SHIPPED = 'vim-mini'  # a backbone that comes with the package
+#: A backbone that comes with the package. Of validation images that are crops of photographs, 6
+#: and 16 classes, a linear probe has 70 and 53 % right on its features, 52 and 31 % on vim-mini's.
+SHIPPED = 'vim-mini-v2'
 PROBE_SCHEDULE = 'mini_vtab_linear_50e'  # at the rate of the adapters it would not converge
 SMALL = 48  # pixels: models of so small images take another recipe
 #: Steps that a training should have, if the number of epochs stays within bounds.

@@ -11,8 +11,8 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch import nn
 
+from memba_vision.datasets.image_formats import FORMATS
 from memba_vision.datasets.vtab1k_tools.folders import walk_images
-from memba_vision.datasets.vtab1k_tools.images import FORMATS
 from memba_vision.errors import UserError
 from memba_vision.models.backbones.initialization import initialize_backbone
 from memba_vision.models.modules.patches import Size, input_size

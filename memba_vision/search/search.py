@@ -13,6 +13,7 @@ from memba_vision.errors import DiskFull, UserError
 from memba_vision.runs.epochs import set_epochs
 from memba_vision.search import bookkeeping
 from memba_vision.search import study as studies
+from memba_vision.search.progress import progress_line
 from memba_vision.search.space import Space
 from memba_vision.search.split import validate_each_epoch
 from memba_vision.search.steps import Step, check_fits, first_step, second_step
@@ -129,6 +130,7 @@ def _run_step(task: Search, step: Step, start: Trial | None) -> list[Trial]:
             task.tell(f'{step.name} {number}: its worker was killed, it is taken up again')
         if studies.left_to_do(study, task.trials):
             _run_next(task, step, study, own_values)
+            task.tell(f'  {progress_line(study.get_trials(deepcopy=False), task.trials)}')
         elif studies.is_running(study):  # by other workers, which may find something better
             time.sleep(POLL)
         else:

@@ -12,11 +12,11 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 
+from memba_vision.datasets.image_formats import FORMATS
 from memba_vision.datasets.loading import LoadRGB, with_load_rgb
 from memba_vision.datasets.pixels import ImageLike, cannot_read, read_rgb
-from memba_vision.datasets.vtab1k_tools.folders import reason_to_skip
-from memba_vision.datasets.vtab1k_tools.images import FORMATS
-from memba_vision.datasets.vtab1k_tools.skipped_entries import shown
+from memba_vision.datasets.vtab1k_tools.folders import walk_images
+from memba_vision.datasets.vtab1k_tools.skipped_entries import SkippedEntry, shown
 from memba_vision.engine.runner import reporting_config_errors
 from memba_vision.errors import UserError
 from memba_vision.runs.image_size import pipelines_below
@@ -95,25 +95,24 @@ def _name_of(image: ImageLike) -> str:
 
 
 def images_in_folder(folder: str | Path) -> tuple[list[str], str]:
-    """Return the image files of a folder in the order of their names, and a line on skipped ones.
+    """Return the image files of a folder in the order of their paths, and a line on skipped ones.
 
-    An image is known as ``prepare_vtab1k.py build`` knows it: by its ending or, with any other
-    ending or none, by its content. Hidden files and folders are left out. The line is empty where
-    nothing is.
+    Folders in it are looked through too. An image is known as ``prepare_vtab1k.py build`` knows it:
+    by its ending or, with any other ending or none, by its content. Hidden files and folders are
+    left out. The line is empty where nothing is.
 
     Raises:
         UserError: there is no image.
     """
-    images, others = [], []
-    for path in sorted(Path(folder).iterdir()):
-        is_image = path.is_file() and not reason_to_skip(path)
-        (images if is_image else others).append(path)
+    skipped: list[SkippedEntry] = []
+    images = sorted(walk_images(Path(folder), skipped))
+    others = sorted(entry.path.relative_to(folder) for entry in skipped)
     if not images:
         raise UserError(
             f'{folder} holds no image: expected files of {", ".join(FORMATS)}, found '
             f'{len(others):,} other(s)'
         )
-    named = ', '.join(shown(path.name) for path in others[:NAMED])
+    named = ', '.join(shown(path) for path in others[:NAMED])
     more = ', …' if len(others) > NAMED else ''
     line = (
         f'{shown(folder)}: {len(images):,} image(s) taken, left out {len(others):,}: {named}{more}'
@@ -150,18 +149,42 @@ def as_list(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
 
 
 def batches(
-    pipeline: ImagePipeline, images: Sequence[ImageLike], batch_size: int
+    pipeline: ImagePipeline,
+    images: Sequence[ImageLike],
+    batch_size: int,
+    unreadable: dict[int, UserError] | None = None,
 ) -> Iterator[dict]:
     """Yield images as a model's ``test_step`` takes them, ``batch_size`` at a time.
+
+    Args:
+        pipeline: of the model.
+        images: as the pipeline takes them.
+        batch_size: images at a time.
+        unreadable: gets the error of each image that cannot be read, by its place in ``images``,
+            before the batch comes that it would be in; None raises the first one.
 
     Raises:
         UserError: an image cannot be read, or ``batch_size`` is not positive.
     """
     if not is_positive_integer(batch_size):
         raise UserError(f'batch_size must be at least 1, and whole, got {batch_size!r}')
-    rest = iter(images)
-    while batch := [pipeline(image) for image in islice(rest, batch_size)]:
+    rest = _readable(pipeline, images, unreadable)
+    while batch := list(islice(rest, batch_size)):
         yield pseudo_collate(batch)
+
+
+def _readable(
+    pipeline: ImagePipeline, images: Sequence[ImageLike], unreadable: dict[int, UserError] | None
+) -> Iterator[dict]:
+    for place, image in enumerate(images):
+        try:
+            packed = pipeline(image)
+        except UserError as error:
+            if unreadable is None:
+                raise
+            unreadable[place] = error
+        else:
+            yield packed
 
 
 def file_names(images: Sequence[Any]) -> list[str]:

@@ -20,6 +20,7 @@ from memba_vision.models.peft import fold
 from memba_vision.runs.checkpoints import find_checkpoint
 from memba_vision.runs.record import read_config
 from memba_vision.serving.images import ImagePipeline, batches
+from memba_vision.serving.shared import from_pretrained, is_shared
 from memba_vision.zoo.adapter_files import read_adapter
 from memba_vision.zoo.arguments import default_device, is_positive_integer, move_to_device
 from memba_vision.zoo.models import build_classifier
@@ -47,13 +48,16 @@ def load_trained(
 
     Args:
         checkpoint: a run: its folder, a checkpoint of it, or an adapter file (of
-            ``tools/export.py``), which does not name its classes.
+            ``tools/export.py``), which does not name its classes; or what
+            :func:`memba_vision.from_pretrained` takes, ``hf://OWNER/NAME`` or a folder.
         config: of its run; None takes it from the record beside the checkpoint. Configs are code.
         device: the device of the model.
 
     Raises:
         UserError: something is missing, damaged or does not fit, or there is no such device.
     """
+    if config is None and is_shared(checkpoint):
+        return from_pretrained(checkpoint, device=device)
     checkpoint = find_checkpoint(checkpoint)
     if checkpoint.suffix == '.safetensors':
         content = {'state_dict': read_adapter(checkpoint)[0], 'meta': {}}
@@ -113,7 +117,11 @@ class Predictor:
             check_names(self.named, names, source, renamed)
 
     def __call__(
-        self, images: Sequence[str], top: int = 1, batch_size: int = 32
+        self,
+        images: Sequence[str],
+        top: int = 1,
+        batch_size: int = 32,
+        unreadable: dict[int, UserError] | None = None,
     ) -> Iterator[Prediction]:
         """Predict, image by image in the given order.
 
@@ -121,14 +129,17 @@ class Predictor:
             images: paths.
             top: number of classes to name, the most probable first.
             batch_size: images at a time.
+            unreadable: gets the error of each image that cannot be read, by its place in
+                ``images``, and the others are predicted; None raises the first one.
 
         Raises:
             UserError: an image cannot be read, or ``top`` or ``batch_size`` is not positive.
         """
         if not is_positive_integer(top):
             raise UserError(f'top must be at least 1, and whole, got {top!r}')
-        paths = iter(images)
-        for batch in batches(self.pipeline, images, batch_size):
+        skipped = {} if unreadable is None else unreadable
+        paths = (path for place, path in enumerate(images) if place not in skipped)
+        for batch in batches(self.pipeline, images, batch_size, unreadable):
             with torch.no_grad():
                 samples = self.model.test_step(batch)
             for sample in samples:

@@ -20,6 +20,11 @@ from memba_vision.files import exclusive_lock, verify_checksum, write_atomically
 from memba_vision.weights.licences import announce
 
 PACKAGE_SCHEME = 'memba_vision://'
+#: How a local file takes the place of an address.
+LOCAL_FILE = (
+    'base weights: --cfg-options model.backbone.module.init_cfg.checkpoint=FILE, or a --backbone '
+    'file that says so; in Python pretrained=FILE'
+)
 # Published checkpoints of the DeiT family keep their command line beside the weights, and those of
 # Swin's descendants, VMamba among them, a config. It is read as an ordered dict: its own class is
 # neither looked for nor run.
@@ -60,10 +65,12 @@ def _download(url: str) -> Path:
         announce(plain)
     try:
         download(url, path)
-    except UserError:
+    except UserError as error:
         if not any(path.with_name(path.name + end).exists() for end in ('', '.part')):
             path.with_name(f'{path.name}.url').unlink(missing_ok=True)
-        raise
+        if type(error) is not UserError:  # a full disk
+            raise
+        raise UserError(f'{error} ({LOCAL_FILE})') from error
     return path
 
 

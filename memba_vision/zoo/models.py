@@ -1,7 +1,7 @@
 """Models by name: an architecture, and a method behind it or none."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import nn
 from memba_vision.engine.runner import reporting_config_errors
 from memba_vision.errors import UserError
 from memba_vision.models.backbones.initialization import initialize_backbone
-from memba_vision.models.modules.patches import input_size
+from memba_vision.models.modules.patches import input_size, to_pair
 from memba_vision.package_data import package_data_folder
 from memba_vision.registry import MODELS, ignore_missing_operator
 from memba_vision.runs.base_models import architectures, read_base_model
@@ -28,6 +28,7 @@ from memba_vision.zoo.model_size import build_on_meta
 from memba_vision.zoo.pretrained import NUM_CLASSES, pretrained_weights, take_head
 
 CLASSIFICATION = 'Image Classification'
+SMALL, LARGE = 48, 224  # pixels, for which there are files of data
 BASES = package_data_folder() / 'configs' / '_base_'
 
 
@@ -131,15 +132,30 @@ def model_config(name: str) -> Config:
     """
     architecture, preset = _split(name)
     config = read_base_model(architecture)
-    data = read_config(BASES / 'datasets' / f'own_{config.model.backbone.module.img_size}.py')
-    config.data_preprocessor = data.data_preprocessor
-    config.test_dataloader = data.test_dataloader
+    use_own_data(config, config.model.backbone.module.img_size)
     if preset:
         use_preset(config, preset)
     else:
         config.model.backbone = config.model.backbone.module
     config.model.head.num_classes = NUM_CLASSES
     return config
+
+
+def use_own_data(config: Config, size: int | Sequence[int]) -> None:
+    """Give a model's config the preprocessing and the test pipeline of data of one's own.
+
+    Args:
+        config: of a model, changed in place.
+        size: of its images from now on, one number or height and width.
+    """
+    written = SMALL if max(to_pair(size, 'img_size')) <= SMALL else LARGE
+    data = read_config(BASES / 'datasets' / f'own_{written}.py')
+    config.data_preprocessor = data.data_preprocessor
+    config.test_dataloader = data.test_dataloader
+    module = config.model.backbone.module
+    module.img_size = written
+    with following_image_size(config):
+        module.img_size = size if isinstance(size, int) else tuple(size)
 
 
 def _split(name: str) -> tuple[str, str | None]:

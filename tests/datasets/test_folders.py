@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from memba_vision.datasets.image_formats import FORMATS
 from memba_vision.datasets.vtab1k_tools import folders
 from memba_vision.datasets.vtab1k_tools.build import (
     COPY,
@@ -19,7 +20,6 @@ from memba_vision.datasets.vtab1k_tools.build import (
     Sizes,
     build_task,
 )
-from memba_vision.datasets.vtab1k_tools.images import FORMATS
 from memba_vision.datasets.vtab1k_tools.skipped_entries import (
     LEFT_OUT,
     SkippedEntry,
@@ -125,7 +125,7 @@ LEFT = [
     (text, 'notes', folders.NO_IMAGE),
     (pixel_map_in_words, 'notes', folders.NO_IMAGE),
     (nothing, 'empty.dat', folders.NO_IMAGE),
-    (text, 'IMG_1.HEIC', folders.FOREIGN),
+    (text, 'IMG_1.JXL', folders.FOREIGN),
     (text, 'a.svg', folders.FOREIGN),
     (small_picture, 'IMG_1.NEF', folders.FOREIGN),
     (image, '.hidden.png', folders.HIDDEN),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from memba_vision.datasets.image_formats import IMAGE_ENDINGS
 from memba_vision.datasets.own_data import CLASSES, read_classes
-from memba_vision.datasets.pixels import IMAGE_ENDINGS
 from memba_vision.datasets.tasks import SPLIT_SIZES
 from memba_vision.datasets.vtab1k import read_list_file
 from memba_vision.datasets.vtab1k_tools.folders import format_of

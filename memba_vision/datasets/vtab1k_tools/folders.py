@@ -9,15 +9,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from memba_vision.datasets.pixels import IMAGE_ENDINGS
-from memba_vision.datasets.vtab1k_tools.images import FORMATS
+from memba_vision.datasets.image_formats import (
+    AVIF_ENDINGS,
+    FORMATS,
+    HEIF_ENDINGS,
+    IMAGE_ENDINGS,
+    IS_HEIF,
+)
 from memba_vision.datasets.vtab1k_tools.skipped_entries import SkippedEntry, shown
 from memba_vision.errors import UserError
 
 #: Endings of image formats that are not read here.
 FOREIGN_ENDINGS = (
-    *('.heic', '.heif', '.avif', '.jxl', '.jp2', '.svg', '.psd', '.eps', '.ico', '.tga', '.xcf'),
-    *('.exr', '.hdr'),
+    *('.jxl', '.jp2', '.svg', '.psd', '.eps', '.ico', '.tga', '.xcf', '.exr', '.hdr'),
+    *AVIF_ENDINGS,
 )
 #: Endings of raw files of cameras. Some have a preview at the place where a TIFF has its image.
 RAW_ENDINGS = (
@@ -158,6 +163,8 @@ def _reason_for_no_image(entry: Path) -> str:
     ending = entry.suffix.lower()
     if ending in IMAGE_ENDINGS or (ending not in RAW_ENDINGS and format_of(entry)):
         return ''
+    if ending in HEIF_ENDINGS:
+        return IS_HEIF
     return FOREIGN if ending in FOREIGN_ENDINGS + RAW_ENDINGS else NO_IMAGE
 
 

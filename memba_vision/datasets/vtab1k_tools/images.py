@@ -15,12 +15,11 @@ from pathlib import Path
 from PIL import Image
 from torch.hub import tqdm
 
+from memba_vision.datasets.image_formats import FORMATS
 from memba_vision.datasets.pixels import check_range, exceeds_8_bits, read_rgb
 from memba_vision.datasets.vtab1k_tools.alike import look_of
 from memba_vision.errors import UserError
 
-#: Formats of images. Pillow knows others, some of which start programs.
-FORMATS = ('PNG', 'JPEG', 'BMP', 'GIF', 'PPM', 'TIFF', 'WEBP')
 #: Somewhat below Pillow's own limit; the largest images of VTAB-1k have a quarter of it.
 MAX_PIXELS = 80_000_000
 MAX_BYTES = 500_000_000
@@ -85,7 +84,7 @@ def examine(path: str | Path, decode: bool = True) -> ImageFacts:
 
 def is_lossy(kind: str, content: bytes) -> bool:
     """Return True for a file whose compression is lossy, by its format and content."""
-    return kind in ('JPEG', 'MPO') or (kind == 'WEBP' and content[12:16] != b'VP8L')
+    return kind in ('JPEG', 'MPO', 'AVIF', 'HEIF') or (kind == 'WEBP' and content[12:16] != b'VP8L')
 
 
 def _facts(image: Image.Image, content: bytes, sha256: str, decode: bool) -> ImageFacts:

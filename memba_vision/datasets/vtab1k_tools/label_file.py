@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from memba_vision.datasets.pixels import IMAGE_ENDINGS
+from memba_vision.datasets.image_formats import IMAGE_ENDINGS
 from memba_vision.errors import UserError
 
 SEPARATORS = (',', ';', '\t')

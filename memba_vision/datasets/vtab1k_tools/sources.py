@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from memba_vision.datasets.image_formats import FORMATS
 from memba_vision.datasets.vtab1k_tools.folders import images_in_folders
-from memba_vision.datasets.vtab1k_tools.images import FORMATS
 from memba_vision.datasets.vtab1k_tools.label_file import images_in_csv
 from memba_vision.datasets.vtab1k_tools.skipped_entries import SkippedEntry, shown
 from memba_vision.errors import UserError

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -21,7 +22,7 @@ DETAILS = (
     *('Epoch(train)', 'Epoch(val)', 'Saving checkpoint at', 'Checkpoints will be saved to'),
     *('The best checkpoint with', 'The previous best checkpoint'),
 )
-RECENT = 5  # epochs, whose mean time says how long the others will take
+RECENT = 5  # epochs, whose median time says how long the others will take
 LOSS, ACCURACY = 'train/loss', 'accuracy/top1'
 
 
@@ -130,9 +131,9 @@ class ProgressHook(Hook):
         epochs = runner.max_epochs - runner.epoch
         if not self._times or epochs <= 0:
             return ''
-        mean = sum(self._times) / len(self._times)
+        usual = median(self._times)  # the first may compile, or compute features that are kept
         gone = 0 if ended else time.monotonic() - self._began
-        return f'{duration(max(0.0, epochs * mean - gone))} left'
+        return f'{duration(max(0.0, epochs * usual - gone))} left'
 
 
 @contextmanager
