@@ -111,6 +111,7 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
             for number, (config, choice) in enumerate(zip(self._configs, choices, strict=True))
         ]
         self._attach(decided, selection)
+        self.train(self.training)  # the new modules too
 
     def take_choices(self, state_dict: dict, prefix: str) -> None:
         """Have adapters that wait for a choice take the one in a saved state dict, if it fits.
@@ -195,6 +196,7 @@ def attach_adapters(module: nn.Module, configs: Sequence[dict]) -> list[Adapter]
         UserError: an unknown adapter, a target that does not exist, or settings out of range.
     """
     adapters = [_build_adapter(config) for config in configs]
+    module.requires_grad_(False)
     for adapter in filter(is_undecided, adapters):
         adapter.choice = adapter.choose(module, adapter.without_data(module))
     _attach_all(module, adapters)
