@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import DEMO, EACH_EPOCH, as_arguments, run_tool, tiny_options
 
+from memba_vision import load_trained
 from memba_vision.models.peft.model import parse_header
 from memba_vision.weights import read_checkpoint
 
@@ -94,3 +95,12 @@ def test_a_test_takes_the_choice_of_the_checkpoint(run, arguments, tmp_path):
     tested = json.loads(next(tmp_path.glob('result*.json')).read_text())
     assert tested['top1'] == trained['top1']
     assert tested['adapter_parameters'] == trained['adapter_parameters'] > 0
+    backbone = load_trained(folder / 'epoch_2.pth').backbone
+    assert not backbone.undecided
+    assert backbone.header == header_of(folder / 'epoch_2.pth')
+
+
+def test_a_mistake_shows_before_the_images_are_looked_at(arguments, tmp_path):
+    outcome = run_tool('train', *arguments, 'model.head.num_classes=3', '--work-dir', tmp_path)
+    assert 'the head has 3 outputs, but the data of train_dataloader have' in outcome.error()
+    assert not (tmp_path / 'selection.json').exists()

@@ -153,9 +153,13 @@ class ReadableRunner(Runner):
     def _decide(self) -> None:
         """Have adapters that choose by data do so, and distribute the model then."""
         if undecided(self.model) is not None:
+            from memba_vision.engine.sanity_check import check_data  # it imports this module
+
             checkpoint = _read_in_main_process(self._load_from) if self._load_from else None
             self._train_loop = self.build_train_loop(self._train_loop)
-            decide_in_run(self, self.model, checkpoint)
+            check_data(self, self.model, self._train_loop.dataloader, 'train')
+            with reporting_config_errors('the choice by the training data'):
+                decide_in_run(self, self.model, checkpoint)
             self.model = self.wrap_model(self.cfg.get('model_wrapper_cfg'), self.model)
 
     @staticmethod

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import logging
 import random
 import time
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ class Selection:
 
     Attributes:
         choices: one for each adapter; None for those that choose nothing.
-        images: that were looked at, counted as often as they were.
+        images: that were looked at.
         seconds: that it took.
         processes: that shared the images.
         starts: values at the start of the adapters' parameters, by path.
@@ -131,11 +132,22 @@ def _seeded(seed: int) -> Iterator[None]:
         restore_generators(states)
 
 
+@contextlib.contextmanager
+def _without_messages() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def _task(model: nn.Module, loader: DataLoader, counted: list[int]) -> Task:
     """Return a copy of a classifier with its data; images are added to ``counted``."""
     copied = copy.deepcopy(model)
     if not getattr(copied, 'is_init', True):
-        copied.init_weights()
+        with _without_messages():  # on each parameter; those of the training come later
+            copied.init_weights()
     copied.backbone = copied.backbone.module
     own = {id(parameter) for parameter in copied.backbone.parameters()}
     for parameter in copied.parameters():
@@ -159,18 +171,16 @@ def _task(model: nn.Module, loader: DataLoader, counted: list[int]) -> Task:
 
 
 def _batches(model: nn.Module, loader: DataLoader, images: int | None) -> Iterator[Batch]:
-    """Yield prepared batches of a loader, and cut the last one to the number of images."""
+    """Yield prepared batches of one pass over a loader, at most so many images of it."""
     left = images
-    while True:
-        for data in loader:
-            prepared = model.data_preprocessor(data, False)
-            inputs, samples = prepared['inputs'][:left], prepared['data_samples'][:left]
-            yield Batch(inputs, samples, _labels(samples).to(inputs.device))
-            left = None if left is None else left - len(inputs)
-            if left == 0:
+    for data in loader:
+        prepared = model.data_preprocessor(data, False)
+        inputs, samples = prepared['inputs'][:left], prepared['data_samples'][:left]
+        yield Batch(inputs, samples, _labels(samples).to(inputs.device))
+        if left is not None:
+            left -= len(inputs)
+            if left <= 0:
                 return
-        if left is None:
-            return
 
 
 def _labels(samples: Any) -> torch.Tensor:

@@ -316,9 +316,10 @@ def test_others_wait_with_them_and_keep_their_order():
     assert names == {'LoRA', 'EVA'} and any('out_proj.up' in name for name in own)
 
 
-def test_images_are_counted_and_repeated():
-    model = build(METHODS['SDT'] | dict(images=19))
-    assert decide(model, make_loader(make_images())).images == 19
+@pytest.mark.parametrize(('wanted', 'seen'), [(3, 3), (6, 6), (8, 8), (19, 8)])
+def test_images_are_counted(wanted, seen):
+    model = build(METHODS['EVA'] | dict(images=wanted))
+    assert decide(model, make_loader(make_images())).images == seen
 
 
 @pytest.mark.parametrize(

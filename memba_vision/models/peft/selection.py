@@ -42,8 +42,8 @@ class Task:
     Attributes:
         classifier: the copy, which may be changed, in evaluation mode.
         backbone: its pre-trained backbone.
-        batches: called with a number of images, or None for one pass over the training split;
-            yields this process's share of them.
+        batches: called with a number of images, or None for all of the training split; yields this
+            process's share of them, or of one pass where there are fewer.
         loss: the classifier's loss of a batch, the mean over its images.
         features: what the head gets of a batch, (batch, channels).
         total: returns the sum of a tensor over all processes.
@@ -64,7 +64,7 @@ class SelectingAdapter(Adapter):
     and what they return has to be the same for all (:attr:`Task.total`).
 
     Args:
-        images: images of the training split that it looks at; None stands for all.
+        images: images of the training split that it looks at, at most; None stands for all.
         choice: what it has chosen, from an earlier :meth:`choose`; None is to be chosen still.
     """
 
