@@ -56,7 +56,7 @@ ALLOWED = {
     'datasets': {'errors', 'discovery', 'registry', 'files', 'download'},
     'visualization': {'errors', 'ops', 'models'},
     'engine': {
-        *('errors', 'discovery', 'registry', 'weights', 'ops', 'files', 'datasets'),
+        *('errors', 'discovery', 'registry', 'weights', 'ops', 'files', 'datasets', 'models'),
         'visualization',
     },
     'apis': {'serving'},

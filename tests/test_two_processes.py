@@ -173,3 +173,17 @@ def test_two_processes_on_a_cpu(base, tmp_path):
     assert trained * 21 / 100 == pytest.approx(round(trained * 21 / 100), abs=1e-4)
     again = run_tool('train', DEMO, '--work-dir', tmp_path, '--resume', *as_arguments(options))
     assert (again.status, accuracy(tmp_path)) == (0, trained)
+
+
+@pytest.mark.parametrize('method', ['gps', 'sdt', 'eva', 'spt_lora'])
+def test_two_processes_choose_the_same_by_all_images(base, tmp_path, method):
+    make_task(tmp_path / 'data', 'digits', train=16, val=4, test=6)
+    options = tiny_options(base, tmp_path / 'data', **{'train_dataloader.batch_size': 4})
+    del options['model.backbone.rank']
+    config = config_with_hook(tmp_path / 'digits_memba.py', 'RankReportHook')
+    run = in_two_processes(config, tmp_path, options, '--peft', method)
+    assert run.returncode == 0, run.stdout
+    reports = [json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in (0, 1)]
+    assert reports[0] == reports[1]
+    record = json.loads((tmp_path / 'selection.json').read_text())
+    assert (record['images'], record['processes']) == (20, 2)

@@ -10,7 +10,7 @@ from pathlib import Path
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.errors import UserError
 from memba_vision.runs.tool_options import add_config_arguments, positive
-from memba_vision.search import PRUNERS
+from memba_vision.search import PRUNERS, SAMPLERS
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -26,6 +26,9 @@ def parse_arguments() -> argparse.Namespace:
         help="of a trial, whose whole schedule follows; without, the config's own",
     )
     parser.add_argument('--pruner', choices=PRUNERS, default='median', help='ends bad trials early')
+    parser.add_argument(
+        '--sampler', choices=SAMPLERS, default='tpe', help='draws what a trial tries (default: tpe)'
+    )
     parser.add_argument('--seed', type=int, default=0, help='of what is drawn, one per worker')
     parser.add_argument(
         '--storage', metavar='URL', help='an Optuna storage; without, SQLite in the work dir'
@@ -67,6 +70,7 @@ def main(args: argparse.Namespace) -> None:
         trials=args.trials,
         epochs=args.epochs,
         pruner=args.pruner,
+        sampler=args.sampler,
         seed=args.seed,
         tell=lambda line: print(line, flush=True),
     )

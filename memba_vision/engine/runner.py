@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
+from mmengine.device import get_device
 from mmengine.dist import broadcast_object_list, is_distributed, is_main_process
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
@@ -39,6 +40,7 @@ from memba_vision.engine.late_figure import LateFigureVisualizer
 from memba_vision.engine.plain_model import plain_model
 from memba_vision.engine.run_config import RunConfig
 from memba_vision.engine.schedule import Schedule, without_short_parts
+from memba_vision.engine.selection import decide_in_run, undecided
 from memba_vision.engine.termination import Termination
 from memba_vision.errors import Terminated, UserError
 from memba_vision.files import DISK_FULL
@@ -142,6 +144,24 @@ class ReadableRunner(Runner):
             preprocessor.num_classes = getattr(head, 'num_classes', None)
         return built
 
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Distribute the model, unless its adapters are still to be chosen by the data."""
+        if undecided(model) is not None:
+            return model.to(get_device())
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def _decide(self) -> None:
+        """Have adapters that choose by data do so, and distribute the model then."""
+        if undecided(self.model) is not None:
+            from memba_vision.engine.sanity_check import check_data  # it imports this module
+
+            checkpoint = _read_in_main_process(self._load_from) if self._load_from else None
+            self._train_loop = self.build_train_loop(self._train_loop)
+            check_data(self, self.model, self._train_loop.dataloader, 'train')
+            with reporting_config_errors('the choice by the training data'):
+                decide_in_run(self, self.model, checkpoint)
+            self.model = self.wrap_model(self.cfg.get('model_wrapper_cfg'), self.model)
+
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
         """Build a data loader, with ``LoadRGB`` in the pipeline of any dataset.
@@ -199,6 +219,7 @@ class ReadableRunner(Runner):
         """
         with self.termination.watched(), reporting_dead_workers(self.train_dataset), safe_loading():
             try:
+                self._decide()
                 model = super().train()
             except Terminated:
                 raise

@@ -69,7 +69,7 @@ class SanityCheckHook(Hook):
         loops = {'train': runner.train_loop, 'val': runner.val_loop, 'test': runner.test_loop}
         for part, loop in loops.items():
             if loop is not None:
-                _check_data(runner, model, loop.dataloader, part)
+                check_data(runner, model, loop.dataloader, part)
         with _preserving_state(model):
             _try_training(runner, model)
             for part, loop in loops.items():
@@ -92,7 +92,7 @@ def check_test(runner: Runner, needed: str) -> None:
     """
     model = plain_model(runner)
     loop = runner.test_loop
-    _check_data(runner, model, loop.dataloader, 'test')
+    check_data(runner, model, loop.dataloader, 'test')
     with _preserving_state(model):
         _check_names(_try_metrics(loop, model, 'test'), needed, 'test')
 
@@ -236,7 +236,7 @@ def _last_batch(loader: DataLoader) -> int:
     return rest or loader.batch_size
 
 
-def _check_data(runner: Runner, model: nn.Module, loader: DataLoader, part: str) -> None:
+def check_data(runner: Runner, model: nn.Module, loader: DataLoader, part: str) -> None:
     """Compare the data's tasks and number of classes with the config's task and the head."""
     datasets = inner_datasets(loader.dataset)
     _check_task(runner.cfg.get('task'), datasets, part)

@@ -4,7 +4,7 @@ An adapter says which places it needs, and a backbone which it has; neither know
 classes. Places are named by the dotted paths of modules and parameters in the backbone.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -182,6 +182,22 @@ class Sites:
         """Return the parts of the blocks, block by block."""
         return [block.parts for block in self.blocks if block.parts]
 
+    def within(self, share: Sequence[float] | None) -> 'Sites':
+        """Return the places of some blocks alone; see :func:`check_share_of_blocks`.
+
+        Raises:
+            UserError: it is not one block.
+        """
+        if share is None:
+            return self
+        first, end = (round(part * len(self.blocks)) for part in share)
+        if first == end:
+            raise UserError(
+                f'blocks={list(share)} is less than one of {len(self.blocks)} blocks: name more '
+                'of the depth'
+            )
+        return replace(self, blocks=self.blocks[first:end])
+
     def scans(self) -> list[ScanSite]:
         """Return the scans of all directions, block by block."""
         return [scan for block in self.blocks for scan in block.scans]
@@ -215,6 +231,23 @@ class Sites:
             for rows in (part.get(role, ()) for part in parts):
                 found += [] if any(is_named(place.module, name) for place in rows) else rows
         return found
+
+
+def check_share_of_blocks(adapter: str, share: Sequence[float] | None) -> None:
+    """Raise a UserError where ``share`` names no blocks.
+
+    Args:
+        adapter: the adapter, for the error's text.
+        share: where in the depth the blocks of an adapter begin and end, from 0 to 1, as [0, 0.5]
+            for the first half; None stands for all.
+    """
+    if share is None:
+        return
+    if not (len(share) == 2 and 0 <= share[0] < share[1] <= 1):
+        raise UserError(
+            f'{adapter}: blocks must be two numbers from 0 to 1, the smaller one first, as '
+            f'[0, 0.5] for the first half of the depth; got {list(share)}'
+        )
 
 
 def is_named(name: str, target: str) -> bool:

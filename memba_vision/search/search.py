@@ -36,6 +36,7 @@ class Search:
         trials: trials of each step, the default among them.
         epochs: epochs of a trial; None stands for those of the config.
         pruner: one of ``memba_vision.search.PRUNERS``.
+        sampler: one of ``memba_vision.search.SAMPLERS``.
         seed: seed of the sampler; several workers want different ones.
         tell: called with a line for each event.
     """
@@ -48,6 +49,7 @@ class Search:
     trials: int
     epochs: int | None = None
     pruner: str = 'median'
+    sampler: str = 'tpe'
     seed: int = 0
     tell: Callable[[str], None] = field(default=lambda line: None)
 
@@ -163,7 +165,7 @@ def _as_trial(step: Step, trial: Any) -> Trial:
 
 def _run_next(task: Search, step: Step, study: Any, own_values: dict[str, Any]) -> None:
     """Ask for a trial, run it, and tell its outcome."""
-    trial = studies.ask(study, step, own_values, task.seed, task.trials)
+    trial = studies.ask(study, step, own_values, task)
     try:
         if studies.is_surplus(study, trial, task.trials):
             studies.drop(study, trial)

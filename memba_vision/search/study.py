@@ -140,19 +140,30 @@ def enqueue_default(study: Any, own_values: dict[str, Any]) -> None:
         study.enqueue_trial(own_values, user_attrs={bookkeeping.DEFAULT: True})
 
 
-def ask(study: Any, step: Step, own_values: dict[str, Any], seed: int, trials: int) -> Any:
+def _sampler(name: str, seed: int, trials: int) -> Any:
+    """Return the sampler of a name of ``memba_vision.search.SAMPLERS``."""
+    samplers = import_optuna().samplers
+    if name == 'evolution':
+        # Generations of a quarter of the trials: parents are drawn among the best so far.
+        return samplers.NSGAIISampler(population_size=max(4, trials // 4), seed=seed)
+    first = max(4, min(10, trials // 3))
+    return samplers.TPESampler(seed=seed, n_startup_trials=first, constant_liar=True)
+
+
+def ask(study: Any, step: Step, own_values: dict[str, Any], task: Any) -> Any:
     """Return the next trial of a study, with the values to try as its ``params``.
 
     The draw depends on the seed and the number of trials, so that a search that is continued does
     not repeat its draws.
+
+    Args:
+        study: the study.
+        step: the step that it is of.
+        own_values: of the config as it is.
+        task: the :class:`~memba_vision.search.search.Search`: its sampler, seed and trials.
     """
-    optuna = import_optuna()
     number = len(study.get_trials(deepcopy=False))
-    study.sampler = optuna.samplers.TPESampler(
-        seed=seed * 100_003 + number,
-        n_startup_trials=max(4, min(10, trials // 3)),
-        constant_liar=True,
-    )
+    study.sampler = _sampler(task.sampler, task.seed * 100_003 + number, task.trials)
     trial = study.ask()
     bookkeeping.heartbeat(trial)
     is_default = bookkeeping.is_default(trial)

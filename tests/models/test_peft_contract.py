@@ -9,6 +9,7 @@ import pytest
 import torch
 from backbones_for_contracts import BACKBONES, FEATURES
 from mmpretrain.registry import MODELS
+from selection_data import decided
 
 from memba_vision.errors import UserError
 from memba_vision.models.peft import fold
@@ -63,6 +64,7 @@ NO_SCAN = {
         ('PartialTuning', 'scan.D', ['d_tuning']),
         ('PartialTuning', 'scan.bias', ['bias_tuning']),
         ('PartialTuning', 'mix.conv', ['conv1d_tuning']),
+        ('SDT', 'scan', ['sdt']),
         ('target .*', 'mix.params', ['lora_x_proj', 'sll_lora', 'memba_all_proj']),
         ('target .*', 'mix.dt', ['lora_dt_proj']),
         ('target .*', 'mix.x', ['lorap_x', 'hybrid', 'hybrid_wo_proj']),
@@ -123,7 +125,8 @@ def build(cell, seed=None, **settings):
     backbone = dict(type='PEFTModel', module=BACKBONES[name] | settings, adapters=adapters)
     head = dict(type='LinearClsHead', num_classes=4, in_channels=FEATURES.get(name, 16))
     neck = dict(type='GlobalAveragePooling') if name == 'swin' else None
-    return MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))
+    model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head))
+    return decided(model)
 
 
 def make_images(batch=8):

@@ -225,6 +225,53 @@ def test_rep_adapter_maps_in_groups_before_the_projection():
 # Prompts
 
 
+@pytest.mark.parametrize('form', ['lora', 'vector', 'scalar'])
+def test_glora_scales_and_shifts_weight_and_bias(form):
+    small = 'vector' if form == 'lora' else form
+    column = 'vector' if form == 'scalar' else form
+    forms = dict(A=form, B=form, C=column, D=small, E=small)
+    backbone = build(dict(type='GLoRA', targets=['all_proj'], rank=3, **forms))
+    layer = next(m for n, m in backbone.module.named_modules() if n.endswith('0.mixer.dt_proj'))
+    weight, bias, hidden = layer.base_layer.weight, layer.base_layer.bias, make_hidden(2, 5, 1)
+
+    def support(name, rows):
+        up, down = layer.supports[name].up, layer.supports[name].down
+        return up.expand(rows, 1) if down is None else up @ down
+
+    A, B, D, E = (support(name, 32) for name in 'ABDE')
+    shift = bias + bias * D[:, 0] + E[:, 0] + weight @ support('C', 1)[:, 0]
+    expected = F.linear(hidden, weight + weight * A + B, shift)
+    torch.testing.assert_close(layer(hidden), expected)
+    without = backbone.module.layers[0].mixer.in_proj.supports
+    assert set(without) == {'A', 'B'}  # it has no bias
+
+
+def test_glora_leaves_out_what_has_no_form():
+    forms = dict(A='none', B='vector', C='none', D='none', E='none')
+    own = build(dict(type='GLoRA', targets=['in_proj'], **forms)).adapter_parameters()
+    assert all(name.endswith('supports.B.up') for name in own)
+    assert sum(p.numel() for p in own.values()) == 2 * 64
+
+
+@pytest.mark.parametrize(
+    ('adapter', 'path'),
+    [
+        (dict(type='LoRA', targets=['in_proj'], rank=2), 'mixer.in_proj.up.weight'),
+        (dict(type='LoRA', targets=['mix.x'], rank=2), 'mixer.in_proj.up.weight'),
+        (dict(type='GLoRA', targets=['out_proj']), 'mixer.out_proj.supports.A.up'),
+        (dict(type='AdaptFormer'), 'mixer.adaptformer.up.weight'),
+        (dict(type='VPT', deep=True), 'vpt.tokens'),
+    ],
+    ids=str,
+)
+def test_some_blocks_alone(adapter, path):
+    own = build(adapter | dict(blocks=[0.5, 1.0])).adapter_parameters()
+    assert f'layers.1.{path}' in own
+    assert not any(name.startswith('layers.0.') for name in own)
+    both = build(adapter | dict(blocks=[0.5, 1.0]), adapter | dict(blocks=[0, 0.5]))
+    assert f'layers.0.{path}' in both.adapter_parameters()
+
+
 @pytest.mark.parametrize('backbone', ['vim', 'vit'])
 def test_shallow_prompts_go_through_all_blocks(backbone):
     model = build(dict(type='VPT', num_tokens=3), backbone=backbone, out_type='raw')
@@ -389,6 +436,11 @@ REFUSED = {
     'drop_rate': ([dict(type='VPT', drop_rate=1)], r'drop_rate must be in \[0, 1\), got 1'),
     'two_prompts': ([PROMPT, dict(type='VPT')], 'use PromptTuning or VPT'),
     'deep_twice': ([dict(type='VPT', deep=True)] * 2, 'use one adapter of that kind alone'),
+    'blocks': ([dict(type='AdaptFormer', blocks=[1, 0])], 'blocks must be two numbers from 0 to 1'),
+    'no_block': ([dict(type='AdaptFormer', blocks=[0, 0.1])], 'is less than one of 2 blocks'),
+    'shallow': ([dict(type='VPT', blocks=[0, 0.5])], 'blocks is for deep prompts'),
+    'form': ([dict(type='GLoRA', C='scalar')], "unknown form 'scalar' of C; known are lora, vec"),
+    'no_form': ([dict(type='GLoRA', **dict.fromkeys('ABCDE', 'none'))], 'so nothing trains'),
     'on_lora': ([dict(LORA, targets=['in_proj']), dict(type='RepAdapter')], 'an adapter already'),
 }
 

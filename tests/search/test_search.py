@@ -257,6 +257,15 @@ def test_a_default_that_always_dies_ends_it(make, trainings):
     assert [t.state.name for t in study(make()).trials] == ['FAIL'] * 3
 
 
+def test_an_evolution_finds_more_than_the_default(make, trainings):
+    trainings(by_rank)
+    found = search(make(trials=12, sampler='evolution'))
+    assert found[0].accuracy > next(trial.accuracy for trial in found if trial.is_default)
+    assert [trial.values for trial in found] == [
+        trial.values for trial in search(make(trials=12, sampler='evolution'))
+    ]
+
+
 def raising(error):
     def run(*arguments):
         raise error

@@ -8,6 +8,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from memba_vision.engine.plain_model import plain_model
+from memba_vision.engine.selection import selection_seconds
 from memba_vision.registry import HOOKS
 
 INFO = 'memba_vision_cost'
@@ -21,7 +23,8 @@ class CostHook(Hook):
     A resumed run adds to the numbers in its checkpoint. Steps that were lost with an interruption,
     and done again, count once. After a checkpoint without such numbers, the cost stays unknown.
 
-    The time is that of the training loop in seconds, with saving and validation. The memory is, in
+    The time is that of the training loop in seconds, with saving and validation, and of the
+    selection by data before it. The memory is, in
     MiB, what torch allocated on the GPU; without one, the resident memory of the process. Of a
     distributed run, it is that of the first process.
     """
@@ -32,7 +35,7 @@ class CostHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock, and take over the cost recorded in the checkpoint of a resumed run."""
-        nothing_yet = dict(seconds=0.0, peak_memory_mib=0.0)
+        nothing_yet = dict(seconds=selection_seconds(plain_model(runner)), peak_memory_mib=0.0)
         resumed = runner.iter > 0
         self._earlier = runner.message_hub.runtime_info.get(INFO, {}) if resumed else nothing_yet
         self._start = time.monotonic()

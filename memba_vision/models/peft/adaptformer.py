@@ -1,5 +1,6 @@
 """AdaptFormer (Chen et al. 2022): a ReLU bottleneck beside an MLP."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from memba_vision.models.peft.adapter import Adapter
 from memba_vision.models.peft.beside import add_beside
 from memba_vision.models.peft.bottleneck import Bottleneck
 from memba_vision.models.peft.low_rank import check_low_rank
+from memba_vision.models.sites import check_share_of_blocks
 from memba_vision.registry import ADAPTERS
 
 
@@ -36,18 +38,28 @@ class AdaptFormer(Adapter):
         rank: width of the bottleneck.
         scale: factor of the update.
         drop_rate: dropout on the bottleneck's activations.
+        blocks: see :func:`memba_vision.models.sites.check_share_of_blocks`.
     """
 
+    added_later = ('blocks',)
     needs = ('block',)
 
-    def __init__(self, rank: int = 8, scale: float = 0.1, drop_rate: float = 0.1) -> None:
+    def __init__(
+        self,
+        rank: int = 8,
+        scale: float = 0.1,
+        drop_rate: float = 0.1,
+        blocks: Sequence[float] | None = None,
+    ) -> None:
         check_low_rank('AdaptFormer', rank, drop_rate)
+        check_share_of_blocks('AdaptFormer', blocks)
+        self.blocks = blocks
         self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)
 
     def attach(self, backbone: nn.Module) -> None:
         """Put a bottleneck beside each MLP, or each mixer."""
         like = next(backbone.parameters())
-        for part in self.sites(backbone).parts():
+        for part in self.sites(backbone).within(self.blocks).parts():
             update = AdaptMLP(part.width, like=like, **self.settings)
             add_beside(backbone, part.mlp or part.mixer, 'adaptformer', update)
 

@@ -18,6 +18,7 @@ from memba_vision.models.peft.lora_layers import (
 from memba_vision.models.peft.lora_starts import STARTS, StartedLoRALinear
 from memba_vision.models.peft.low_rank import AdditiveLayer, LowRankAdapter, LowRankLayer
 from memba_vision.models.peft.targets import find_parts, find_targets
+from memba_vision.models.sites import check_share_of_blocks
 from memba_vision.registry import ADAPTERS
 
 
@@ -43,9 +44,10 @@ class LoRA(LowRankAdapter):
         rank_stabilized: divide ``scale`` by the square root of ``rank``.
         up_lr_factor: learning rate of ``up``, in units of that of all others.
         init: 'zero' (``up`` is), 'pissa' or 'olora'; the latter two for whole linear layers.
+        blocks: see :func:`memba_vision.models.sites.check_share_of_blocks`.
     """
 
-    added_later = ('rank_stabilized', 'up_lr_factor', 'init')
+    added_later = ('rank_stabilized', 'up_lr_factor', 'init', 'blocks')
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class LoRA(LowRankAdapter):
         rank_stabilized: bool = False,
         up_lr_factor: float = 1.0,
         init: str = 'zero',
+        blocks: Sequence[float] | None = None,
     ) -> None:
         super().__init__(targets, rank, scale, drop_rate)
         if init not in ('zero', *STARTS):
@@ -69,6 +72,8 @@ class LoRA(LowRankAdapter):
             raise UserError(f"LoRA: init='pissa' needs a scale above 0, got {scale}")
         self.up_lr_factor = up_lr_factor
         self.init = init
+        check_share_of_blocks('LoRA', blocks)
+        self.blocks = blocks
 
     def attach(self, backbone: nn.Module) -> None:
         """Wrap the targets.
@@ -77,9 +82,10 @@ class LoRA(LowRankAdapter):
         layers a :class:`LoRALinear` or, with another ``init``, a :class:`StartedLoRALinear`,
         convolutions a :class:`LoRAConv2d`.
         """
-        parts = find_parts(backbone, self.targets, [AdditiveLayer])
+        parts = find_parts(backbone, self.targets, [AdditiveLayer], self.blocks)
         whole = [target for target in self.targets if target not in parts]
-        found = find_targets(backbone, whole, [nn.Linear, nn.Conv2d], [AdditiveLayer])
+        kinds = [nn.Linear, nn.Conv2d]
+        found = find_targets(backbone, whole, kinds, [AdditiveLayer], blocks=self.blocks)
         self._check_whole(found, parts)
         for name, layer in found.items():
             self._put(backbone, name, self._wrapped(layer))

@@ -16,6 +16,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.backbones.initialization import initialize_backbone
 from memba_vision.models.parameter_counts import count_parameters
 from memba_vision.models.peft.adapter import Adapter
+from memba_vision.models.peft.selection import is_undecided
 from memba_vision.registry import ADAPTERS, MODELS
 from memba_vision.weights import ADAPTER_HEADER as HEADER
 from memba_vision.weights import fingerprint, rounded_fingerprint
@@ -51,6 +52,10 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
     those of the base, unless all of its parameters train. Attributes that the wrapper lacks
     (``embed_dims``, ``out_indices``, …) are looked up in the backbone.
 
+    Adapters that choose by data (:mod:`memba_vision.models.peft.selection`) wait for their choice,
+    and all others with them: the backbone is as it was pre-trained until :meth:`decide` gives them
+    one, or a checkpoint that is loaded does. Before that it does not train.
+
     Args:
         module: config of the backbone, or the backbone itself with its weights loaded.
         adapters: configs of the adapters, in the order they are attached. None at all is linear
@@ -67,26 +72,59 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
         if isinstance(module, dict):
             module = MODELS.build(module)
             initialize_backbone(module)
-        base = module.state_dict(keep_vars=True)
+        self.module = module
+        self._attach(adapters)
+        self._register_state_dict_hook(_keep_owned)
+        self.register_load_state_dict_pre_hook(_check)
+        self.register_load_state_dict_post_hook(_forget_the_base)
+        self._base_names: frozenset[str] = frozenset()
+
+    def _attach(self, configs: Sequence[dict], selection: dict | None = None) -> None:
+        """Attach adapters to the backbone; all wait where one of them has no choice."""
+        base = self.module.state_dict(keep_vars=True)
         #: Of all weights before they are adapted; the header has that of those that stay frozen.
         self.base_fingerprint = fingerprint(base)
-        self.adapters = attach_adapters(module, adapters)
+        self.adapters = [_build_adapter(config) for config in configs]
+        #: The adapters whose choice is to be made still, by their places in the list.
+        self.undecided = tuple(n for n, a in enumerate(self.adapters) if is_undecided(a))
+        _attach_all(self.module, [] if self.undecided else self.adapters)
         rewritten = {id(weight) for adapter in self.adapters for weight in adapter.rewritten}
         weights = {name: w for name, w in base.items() if id(w) not in rewritten}
         frozen = {name: weight for name, weight in weights.items() if not weight.requires_grad}
         self.header = {
             'method': type(self).__name__,
-            'adapters': [_full_settings(config) for config in adapters],
+            'adapters': [_full_settings(config) for config in configs],
             'base': fingerprint(frozen) if len(frozen) < len(base) else self.base_fingerprint,
             'rounded': rounded_fingerprint(frozen),
-        }
-        self.module = module
-        self._owned = _owned(module, weights)
-        self._register_state_dict_hook(_keep_owned)
-        self.register_load_state_dict_pre_hook(_check)
-        self.register_load_state_dict_post_hook(_forget_the_base)
-        self._base_names: frozenset[str] = frozenset()
+        } | ({'selection': selection} if selection else {})
+        self._configs = [dict(config) for config in configs]
+        self._owned = _owned(self.module, weights)
         self._keep_statistics()
+
+    def decide(self, choices: Sequence[dict | None], selection: dict | None = None) -> None:
+        """Attach the adapters with their choices.
+
+        Args:
+            choices: one for each adapter, None for those that choose nothing.
+            selection: a note for the header on what the choices were made of.
+        """
+        decided = [
+            {**config, 'choice': choice} if number in self.undecided else config
+            for number, (config, choice) in enumerate(zip(self._configs, choices, strict=True))
+        ]
+        self._attach(decided, selection)
+        self.train(self.training)  # the new modules too
+
+    def take_choices(self, state_dict: dict, prefix: str) -> None:
+        """Have adapters that wait for a choice take the one in a saved state dict, if it fits.
+
+        Args:
+            state_dict: of a model with the same adapters.
+            prefix: the name of this one in it, with a dot.
+        """
+        header = state_dict.get(prefix + HEADER)
+        if header is not None:
+            _take_choices(self, parse_header(header))
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the depth of a parameter in the backbone; see the backbone's method."""
@@ -94,6 +132,12 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the adapted backbone."""
+        if self.undecided and self.training:
+            raise UserError(
+                f'{type(self.adapters[self.undecided[0]]).__name__} chooses by data what it '
+                'trains, and has not: train with tools/train.py, or call '
+                'memba_vision.engine.selection.decide(classifier, loader) before the training'
+            )
         return self.module(*args, **kwargs)
 
     def init_weights(self) -> None:
@@ -163,16 +207,23 @@ def attach_adapters(module: nn.Module, configs: Sequence[dict]) -> list[Adapter]
 
     Args:
         module: the backbone; the adapters own the parameters that require a gradient afterwards.
-        configs: configs of the adapters.
+        configs: configs of the adapters. One that chooses by data, and has not, chooses without.
 
     Raises:
         UserError: an unknown adapter, a target that does not exist, or settings out of range.
     """
     adapters = [_build_adapter(config) for config in configs]
     module.requires_grad_(False)
+    for adapter in filter(is_undecided, adapters):
+        adapter.choice = adapter.choose(module, adapter.without_data(module))
+    _attach_all(module, adapters)
+    return adapters
+
+
+def _attach_all(module: nn.Module, adapters: Sequence[Adapter]) -> None:
+    module.requires_grad_(False)
     for adapter in adapters:
         adapter.attach(module)
-    return adapters
 
 
 def _owned(module: nn.Module, base: dict[str, torch.Tensor]) -> frozenset[str]:
@@ -251,7 +302,9 @@ def _check(model: PEFTModel, state_dict: dict, prefix: str, local_metadata: dict
         raise UserError(
             'the checkpoint has no adapter header: it was not saved by a PEFTModel, or not whole'
         )
-    _check_header(parse_header(header), model.header)
+    held = parse_header(header)
+    _take_choices(model, held)
+    _check_header(held, model.header)
     given = {key for key in state_dict if key.startswith(f'{prefix}module.')}
     expected = {f'{prefix}module.{name}' for name in model._owned}
     missing = expected - given - {f'{prefix}module.{name}' for name in _statistics(model)}
@@ -264,6 +317,24 @@ def _check(model: PEFTModel, state_dict: dict, prefix: str, local_metadata: dict
     if source_of(local_metadata) is not None:
         for name, tensor in model.module.state_dict().items():
             state_dict.setdefault(f'{prefix}module.{name}', tensor)
+
+
+def _take_choices(model: PEFTModel, held: dict) -> None:
+    """Have adapters that wait for a choice take the one in the header of a checkpoint."""
+    choices = [adapter.get('choice') for adapter in held['adapters']]
+    same = _without_choices(held['adapters']) == _without_choices(model.header['adapters'])
+    if model.undecided and same and all(choices[n] is not None for n in model.undecided):
+        model.decide(choices, held.get('selection'))
+
+
+def _without_choices(adapters: Sequence[dict]) -> list[dict]:
+    """Return settings of adapters without what those of them that choose by data have chosen."""
+    return [{k: v for k, v in settings.items() if k != 'choice'} for settings in adapters]
+
+
+def _told(adapters: Sequence[dict]) -> str:
+    """Return settings for an error's text; a choice may be as long as a book."""
+    return json.dumps([{**a, 'choice': '…'} if a.get('choice') else a for a in adapters])
 
 
 def _statistics(model: PEFTModel) -> set[str]:
@@ -311,8 +382,8 @@ def _check_header(found: dict, expected: dict) -> None:
     held = [_full_settings(a) if a.get('type') in known else a for a in found['adapters']]
     if held != expected['adapters']:
         raise UserError(
-            f'the checkpoint is of other adapters: it holds {json.dumps(found["adapters"])}, the '
-            f'config asks for {json.dumps(expected["adapters"])}'
+            f'the checkpoint is of other adapters: it holds {_told(found["adapters"])}, the '
+            f'config asks for {_told(expected["adapters"])}'
         )
     if found['base'] != expected['base'] and not _is_of_another_form(found, expected):
         raise UserError(

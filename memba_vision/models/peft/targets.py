@@ -40,6 +40,26 @@ def _needed_places(backbone: nn.Module, target: str) -> list[Rows]:
     return places
 
 
+def places_within(
+    backbone: nn.Module, places: list[Rows], blocks: Sequence[float] | None
+) -> list[Rows]:
+    """Return those places that are in some blocks.
+
+    Raises:
+        UserError: none is.
+    """
+    if blocks is None:
+        return places
+    inside = tuple(f'{part.block}.' for part in sites_of(backbone).within(blocks).parts())
+    found = [place for place in places if place.module.startswith(inside)]
+    if places and not found:
+        raise UserError(
+            f'blocks={list(blocks)} has no {places[0].module.rpartition(".")[2]} in it: name more '
+            'of the depth'
+        )
+    return found
+
+
 def name_all(targets: Collection[str], layers: Collection[str]) -> bool:
     """Return True if ``targets`` are no roles, and name all of the adapted ``layers``."""
     named = all(any(is_named(layer, target) for target in targets) for layer in layers)
@@ -52,6 +72,7 @@ def find_targets(
     kinds: Sequence[type[nn.Module]],
     stacks_on: Sequence[type[AdaptedLayer]] = (),
     part: str | None = None,
+    blocks: Sequence[float] | None = None,
 ) -> dict[str, nn.Module]:
     """Return the modules of the classes ``kinds`` that ``targets`` name, by full name.
 
@@ -64,6 +85,7 @@ def find_targets(
         kinds: the classes that the adapter can work on.
         stacks_on: the adapted layers that it can stand on too, if they adapt another ``part``.
         part: the outputs that it adapts; None is all.
+        blocks: of which blocks, see :func:`memba_vision.models.sites.check_share_of_blocks`.
 
     Raises:
         UserError: a target matches nothing (the possible ones are listed), a module that another
@@ -72,7 +94,7 @@ def find_targets(
     """
     found = {}
     for target in targets:
-        places = _needed_places(backbone, target)
+        places = places_within(backbone, _needed_places(backbone, target), blocks)
         if any(place.rows is not None for place in places):
             raise UserError(
                 f'target {target!r} stands for some outputs of {places[0].module} alone, and this '
@@ -83,7 +105,10 @@ def find_targets(
 
 
 def find_parts(
-    backbone: nn.Module, targets: Sequence[str], stacks_on: Sequence[type[AdaptedLayer]]
+    backbone: nn.Module,
+    targets: Sequence[str],
+    stacks_on: Sequence[type[AdaptedLayer]],
+    blocks: Sequence[float] | None = None,
 ) -> dict[str, list[Rows]]:
     """Return the places of those ``targets`` that stand for some outputs of projections alone.
 
@@ -91,13 +116,14 @@ def find_parts(
         backbone: the backbone.
         targets: roles and names, as for :func:`find_targets`, which takes the others.
         stacks_on: the adapted layers that the adapter can stand on, if they adapt another part.
+        blocks: of which blocks, as for :func:`find_targets`.
 
     Raises:
         UserError: another adapter has wrapped a place, or a projection trains in full.
     """
     found = {}
     for target in targets:
-        places = places_of(backbone, target)
+        places = places_within(backbone, places_of(backbone, target), blocks)
         if any(place.rows is not None for place in places):
             _claim(backbone, target, places, [nn.Linear], stacks_on, target)
             found[target] = places

@@ -1,6 +1,7 @@
 """Visual prompt tuning (VPT, Jia et al. 2022): learned tokens at the input, or at every block."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.modules.dropout import ScaledDropout
 from memba_vision.models.peft.adapter import Adapter, check_free, replace_module
 from memba_vision.models.peft.beside import first_of, put_child, with_first
-from memba_vision.models.sites import Sites, absence
+from memba_vision.models.sites import Sites, absence, check_share_of_blocks
 from memba_vision.registry import ADAPTERS
 
 
@@ -76,9 +77,22 @@ class VPT(Adapter):
         num_tokens: tokens.
         deep: give every block prompts of its own.
         drop_rate: dropout on the prompts.
+        blocks: of deep prompts, see :func:`memba_vision.models.sites.check_share_of_blocks`.
     """
 
-    def __init__(self, num_tokens: int = 10, deep: bool = False, drop_rate: float = 0.1) -> None:
+    added_later = ('blocks',)
+
+    def __init__(
+        self,
+        num_tokens: int = 10,
+        deep: bool = False,
+        drop_rate: float = 0.1,
+        blocks: Sequence[float] | None = None,
+    ) -> None:
+        check_share_of_blocks('VPT', blocks)
+        if blocks is not None and not deep:
+            raise UserError('VPT: blocks is for deep prompts: set deep=True, or leave it out')
+        self.blocks = blocks
         if num_tokens < 1:
             raise UserError(f'VPT: num_tokens must be at least 1, got {num_tokens}')
         if not 0 <= drop_rate < 1:
@@ -92,7 +106,7 @@ class VPT(Adapter):
         """Put prompts before the first block, or around every one."""
         sites = self.sites(backbone)
         if self.deep:
-            for part in sites.parts():
+            for part in sites.within(self.blocks).parts():
                 block = put_child(backbone, part.block, 'vpt', self._prompts(backbone, sites, part))
                 block.register_forward_pre_hook(_insert)
                 block.register_forward_hook(_remove)

@@ -1,0 +1,106 @@
+"""Selection by data in whole runs: its record, its cost, and what goes on from where."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from helpers import DEMO, EACH_EPOCH, as_arguments, run_tool, tiny_options
+
+from memba_vision import load_trained
+from memba_vision.models.peft.model import parse_header
+from memba_vision.weights import read_checkpoint
+
+HEADER = 'backbone.peft_header'
+
+
+@pytest.fixture(scope='module')
+def arguments(base, data_root) -> list:
+    options = tiny_options(base, data_root, **EACH_EPOCH)
+    del options['model.backbone.rank']
+    return [DEMO, '--peft', 'sdt', *as_arguments(options)]
+
+
+@pytest.fixture(scope='module')
+def run(arguments, tmp_path_factory):
+    """The folder of a run, with what its log says."""
+    folder = tmp_path_factory.mktemp('run')
+    outcome = run_tool('train', *arguments, '--work-dir', folder)
+    assert outcome.status == 0, outcome
+    return folder, ''.join(path.read_text() for path in folder.glob('*/*.log'))
+
+
+def header_of(path):
+    return parse_header(read_checkpoint(str(path))['state_dict'][HEADER])
+
+
+def weights_of(path):
+    return read_checkpoint(str(path))['state_dict']
+
+
+def same(path, other):
+    first, second = weights_of(path), weights_of(other)
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_the_choice_and_its_cost_are_recorded(run):
+    folder, log = run
+    record, header = (
+        json.loads((folder / 'selection.json').read_text()),
+        header_of(folder / 'epoch_2.pth'),
+    )
+    assert record['choices'] == [header['adapters'][0]['choice']]
+    note = {key: record[key] for key in ('images', 'seconds', 'processes')}
+    assert header['selection'] == note
+    assert (note['images'], note['processes']) == (32, 1)
+    assert 'SDT: chosen in ' in log
+    result = json.loads((folder / 'result.json').read_text())
+    assert result['training_seconds'] > note['seconds']
+
+
+def test_a_resumed_run_goes_on_with_its_choice(run, arguments, tmp_path):
+    folder, _ = run
+    shutil.copy(folder / 'epoch_1.pth', tmp_path)
+    outcome = run_tool('train', *arguments, '--work-dir', tmp_path, '--resume')
+    assert outcome.status == 0, outcome
+    assert not (tmp_path / 'selection.json').exists()
+    assert same(tmp_path / 'epoch_2.pth', folder / 'epoch_2.pth')
+
+
+def test_a_run_that_had_only_chosen_does_not_choose_again(run, arguments, tmp_path):
+    folder, _ = run
+    record = json.loads((folder / 'selection.json').read_text())
+    (tmp_path / 'selection.json').write_text(json.dumps(record | dict(seconds=1234.5)))
+    outcome = run_tool('train', *arguments, '--work-dir', tmp_path)
+    assert outcome.status == 0, outcome
+    assert header_of(tmp_path / 'epoch_2.pth')['selection']['seconds'] == 1234.5
+    first, second = weights_of(tmp_path / 'epoch_2.pth'), weights_of(folder / 'epoch_2.pth')
+    assert all(torch.equal(first[k], second[k]) for k in first if k != HEADER)
+
+
+def test_the_choice_of_another_run_is_not_taken(run, arguments, tmp_path):
+    folder, _ = run
+    shutil.copy(folder / 'selection.json', tmp_path)
+    run_tool('train', *arguments, '--work-dir', tmp_path, '--seed', '5')
+    records = [json.loads((place / 'selection.json').read_text()) for place in (folder, tmp_path)]
+    assert records[0]['of'] != records[1]['of']
+
+
+def test_a_test_takes_the_choice_of_the_checkpoint(run, arguments, tmp_path):
+    folder, _ = run
+    trained = json.loads((folder / 'result.json').read_text())
+    config, *others = arguments
+    outcome = run_tool('test', config, folder / 'epoch_2.pth', *others, '--work-dir', tmp_path)
+    assert outcome.status == 0, outcome
+    tested = json.loads(next(tmp_path.glob('result*.json')).read_text())
+    assert tested['top1'] == trained['top1']
+    assert tested['adapter_parameters'] == trained['adapter_parameters'] > 0
+    backbone = load_trained(folder / 'epoch_2.pth').backbone
+    assert not backbone.undecided
+    assert backbone.header == header_of(folder / 'epoch_2.pth')
+
+
+def test_a_mistake_shows_before_the_images_are_looked_at(arguments, tmp_path):
+    outcome = run_tool('train', *arguments, 'model.head.num_classes=3', '--work-dir', tmp_path)
+    assert 'the head has 3 outputs, but the data of train_dataloader have' in outcome.error()
+    assert not (tmp_path / 'selection.json').exists()
