@@ -23,7 +23,7 @@ UNFINISHED = re.compile(r'\..+\.(?:([^.]*)@)?(\d+)\.\d+')
 ABANDONED = 24 * 3600.0
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of file systems that know none
 PIECE = 1 << 20  # bytes
-#: The file of a run's folder that has the training loss of each epoch.
+#: The file of a run's folder that has the loss of each epoch, and the accuracy of validations.
 CURVE_FILE = 'losses.jsonl'
 
 
