@@ -114,11 +114,13 @@ def _draw_method(axes: Axes, scores: SuiteScores, method: str, style: Style) -> 
         capsize=3,
         linestyle='none',
     )
-    bar.lines[0].set_gid(f'point::{method}')
+    artists = list(bar.get_children())
     published = scores.published_mean(method, 'average')
     if published is not None:
         thousands = scores.published(method).thousands
-        axes.plot(thousands * 1e3, published, 'x', color=colour, markersize=7)
+        artists += axes.plot(thousands * 1e3, published, 'x', color=colour, markersize=7)
+    for number, artist in enumerate(artists):
+        artist.set_gid(f'{number}::{escape_surrogates(method)}')
     return size, average.value, method, colour
 
 
@@ -213,7 +215,7 @@ def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
     for panel, (task, curves) in zip(axes, by_task.items(), strict=True):
         for method, curve in curves.items():
             lines[method] = _draw_curve(panel, curve, chosen[method][0], is_few)
-            lines[method].set_gid(f'{task}::{method}')
+            lines[method].set_gid(escape_surrogates(f'{task}::{method}'))
         panel.set_title(escape_surrogates(task))
         _set_log_scale(panel)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -33,8 +33,9 @@ def place_labels(axes: Axes, points: Sequence[Named]) -> None:
     for (x, y, name, colour), place in sorted(
         zip(points, places, strict=True), key=lambda pair: tuple(-pair[1][::-1])
     ):
+        shown = escape_surrogates(name)
         text = axes.annotate(
-            escape_surrogates(name),
+            shown,
             (x, y),
             xytext=(0, 0),
             textcoords='offset points',
@@ -44,7 +45,7 @@ def place_labels(axes: Axes, points: Sequence[Named]) -> None:
             ha='center',
             arrowprops=dict(arrowstyle='-', color=colour, linewidth=0.6, shrinkA=0, shrinkB=3),
         )
-        text.set_gid(f'label::{name}')
+        text.set_gid(f'label::{shown}')  # by which the page's filter finds it
         text.set_in_layout(False)
         box = Text.get_window_extent(text)  # without its line
         size = np.array([box.width, box.height]) / pixel
