@@ -83,7 +83,7 @@ def _open_runs(content: Content) -> str:
 def _section(section: Section) -> str:
     name = escape(section.scores.title)
     tables = '\n'.join(map(table_html, section.tables))
-    drawn = '\n'.join(map(figure_html, section.figures))
+    drawn = '\n'.join(map(wide_figure_html, section.figures))
     return f'<section>\n<h2>{name}</h2>\n{tables}\n{drawn}\n</section>'
 
 
@@ -120,7 +120,12 @@ def figure_html(figure: FigureOfReport) -> str:
         drawn = f'<details><summary>{escape(figure.title)}</summary>\n{drawn}\n</details>'
     else:
         drawn = f'{title}\n{drawn}'
-    return f'<figure class="wide" id="{figure.name}">\n{drawn}\n</figure>'
+    return f'<figure id="{figure.name}">\n{drawn}\n</figure>'
+
+
+def wide_figure_html(figure: FigureOfReport) -> str:
+    """Return a figure as :func:`figure_html` does, which a phone can scroll sideways."""
+    return figure_html(figure).replace('<figure ', '<figure class="wide" ', 1)
 
 
 def list_items(texts: Iterable[str]) -> str:

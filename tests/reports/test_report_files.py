@@ -21,7 +21,7 @@ from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import make_content
 from memba_vision.reports.figures import draw_sizes
 from memba_vision.reports.html import as_html
-from memba_vision.reports.latex import as_latex, escape
+from memba_vision.reports.latex import FITTED, as_latex, escape
 from memba_vision.reports.markdown import as_markdown
 from memba_vision.reports.records import as_csv
 from memba_vision.reports.run_list import write_run_list
@@ -289,6 +289,8 @@ DOCUMENT = r"""\documentclass[twocolumn]{article}
 \begin{document}
 See \ref{tab:vtab-1k-means}.
 \input{report.tex}
+\sbox0{FITTED
+\rule{50pt}{1pt}}}\typeout{narrow: \the\wd0}
 \end{document}
 """
 
@@ -296,14 +298,15 @@ See \ref{tab:vtab-1k-means}.
 @pytest.mark.skipif(shutil.which('pdflatex') is None, reason='needs pdflatex')
 def test_latex_compiles_and_what_fits_is_in_the_size_of_the_text(vtab):
     text = as_latex(make_content('t', *collect_runs(vtab), 'lorap_x'))
-    assert text.count(r'\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}') == 3
+    assert text.count(FITTED) == 3
     (vtab / 'report.tex').write_text(text)
-    (vtab / 'paper.tex').write_text(DOCUMENT)
+    (vtab / 'paper.tex').write_text(DOCUMENT.replace('FITTED', FITTED))
     command = ['pdflatex', '-interaction=nonstopmode', '-halt-on-error', 'paper.tex']
     for _ in range(2):
         done = subprocess.run(command, cwd=vtab, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-2000:]
     assert 'Overfull' not in done.stdout
+    assert 'narrow: 50.0pt' in done.stdout
     assert 'undefined' not in done.stdout
     assert (vtab / 'paper.pdf').stat().st_size > 10_000
 
