@@ -85,7 +85,9 @@ def summary_of(tool: Path) -> str:
 
 
 def run_tool(
-    parse_arguments: Callable[[], argparse.Namespace], main: Callable[[argparse.Namespace], None]
+    parse_arguments: Callable[[], argparse.Namespace],
+    main: Callable[[argparse.Namespace], None],
+    registers: bool = True,
 ) -> None:
     """Run a tool, and exit with an :class:`ExitStatus`; a user's mistake is one line on stderr.
 
@@ -96,6 +98,7 @@ def run_tool(
     Args:
         parse_arguments: reads the command line, and imports nothing that takes time.
         main: carries out the arguments, and imports the modules for that.
+        registers: False for a tool that builds nothing, and need not wait for torch and mmpretrain.
     """
     keep_freed_memory()
     # A file's name need not be UTF-8; it is written byte by byte.
@@ -103,7 +106,8 @@ def run_tool(
         sys.stdout.reconfigure(errors='surrogateescape')
     try:
         args = parse_arguments()
-        prepare_process()
+        if registers:
+            prepare_process()
         _run_recorded(main, args)
         sys.stdout.flush()
     except UserError as error:

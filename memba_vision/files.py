@@ -22,7 +22,7 @@ UNFINISHED = re.compile(r'\..+\.(?:([^.]*)@)?(\d+)\.\d+')
 #: Seconds after which the temporary file of another host counts as left behind.
 ABANDONED = 24 * 3600.0
 PIECE = 1 << 20  # bytes
-#: The file of a run's folder that has the training loss of each epoch.
+#: The file of a run's folder that has the loss of each epoch, and the accuracy of validations.
 CURVE_FILE = 'losses.jsonl'
 
 

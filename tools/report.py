@@ -10,7 +10,9 @@ python tools/report.py docs/results/mini_vtab.csv --ranks vim_small
 import argparse
 from pathlib import Path
 
-from memba_vision.command_line import run_tool, tool_parser
+from memba_vision.command_line import prepare_process, run_tool, tool_parser
+
+OPEN_RUNS = 20  # that are named
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -47,19 +49,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Report as the command line says."""
+    if args.choose:
+        choose(args)
+        return
     from memba_vision.reports.accuracy_table import short_table
-    from memba_vision.reports.choice import describe_choice, read_choice, write_choice
-    from memba_vision.reports.content import describe_run
     from memba_vision.reports.difference_table import difference_table
     from memba_vision.reports.markdown import table_text
-    from memba_vision.reports.rank_table import rank_tables
-    from memba_vision.reports.write import WRITERS, read_content, write_content
+    from memba_vision.reports.write import FIGURES, WRITERS, read_content, write_content
 
-    if args.choose:
-        choice = read_choice(args.runs)
-        print(describe_choice(choice), end='')
-        print(write_choice(choice, args.out or args.runs), end='')
-        return
     content = read_content(args.runs, args.baseline)
     print(short_table(content.results), end='')
     for section in content.sections if args.baseline else ():
@@ -67,15 +64,27 @@ def main(args: argparse.Namespace) -> None:
             table = difference_table(section.scores, section.baseline, section.comparisons)
             print(f'\n{table.name}\n\n{table_text(table)}', end='')
     if args.ranks:
+        from memba_vision.reports.rank_table import rank_tables
+
         ranks = rank_tables([section.scores for section in content.sections], args.ranks)
         print(f'\n{ranks}', end='')
-    for run in content.open_runs:
-        print(f'not finished: {describe_run(run)}')
+    for line in content.open_lines(OPEN_RUNS):
+        print(line)
     out = args.out or args.runs
     if not Path(out).is_file():
         write_content(content, out)
-        print(f'written to {out}: {", ".join(WRITERS)}')
+        print(f'written to {out}: {", ".join(WRITERS)}, {FIGURES}/')
+
+
+def choose(args: argparse.Namespace) -> None:
+    """Choose settings, for which a model may be built."""
+    prepare_process()
+    from memba_vision.reports.choice import describe_choice, read_choice, write_choice
+
+    choice = read_choice(args.runs)
+    print(describe_choice(choice), end='')
+    print(write_choice(choice, args.out or args.runs), end='')
 
 
 if __name__ == '__main__':
-    run_tool(parse_arguments, main)
+    run_tool(parse_arguments, main, registers=False)

@@ -19,7 +19,7 @@ from memba_vision.photos.outcome import Outcome, Share
 from memba_vision.photos.source import TEST, TRAIN, VAL
 from memba_vision.photos.task import PhotoTask
 from memba_vision.photos.training import Choices
-from memba_vision.reports.html import figure_html, fill_page, table_html
+from memba_vision.reports.html import figure_html, fill_page, table_html, wide_figure_html
 from memba_vision.reports.tables import NOTHING, Cell, Table
 from memba_vision.runs.result import Result
 
@@ -67,7 +67,7 @@ def make_page(
         _section('Beside simpler ways', table_html(_methods(task, trained))),
         _section('Class by class', table_html(_classes(task, first.outcome)), _confusions(first)),
         _section('The worst mistakes', _gallery(first.outcome)),
-        _section('Learning', _wide(figure_html(draw_curves(trained)))),
+        _section('Learning', wide_figure_html(draw_curves(trained))),
         _section('The photos', _photos(task.remarks, task.skipped)),
         _section('Next', _commands(commands)),
     ]
@@ -128,10 +128,6 @@ def _against(first: Trained, other: Trained) -> str:
 
 def _section(title: str, *parts: str) -> str:
     return f'<section>\n<h2>{escape(title)}</h2>\n' + '\n'.join(parts) + '\n</section>'
-
-
-def _wide(figure: str) -> str:
-    return figure.replace('<figure ', '<figure class="wide" ', 1)
 
 
 def _share_cells(share: Share | None, best: bool = False) -> tuple[Cell, Cell]:
@@ -203,8 +199,8 @@ def _classes(task: PhotoTask, outcome: Outcome) -> Table:
 
 
 def _confusions(first: Trained) -> str:
-    figure = draw_confusions(first.outcome)
-    return figure_html(figure) if len(first.outcome.classes) <= FIT else _wide(figure_html(figure))
+    as_html = figure_html if len(first.outcome.classes) <= FIT else wide_figure_html
+    return as_html(draw_confusions(first.outcome))
 
 
 def _gallery(outcome: Outcome) -> str:

@@ -1,13 +1,12 @@
 """One table of several methods, tasks and seeds."""
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
-from memba_vision.reports.statistics import Mean, mean_over_groups
+from memba_vision.reports.statistics import Mean, best_first, mean_over_groups, part_of
 from memba_vision.reports.text_tables import markdown_table, with_deviation
 from memba_vision.runs.backbone import Backbone, backbone_labels
 from memba_vision.runs.metrics import Metric
@@ -18,7 +17,8 @@ def accuracy_table(results: Sequence[Result]) -> str:
     """Return a Markdown table: a row per method, a column per task, mean ± deviation over seeds.
 
     With several tasks the last columns are their mean and, if they are of several groups, the mean
-    over the groups' means; the method of the best mean over tasks comes first. A mean is left out
+    over the groups' means; the method of the best mean over tasks comes first, and those that lack
+    tasks last. A mean is left out
     if a task is missing, since it would not compare. A cell without runs is empty, and a cell of
     fewer seeds than the row's others gives their number. Each backbone has rows of its own, and
     each benchmark and each metric a table.
@@ -57,13 +57,11 @@ def _task_columns(benchmark: Benchmark, groups: Groups) -> list[_Column]:
 
 
 def _group_columns(benchmark: Benchmark, groups: Groups) -> list[_Column]:
-    titles = []
-    for group, tasks in groups.items():
-        all_tasks = len(benchmark.groups[group])
-        lacks = len(tasks) < all_tasks
-        titles.append(f'{group} ({len(tasks)} of {all_tasks} tasks)' if lacks else group)
-    columns = zip(titles, groups.values(), strict=True)
-    return [_Column(title, (tasks,)) for title, tasks in columns] + _totals(groups)
+    columns = [
+        _Column(part_of(group, tasks, benchmark.groups[group]), (tasks,))
+        for group, tasks in groups.items()
+    ]
+    return columns + _totals(groups)
 
 
 def _totals(groups: Groups) -> list[_Column]:
@@ -140,10 +138,9 @@ def _row(method: str, backbone: str, results: Sequence[Result]) -> _Row:
 
 
 def _table(rows: list[_Row], columns: Sequence[_Column], metric: Metric, title: str) -> str:
-    tasks = {task for row in rows for task in row.values}
-    totals = {id(row): row.mean([[*tasks]]) for row in rows}
-    best_first = -1 if metric.higher_is_better else 1
-    rows.sort(key=lambda row: best_first * total.value if (total := totals[id(row)]) else math.inf)
+    by_name = {(row.method, row.backbone): row for row in rows}
+    order = best_first({name: row.values for name, row in by_name.items()}, metric.higher_is_better)
+    rows = [by_name[name] for name in order]
     measured = '' if metric == Metric() else f', {metric.title}'
     seeds = {row.seeds for row in rows}
     count = f' ({_count(max(seeds))})' if len(seeds) == 1 else ''

@@ -12,7 +12,6 @@ from typing import Any
 from memba_vision.errors import UserError
 from memba_vision.reports.run_list import RUN_LIST, read_run_list
 from memba_vision.runs.backbone import RANDOM, UNKNOWN, Backbone, backbone_labels, backbone_of
-from memba_vision.runs.config import method_of_record
 from memba_vision.runs.metrics import TEST
 from memba_vision.runs.record import RECORD_FILE, is_finished, last_start
 from memba_vision.runs.result import RESULT_FILE, Result
@@ -217,6 +216,8 @@ def _plain(folder: Path, planned: Collection[Path]) -> Iterable[Run]:
 
 def _unfinished(path: Path, root: Path) -> Iterable[Run]:
     """Yield a run that was started and has no result, if its config names a task."""
+    from memba_vision.runs.config import method_of_record  # needs torch
+
     try:
         start = json.loads(path.read_text(encoding='utf-8'))[-1]
         config, task = start['config'], start['config'].get('task')

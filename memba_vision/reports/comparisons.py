@@ -40,21 +40,13 @@ def compare(scores: SuiteScores, baseline: str) -> list[Comparison]:
             {task: scores.difference(method, baseline, [task]) for task in scores.tasks},
             {
                 group: scores.difference(method, baseline, tasks)
-                for group, tasks in measured_groups(scores).items()
+                for group, tasks in scores.groups.items()
             },
             average,
             p,
         )
         for (method, average), p in zip(averages.items(), adjusted, strict=True)
     ]
-
-
-def measured_groups(scores: SuiteScores) -> dict[str, list[str]]:
-    """Return the tasks that were measured by group; groups without any are left out."""
-    groups = defaultdict(list)
-    for task in scores.tasks:
-        groups[scores.suite.tasks[task].group].append(task)
-    return groups
 
 
 def unpaired_in_words(difference: Difference, tasks: Sequence[str]) -> str:

@@ -71,14 +71,31 @@ class Content:
 
     @property
     def open_runs(self) -> list[Run]:
-        """Runs without a result."""
-        return [run for run in self.runs if run.result is None]
+        """Runs without a result, those that failed first, then by state."""
+        states = list(dict.fromkeys(['failed', *(run.state for run in self.runs)]))
+        found = [run for run in self.runs if run.result is None]
+        return sorted(found, key=lambda run: states.index(run.state))
 
     def summary(self) -> str:
         """Return the number of runs in each state."""
-        states = Counter(run.state for run in self.runs)
-        parts = [f'{count} {state}' for state, count in states.items()]
-        return f'{len(self.runs)} runs: {", ".join(parts)}.'
+        return f'{len(self.runs):,} runs: {_states(self.runs)}.'
+
+    def open_summary(self) -> str:
+        """Return the number of runs without a result, by state."""
+        found = self.open_runs
+        return f'{len(found):,} of {len(self.runs):,} runs have no result: {_states(found)}'
+
+    def open_lines(self, most: int) -> list[str]:
+        """Return a line for each run without a result; of more than ``most`` the first ones."""
+        found = self.open_runs
+        lines = [f'not finished: {describe_run(run)}' for run in found[:most]]
+        rest = len(found) - most
+        return [*lines, f'not finished: {rest:,} more, see report.md'] if rest > 0 else lines
+
+
+def _states(runs: Sequence[Run]) -> str:
+    states = Counter(run.state for run in runs)
+    return ', '.join(f'{count:,} {state}' for state, count in states.items())
 
 
 def make_content(

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 from memba_vision.files import CURVE_FILE
@@ -26,28 +26,37 @@ class Curve:
 
 
 def loss_curve(folder: Path) -> dict[int, float]:
-    """Return the last training loss of a run in each epoch.
-
-    Of an epoch that was run twice, the later counts. Epochs of an older version, which wrote no
-    such file, are in mmengine's logs, of which a run that was resumed has one for each start.
-    """
-    own = folder / CURVE_FILE
-    losses = _losses([own] if own.is_file() else [])
-    first = min(losses, default=math.inf)
-    if first > 1:
-        logged = _losses(sorted(folder.glob(SCALARS)))
-        losses = {epoch: loss for epoch, loss in logged.items() if epoch < first} | losses
-    return losses
+    """Return the last training loss of a run in each epoch."""
+    return _curve(folder, 'loss', 'epoch')
 
 
 def accuracy_curve(folder: Path) -> dict[int, float]:
     """Return the accuracy of the validation after each epoch that had one, in percent."""
-    found = _entries(sorted(folder.glob(SCALARS)), ACCURACY)
-    return {entry['step']: entry[ACCURACY] for entry in found if 'epoch' not in entry}
+    return _curve(folder, ACCURACY, 'step')
 
 
-def _losses(paths: Sequence[Path]) -> dict[int, float]:
-    return {entry['epoch']: entry['loss'] for entry in _entries(paths, 'loss') if 'epoch' in entry}
+def _curve(folder: Path, key: str, epoch_in_logs: str) -> dict[int, float]:
+    """Return the values of a run by epoch. Of an epoch that was run twice, the later counts.
+
+    Epochs of an older version, which wrote no such file, are in mmengine's logs, of which a run
+    that was resumed has one for each start.
+
+    Args:
+        folder: the run's folder.
+        key: name of the value.
+        epoch_in_logs: name of the epoch in mmengine's logs.
+    """
+    own = folder / CURVE_FILE
+    values = _by_epoch([own] if own.is_file() else [], key, 'epoch')
+    first = min(values, default=math.inf)
+    if first > 1:
+        logged = _by_epoch(sorted(folder.glob(SCALARS)), key, epoch_in_logs)
+        values = {epoch: value for epoch, value in logged.items() if epoch < first} | values
+    return values
+
+
+def _by_epoch(paths: Sequence[Path], key: str, epoch: str) -> dict[int, float]:
+    return {entry[epoch]: entry[key] for entry in _entries(paths, key) if epoch in entry}
 
 
 def _entries(paths: Sequence[Path], key: str) -> Iterator[dict[str, Any]]:
@@ -67,7 +76,7 @@ def mean_curve(curves: Sequence[dict[int, float]]) -> Curve:
             by_epoch[epoch].append(loss)
     epochs = sorted(by_epoch)
     values = [by_epoch[epoch] for epoch in epochs]
-    return Curve(epochs, [mean(v) for v in values], [min(v) for v in values], [*map(max, values)])
+    return Curve(epochs, [fmean(v) for v in values], [min(v) for v in values], [*map(max, values)])
 
 
 def read_entry(line: str) -> dict[str, Any]:

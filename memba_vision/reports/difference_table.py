@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
-from memba_vision.reports.comparisons import Comparison, measured_groups, unpaired_in_words
+from memba_vision.reports.comparisons import Comparison, unpaired_in_words
 from memba_vision.reports.differences import Difference
 from memba_vision.reports.scores import SuiteScores
-from memba_vision.reports.tables import NOTHING, Cell, Table
+from memba_vision.reports.tables import NOTHING, Cell, Table, group_titles, tasks_in_words
 from memba_vision.reports.text_tables import signed
 from memba_vision.runs.metrics import Metric
 
@@ -16,7 +16,7 @@ def difference_table(
     scores: SuiteScores, baseline: str, comparisons: Sequence[Comparison]
 ) -> Table:
     """Make a row per method: its advantage by group and on average, with intervals and p values."""
-    groups = list(measured_groups(scores)) if len(scores.suite.groups) > 1 else []
+    groups = scores.groups if len(scores.groups) > 1 else {}
     rows = [
         (
             Cell(one.method),
@@ -27,20 +27,14 @@ def difference_table(
         )
         for one in comparisons
     ]
-    header = ('method', *groups, 'average', 'p', f'p of {len(rows)} (Holm)')
+    header = ('method', *group_titles(scores, groups), 'average', 'p', f'p of {len(rows)} (Holm)')
     unit = 'points' if scores.metric.name == Metric().name else scores.metric.name
     caption = (
-        f'Advantage over {baseline} in {unit}, means over {_tasks(scores)} of paired runs, in '
-        'brackets 95 % confidence intervals'
+        f'Advantage over {baseline} in {unit}, means over {tasks_in_words(scores)} of paired runs, '
+        'in brackets 95 % confidence intervals'
     )
     name = f'{scores.title}: differences to {baseline}'
     return Table(name, caption, header, tuple(rows), _notes(scores, comparisons))
-
-
-def _tasks(scores: SuiteScores) -> str:
-    measured, of_all = len(scores.tasks), len(scores.suite.tasks)
-    of = '' if measured == of_all else f' of {of_all}'
-    return '1 task' + of if measured == 1 else f'{measured}{of} tasks'
 
 
 def _cell(difference: Difference | None, metric: Metric) -> Cell:

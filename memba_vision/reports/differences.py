@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit  # of Student's t; scipy.stats takes a second to import
 
 from memba_vision.reports.statistics import Scores
 
@@ -85,7 +85,7 @@ def student_interval(units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
     count = units.shape[-1]
     value, deviation = units.mean(axis=-1), units.std(axis=-1, ddof=1)
     half = half_width(deviation, count)
-    p = 2 * student.sf(np.abs(value) * np.sqrt(count) / deviation, count - 1)
+    p = 2 * stdtr(count - 1, -np.abs(value) * np.sqrt(count) / deviation)
     return value - half, value + half, p
 
 
@@ -96,7 +96,7 @@ def half_width(deviation: float | np.ndarray, count: int) -> float | np.ndarray:
         deviation: standard deviation (with n - 1) of the values that were averaged.
         count: their number, two or more.
     """
-    return student.ppf((1 + CONFIDENCE) / 2, count - 1) * deviation / np.sqrt(count)
+    return stdtrit(count - 1, (1 + CONFIDENCE) / 2) * deviation / np.sqrt(count)
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:

@@ -1,28 +1,32 @@
 """Figures of a report."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import mean
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from memba_vision.files import escape_surrogates
-from memba_vision.reports.colours import Style, styles
+from memba_vision.reports.colours import COLOURS, Style, styles
 from memba_vision.reports.comparisons import Comparison
 from memba_vision.reports.curves import Curve, loss_curve, mean_curve
-from memba_vision.reports.differences import Difference
+from memba_vision.reports.labels import Named, place_labels
 from memba_vision.reports.scores import SuiteScores
-from memba_vision.reports.statistics import Mean
-from memba_vision.reports.svg import FAINT, INK, as_svg, panels, settings
+from memba_vision.reports.svg import INK, as_svg, panels, settings
 from memba_vision.reports.text_tables import signed
 from memba_vision.runs.metrics import Metric
 from memba_vision.zoo.methods import architecture_title
 
 WIDTH = 9.0  # inches
+FEW = 8  # methods, of which curves have bands, and a page shows the curves at once
+POINTS = 30  # of a curve of many
+BETTER, WORSE = COLOURS[0], COLOURS[5]
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,16 @@ class FigureOfReport:
         title: heading.
         caption: explanation for readers.
         svg: the ``<svg>`` element.
+        drawn: the figure itself, for files.
+        folded: True if a page shows it on demand.
     """
 
     name: str
     title: str
     caption: str
     svg: str
+    drawn: Figure | None = None
+    folded: bool = False
 
 
 def figures(
@@ -57,54 +65,62 @@ def figures(
 
 def draw_sizes(scores: SuiteScores) -> FigureOfReport:
     """Draw accuracy against trained parameters, a point per method."""
-    figure, (axes,) = panels(1, 1, WIDTH, 4.2)
+    figure, (axes,) = panels(1, 1, WIDTH, 4.2 + 0.05 * len(scores.methods))
     axes.set_xscale('log')
     axes.margins(x=0.2, y=0.12)
     chosen = styles(scores.methods)
     points = [_draw_method(axes, scores, method, chosen[method]) for method in scores.methods]
     _widen(axes)
-    _label([point for point in points if point], axes)
     axes.set_xlabel('trained parameters, adapters and head (mean over tasks)')
     name, _, unit = scores.metric.title.partition(' ')
-    axes.set_ylabel(f'average {name} on {scores.suite.title} {unit}'.rstrip())
+    axes.set_ylabel(f'average {name} on {scores.suite_title} {unit}'.rstrip())
+    place_labels(axes, [point for point in points if point])
     title = 'Accuracy against size'
     caption = 'The average over tasks, with the standard deviation over seeds where there is one.'
-    averages = {method: _average(scores, method) for method in scores.methods}
+    averages = {method: scores.mean(method, scores.tasks) for method in scores.methods}
     lacking = [method for method, found in averages.items() if found and not found.complete]
     if lacking:
         caption += f' Hollow, since runs are missing: {", ".join(lacking)}.'
-    if any(scores.published(method) for method in scores.methods):
+    if any(scores.published_mean(method, 'average') is not None for method in scores.methods):
         caption += f' Crosses: as published for {architecture_title(scores.backbone.arch)}.'
-    return FigureOfReport('sizes', title, caption, as_svg(figure, _id('sizes', scores), title))
+    return _figure('sizes', title, caption, figure, scores)
 
 
-def _average(scores: SuiteScores, method: str) -> Mean | None:
-    return scores.mean(method, tuple(scores.suite.tasks))
+def _figure(
+    name: str, title: str, caption: str, drawn: Figure, scores: SuiteScores, folded: bool = False
+) -> FigureOfReport:
+    drawn.draw_without_rendering()
+    drawn.set_layout_engine('none')  # it is laid out, and is written several times
+    identifier = name + ''.join(filter(str.isalnum, scores.title))
+    svg = as_svg(drawn, identifier, title)
+    return FigureOfReport(name, title, caption, svg, drawn, folded)
 
 
-def _draw_method(
-    axes: Axes, scores: SuiteScores, method: str, style: Style
-) -> tuple[float, float, str, str] | None:
+def _draw_method(axes: Axes, scores: SuiteScores, method: str, style: Style) -> Named | None:
     """Draw one method, and return its place, name and colour; None if nothing was measured."""
-    average, (colour, marker) = _average(scores, method), style
+    average, (colour, marker) = scores.mean(method, scores.tasks), style
     if average is None:
         return None
     size = mean(result.trained_parameters for result in scores.results(method))
     face = colour if average.complete else 'none'
-    axes.errorbar(
+    bar = axes.errorbar(
         size,
         average.value,
         yerr=average.deviation,
         color=colour,
         marker=marker,
-        markersize=8,
+        markersize=7,
         markerfacecolor=face,
         capsize=3,
         linestyle='none',
     )
-    known = scores.published(method)
-    if known:
-        axes.plot(known.thousands * 1e3, known.average, 'x', color=colour, markersize=7)
+    artists = list(bar.get_children())
+    published = scores.published_mean(method, 'average')
+    if published is not None:
+        thousands = scores.published(method).thousands
+        artists += axes.plot(thousands * 1e3, published, 'x', color=colour, markersize=7)
+    for number, artist in enumerate(artists):
+        artist.set_gid(f'{number}::{escape_surrogates(method)}')
     return size, average.value, method, colour
 
 
@@ -115,86 +131,76 @@ def _widen(axes: Axes) -> None:
         axes.set_xlim(smallest / 2, largest * 2)
 
 
-def _label(points: Sequence[tuple[float, float, str, str]], axes: Axes) -> None:
-    """Write each name right of its point, moved up if it would lie on another."""
-    low, high = axes.get_ylim()
-    gap = (high - low) * 0.05
-    placed: list[tuple[float, float]] = []
-    for x, y, name, colour in sorted(points, key=lambda point: point[1]):
-        height = y
-        # Names are up to a decade wide.
-        for other, taken in placed:
-            if abs(math.log10(x / other)) < 1 and abs(height - taken) < gap:
-                height = taken + gap
-        placed.append((x, height))
-        line = dict(arrowstyle='-', color=colour, linewidth=0.7) if height > y else None
-        style = dict(color=colour, va='center', size=9, arrowprops=line)
-        axes.annotate(escape_surrogates(name), (x, y), (x * 1.15, height), **style)
-
-
 def draw_differences(
     scores: SuiteScores, baseline: str, comparisons: Sequence[Comparison]
 ) -> FigureOfReport | None:
-    """Draw the advantage of each method over the baseline by task; None if there is no other."""
+    """Draw the advantage of each method over the baseline by task, and the average with its bar.
+
+    None if there is no other method.
+    """
     if not comparisons:
         return None
-    rows = [*scores.tasks, 'average'][::-1]
-    names = [escape_surrogates(row) for row in rows]
-    figure, axes = panels(len(comparisons), 3, WIDTH, 0.8 + 0.27 * len(rows))
-    chosen = styles(scores.methods)
-    for place, (panel, one) in enumerate(zip(axes, comparisons, strict=True)):
-        shown = [*one.by_task.values(), one.average][::-1]
-        _draw_differences(panel, shown, chosen[one.method][0], scores.metric)
-        panel.set_title(escape_surrogates(one.method), color=chosen[one.method][0], weight='bold')
-        panel.set_yticks(range(len(rows)), names if place % 3 == 0 else [''] * len(rows))
-        panel.set_ylim(-0.6, len(rows) - 0.4)
-    limit = 1.1 * max(map(_extent, comparisons)) or 1
-    for panel in axes:
-        panel.set_xlim(-limit, limit)
+    tasks, count = scores.tasks, len(comparisons)
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.21 * count), layout='constrained')
+    ratio = [max(1.2, 0.3 * len(tasks)), 2.6]
+    cells, averages = figure.subplots(1, 2, sharey=True, width_ratios=ratio)
+    _draw_cells(cells, tasks, comparisons, scores.metric)
+    _draw_averages(averages, comparisons, scores.metric)
+    cells.set_yticks(range(count), [escape_surrogates(one.method) for one in comparisons])
+    cells.set_ylim(count - 0.5, -0.5)
     title = f'Difference to {baseline}, task by task'
-    svg = as_svg(figure, _id('differences', scores), title)
-    return FigureOfReport('differences', title, _how_to_read(scores), svg)
+    return _figure('differences', title, _how_to_read(scores), figure, scores)
 
 
 def _how_to_read(scores: SuiteScores) -> str:
     points = (
         'Points of percent' if scores.metric.name == Metric().name else f'Of {scores.metric.label}'
     )
-    text = (
-        f'{points}, right of the line: better. Runs are compared in pairs of the same task '
-        'and seed. Bars: 95 % confidence intervals, for the average over tasks: how it would '
-        'change with other such tasks and seeds'
-    )
-    if len(scores.seeds) == 1:
-        return f'{text}. With one seed a task has no bar.'
     return (
-        f'{text}; for a task over its {len(scores.seeds)} seeds. Of few, a bar is long, and may '
-        'reach beyond the panel.'
+        f'{points}, above zero, blue and to the right: better. Runs are compared in pairs of the '
+        'same task and seed; cells are means over seeds. Right the average over tasks, with its '
+        '95 % confidence interval: how it would change with other such tasks and seeds.'
     )
 
 
-def _extent(one: Comparison) -> float:
-    """Return the distance from zero of what a panel must show: points, and the average's bar."""
-    shown = [found.value for found in one.by_task.values() if found]
-    shown += [one.average.low or 0, one.average.high or 0]
-    return max(map(abs, shown))
-
-
-def _draw_differences(
-    axes: Axes, differences: Sequence[Difference | None], colour: str, metric: Metric
+def _draw_cells(
+    axes: Axes, tasks: Sequence[str], comparisons: Sequence[Comparison], metric: Metric
 ) -> None:
+    """Draw a cell per method and task, deeper the larger the difference."""
+    values = np.array(
+        [[one.by_task[t].value if one.by_task[t] else np.nan for t in tasks] for one in comparisons]
+    )
+    # Beyond the ninth tenth all are as deep, so that one that fails does not make the others pale.
+    sizes = np.abs(values)
+    deepest = np.nanquantile(sizes, 0.9) or np.nanmax(sizes) or 1
+    shades = np.zeros((*values.shape, 4))
+    shades[..., :3] = np.where(values[..., None] < 0, to_rgb(WORSE), to_rgb(BETTER))
+    shades[..., 3] = 0.75 * np.nan_to_num(np.minimum(sizes / deepest, 1))
+    axes.pcolormesh(np.arange(len(tasks)), np.arange(len(values)), shades, shading='nearest')
+    number, size = partial(metric.number, digits=1), 8 if len(tasks) < 12 else 6.5
+    for (row, column), value in np.ndenumerate(values):
+        text = 'no pair' if np.isnan(value) else signed(value, number)
+        axes.text(column, row, text, ha='center', va='center', size=size)
+    names = [escape_surrogates(task) for task in tasks]
+    axes.set_xticks(range(len(tasks)), names, rotation=60, ha='left', rotation_mode='anchor')
+    axes.xaxis.tick_top()
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_averages(axes: Axes, comparisons: Sequence[Comparison], metric: Metric) -> None:
+    """Draw the averages over tasks, with their confidence intervals."""
     axes.axvline(0, color=INK, linewidth=1)
-    axes.axhspan(-0.5, 0.5, color=FAINT, alpha=0.45, linewidth=0)  # the average
-    axes.grid(axis='y', visible=False)
-    for place, difference in enumerate(differences):
-        if difference is None:
-            axes.text(0, place, 'no pair', va='center', ha='center', size=8)
-            continue
-        if difference.low is not None:
-            axes.plot([difference.low, difference.high], [place] * 2, color=colour, linewidth=2.2)
-        axes.plot(difference.value, place, 'D' if place == 0 else 'o', color=colour, markersize=6)
-        value = signed(difference.value, partial(metric.number, digits=1))
-        axes.text(1.02, place, value, transform=axes.get_yaxis_transform(), va='center', size=9)
+    for row, one in enumerate(comparisons):
+        found = one.average
+        colour = WORSE if found.value < 0 else BETTER
+        if found.low is not None:
+            axes.plot([found.low, found.high], [row] * 2, color=colour, linewidth=2)
+        axes.plot(found.value, row, 'D', color=colour, markersize=4.5)
+        value = signed(found.value, partial(metric.number, digits=1))
+        place = axes.get_yaxis_transform()
+        axes.text(1.02, row, value, transform=place, va='center', size=8)
+    axes.set_title('average', size=10)
 
 
 def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
@@ -205,9 +211,11 @@ def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
         return None
     figure, axes = panels(len(by_task), 3, WIDTH, 2.3)
     chosen, lines = styles(scores.methods), {}
+    is_few = len(scores.methods) <= FEW
     for panel, (task, curves) in zip(axes, by_task.items(), strict=True):
         for method, curve in curves.items():
-            lines[method] = _draw_curve(panel, curve, chosen[method][0])
+            lines[method] = _draw_curve(panel, curve, chosen[method][0], is_few)
+            lines[method].set_gid(escape_surrogates(f'{task}::{method}'))
         panel.set_title(escape_surrogates(task))
         _set_log_scale(panel)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -222,9 +230,9 @@ def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
         loc='outside lower center',
         ncols=min(5, len(names)),
     )
-    title = 'Learning curves'
-    caption = 'Training loss: the mean over seeds, and from the lowest to the highest of them.'
-    return FigureOfReport('curves', title, caption, as_svg(figure, _id('curves', scores), title))
+    caption = 'Training loss, the mean over seeds'
+    caption += ', and from the lowest to the highest of them.' if is_few else '.'
+    return _figure('curves', 'Learning curves', caption, figure, scores, folded=not is_few)
 
 
 def _set_log_scale(axes: Axes) -> None:
@@ -238,17 +246,18 @@ def _set_log_scale(axes: Axes) -> None:
 def _curves(scores: SuiteScores, task: str) -> dict[str, Curve]:
     found = {}
     for method in scores.methods:
-        runs = [run for run in scores.runs if (run.task, run.method) == (task, method)]
+        runs = [run for run in scores.runs_of[method] if run.task == task]
         curves = [curve for run in runs if (curve := loss_curve(run.folder))]
         if curves:
             found[method] = mean_curve(curves)
     return found
 
 
-def _draw_curve(axes: Axes, curve: Curve, colour: str) -> Line2D:
-    axes.fill_between(curve.epochs, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
-    return axes.plot(curve.epochs, curve.mean, color=colour, linewidth=1.6)[0]
-
-
-def _id(name: str, scores: SuiteScores) -> str:
-    return name + ''.join(filter(str.isalnum, scores.title))
+def _draw_curve(axes: Axes, curve: Curve, colour: str, with_band: bool) -> Line2D:
+    if with_band:
+        axes.fill_between(curve.epochs, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
+        return axes.plot(curve.epochs, curve.mean, color=colour, linewidth=1.6)[0]
+    last = len(curve.epochs) - 1
+    shown = np.unique(np.linspace(0, last, min(last + 1, POINTS)).round().astype(int))
+    epochs, losses = (np.array(values)[shown] for values in (curve.epochs, curve.mean))
+    return axes.plot(epochs, losses, color=colour, linewidth=1)[0]

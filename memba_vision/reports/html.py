@@ -10,14 +10,20 @@ from memba_vision.reports.content import Content, Section, describe_run
 from memba_vision.reports.figures import FigureOfReport
 from memba_vision.reports.tables import Cell, Table
 
+#: Shows the rows and curves of the methods whose names have one of the words.
+FILTER = (
+    '<p class="filter"><input type="search" id="filter" placeholder="filter methods" '
+    'aria-label="show the methods whose names have one of these words"></p>'
+)
+
 
 def as_html(content: Content) -> str:
     """Return the whole report, with figures, style and script in a page that may load nothing."""
     return fill_page(
         title=content.title,
         facts=_facts(content),
-        lead=_open_runs(content),
-        sections='\n'.join(map(_section, content.sections)),
+        lead=FILTER if len({run.method for run in content.runs}) > 1 else '',
+        sections='\n'.join([*map(_section, content.sections), _open_runs(content)]),
         notes_title='How to read it',
         notes=content.notes,
         tool='tools/report.py',
@@ -35,7 +41,7 @@ def fill_page(title: str, notes: Iterable[str], **parts: str) -> str:
     return Template(page_part('page.html')).substitute(
         title=escape(title),
         style=page_part('style.css'),
-        script=page_part('sort.js'),
+        script='\n'.join(map(page_part, ('sort.js', 'filter.js'))),
         notes=list_items(notes),
         version=escape(memba_vision.__version__),
         **parts,
@@ -59,10 +65,10 @@ def _facts(content: Content) -> str:
     if len(backbones) > 1:
         counts = {'backbone': len(backbones), **counts}
     facts = [f'{count} {name}{"" if count == 1 else "s"}' for name, count in counts.items()]
-    facts.append(f'{runs - still_open} of {runs} runs finished')
+    facts.append(f'{runs - still_open:,} of {runs:,} runs finished')
     spans = [f'<span>{fact}</span>' for fact in facts]
     if still_open:
-        spans[-1] = f'<span class="open">{facts[-1]}</span>'
+        spans[-1] = f'<a class="open" href="#open-runs">{facts[-1]}</a>'
     return ''.join(spans)
 
 
@@ -70,13 +76,14 @@ def _open_runs(content: Content) -> str:
     if not content.open_runs:
         return ''
     listed = list_items(map(describe_run, content.open_runs))
-    return f'<section class="open-runs"><h2>Not finished</h2><ul>{listed}</ul></section>'
+    summary = f'<summary>{content.open_summary()}</summary>'
+    return f'<details class="open-runs">{summary}<ul id="open-runs">{listed}</ul></details>'
 
 
 def _section(section: Section) -> str:
     name = escape(section.scores.title)
     tables = '\n'.join(map(table_html, section.tables))
-    drawn = '\n'.join(map(figure_html, section.figures))
+    drawn = '\n'.join(map(wide_figure_html, section.figures))
     return f'<section>\n<h2>{name}</h2>\n{tables}\n{drawn}\n</section>'
 
 
@@ -108,7 +115,17 @@ def figure_html(figure: FigureOfReport) -> str:
     """Return a figure with its heading and caption."""
     caption = f'<figcaption class="caption">{escape(figure.caption)}</figcaption>'
     title = f'<h3>{escape(figure.title)}</h3>'
-    return f'<figure id="{figure.name}">\n{title}\n{caption}\n{figure.svg}\n</figure>'
+    drawn = f'{caption}\n{figure.svg}'
+    if figure.folded:
+        drawn = f'<details><summary>{escape(figure.title)}</summary>\n{drawn}\n</details>'
+    else:
+        drawn = f'{title}\n{drawn}'
+    return f'<figure id="{figure.name}">\n{drawn}\n</figure>'
+
+
+def wide_figure_html(figure: FigureOfReport) -> str:
+    """Return a figure as :func:`figure_html` does, which a phone can scroll sideways."""
+    return figure_html(figure).replace('<figure ', '<figure class="wide" ', 1)
 
 
 def list_items(texts: Iterable[str]) -> str:

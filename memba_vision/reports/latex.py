@@ -1,11 +1,19 @@
 """Tables of a report in LaTeX, with booktabs."""
 
-from memba_vision.reports.content import Content, describe_run
+import re
+from textwrap import wrap
+
+from memba_vision.reports.content import Content
 from memba_vision.reports.tables import NOTHING, Cell, Table
 from memba_vision.reports.text_tables import MINUS
 
 PREAMBLE = r"""% \usepackage{booktabs,graphicx}   % what the tables need
+% \ref{tab:...} by the labels below. A table that is wider than the text is made as wide as it.
 """
+#: What fits is as large as the text around; graphicx knows the natural width.
+FITTED = r'\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%'
+HEADING = 12  # letters of a line of a column's heading
+OPEN_RUNS = 20  # that are named
 SPECIAL = {
     '\\': r'\textbackslash{}',
     '&': r'\&',
@@ -32,23 +40,26 @@ def escape(text: str) -> str:
 
 
 def as_latex(content: Content) -> str:
-    """Return all tables for a document, each a ``table*`` as wide as the text."""
+    """Return all tables for a document, each a ``table*`` in the size of the text if it fits."""
     lines = [PREAMBLE]
-    lines += [f'% not finished: {" ".join(describe_run(run).split())}' for run in content.open_runs]
+    lines += [f'% {line}' for line in content.open_lines(OPEN_RUNS)]
     tables = [table for section in content.sections for table in section.tables]
     return '\n'.join([*lines, *map(_table, tables)])
 
 
 def _table(table: Table) -> str:
     wide = len(table.header) > 10
-    header = [_turned(name) if wide and i else escape(name) for i, name in enumerate(table.header)]
+    turn = _turned if wide else _stacked
+    header = [escape(table.header[0]), *map(turn, table.header[1:])]
     rows = [' & '.join(map(_cell, row)) + r' \\' for row in table.rows]
+    label = re.sub('[^a-z0-9]+', '-', table.name.lower()).strip('-')
     lines = [
         *(f'% {" ".join(note.split())}' for note in table.notes),
         r'\begin{table*}',
         r'\centering',
         rf'\caption{{{escape(table.name)}. {escape(table.caption)}.}}',
-        r'\resizebox{\textwidth}{!}{%',
+        rf'\label{{tab:{label}}}',
+        FITTED,
         rf'\begin{{tabular}}{{l{"r" * (len(table.header) - 1)}}}',
         r'\toprule',
         ' & '.join(header) + r' \\',
@@ -64,6 +75,12 @@ def _table(table: Table) -> str:
 
 def _turned(text: str) -> str:
     return rf'\rotatebox{{90}}{{{escape(text)}}}'
+
+
+def _stacked(text: str) -> str:
+    lines = [escape(line) for line in wrap(text, HEADING)]
+    stack = r' \\ '.join(lines)
+    return stack if len(lines) == 1 else rf'\shortstack[r]{{{stack}}}'
 
 
 def _cell(cell: Cell) -> str:

@@ -8,11 +8,12 @@ from memba_vision.reports.text_tables import markdown_table
 def as_markdown(content: Content) -> str:
     """Return the whole report without its figures."""
     lines = [f'# {content.title}', '', content.summary(), '']
-    if content.open_runs:
-        lines += ['## Not finished', '', *(f'* {describe_run(r)}' for r in content.open_runs), '']
     for section in content.sections:
         for table in section.tables:
             lines += [f'## {table.name}', '', table_text(table)]
+    if content.open_runs:
+        listed = [f'* {describe_run(run)}' for run in content.open_runs]
+        lines += ['## Not finished', '', f'{content.open_summary()}.', '', *listed, '']
     lines += ['## How to read it', '', *(f'* {note}' for note in content.notes), '']
     return '\n'.join(lines)
 

@@ -89,10 +89,12 @@ def _pairs(
     scores: SuiteScores, published: dict[str, Published], tasks: Sequence[str], figure: str
 ) -> list[_Pair]:
     sign = 1 if scores.metric.higher_is_better else -1
+    order = [*published]  # draws of the bootstrap go by places, which results do not change
+    methods = [method for method in scores.methods if preset_of(method) in order]
     found = []
-    for method in scores.methods:
-        mean, known = scores.mean(method, tasks), published.get(preset_of(method))
-        if known and mean and mean.tasks == mean.of_tasks:
+    for method in sorted(methods, key=lambda method: (order.index(preset_of(method)), method)):
+        mean, known = scores.mean(method, tasks), published[preset_of(method)]
+        if mean and mean.tasks == mean.of_tasks:
             found.append(_Pair(method, mean.value, sign * mean.value, getattr(known, figure)))
     return found
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from memba_vision.reports.collect import Run
-from memba_vision.reports.comparisons import Comparison, measured_groups, unpaired_in_words
+from memba_vision.reports.comparisons import Comparison, unpaired_in_words
 from memba_vision.reports.content import Content, Section
 from memba_vision.reports.differences import Difference, half_width
 from memba_vision.reports.scores import SuiteScores, mean_cost
@@ -90,33 +90,30 @@ def _section_rows(section: Section) -> Iterator[list[str]]:
 
 
 def _lines(scores: SuiteScores, method: str, one: Comparison | None) -> Iterator[_Line]:
-    suite = scores.suite
     for task in scores.tasks:
         yield _Line('task', task, [task], scores.mean(method, [task]), one and one.by_task[task])
-    for group in measured_groups(scores):
-        tasks = suite.groups[group]
+    for group, tasks in scores.groups.items():
         yield _Line('group', group, tasks, scores.mean(method, tasks), one and one.by_group[group])
-    tasks = tuple(suite.tasks)
+    tasks, title = scores.tasks, scores.suite_title
     advantage = (one.average, one.holm) if one else ()
-    yield _Line('average', suite.title, tasks, scores.mean(method, tasks), *advantage)
-    if len(suite.groups) > 1:
-        yield _Line('groups', suite.title, tasks, scores.mean_of_groups(method))
+    yield _Line('average', title, tasks, scores.mean(method, tasks), *advantage)
+    if len(scores.groups) > 1:
+        yield _Line('groups', title, tasks, scores.mean_of_groups(method))
 
 
 def _measured(scores: SuiteScores, method: str, line: _Line) -> list[str]:
     """Return the cells of ``COLUMNS`` up to those of ``COMPARED``."""
     mean, of_tasks = line.mean, len(line.tasks)
     measured = [result for result in scores.results(method) if result.task in line.tasks]
-    missing = [run for run in scores.runs if _is_missing(run, method, line.tasks)]
-    known = scores.published(method)
-    figure = {'group': line.name.lower(), 'average': 'average'}.get(line.over)
+    missing = [run for run in scores.runs_of[method] if _is_missing(run, line.tasks)]
+    over = {'group': line.name, 'average': 'average'}.get(line.over)
     costs = [
         mean_cost(measured, lambda result, field=field: getattr(result, field)) for field in COSTS
     ]
     values = [
         *((mean.value, mean.deviation, *_ends(mean, len(scores.seeds))) if mean else [None] * 4),
         *((mean.tasks, of_tasks, mean.runs, mean.of_runs) if mean else (0, of_tasks, 0, None)),
-        getattr(known, figure) if known and figure else None,
+        scores.published_mean(method, over) if over else None,
         *(cost[0] if cost else None for cost in costs),
     ]
     states = '; '.join(f'{run.name}: {run.state}' for run in missing)
@@ -140,8 +137,8 @@ def _ends(mean: Mean, seeds: int) -> tuple[float | None, float | None]:
     return mean.value - half, mean.value + half
 
 
-def _is_missing(run: Run, method: str, tasks: Sequence[str]) -> bool:
-    return run.result is None and run.method == method and run.task in tasks
+def _is_missing(run: Run, tasks: Sequence[str]) -> bool:
+    return run.result is None and run.task in tasks
 
 
 def _text(value: float | None) -> str:

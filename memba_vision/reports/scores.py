@@ -1,15 +1,23 @@
 """Runs of one suite, backbone and metric, in the order of tables and figures."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import mean
 
 from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
 from memba_vision.errors import UserError
 from memba_vision.reports.collect import Run
 from memba_vision.reports.differences import Difference, paired_difference
-from memba_vision.reports.statistics import Mean, Scores, mean_over_groups, mean_over_tasks
+from memba_vision.reports.statistics import (
+    Mean,
+    Scores,
+    best_first,
+    mean_over_groups,
+    mean_over_tasks,
+    part_of,
+)
 from memba_vision.runs.backbone import Backbone
 from memba_vision.runs.metrics import TEST, Metric
 from memba_vision.runs.result import Result
@@ -27,17 +35,18 @@ class SuiteScores:
         suite: the suite.
         runs: all its runs, with those without a result.
         seeds: seeds of the runs.
-        methods: methods of the runs, in the order of the table of methods, then by name.
-        tasks: tasks of the runs, in the order of the suite.
-        title: title of the suite, with backbone and metric if the report has several.
+        tasks: tasks of the runs, in the order of the suite. These are what a mean is over: a part
+            of a suite that was chosen is whole.
+        suite_title: title of the suite, with the number of the tasks if they are a part of it.
+        title: the same, with backbone and metric if the report has several.
         metric: the metric.
     """
 
     suite: Benchmark
     runs: tuple[Run, ...]
     seeds: tuple[int | None, ...]
-    methods: tuple[str, ...]
     tasks: tuple[str, ...]
+    suite_title: str
     title: str
     metric: Metric
 
@@ -46,17 +55,39 @@ class SuiteScores:
         """Backbone of all runs. Some runs may not know its base weights."""
         return self.runs[0].backbone
 
+    @cached_property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Tasks of the runs by group; groups without any are left out."""
+        groups: dict[str, tuple[str, ...]] = {}
+        for task in self.tasks:
+            group = self.suite.tasks[task].group
+            groups[group] = (*groups.get(group, ()), task)
+        return groups
+
+    @cached_property
+    def runs_of(self) -> dict[str, list[Run]]:
+        """Runs by method, also of those without a result."""
+        runs = defaultdict(list)
+        for run in self.runs:
+            runs[run.method].append(run)
+        return runs
+
+    @cached_property
+    def _scores(self) -> dict[str, Scores]:
+        return {method: _scores_of(runs) for method, runs in self.runs_of.items()}
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """Methods of the runs, the best first, as in all tables and figures."""
+        return tuple(best_first(self._scores, self.metric.higher_is_better))
+
     def results(self, method: str) -> list[Result]:
         """Return the results of one method."""
-        return [run.result for run in self.runs if run.method == method and run.result]
+        return [run.result for run in self.runs_of[method] if run.result]
 
     def scores(self, method: str) -> Scores:
         """Return the values of one method by task and seed."""
-        table = defaultdict(dict)
-        for run in self.runs:
-            if run.method == method and run.result:
-                table[run.task][run.seed] = run.result.value
-        return table
+        return self._scores[method]
 
     def mean(self, method: str, tasks: Sequence[str]) -> Mean | None:
         """Return the mean value of one method; None if nothing was measured."""
@@ -64,7 +95,7 @@ class SuiteScores:
 
     def mean_of_groups(self, method: str) -> Mean | None:
         """Return the mean of one method over the groups of the suite; None of nothing."""
-        return mean_over_groups(self.scores(method), [*self.suite.groups.values()], self.seeds)
+        return mean_over_groups(self.scores(method), [*self.groups.values()], self.seeds)
 
     def difference(self, method: str, baseline: str, tasks: Sequence[str]) -> Difference | None:
         """Return the advantage of a method over a baseline; None if no run has a partner."""
@@ -76,6 +107,17 @@ class SuiteScores:
         """Return the published results of a method, if there are any for suite and backbone."""
         known = method_of(preset_of(method)) if self.compares_with_published else None
         return known.published.get(self.backbone.arch) if known else None
+
+    def published_mean(self, method: str, over: str) -> float | None:
+        """Return what is published of a method; None where not all of its tasks were measured.
+
+        Args:
+            method: the method.
+            over: the name of a group, or 'average'.
+        """
+        known, groups = self.published(method), self.suite.groups
+        tasks = groups.get(over, self.suite.tasks)
+        return getattr(known, over.lower()) if known and set(tasks) <= set(self.tasks) else None
 
     @property
     def compares_with_published(self) -> bool:
@@ -100,9 +142,9 @@ def scores_by_suite(runs: Sequence[Run]) -> list[SuiteScores]:
     for suite in benchmarks_of(run.task for run in runs):
         own = [run for run in runs if run.task in suite.tasks]
         for (backbone, metric), same in _comparable(own).items():
-            parts = [suite.title, *([backbone] if several else [])]
+            parts = [backbone] if several else []
             parts += [metric.label] if len(metrics) > 1 or metric.split != TEST else []
-            found.append(_of_suite(suite, same, ', '.join(parts), metric))
+            found.append(_of_suite(suite, same, parts, metric))
     return found
 
 
@@ -141,24 +183,31 @@ def mean_cost(
     return (mean(known), len(known)) if known else None
 
 
-def _of_suite(suite: Benchmark, runs: list[Run], title: str, metric: Metric) -> SuiteScores:
-    order = [method.preset for method in all_methods()]
+def _of_suite(
+    suite: Benchmark, runs: list[Run], beside: Sequence[str], metric: Metric
+) -> SuiteScores:
     seeds = sorted({run.seed for run in runs}, key=lambda seed: (seed is None, seed))
     present = {run.task for run in runs}
-
-    def place(method: str) -> tuple[int, str]:
-        preset = preset_of(method)
-        return (order.index(preset) if preset in order else len(order), method)
-
+    tasks = tuple(task for task in suite.tasks if task in present)
+    title = part_of(suite.title, tasks, suite.tasks)
     return SuiteScores(
         suite=suite,
         runs=tuple(runs),
         seeds=tuple(seeds),
-        methods=tuple(sorted({run.method for run in runs}, key=place)),
-        tasks=tuple(task for task in suite.tasks if task in present),
-        title=title,
+        tasks=tasks,
+        suite_title=title,
+        title=', '.join([title, *beside]),
         metric=metric,
     )
+
+
+def _scores_of(runs: Iterable[Run]) -> Scores:
+    """Return the values of runs by task and seed."""
+    table: dict[str, dict[int | None, float]] = defaultdict(dict)
+    for run in runs:
+        if run.result:
+            table[run.task][run.seed] = run.result.value
+    return table
 
 
 def preset_of(method: str) -> str:

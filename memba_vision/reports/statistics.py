@@ -1,8 +1,11 @@
 """Means over tasks, groups and seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import TypeVar
+
+Key = TypeVar('Key', bound=Hashable)
 
 #: Values by task and seed, of one method.
 Scores = Mapping[str, Mapping[int | None, float]]
@@ -84,6 +87,31 @@ def mean_over_groups(
         runs=sum(len(scores[task]) for task in tasks),
         of_runs=of_tasks * len(seeds),
     )
+
+
+def best_first(scores: Mapping[Key, Scores], higher_is_better: bool) -> list[Key]:
+    """Return the methods by their means over tasks, the best first, and of equals by name.
+
+    A mean over fewer tasks does not compare: methods that lack tasks follow those that have more.
+
+    Args:
+        scores: the measured values by method.
+        higher_is_better: False where the lowest mean is the best.
+    """
+
+    def place(method: Key) -> tuple[int, float, Key]:
+        tasks = [task for task, values in scores[method].items() if values]
+        found = mean_over_tasks(scores[method], tasks, [])
+        value = found.value if found else 0.0
+        return -len(tasks), -value if higher_is_better else value, method
+
+    return sorted(scores, key=place)
+
+
+def part_of(title: str, tasks: Sequence[str], of_all: Sequence[str]) -> str:
+    """Return the title of a suite or group, with the number of its tasks if some were left out."""
+    few, many = len(tasks), len(of_all)
+    return title if few == many else f'{title} ({few} of {many} tasks)'
 
 
 def _mean(values: Mapping[str, float], groups: Sequence[Sequence[str]]) -> float:

@@ -1,19 +1,24 @@
-"""Conversion of matplotlib's figures to SVG with the colours and the type of the page around."""
+"""Style of matplotlib's figures, and their conversion to files and to SVG in a page."""
 
 import io
 import re
 from html import escape
+from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Colours that no figure has otherwise, in place of those of the page.
-INK = '#010203'
-FAINT = '#040506'
+from memba_vision.files import write_atomically
+
+# Of files, on white. In a page its own colours take their place: no figure has these otherwise.
+INK = '#1c2431'
+FAINT = '#dde1e8'
+ROUNDED = re.compile(r'(\.\d)\d+')
 PAGE = {INK: 'currentColor', FAINT: 'var(--faint)'}
 SETTINGS = {
     'svg.fonttype': 'none',  # text stays text
+    'pdf.fonttype': 42,  # TrueType, which publishers ask for
     'font.family': 'sans-serif',
     'font.size': 10,
     'text.color': INK,
@@ -51,10 +56,13 @@ def as_svg(figure: Figure, name: str, description: str) -> str:
     """
     text = io.StringIO()
     with matplotlib.rc_context({'svg.hashsalt': name}):
-        figure.savefig(text, format='svg', transparent=True, bbox_inches='tight', metadata=_NONE)
+        figure.savefig(text, format='svg', transparent=True, metadata=_NONE)
     svg = text.getvalue()
     svg = svg[svg.index('<svg') :]
-    svg = re.sub(r'<metadata>.*?</metadata>\s*', '', svg, flags=re.DOTALL)
+    svg = re.sub(r'<metadata>.*?</metadata>\s*|<!--.*?-->\s*', '', svg, flags=re.DOTALL)
+    svg = re.sub(r' transform="rotate\(-?0 [^"]*\)"', '', svg)
+    # A tenth of a point is less than a pixel.
+    svg = re.sub(r' (d|x|y)="[^"]+"', lambda found: ROUNDED.sub(r'\1', found[0]), svg)
     svg = re.sub(r'(id="|href="#|url\(#)', rf'\g<1>{name}-', svg)
     # The page's style gives size and type; the shape is in the viewBox.
     svg = re.sub(r' (width|height)="[\d.]+pt"', '', svg, count=2)
@@ -66,6 +74,15 @@ def as_svg(figure: Figure, name: str, description: str) -> str:
 
 
 _NONE = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure to a file of its own for papers, ``.pdf`` or ``.svg``, the same every time."""
+    content = io.BytesIO()
+    undated = _NONE if path.suffix == '.svg' else dict.fromkeys(('CreationDate', 'Producer'))
+    with settings(), matplotlib.rc_context({'svg.hashsalt': path.stem}):
+        figure.savefig(content, format=path.suffix[1:], metadata=undated)
+    write_atomically(path, content.getvalue())
 
 
 def panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from memba_vision.reports.scores import SuiteScores, mean_cost
-from memba_vision.reports.statistics import Mean
+from memba_vision.reports.statistics import Mean, part_of
 from memba_vision.reports.text_tables import with_deviation
 from memba_vision.runs.metrics import TOP1
 from memba_vision.runs.result import Result
-from memba_vision.zoo.methods import Published, architecture_title
+from memba_vision.zoo.methods import architecture_title
 
 NOTHING = '\N{EN DASH}'
 
@@ -46,10 +46,9 @@ class Table:
 
 def summary_table(scores: SuiteScores) -> Table:
     """Make a row per method: its size, the means of groups and of all tasks, and its cost."""
-    suite = scores.suite
-    groups = suite.groups if len(suite.groups) > 1 else {}
-    accuracies = [_column(scores, tasks, 2, group.lower()) for group, tasks in groups.items()]
-    accuracies.append(_column(scores, tuple(suite.tasks), 2, 'average'))
+    groups = scores.groups if len(scores.groups) > 1 else {}
+    accuracies = [_column(scores, tasks, 2, group) for group, tasks in groups.items()]
+    accuracies.append(_column(scores, scores.tasks, 2, 'average'))
     averages = ('average', 'average of groups') if groups else ('average',)
     if groups:
         accuracies.append(_best_marked(scores, [*map(scores.mean_of_groups, scores.methods)], 2))
@@ -62,12 +61,24 @@ def summary_table(scores: SuiteScores) -> Table:
     ]
     measures = ('adapter parameters', 'trained parameters')
     costs = ('training time (min)', 'peak memory (MiB)')
-    header = ('method', *measures, *groups, *averages, *costs)
-    caption = f'{_title(scores)}, means over tasks; {seeds_in_words(scores)}'
-    if scores.compares_with_published:
+    header = ('method', *measures, *group_titles(scores, groups), *averages, *costs)
+    caption = f'{_title(scores)}, means over {tasks_in_words(scores)}; {seeds_in_words(scores)}'
+    if any(cell.published for column in accuracies for cell in column):
         title = architecture_title(scores.backbone.arch)
         caption += f'; in brackets what is published for {title}'
     return Table(f'{scores.title}: means', caption, header, _rows(scores, columns))
+
+
+def group_titles(scores: SuiteScores, groups: Iterable[str]) -> list[str]:
+    """Return headings of groups, with the number of tasks where some were left out."""
+    return [part_of(group, scores.groups[group], scores.suite.groups[group]) for group in groups]
+
+
+def tasks_in_words(scores: SuiteScores) -> str:
+    """Return the number of tasks that a mean is over, and of the suite's if these are more."""
+    measured, of_all = len(scores.tasks), len(scores.suite.tasks)
+    of = '' if measured == of_all else f' of {of_all}'
+    return '1 task' + of if measured == 1 else f'{measured}{of} tasks'
 
 
 def task_table(scores: SuiteScores) -> Table:
@@ -104,7 +115,7 @@ def _column(
         scores: the measured values.
         tasks: the tasks to average.
         digits: see :meth:`memba_vision.runs.metrics.Metric.number`.
-        figure: name of the published figure.
+        figure: 'average' or the group, whose published mean is shown too.
     """
     means = [scores.mean(method, tasks) for method in scores.methods]
     return _best_marked(scores, means, digits, figure)
@@ -113,9 +124,11 @@ def _column(
 def _best_marked(
     scores: SuiteScores, means: Sequence[Mean | None], digits: int, figure: str | None = None
 ) -> list[Cell]:
-    shown = [scores.published(method) for method in scores.methods]
+    published = [
+        scores.published_mean(method, figure) if figure else None for method in scores.methods
+    ]
     numbers = partial(scores.metric.number, digits=digits)
-    cells = [_mean_cell(*pair, numbers, figure) for pair in zip(means, shown, strict=True)]
+    cells = [_mean_cell(*pair, numbers) for pair in zip(means, published, strict=True)]
     complete = [mean is not None and mean.complete for mean in means]
     rounded = [float(numbers(m.value)) if m else None for m in means]
     best = scores.metric.best(v for v, whole in zip(rounded, complete, strict=True) if whole)
@@ -126,10 +139,8 @@ def _best_marked(
     ]
 
 
-def _mean_cell(
-    mean: Mean | None, known: Published | None, number: Callable[[float], str], figure: str | None
-) -> Cell:
-    beside = f'{getattr(known, figure):.2f}' if known and figure else ''
+def _mean_cell(mean: Mean | None, published: float | None, number: Callable[[float], str]) -> Cell:
+    beside = '' if published is None else f'{published:.2f}'
     if mean is None:
         return Cell(NOTHING, published=beside)
     text = with_deviation(mean.value, mean.deviation, number)

@@ -1,4 +1,4 @@
-"""Writing of a report on a folder of runs in four formats, and of the list of its runs."""
+"""Writing of a report on a folder of runs: four formats, figures, and the list of its runs."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from memba_vision.reports.markdown import as_markdown
 from memba_vision.reports.records import as_csv
 from memba_vision.reports.run_list import RUN_LIST, write_run_list
 from memba_vision.reports.scores import check_baseline
+from memba_vision.reports.svg import write_figure
 
 WRITERS = {
     'report.html': as_html,
@@ -19,6 +20,9 @@ WRITERS = {
     'report.tex': as_latex,
     RUN_LIST: lambda content: write_run_list(content.results),
 }
+#: The folder of figures, beside the page, and their formats.
+FIGURES = 'report_figures'
+FORMATS = ('pdf', 'svg')
 
 
 def read_content(folder: str | Path, baseline: str | None = None) -> Content:
@@ -42,13 +46,19 @@ def read_content(folder: str | Path, baseline: str | None = None) -> Content:
 
 
 def write_report(folder: str | Path, out: str | Path, baseline: str | None = None) -> Content:
-    """Do as :func:`read_content`, and write the files of ``WRITERS`` to the folder ``out``."""
+    """Do as :func:`read_content` and :func:`write_content`."""
     content = read_content(folder, baseline)
     write_content(content, out)
     return content
 
 
 def write_content(content: Content, out: str | Path) -> None:
-    """Write the files of ``WRITERS`` to the folder ``out``."""
+    """Write the files of ``WRITERS`` to the folder ``out``, and figures to ``FIGURES`` in it."""
     for name, writer in WRITERS.items():
         write_atomically(Path(out, name), encode_surrogates(writer(content)))
+    for number, section in enumerate(content.sections, 1):
+        for figure in section.figures:
+            # The titles of sections are long: their number tells them apart.
+            name = figure.name if len(content.sections) == 1 else f'{figure.name}_{number}'
+            for ending in FORMATS:
+                write_figure(figure.drawn, Path(out, FIGURES, f'{name}.{ending}'))

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any
 
-from memba_vision.registry import MODELS
 from memba_vision.runs.base_models import architectures, read_base_model
 
 RANDOM = 'random'
@@ -100,6 +100,9 @@ def _arch(settings: Mapping[str, Any]) -> str:
 
 def _default_arch(kind: Any) -> Any:
     """Return the architecture of a backbone whose config names none."""
+    from memba_vision.registry import MODELS  # needs torch
+
+    import_module('memba_vision.models')  # enters them
     known = MODELS.module_dict.get(kind) if isinstance(kind, str) else kind
     parameter = inspect.signature(known).parameters.get('arch') if known else None
     return None if parameter is None or parameter.default is parameter.empty else parameter.default

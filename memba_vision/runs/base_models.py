@@ -7,7 +7,6 @@ from mmengine.config import Config
 
 from memba_vision.errors import UserError
 from memba_vision.package_data import package_data_folder
-from memba_vision.runs.image_size import following_image_size
 from memba_vision.runs.presets import read_often
 
 BASE_MODELS = package_data_folder() / 'configs' / '_base_' / 'models'
@@ -53,6 +52,8 @@ def use_backbone(config: Config, name: str) -> None:
     Raises:
         UserError: there is no such backbone, or the config has none to replace.
     """
+    from memba_vision.runs.image_size import following_image_size  # needs torch
+
     base = read_base_model(name)
     own = config.get('model', {})
     if 'module' not in own.get('backbone', {}):

@@ -1,4 +1,9 @@
-"""Record of a run: a file in its folder with all that is needed to repeat it."""
+"""Record of a run: a file in its folder with all that is needed to repeat it.
+
+Readers of records need no torch: it is imported where a run is described.
+"""
+
+from __future__ import annotations
 
 import importlib.metadata
 import json
@@ -9,19 +14,17 @@ import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import Runner
 
-from memba_vision.datasets.vtab1k_tools.manifest import manifest_hash
-from memba_vision.datasets.wrapped_data import inner_datasets
-from memba_vision.engine.plain_model import plain_model
 from memba_vision.errors import UserError
 from memba_vision.files import sha256_of, write_atomically
 from memba_vision.runs.config_paths import absolute_paths
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 RECORD_FILE = 'run.json'
 POINTER_FILE = 'run_folder.txt'  # in a folder of checkpoints alone: where their run is
@@ -63,6 +66,8 @@ def describe(runner: Runner, command: list[str]) -> dict[str, Any]:
 
     Paths are absolute, except in the command, which is as it was given.
     """
+    from memba_vision.engine.plain_model import plain_model
+
     model = plain_model(runner)
     config = runner.cfg
     loaders = {'train': runner.train_dataloader}
@@ -202,6 +207,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _versions() -> dict[str, str | None]:
+    import torch
+
     found = {'python': platform.python_version(), 'platform': platform.platform()}
     for package in PACKAGES:
         try:
@@ -213,6 +220,9 @@ def _versions() -> dict[str, str | None]:
 
 
 def _describe_data(dataset: Any) -> dict[str, Any]:
+    from memba_vision.datasets.vtab1k_tools.manifest import manifest_hash
+    from memba_vision.datasets.wrapped_data import inner_datasets
+
     facts = {'type': type(dataset).__name__, 'images': len(dataset)}
     first, *others = inner_datasets(dataset)
     if others:

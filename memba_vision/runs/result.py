@@ -8,7 +8,6 @@ from typing import Any
 from memba_vision.files import sha256_of, write_atomically
 from memba_vision.runs.backbone import UNKNOWN, Backbone
 from memba_vision.runs.metrics import TEST, TOP1, Metric
-from memba_vision.runs.trial import method_without_settings
 
 #: In the folder of a run.
 RESULT_FILE = 'result.json'
@@ -77,6 +76,8 @@ class Result:
     @property
     def untried_method(self) -> str:
         """The method without the settings that were tried."""
+        from memba_vision.runs.trial import method_without_settings  # needs torch
+
         return method_without_settings(self.method, self.settings)
 
     def as_record(self) -> dict[str, Any]:

@@ -66,12 +66,13 @@ def test_training_is_as_without(base, data_root, tmp_path, wrapper):
 
 
 def test_tensorboard_has_the_numbers(base, data_root, tmp_path):
-    backend = {'visualizer.vis_backends.0.type': 'TensorboardVisBackend'}
+    backend = {'visualizer.vis_backends+': {'type': 'TensorboardVisBackend'}}
     checkpointed = {'model.backbone.module.with_cp': True}
     logs = train(base, data_root, tmp_path, **HOOK, **backend, **checkpointed)
     events = EventAccumulator(str(logs))
     events.Reload()
-    assert set(events.Tags()['scalars']) >= NAMES
+    assert set(events.Tags()['scalars']) >= NAMES | {'loss', 'lr'}
+    assert (logs / 'scalars.json').is_file(), 'what a sweep shows of a run'
     for name in NAMES:
         assert [event.step for event in events.Scalars(name)] == [1, 4, 7]
 

@@ -3,6 +3,8 @@
 import io
 import logging
 import re
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,8 @@ from rich.console import Console
 
 from memba_vision.engine.durations import duration
 from memba_vision.engine.hooks.progress import ProgressHook
+from memba_vision.files import CURVE_FILE
+from memba_vision.reports.curves import accuracy_curve, loss_curve
 
 LINE = re.compile(
     r'^\d\d:\d\d:\d\d epoch (\d)/3  loss \d[\d.e+-]*  validation [\d.]+ %  [\d.]+ s'
@@ -21,7 +25,8 @@ LINE = re.compile(
 
 
 @pytest.fixture(scope='module')
-def console(base, data_root, tmp_path_factory) -> str:
+def trained(base, data_root, tmp_path_factory) -> tuple[str, Path]:
+    """What a run of three epochs with validation says, and its folder."""
     folder = tmp_path_factory.mktemp('progress')
     config = folder / 'digits_memba.py'
     config.write_text(f'_base_ = {str(DEMO)!r}\n' + VALIDATION.format(data_root=str(data_root)))
@@ -30,7 +35,18 @@ def console(base, data_root, tmp_path_factory) -> str:
     assert outcome.status == 0, outcome
     (log,) = (folder / 'run').glob('*/*.log')
     assert 'Epoch(train)' in log.read_text(), 'the file has all'
-    return outcome.out + outcome.err
+    return outcome.out + outcome.err, folder / 'run'
+
+
+@pytest.fixture
+def console(trained) -> str:
+    return trained[0]
+
+
+def test_losses_and_accuracies_are_known_without_the_logs(trained, tmp_path):
+    shutil.copy(trained[1] / CURVE_FILE, tmp_path)
+    assert list(loss_curve(tmp_path)) == list(accuracy_curve(tmp_path)) == [1, 2, 3]
+    assert accuracy_curve(tmp_path) == accuracy_curve(trained[1])
 
 
 def test_a_line_an_epoch(console):

@@ -9,7 +9,7 @@ from made_runs import make_result, plan, save_runs, set_status, write_log
 from memba_vision.errors import UserError
 from memba_vision.files import CURVE_FILE
 from memba_vision.reports.collect import collect_runs
-from memba_vision.reports.curves import loss_curve, mean_curve
+from memba_vision.reports.curves import accuracy_curve, loss_curve, mean_curve
 from memba_vision.runs.result import RESULT_FILE
 from memba_vision.runs.result_files import collect
 
@@ -107,6 +107,16 @@ def test_the_curve_does_not_depend_on_the_logger(tmp_path):
     for log in tmp_path.glob('*/vis_data/*'):
         log.unlink()
     assert loss_curve(tmp_path) == {2: 1.25, 3: 0.5}
+
+
+def test_accuracies_do_not_depend_on_the_logger_either(tmp_path):
+    log = write_log(tmp_path, '20260101_000000', {1: 2.0})  # of an older version
+    log.write_text(log.read_text() + '{"accuracy/top1": 50.0, "step": 1}\n')
+    assert accuracy_curve(tmp_path) == {1: 50.0}
+    lines = [{'epoch': 2, 'loss': 1.5}, {'epoch': 2, 'accuracy/top1': 60.0}]
+    (tmp_path / CURVE_FILE).write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
+    assert accuracy_curve(tmp_path) == {1: 50.0, 2: 60.0}
+    assert loss_curve(tmp_path) == {1: 2.0, 2: 1.5}
 
 
 def record(folder, finished: str | None, time: str = '2026-01-01T00:00:00+00:00') -> None:

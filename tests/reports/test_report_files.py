@@ -1,13 +1,18 @@
-"""The report's four files."""
+"""The report's four files, and its figures."""
 
 import csv
 import json
 import re
+import shutil
+import subprocess
+import sys
+from itertools import combinations
 
 import pytest
 from browser import page_errors
-from helpers import run_tool
+from helpers import ENVIRONMENT, TOOLS, run_tool
 from made_runs import make_result, plan, save_runs, set_status, with_group_means
+from matplotlib.text import Text
 from selenium.webdriver.common.by import By
 
 from memba_vision.datasets.tasks import MINI_TASKS
@@ -16,13 +21,14 @@ from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import make_content
 from memba_vision.reports.figures import draw_sizes
 from memba_vision.reports.html import as_html
-from memba_vision.reports.latex import as_latex, escape
+from memba_vision.reports.latex import FITTED, as_latex, escape
 from memba_vision.reports.markdown import as_markdown
 from memba_vision.reports.records import as_csv
 from memba_vision.reports.run_list import write_run_list
 from memba_vision.reports.scores import scores_by_suite
 from memba_vision.reports.svg import settings
 from memba_vision.reports.tables import NOTHING, summary_table, task_table
+from memba_vision.reports.write import FORMATS
 from memba_vision.runs.backbone import Backbone
 
 
@@ -261,6 +267,7 @@ def test_the_baseline(mini, wanted, chosen):
 def test_latex_is_escaped_and_balanced(vtab):
     runs, remarks = collect_runs(vtab)
     text = as_latex(make_content('50 % of_all & {more}', runs, remarks, None))
+    assert len(set(re.findall(r'\\label{(.*?)}', text))) == 3
     assert text.count(r'\begin{') == text.count(r'\end{') == 6
     plain = re.sub(r'\\[\\{}%&_#$]', '', re.sub(r'^%.*\n', '', text, flags=re.MULTILINE))
     depth = 0
@@ -275,6 +282,33 @@ def test_latex_is_escaped_and_balanced(vtab):
         assert all(len(re.findall(r'(?<!\\)&', row)) == len(columns) - 1 for row in rows)
     assert r'lorap\_x' in text
     assert {'±', NOTHING}.isdisjoint(text)
+
+
+DOCUMENT = r"""\documentclass[twocolumn]{article}
+\usepackage{booktabs,graphicx}
+\begin{document}
+See \ref{tab:vtab-1k-means}.
+\input{report.tex}
+\sbox0{FITTED
+\rule{50pt}{1pt}}}\typeout{narrow: \the\wd0}
+\end{document}
+"""
+
+
+@pytest.mark.skipif(shutil.which('pdflatex') is None, reason='needs pdflatex')
+def test_latex_compiles_and_what_fits_is_in_the_size_of_the_text(vtab):
+    text = as_latex(make_content('t', *collect_runs(vtab), 'lorap_x'))
+    assert text.count(FITTED) == 3
+    (vtab / 'report.tex').write_text(text)
+    (vtab / 'paper.tex').write_text(DOCUMENT.replace('FITTED', FITTED))
+    command = ['pdflatex', '-interaction=nonstopmode', '-halt-on-error', 'paper.tex']
+    for _ in range(2):
+        done = subprocess.run(command, cwd=vtab, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:]
+    assert 'Overfull' not in done.stdout
+    assert 'narrow: 50.0pt' in done.stdout
+    assert 'undefined' not in done.stdout
+    assert (vtab / 'paper.pdf').stat().st_size > 10_000
 
 
 def test_latex_specials():
@@ -299,8 +333,6 @@ def test_one_seed(tmp_path):
     content = make_content('t', *collect_runs(tmp_path), None)
     (section,) = content.sections
     assert 'one seed, hence no deviation' in section.tables[0].caption
-    differences = next(f for f in section.figures if f.name == 'differences')
-    assert 'With one seed a task has no bar.' in differences.caption
 
 
 def test_methods_of_one_size_are_drawn(mini):
@@ -359,4 +391,115 @@ def test_a_click_sorts(mini, browser):
     assert names() == ['linear-probing', 'lora', 'memba']
     header[0].click()
     assert names() == ['memba', 'lora', 'linear-probing']
+    assert page_errors(browser) == []
+
+
+def names_in(text: str) -> list[str]:
+    """The methods of the first table in a text, in its order."""
+    found = re.findall(r'\b(memba|lora|linear[-_]probing)\b', text.replace('\\', ''))
+    return list(dict.fromkeys(found))[:3]
+
+
+def test_terminal_and_files_name_the_methods_in_one_order_the_best_first(mini):
+    outcome = run_tool('report', mini)
+    order = ['memba', 'lora', 'linear-probing']
+    tables = [outcome.out, (mini / 'report.html').read_text().partition('<tbody>')[2]]
+    tables += [(mini / f'report.{end}').read_text() for end in ('md', 'csv', 'tex')]
+    assert [names_in(text) for text in tables] == [order] * 5
+
+
+def test_a_part_of_a_suite_that_was_chosen_is_whole(tmp_path):
+    tasks = ('dtd', 'pets', 'eurosat')
+    small = Backbone('vim', 'vim_small')
+    results = [make_result('lora', task, backbone=small) for task in tasks]
+    results += [make_result('memba', task, top1=91.0, backbone=small) for task in tasks]
+    content = make_content('t', *collect_runs(save_runs(tmp_path, results)), None)
+    (section,) = content.sections
+    means = section.tables[0]
+    assert means.name == 'VTAB-1k (3 of 19 tasks): means'
+    assert means.header[3:6] == ('Natural (2 of 7 tasks)', 'Specialized (1 of 4 tasks)', 'average')
+    memba = means.rows[0]
+    assert (memba[5].text, memba[5].best, memba[5].remark) == ('91.00', True, '')
+    assert not any(cell.published for cell in memba), 'that is of all tasks'
+    assert 'Hollow' not in section.figures[0].caption
+    average = next(
+        r for r in csv.DictReader(as_csv(content).splitlines()) if r['over'] == 'average'
+    )
+    assert average['name'] == 'VTAB-1k (3 of 19 tasks)'
+
+
+def test_names_in_the_figure_of_sizes_do_not_overlap(tmp_path):
+    results = [
+        make_result(f'method_{n:02d}', top1=90 + n % 3 / 10, trained_parameters=10_000 + n % 5)
+        for n in range(40)
+    ]
+    (scores,) = scores_by_suite(collect_runs(save_runs(tmp_path, results))[0])
+    with settings():
+        (axes,) = draw_sizes(scores).drawn.axes
+        boxes = [Text.get_window_extent(text) for text in axes.texts]
+    assert len(boxes) == 40
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert all(axes.bbox.padded(1).containsx(x) for box in boxes for x in (box.x0, box.x1))
+
+
+def test_figures_are_files_for_papers_too(mini):
+    run_tool('report', mini)
+    folder = mini / 'report_figures'
+    names = {f'{name}.{end}' for name in ('sizes', 'differences', 'curves') for end in FORMATS}
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert files.keys() == names
+    assert all(
+        file.startswith(b'%PDF' if name.endswith('f') else b'<?xml') for name, file in files.items()
+    )
+    svg = files['sizes.svg'].decode()
+    assert 'currentColor' not in svg
+    assert '>memba</text>' in svg, 'text stays text'
+    assert b'/Type3' not in files['sizes.pdf'], 'publishers refuse such fonts'
+    run_tool('report', mini)
+    assert files == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_many_missing_runs_are_counted_and_folded(mini):
+    plan(mini, ['memba'], ['digits'], range(2, 102))
+    set_status(mini, 'digits_memba_seed50', 'failed', 'the loss is nan')
+    outcome = run_tool('report', mini)
+    said = [line for line in outcome.out.splitlines() if line.startswith('not finished')]
+    assert said[0] == 'not finished: digits_memba_seed50: failed, the loss is nan'
+    assert said[-1] == 'not finished: 80 more, see report.md'
+    assert len(said) == 21
+    page = (mini / 'report.html').read_text()
+    summary = '100 of 118 runs have no result: 1 failed, 99 missing'
+    folded = page.index(f'<details class="open-runs"><summary>{summary}</summary>')
+    assert page.index('</table>') < folded
+    assert (mini / 'report.md').read_text().count('seed77: missing') == 1
+
+
+def test_a_report_needs_no_torch(mini):
+    """Which takes seconds to import, and half a gigabyte."""
+    tool = TOOLS / 'report.py'
+    command = [sys.executable, '-X', 'importtime', tool, mini]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    imported = {line.rpartition('|')[2].strip() for line in done.stderr.splitlines()}
+    assert 'memba_vision.reports.write' in imported
+    assert not imported & {'torch', 'mmpretrain', 'mmengine.runner', 'numba', 'scipy.stats'}
+
+
+@pytest.mark.browser
+def test_the_filter_shows_some_methods(mini, browser):
+    run_tool('report', mini)
+    browser.get(f'file://{mini}/report.html')
+
+    field = browser.find_element(By.ID, 'filter')
+    field.send_keys('MEM prob')
+    rows = browser.find_elements(By.CSS_SELECTOR, 'tbody tr')
+    assert {row.find_element(By.CSS_SELECTOR, 'td').text for row in rows if row.is_displayed()} == {
+        'memba',
+        'linear-probing',
+    }
+    drawn = browser.find_elements(By.CSS_SELECTOR, 'svg g[id*="::"]')
+    assert {d.get_attribute('id').split('::')[1] for d in drawn if not d.is_displayed()} == {'lora'}
+    field.clear()
+    field.send_keys(' ')
+    assert all(row.is_displayed() for row in rows)
     assert page_errors(browser) == []

@@ -1,4 +1,4 @@
-"""Hook that records the training loss of each epoch for reports."""
+"""Hook that records the loss and the accuracy of each epoch for reports."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from memba_vision.files import CURVE_FILE
 from memba_vision.registry import HOOKS
 
+ACCURACY = 'accuracy/top1'
 STEPS = 10  # at the end of an epoch, over which the loss is averaged
 
 
@@ -19,8 +20,8 @@ STEPS = 10  # at the end of an epoch, over which the loss is averaged
 class LossCurveHook(Hook):
     """Append epoch and loss to a file of the run's folder, whatever its loggers write.
 
-    The loss is the mean over the last steps of an epoch, of the first process. Of an epoch that
-    was run twice, the later line counts.
+    The loss is the mean over the last steps of an epoch, of the first process. A validation adds a
+    line with its top-1 accuracy. Of an epoch that was run twice, the later line counts.
     """
 
     def __init__(self) -> None:
@@ -42,7 +43,16 @@ class LossCurveHook(Hook):
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         if not (by_epoch and self.losses and is_main_process()):
             return
-        entry = {'epoch': runner.epoch + 1, 'loss': float(torch.stack(self.losses).mean())}
+        self._append(runner, runner.epoch + 1, 'loss', float(torch.stack(self.losses).mean()))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Append a line for a validation in the training."""
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        if by_epoch and ACCURACY in (metrics or {}) and is_main_process():
+            self._append(runner, runner.epoch, ACCURACY, float(metrics[ACCURACY]))
+
+    def _append(self, runner: Runner, epoch: int, name: str, value: float) -> None:
+        entry = {'epoch': epoch, name: value}
         # A full disk is told by the checkpoint that finds no room.
         with contextlib.suppress(OSError), Path(runner.work_dir, CURVE_FILE).open('a') as file:
             file.write(f'{json.dumps(entry)}\n')
