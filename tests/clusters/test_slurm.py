@@ -67,11 +67,7 @@ def cluster() -> Iterator[SlurmCluster]:
 @pytest.fixture(autouse=True)
 def all_nodes(cluster, monkeypatch) -> None:
     monkeypatch.setattr(slurm_queue, 'PAUSE', 1.0)
-    for node in NODES:
-        if node not in cluster.daemons:
-            cluster.start_node(node)
-    cluster.set_nodes('resume', *NODES)
-    cluster.wait_for_nodes('idle', *NODES)
+    cluster.restore()
 
 
 def executor(folder: Path, *options: str):
@@ -136,7 +132,7 @@ def test_a_run_that_a_user_cancels_saves_is_left_alone_and_begun_anew_goes_on(cl
 
 def test_a_time_limit_costs_no_retry_and_loses_no_epoch(cluster, tmp_path):
     job = script_job(tmp_path, A, SLOW)
-    runner = executor(tmp_path, 'timeout_min=1', 'signal_delay_s=45')
+    runner = executor(tmp_path, 'timeout_min=2', 'signal_delay_s=80')
     rows, said = sweep_with(runner, [job], Policy(retries=0))
     assert states(rows) == ['finished'], said
     assert said.count('was stopped at its time limit (SIGUSR2); going on') == 2

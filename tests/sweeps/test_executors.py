@@ -8,6 +8,7 @@ import time
 
 import pretended_slurm
 import pytest
+import ray
 from helpers import DEMO, run_tool
 from script_jobs import (
     FINISH,
@@ -92,6 +93,33 @@ def test_a_cluster_that_cannot_be_used(tmp_path, monkeypatch, options, expected)
 def test_ray_is_not_asked_for_what_no_node_has(tmp_path):
     with pytest.raises(UserError, match=r'1 cores and 99 GPUs, and no node has that .*--gpus-per'):
         EXECUTORS['ray'](arguments(gpus_per_run=99), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('error', 'expected'),
+    [
+        (
+            ray.exceptions.AuthenticationError('no token was found'),
+            'set RAY_AUTH_MODE=token, and R',
+        ),
+        (
+            RuntimeError('Unauthenticated: InvalidAuthToken: it is missing'),
+            'or copy its ~/.ray/auth',
+        ),
+        (
+            ConnectionError('could not find any running'),
+            'no cluster answers there .*ray start --he',
+        ),
+        (ValueError('a\nb'), 'auto: a b$'),
+    ],
+)
+def test_a_ray_cluster_that_cannot_be_joined(tmp_path, monkeypatch, error, expected):
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(ray, 'init', fail)
+    with pytest.raises(UserError, match=f'^--ray-address auto: .*{expected}'):
+        EXECUTORS['ray'](arguments(ray_address='auto'), tmp_path)
 
 
 # Slurm's own commands, as submitit calls them
