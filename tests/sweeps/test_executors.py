@@ -108,7 +108,7 @@ def test_ray_is_not_asked_for_what_no_node_has(tmp_path):
         ),
         (
             ConnectionError('could not find any running'),
-            'no cluster answers there .*ray start --he',
+            'no cluster answers .*asks for a token, set RAY_AUTH_M',
         ),
         (ValueError('a\nb'), 'auto: a b$'),
     ],

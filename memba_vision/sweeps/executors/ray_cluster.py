@@ -90,22 +90,24 @@ class RayExecutor(Executor):
         self.ray.shutdown()
 
 
+TOKEN = (
+    'set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the machine that '
+    'started it, or copy its ~/.ray/auth_token here'
+)
+
+
 def _why_not(ray: Any, address: str | None, error: Exception) -> str:
     """Return what to do about a cluster that cannot be joined."""
     reason = ' '.join(str(error).split())
     where = f'--ray-address {address}' if address else '--executor ray'
-    is_locked = getattr(ray.exceptions, 'AuthenticationError', ())  # of Ray 2.51
-    if isinstance(error, is_locked) or 'nauthenticated' in reason or 'auth' in reason.lower():
-        return (
-            f'{where}: the cluster asks for its token ({reason[:200]}): set RAY_AUTH_MODE=token, '
-            'and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the machine that started it, or copy '
-            'its ~/.ray/auth_token here'
-        )
-    if isinstance(error, ConnectionError):
+    asks_for_token = getattr(ray.exceptions, 'AuthenticationError', ())  # new in Ray 2.51
+    if isinstance(error, asks_for_token) or 'nauthenticated' in reason:
+        return f'{where}: the cluster asks for another token ({reason[:200]}): {TOKEN}'
+    if isinstance(error, ConnectionError):  # Ray says no more of a cluster that asks for a token
         return (
             f'{where}: no cluster answers there ({reason[:200]}): start one with "ray start '
             '--head" and give the address that it prints, or leave --ray-address out to have one '
-            'here'
+            f'here; if one runs there and asks for a token, {TOKEN}'
         )
     return f'{where}: {reason}'
 
