@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers import DEMO, as_arguments, run_tool, tiny_options
 from slurm_cluster import NODES, SlurmCluster, missing
 
 TESTS = Path(__file__).parents[1]
@@ -193,6 +194,22 @@ def test_two_sweeps_in_one_folder_do_each_run_once(cluster, tmp_path):
         process.join(LONG)
         assert str(['finished'] * 4) in log.read_text(), log.read_text()
     assert {status(folder / name)['tries'] for name in NAMES[:4]} == {1}
+
+
+def test_trainings_finish_on_nodes_and_are_planned_there(cluster, base, data_root, tmp_path):
+    folder = tmp_path / 'sweep'
+    options = as_arguments(tiny_options(base, data_root))
+    cluster_options = ['--executor', 'slurm', '--gpus-per-run', '0', '--cpus-per-run', '1']
+    command = ['sweep', DEMO, '--work-dir', folder, *cluster_options, *options]
+    planned = run_tool(*command, '--plan')
+    assert planned.status == 0, planned
+    assert planned.out.startswith('1 runs to do, 0 finished; measured on the CPU (1 thread a run)')
+    assert not folder.exists()
+    done = run_tool(*command)
+    assert done.status == 0, done
+    (run,) = (path for path in folder.iterdir() if (path / 'run.json').is_file())
+    assert (run / 'slurm_job').is_file()
+    assert json.loads((run / 'result.json').read_text())['trained_parameters'] > 0
 
 
 def test_a_thousand_jobs_are_queued_watched_and_cancelled(cluster, tmp_path, capsys):

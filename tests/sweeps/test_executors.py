@@ -110,7 +110,7 @@ def test_ray_is_not_asked_for_what_no_node_has(tmp_path):
             ConnectionError('could not find any running'),
             'no cluster answers .*asks for a token, set RAY_AUTH_M',
         ),
-        (ValueError('a\nb'), 'auto: a b$'),
+        (ValueError('a\nb'), 'a b$'),
     ],
 )
 def test_a_ray_cluster_that_cannot_be_joined(tmp_path, monkeypatch, error, expected):
