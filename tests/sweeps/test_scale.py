@@ -71,5 +71,4 @@ def test_the_restart_of_3800_finished_runs(tmp_path):
     assert text.count('|') > 400
     assert Path(tmp_path, 'said').read_text().count('3800 runs: 3800 finished') >= 1
     took = [round(end - begin, 1) for begin, end in itertools.pairwise(parts)]
-    print('TOOK', took)
     assert sum(took) < RESTART, f'jobs, entering, looking, table: {took}'
