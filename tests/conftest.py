@@ -1,4 +1,13 @@
 import os
+import tempfile
+
+# The suite passes behind a proxy, which must not be asked for the servers of the tests, and with a
+# home that cannot be written, in which libraries keep caches.
+for name in ('NO_PROXY', 'no_proxy'):
+    known = [os.environ[name]] if os.environ.get(name) else []
+    os.environ[name] = ','.join([*known, '127.0.0.1', 'localhost'])
+if not os.access(os.path.expanduser('~'), os.W_OK):
+    os.environ['HOME'] = tempfile.mkdtemp(prefix='home-')
 
 if 'PYTEST_XDIST_WORKER' in os.environ:  # several processes share the cores
     os.environ.setdefault('OMP_NUM_THREADS', '1')

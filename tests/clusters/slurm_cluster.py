@@ -79,7 +79,7 @@ class SlurmCluster:
             self._start('slurmctld', '-D', '-c')
             for node in NODES:
                 self.start_node(node)
-            self.wait_for_nodes('idle', *NODES)
+            self._wait()
         except BaseException:
             self.__exit__()
             raise
@@ -121,23 +121,35 @@ class SlurmCluster:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def set_nodes(self, state: str, *nodes: str) -> None:
-        """Let nodes be drained, down, or resume."""
-        names = ','.join(nodes)
-        reason = [] if state == 'resume' else ['reason=tried']
-        self.ask('scontrol', 'update', f'nodename={names}', f'state={state}', *reason)
+        """Let nodes be drained or down."""
+        self.ask('scontrol', 'update', f'nodename={",".join(nodes)}', f'state={state}', 'reason=x')
 
-    def wait_for_nodes(self, state: str, *nodes: str) -> None:
-        """Wait until nodes are in a state, by its beginning."""
+    def restore(self) -> None:
+        """Cancel all jobs, and have all nodes run again."""
+        self.ask('scancel', '--user', self.ask('id', '-un'))
+        for node in NODES:
+            if node not in self.daemons:
+                self.start_node(node)
         deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                lines = self.ask('sinfo', '--noheader', '--Node', '--format', '%N %T').splitlines()
-            except subprocess.CalledProcessError:
-                lines = []
-            found = dict(line.split() for line in lines)
-            if all(found.get(node, '').startswith(state) for node in nodes):
-                return
-            assert time.monotonic() < deadline, f'nodes are {found}, expected {state}'
+        while states := {n: s for n, s in self.states().items() if s != 'idle'}:
+            assert time.monotonic() < deadline, f'nodes are {states}'
+            for node in [node for node, state in states.items() if state[:4] in ('drai', 'down')]:
+                with contextlib.suppress(subprocess.CalledProcessError):  # it has just resumed
+                    self.ask('scontrol', 'update', f'nodename={node}', 'state=resume')
+            time.sleep(0.5)
+
+    def states(self) -> dict[str, str]:
+        """Return the states of all nodes; 'unknown' while Slurm does not answer."""
+        try:
+            lines = self.ask('sinfo', '--noheader', '--Node', '--format', '%N %T').splitlines()
+        except subprocess.CalledProcessError:
+            lines = []
+        return dict.fromkeys(NODES, 'unknown') | dict(line.split() for line in lines)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while set(self.states().values()) != {'idle'}:
+            assert time.monotonic() < deadline, f'nodes are {self.states()}'
             time.sleep(0.5)
 
     def _processes(self, node: str) -> list[int]:

@@ -1,4 +1,7 @@
-"""Sweeps on a real Ray cluster of three nodes, and what may befall them there."""
+"""Sweeps on a real Ray cluster of three nodes, and what may befall them there.
+
+Ray gives a node half a minute to begin, which a busy machine may exceed.
+"""
 
 import os
 import sys

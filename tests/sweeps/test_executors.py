@@ -5,9 +5,11 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pretended_slurm
 import pytest
+import ray
 from helpers import DEMO, run_tool
 from script_jobs import (
     FINISH,
@@ -25,7 +27,8 @@ from memba_vision.errors import UserError
 from memba_vision.sweeps import loop, slurm_queue
 from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.executors import slurm as slurm_executor
-from memba_vision.sweeps.executors.base import LOST
+from memba_vision.sweeps.executors.base import LOST, caller, supervised
+from memba_vision.sweeps.executors.ray_cluster import RayAttempt, _reporting
 from memba_vision.sweeps.loop import Policy
 from memba_vision.sweeps.status import is_locked
 
@@ -92,6 +95,60 @@ def test_a_cluster_that_cannot_be_used(tmp_path, monkeypatch, options, expected)
 def test_ray_is_not_asked_for_what_no_node_has(tmp_path):
     with pytest.raises(UserError, match=r'1 cores and 99 GPUs, and no node has that .*--gpus-per'):
         EXECUTORS['ray'](arguments(gpus_per_run=99), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('error', 'expected'),
+    [
+        (
+            ray.exceptions.AuthenticationError('no token was found'),
+            'set RAY_AUTH_MODE=token, and R',
+        ),
+        (
+            RuntimeError('Unauthenticated: InvalidAuthToken: it is missing'),
+            'or copy its ~/.ray/auth',
+        ),
+        (
+            ConnectionError('could not find any running'),
+            'no cluster answers .*asks for a token, set RAY_AUTH_M',
+        ),
+        (ValueError('a\nb'), 'a b$'),
+    ],
+)
+def test_a_ray_cluster_that_cannot_be_joined(tmp_path, monkeypatch, error, expected):
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(ray, 'init', fail)
+    with pytest.raises(UserError, match=f'^--ray-address auto: .*{expected}'):
+        EXECUTORS['ray'](arguments(ray_address='auto'), tmp_path)
+
+
+def test_a_ray_task_tells_where_it_runs_and_what_kept_it_from_beginning(tmp_path):
+    """``ray`` stands for the package, of which a task that has ended needs little."""
+    job = script_job(tmp_path, A, UNTIL_TOLD)
+    ended = []
+    stand_in = SimpleNamespace(
+        wait=lambda tasks, timeout: (ended, tasks),
+        get=lambda task: task(),
+        exceptions=ray.exceptions,
+    )
+    broken = _reporting(caller([sys.executable, '-I', str(tmp_path / 'none.py')]))
+    attempt = RayAttempt(stand_in, broken, job.folder)
+    assert (attempt.poll(), attempt.place()) == (None, None), 'it waits in the queue'
+    ended.append(broken)
+    found = attempt.poll()
+    assert found.status == 2
+    assert 'before the run began: ' in found.message
+    assert "can't open file" in found.message
+
+    attempt = RayAttempt(stand_in, None, job.folder)
+    ended.clear()
+    thread = in_background(_reporting(caller(supervised(job, {}))))
+    wait_for(job.folder / 'begun')
+    assert attempt.place() == status(job.folder)['host']
+    (job.folder / 'go').touch()
+    thread.join()
 
 
 # Slurm's own commands, as submitit calls them

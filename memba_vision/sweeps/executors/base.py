@@ -159,16 +159,23 @@ def supervisor_arguments(job: Job, environment: dict[str, str], processes: int =
     ]
 
 
-def caller(command: list[str]) -> Callable[[], int]:
-    """Return a function without arguments that runs ``command`` and returns its status.
+def tries_that_ended(folder: Path) -> int:
+    """Return the number of tries of a run that have ended, as its folder tells."""
+    noted = supervise.read_status(str(folder))
+    return noted.get('tries', 0) - (noted.get('state') == 'running')
+
+
+def caller(command: list[str]) -> Callable[..., int]:
+    """Return a function that runs ``command`` and returns its status.
 
     The function is pickled by value, so that other nodes need not import this package to call it.
-    If the call is interrupted, the command is asked to end and waited for.
+    It takes a file for what the command says of errors; without one, that goes where the caller's
+    go. If the call is interrupted, the command is asked to end and waited for.
     """
 
     terminated, time_limit = int(ExitStatus.TERMINATED), int(signal.SIGUSR2)
 
-    def call() -> int:
+    def call(errors: Any = None) -> int:
         import signal
         import subprocess
         import threading
@@ -181,7 +188,7 @@ def caller(command: list[str]) -> Callable[[], int]:
         def end(*_):
             raise SystemExit(terminated)
 
-        process = subprocess.Popen(command)
+        process = subprocess.Popen(command, stderr=errors)
         before = {}
         try:
             if threading.current_thread() is threading.main_thread():

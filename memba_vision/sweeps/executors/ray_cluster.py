@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from memba_vision.sweeps.executors.base import (
     caller,
     import_for,
     supervised,
+    tries_that_ended,
 )
+from memba_vision.sweeps.supervise import last_words, read_status
 
 if TYPE_CHECKING:
     from memba_vision.sweeps.jobs import Job
@@ -83,38 +86,63 @@ class RayExecutor(Executor):
         command = supervised(job, environment, max(1, self.gpus))
         # No retries: the sweep counts lost nodes, and starts the run again.
         task = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
-        return RayAttempt(self.ray, task(caller(command)).options(name=job.name).remote())
+        reference = task(_reporting(caller(command))).options(name=job.name).remote()
+        return RayAttempt(self.ray, reference, job.folder)
 
     def close(self) -> None:
         """Leave the cluster, and end it if it was started for this sweep."""
         self.ray.shutdown()
 
 
+TOKEN = (
+    'set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the machine that '
+    'started it, or copy its ~/.ray/auth_token here'
+)
+
+
 def _why_not(ray: Any, address: str | None, error: Exception) -> str:
     """Return what to do about a cluster that cannot be joined."""
     reason = ' '.join(str(error).split())
     where = f'--ray-address {address}' if address else '--executor ray'
-    is_locked = getattr(ray.exceptions, 'AuthenticationError', ())  # of Ray 2.51
-    if isinstance(error, is_locked) or 'nauthenticated' in reason or 'auth' in reason.lower():
-        return (
-            f'{where}: the cluster asks for its token ({reason[:200]}): set RAY_AUTH_MODE=token, '
-            'and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the machine that started it, or copy '
-            'its ~/.ray/auth_token here'
-        )
-    if isinstance(error, ConnectionError):
+    asks_for_token = getattr(ray.exceptions, 'AuthenticationError', ())  # new in Ray 2.51
+    if isinstance(error, asks_for_token) or 'nauthenticated' in reason:
+        return f'{where}: the cluster asks for another token ({reason[:200]}): {TOKEN}'
+    if isinstance(error, ConnectionError):  # Ray says no more of a cluster that asks for a token
         return (
             f'{where}: no cluster answers there ({reason[:200]}): start one with "ray start '
             '--head" and give the address that it prints, or leave --ray-address out to have one '
-            'here'
+            f'here; if one runs there and asks for a token, {TOKEN}'
         )
     return f'{where}: {reason}'
 
 
-class RayAttempt(Attempt):
-    """A task in Ray."""
+def _reporting(call: Callable[..., int]) -> Callable[[], tuple[int, str, str]]:
+    """Return a function that returns a call's status, its host and what it said of errors."""
 
-    def __init__(self, ray, reference) -> None:
-        self.ray, self.reference = ray, reference
+    def report() -> tuple[int, str, str]:
+        import socket
+        import tempfile
+
+        with tempfile.TemporaryFile() as said:
+            status = call(said)
+            said.seek(0)
+            return status, socket.gethostname(), said.read()[-4000:].decode(errors='replace')
+
+    return report
+
+
+class RayAttempt(Attempt):
+    """A task in Ray.
+
+    Args:
+        ray: the package.
+        reference: to the task's result.
+        folder: the run's folder.
+    """
+
+    def __init__(self, ray: Any, reference: Any, folder: Path) -> None:
+        self.ray, self.reference, self.folder = ray, reference, folder
+        self.tries_before = tries_that_ended(folder)
 
     def poll(self) -> Ended | None:
         """See :class:`Attempt`."""
@@ -122,10 +150,21 @@ class RayAttempt(Attempt):
         if not done:
             return None
         try:
-            return Ended(self.ray.get(self.reference))
+            status, host, said = self.ray.get(self.reference)
         except self.ray.exceptions.RayError as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            return Ended(LOST, f'Ray lost it: {lines[0]}')
+            # A task's own error has the call's whole traceback, and a cause.
+            lines = str(getattr(error, 'cause', None) or error).strip().splitlines()
+            return Ended(LOST, f'Ray lost it: {(lines or [type(error).__name__])[0]}')
+        if self._has_begun() or not last_words(said):
+            return Ended(status)
+        return Ended(status, f'ended on {host} before the run began: {last_words(said)}')
+
+    def place(self) -> str | None:
+        """See :class:`Attempt`."""
+        return read_status(str(self.folder)).get('host', '') if self._has_begun() else None
+
+    def _has_begun(self) -> bool:
+        return read_status(str(self.folder)).get('tries', 0) > self.tries_before
 
     def stop(self, at_once: bool = False) -> None:
         """See :class:`Attempt`."""

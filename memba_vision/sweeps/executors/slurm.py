@@ -23,6 +23,7 @@ from memba_vision.sweeps.executors.base import (
     caller,
     import_for,
     supervised,
+    tries_that_ended,
 )
 from memba_vision.sweeps.slurm_queue import ENDED, UNKNOWN, JobState, SlurmQueue, cancel
 from memba_vision.sweeps.supervise import last_words, read_status
@@ -204,7 +205,7 @@ class SlurmAttempt(Attempt):
         self.job, self.submitted, self.queue = job, submitted, queue
         self.never_began = never_began
         self.has_ended = False
-        self.tries_before = _tries_that_ended(job.folder)
+        self.tries_before = tries_that_ended(job.folder)
         self.gone_since: float | None = None
         self.is_stopped = False  # by this sweep
         queue.follow([submitted.job_id])
@@ -287,11 +288,6 @@ def _read_number(path: Path) -> str:
         return path.read_text(encoding='utf-8').strip()
     except OSError:
         return ''
-
-
-def _tries_that_ended(folder: Path) -> int:
-    noted = read_status(str(folder))
-    return noted.get('tries', 0) - (noted.get('state') == 'running')
 
 
 @contextmanager
