@@ -138,7 +138,12 @@ def test_an_installed_copy_trains_and_predicts_in_an_empty_folder(wheel, tmp_pat
     assert asked.stdout.strip() in {str(digit) for digit in range(10)}
 
 
-EDITABLE = "from setuptools.build_meta import build_editable; build_editable('.')"
+#: What pip asks for an editable install: the first writes the package's record beside the code.
+EDITABLE = """
+from setuptools.build_meta import build_editable, get_requires_for_build_editable
+get_requires_for_build_editable()
+build_editable('.')
+"""
 #: mim asks for a module that setuptools has no more since version 82, and pip has still.
 MIM = """
 import sys
