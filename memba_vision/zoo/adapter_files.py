@@ -108,6 +108,15 @@ def _describe(header: dict, tensors: dict[str, torch.Tensor], checkpoint: Path) 
     return AdapterInfo(header['method'], **known)
 
 
+def is_adapter_file(path: str | Path) -> bool:
+    """Return True if a file has the header of an adapter; of linear probing it has no more."""
+    try:
+        with safe_open(resolve(str(path)), framework='pt') as file:
+            return {'method', 'adapters', 'base'} <= (file.metadata() or {}).keys()
+    except SafetensorError:  # of another format
+        return False
+
+
 def read_adapter(path: str | Path) -> tuple[dict[str, torch.Tensor], AdapterInfo]:
     """Read an adapter file.
 

@@ -18,7 +18,7 @@ from memba_vision.models.backbones.initialization import load_backbone
 from memba_vision.models.backbones.weight_files import WeightFiles
 from memba_vision.registry import MODELS
 from memba_vision.weights import ADAPTER_HEADER, StoredWeights, load_strictly, source_of
-from memba_vision.zoo.adapter_files import BACKBONE, read_adapter
+from memba_vision.zoo.adapter_files import BACKBONE, is_adapter_file, read_adapter
 from memba_vision.zoo.families import files_of
 
 NUM_CLASSES = 1000  # of ImageNet, which the official weights were trained on
@@ -114,7 +114,7 @@ def _trained_adapters(stored: StoredWeights) -> dict[str, torch.Tensor] | None:
     if _of_adapters(stored.tensors):
         return read_training_checkpoint(stored.source)['state_dict']
     exported = any(name.startswith(f'{BACKBONE}module.') for name in stored.tensors)
-    return read_adapter(stored.source)[0] if exported else None
+    return read_adapter(stored.source)[0] if exported or is_adapter_file(stored.source) else None
 
 
 def _file(

@@ -249,7 +249,9 @@ def trained(tmp_path):
     return make
 
 
-@pytest.mark.parametrize('name', ['vim_mini', 'vim_mini_memba', 'vim_mini_lora'])
+@pytest.mark.parametrize(
+    'name', ['vim_mini', 'vim_mini_memba', 'vim_mini_lora', 'vim_mini_linear_probing']
+)
 def test_trained_checkpoints_load_by_name(trained, name, tmp_path):
     model, path = trained(name)
     images, pixels = torch.randn(2, 3, 48, 48), np.zeros((48, 48, 3), np.uint8)
