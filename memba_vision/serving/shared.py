@@ -27,7 +27,7 @@ HUB = 'hf://'  # may begin a repository's name, and does where a run is asked fo
 
 @dataclass(frozen=True)
 class About:
-    """What a shared model's JSON file says.
+    """Content of a shared model's JSON file.
 
     Attributes:
         backbone: the name of a shipped model; None for another one.
