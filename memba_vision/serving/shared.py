@@ -132,7 +132,8 @@ def _read(path: Path) -> About:
             f'{path} is of format {about.format!r}, and {About.format} is known here: update '
             'memba_vision, or fetch it again'
         )
-    if about.classes is not None and not all(isinstance(name, str) for name in about.classes):
+    names = [] if about.classes is None else about.classes
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f'{path} is damaged: its classes are no names')
     return about
 

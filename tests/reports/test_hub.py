@@ -132,6 +132,7 @@ def test_arguments_of_push(run, arguments, message):
         (dict(image_size='large'), 'image_size|img_size'),
         (dict(classes=['a', 'b']), 'names 2 classes'),
         (dict(classes=[1, 2, 3]), 'are no names'),
+        (dict(classes='abc'), 'are no names'),
         (dict(format=2), 'of format 2'),
     ],
     ids=str,
