@@ -43,7 +43,7 @@ class About:
 
     def text(self) -> str:
         """Return the JSON file."""
-        return f'{json.dumps(asdict(self), indent=1, ensure_ascii=False)}\n'
+        return f'{json.dumps(asdict(self), indent=1)}\n'
 
 
 def is_shared(source: str | Path) -> bool:
@@ -108,6 +108,8 @@ def hub_errors(failed: str) -> Iterator[None]:
     """
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:  # of its HTTP library, of the system, and its own
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(
