@@ -11,7 +11,7 @@ from memba_vision.errors import UserError
 from memba_vision.package_data import COMMAND, PRESETS
 
 OPTION = '--print-completion'
-SHELLS = ('bash', 'zsh', 'fish')  # those of shtab that were tried
+SHELLS = ('bash', 'zsh', 'fish')  # shtab knows more
 #: Names that options take beside files, by the options' names in Python.
 PRESET_OPTIONS = ('method', 'methods', 'peft')
 MODEL_OPTIONS = ('backbone', 'backbones')

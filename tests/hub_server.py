@@ -20,6 +20,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             server.created.append(asked)
             name = f'{asked["organization"]}/{asked["name"]}'
             known = name in server.files
+            server.private.setdefault(name, asked.get('visibility') == 'private')
             server.files.setdefault(name, {})
             self._answer({'url': f'{server.url}/{name}', 'name': name}, 409 if known else 200)
         elif parts[-1] == 'validate-yaml':
@@ -49,7 +50,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _file(self, with_content: bool) -> None:
         """Answer /OWNER/NAME/resolve/REVISION/FILE, and nothing else."""
         if '/resolve/' not in self.path:
-            self._answer({'error': 'there is no such thing'}, 404)
+            name = self.path.removeprefix('/api/models/')
+            found = name in self.server.private and not self.server.refuses
+            facts = dict(id=name, sha=self.server.commit, private=self.server.private.get(name))
+            self._answer(*((facts,) if found else ({'error': 'no such thing'}, 404)))
             return
         owner, name, _, revision, file = self.path.strip('/').split('/', 4)
         content = self.server.files.get(f'{owner}/{name}', {}).get(file)
@@ -86,6 +90,7 @@ class HubServer(http.server.ThreadingHTTPServer):
         self.commit = 40 * 'a'
         self.files: dict[str, dict[str, bytes]] = {}
         self.created: list[dict] = []
+        self.private: dict[str, bool] = {}
         self.cards: list[str] = []
         self.refuses = False
 

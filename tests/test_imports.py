@@ -79,8 +79,8 @@ ALLOWED = {
         *('visualization', 'runs', 'zoo'),
     },
     'reports': {
-        *('errors', 'registry', 'files', 'datasets', 'models', 'visualization', 'runs', 'zoo'),
-        'serving',
+        *('errors', 'registry', 'weights', 'files', 'datasets', 'models', 'visualization', 'runs'),
+        *('zoo', 'serving'),
         '__init__',
     },
     'photos': {
@@ -98,7 +98,8 @@ ALLOWED = {
     'registration': {'errors', 'engine', 'runs', 'zoo'},
     'command_line': {'errors', 'engine', 'files', 'registration', 'registry', '__version__'},
     'timm': {'errors', 'zoo'},
-    '__main__': {'package_data', '__version__'},
+    'completion': {'errors', 'package_data', 'command_line'},
+    '__main__': {'errors', 'package_data', 'command_line', 'completion', '__version__'},
     '__init__': {'errors', 'package_data', 'discovery', 'registration'},
 }
 

@@ -8,6 +8,7 @@ python tools/export.py work_dirs/digits_memba/epoch_20.pth digits.onnx --as onnx
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from memba_vision.command_line import run_tool, tool_parser
@@ -72,7 +73,8 @@ def main(args: argparse.Namespace) -> None:
     elif args.format == 'adapter':
         print(f'{args.out}: {write_adapter(checkpoint, args.out)}')
     elif args.format in SUFFIXES:
-        print(deploy(load_trained(checkpoint, config), args.out, args.format))
+        trained = load_trained(checkpoint, config)
+        print(deploy(trained, args.out, args.format, lambda line: sys.stderr.write(f'{line}\n')))
     elif config is None:
         raise UserError(f'--as {args.format} needs the base weights: add --config CONFIG')
     else:

@@ -24,7 +24,9 @@ def parse_arguments() -> argparse.Namespace:
         metavar='NAME',
         help="of adapters and head, by the Hub's names; without, that of the backbone's weights",
     )
-    parser.add_argument('--private', action='store_true', help='a new repository is yours alone')
+    parser.add_argument(
+        '--private', action='store_true', help='into a repository that you alone see'
+    )
     return parser.parse_args()
 
 

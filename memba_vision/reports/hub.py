@@ -8,7 +8,7 @@ from mmengine.config import Config
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.files import check_output_path, write_atomically
+from memba_vision.files import check_output_path, escape_surrogates, write_atomically
 from memba_vision.reports.model_card import SharedModel, model_card
 from memba_vision.runs.backbone import shipped_name
 from memba_vision.runs.checkpoints import find_checkpoint
@@ -49,21 +49,21 @@ def save_pretrained(
     """
     folder, checkpoint = Path(folder), find_checkpoint(run)
     trained = load_trained(checkpoint)
+    check_output_path(folder / ADAPTER)
+    info = write_adapter(str(checkpoint), folder / ADAPTER)
     config = trained._config
     about = About(
         backbone=shipped_name(config),
         image_size=config.model.backbone.module.img_size,
         classes=trained._dataset_meta.get('classes'),
     )
-    check_output_path(folder / ADAPTER)
-    info = write_adapter(str(checkpoint), folder / ADAPTER)
     write_atomically(folder / ABOUT, about.text().encode())
     if about.backbone:
         _compare(trained, from_pretrained(folder), run)
     model = SharedModel(
         about, info, _result(checkpoint), _base_licence(config), licence, repository
     )
-    write_atomically(folder / CARD, model_card(model).encode())
+    write_atomically(folder / CARD, escape_surrogates(model_card(model)).encode())
     return folder
 
 
@@ -80,7 +80,7 @@ def push_to_hub(
         run: its folder, or a checkpoint of it.
         repository: ``OWNER/NAME``, made if there is none; its files of the same names are replaced.
         licence: see :func:`save_pretrained`.
-        private: make a new repository that its owner alone sees.
+        private: into a repository that its owner alone sees; a public one of that name is refused.
         token: of the Hub; None takes the one that ``hf auth login`` has kept.
 
     Raises:
@@ -94,6 +94,9 @@ def push_to_hub(
         files = [CommitOperationAdd(path.name, path) for path in sorted(Path(folder).iterdir())]
         with hub_errors(f'cannot push to {repository} on the Hugging Face Hub'):
             address = api.create_repo(repository, private=private or None, exist_ok=True)
+            is_public = private and not api.repo_info(address.repo_id).private
+            if is_public:
+                raise UserError(f'{repository} is public already: give another name')
             message = 'Share a model that memba_vision adapted'
             api.create_commit(address.repo_id, files, commit_message=message)
     return str(address)

@@ -16,10 +16,10 @@ EXAMPLE = 'OWNER/NAME'
 
 @dataclass(frozen=True)
 class SharedModel:
-    """What is known of a model that is shared.
+    """Facts of a model that is shared.
 
     Attributes:
-        about: what its JSON file says.
+        about: the content of its JSON file.
         info: the header of its adapter file.
         result: of its run, if that tested this very checkpoint.
         base_licence: of the backbone's weights; None: unknown.

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,19 @@ class LogitsOfImages(nn.Module):
         return self.head(self.neck(self.backbone(images)))
 
 
-def deploy(classifier: nn.Module, out: str | Path, file_format: str) -> str:
+def deploy(
+    classifier: nn.Module,
+    out: str | Path,
+    file_format: str,
+    tell: Callable[[str], object] = lambda line: None,
+) -> str:
     """Write a classifier as a graph, run it on a few batches, and compare.
 
     Args:
         classifier: of :func:`memba_vision.load_trained` or :func:`memba_vision.get_model`.
         out: the file, ending as ``SUFFIXES`` says.
         file_format: 'onnx' or 'torch-export'.
+        tell: called with a line at the beginning of each step that takes a while.
 
     Returns:
         A line on the file, and a line on each part of the method that was not merged.
@@ -70,13 +77,16 @@ def deploy(classifier: nn.Module, out: str | Path, file_format: str) -> str:
         _check_packages()
     model = LogitsOfImages(classifier)
     metadata = describe(classifier)
+    tell('1 of 3: tracing the model')
     program = trace(model)
+    tell(f'2 of 3: making a graph in the format {file_format}')
     if file_format == 'onnx':
         content = _as_onnx(program, metadata)
         run = _run_onnx
     else:
         content = _as_torch_export(program, metadata)
         run = _run_torch_export
+    tell('3 of 3: comparing its answers with those of the model')
     difference = _largest_difference(run(content), model)
     if not difference <= TOLERANCE:
         raise UserError(

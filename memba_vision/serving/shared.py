@@ -27,7 +27,7 @@ HUB = 'hf://'  # may begin a repository's name, and does where a run is asked fo
 
 @dataclass(frozen=True)
 class About:
-    """What a shared model's JSON file says.
+    """Content of a shared model's JSON file.
 
     Attributes:
         backbone: the name of a shipped model; None for another one.
@@ -43,7 +43,7 @@ class About:
 
     def text(self) -> str:
         """Return the JSON file."""
-        return f'{json.dumps(asdict(self), indent=1, ensure_ascii=False)}\n'
+        return f'{json.dumps(asdict(self), indent=1)}\n'
 
 
 def is_shared(source: str | Path) -> bool:
@@ -108,6 +108,8 @@ def hub_errors(failed: str) -> Iterator[None]:
     """
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:  # of its HTTP library, of the system, and its own
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(
@@ -132,7 +134,8 @@ def _read(path: Path) -> About:
             f'{path} is of format {about.format!r}, and {About.format} is known here: update '
             'memba_vision, or fetch it again'
         )
-    if about.classes is not None and not all(isinstance(name, str) for name in about.classes):
+    names = [] if about.classes is None else about.classes
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f'{path} is damaged: its classes are no names')
     return about
 

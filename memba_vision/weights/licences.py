@@ -9,7 +9,7 @@ _NONE_STATED = 'no licence stated by its authors: ask them before you use or pas
 #: By the beginning of the address.
 LICENCES = MappingProxyType(
     {
-        'memba_vision://': 'Apache-2.0',  # those that come with the package
+        'memba_vision://': 'Apache-2.0',  # comes along
         'https://huggingface.co/hustvl/Vim-': 'Apache-2.0',
         'https://github.com/MzeroMiko/VMamba/': 'MIT',
         'https://huggingface.co/Wangf3014/Mamba-Reg/': _NONE_STATED,

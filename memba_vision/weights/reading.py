@@ -20,7 +20,7 @@ from memba_vision.files import exclusive_lock, verify_checksum, write_atomically
 from memba_vision.weights.licences import announce
 
 PACKAGE_SCHEME = 'memba_vision://'
-#: How a local file takes the place of an address.
+#: Ways to name a local file in the place of an address.
 LOCAL_FILE = (
     'base weights: --cfg-options model.backbone.module.init_cfg.checkpoint=FILE, or a --backbone '
     'file that says so; in Python pretrained=FILE'

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -272,8 +273,12 @@ def test_arguments_that_cannot_be(tmp_path, monkeypatch, arguments, message):
 
 def test_many_files_are_split_quickly(tmp_path, monkeypatch):
     source = make_photos(tmp_path / 'photos', {'a': 700, 'b': 100, 'c': 3})
+    reads, read = Counter(), Path.read_bytes
+    monkeypatch.setattr(Path, 'read_bytes', lambda path: reads.update([path]) or read(path))
     task = prepare_task(source, tmp_path / 'task', 0, False, 1, lambda line: None)
     assert [len(task.of(split)) for split in (TRAIN, VAL, TEST)] == [481, 161, 161]
+    assert set(reads.values()) == {1}, 'each is read once'
+    assert len(reads) == len(task.photos)
     remarks = ' '.join(task.remarks)
     assert 'from 3 photos of c to 700 of a' in remarks
     assert 'fewer than 10 photos (c)' in remarks

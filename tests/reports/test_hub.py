@@ -101,7 +101,7 @@ def test_push_and_fetch(run, hub, tmp_path):
     found = [run_tool('predict', photo, '--run', place) for place in ('hf://me/birds', run)]
     assert found[0].out == found[1].out
     hub.commit = 40 * 'b'
-    assert run_tool('push', run, 'me/birds').status == 0, 'once more'
+    assert run_tool('push', run, 'me/birds', '--private').status == 0, 'once more'
 
 
 def test_a_hub_that_refuses_or_has_no_such_model(run, hub):
@@ -109,6 +109,9 @@ def test_a_hub_that_refuses_or_has_no_such_model(run, hub):
         memba_vision.from_pretrained('me/nothing')
     with pytest.raises(UserError, match=r'cannot fetch a/b/c .*Repo id'):
         memba_vision.from_pretrained('a/b/c')
+    hub.files['me/known'], hub.private['me/known'] = {}, False
+    assert 'me/known is public' in run_tool('push', run, 'me/known', '--private').error()
+    assert hub.files['me/known'] == {}
     hub.refuses = True
     assert 'hf auth login' in run_tool('push', run, 'me/birds').error()
 
@@ -132,6 +135,7 @@ def test_arguments_of_push(run, arguments, message):
         (dict(image_size='large'), 'image_size|img_size'),
         (dict(classes=['a', 'b']), 'names 2 classes'),
         (dict(classes=[1, 2, 3]), 'are no names'),
+        (dict(classes='abc'), 'are no names'),
         (dict(format=2), 'of format 2'),
     ],
     ids=str,

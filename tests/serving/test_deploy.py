@@ -62,6 +62,7 @@ def test_onnx_and_torch_export(trained, tmp_path):
         outcome = run_tool('export', checkpoint, tmp_path / name, '--as', file_format)
         assert outcome.status == 0, outcome
         assert f'{tmp_path / name}: ' in outcome.out
+        assert '3 of 3: comparing its answers' in outcome.err
         assert ('LIM stays as the gate' in outcome.out) == (method == 'memba')
     assert_equals_the_model(run_onnx(tmp_path / 'digits.onnx'), model)
     files = {METADATA: ''}
