@@ -41,9 +41,9 @@ class Selection:
 
     Attributes:
         choices: one for each adapter; None for those that choose nothing.
-        images: that were looked at.
-        seconds: that it took.
-        processes: that shared the images.
+        images: number of images looked at.
+        seconds: time it took.
+        processes: number of processes that shared the images.
         starts: values at the start of the adapters' parameters, by path.
     """
 
@@ -204,7 +204,7 @@ def decide_in_run(runner: Any, model: nn.Module, checkpoint: dict | None) -> Non
     Args:
         runner: with its training data.
         model: its classifier, on its device.
-        checkpoint: what it starts or goes on from, None for nothing.
+        checkpoint: content of the file that it starts or goes on from; None without one.
     """
     backbone = undecided(model)
     if backbone is None:

@@ -1,8 +1,7 @@
 """Selection by data: adapters that look at a task's images before they are attached.
 
 Such an adapter measures statistics of the pre-trained model on images of the training split, and
-makes a choice of them: plain data, one of its settings, with which it is attached. Who has no
-choice yet is attached to nothing.
+makes a choice of them: plain data, one of its settings, with which it is attached.
 """
 
 from abc import abstractmethod
@@ -45,7 +44,7 @@ class Task:
         batches: called with a number of images, or None for all of the training split; yields this
             process's share of them, or of one pass where there are fewer.
         loss: the classifier's loss of a batch, the mean over its images.
-        features: what the head gets of a batch, (batch, channels).
+        features: input of the head for a batch, (batch, channels).
         total: returns the sum of a tensor over all processes.
     """
 
@@ -65,7 +64,7 @@ class SelectingAdapter(Adapter):
 
     Args:
         images: images of the training split that it looks at, at most; None stands for all.
-        choice: what it has chosen, from an earlier :meth:`choose`; None is to be chosen still.
+        choice: result of an earlier :meth:`choose`; None is to be chosen still.
     """
 
     added_later = ('choice',)
