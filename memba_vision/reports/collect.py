@@ -250,7 +250,8 @@ def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
         same[run.identity].append(run)
     kept, remarks = [], []
     for group in same.values():
-        newest, *others = sorted(group, key=_moment, reverse=True)
+        # The moment is in a file, which need not be read of thousands.
+        newest, *others = sorted(group, key=_moment, reverse=True) if len(group) > 1 else group
         kept.append(newest)
         remarks += [
             f'{run.name} is left out: {newest.name} has the same method, task and seed'

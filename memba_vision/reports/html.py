@@ -76,7 +76,7 @@ def _open_runs(content: Content) -> str:
     if not content.open_runs:
         return ''
     listed = list_items(map(describe_run, content.open_runs))
-    summary = f'<summary>{content.open_summary()}</summary>'
+    summary = f'<summary>{escape(content.open_summary())}</summary>'
     return f'<details class="open-runs">{summary}<ul id="open-runs">{listed}</ul></details>'
 
 

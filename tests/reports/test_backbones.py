@@ -80,8 +80,8 @@ def test_the_files_of_a_report_tell_backbones_apart(two):
         '2',
     }
     assert '<span>2 backbones</span>' in (two / 'report.html').read_text()
-    assert 'VTAB-1k, vim\\_tiny: means' in (two / 'report.tex').read_text()
-    assert '## VTAB-1k, vim_tiny: means' in (two / 'report.md').read_text()
+    assert 'VTAB-1k (2 of 19 tasks), vim\\_tiny: means' in (two / 'report.tex').read_text()
+    assert '## VTAB-1k (2 of 19 tasks), vim_tiny: means' in (two / 'report.md').read_text()
 
 
 def test_the_newest_counts_of_runs_with_the_same_backbone_alone(two):
@@ -97,7 +97,8 @@ def test_two_base_weights_of_one_architecture_are_two_backbones(tmp_path):
     results = [make_result(seed=s, backbone=replace(TINY, base=b * 64)) for s, b in enumerate('12')]
     save_runs(tmp_path, results)
     titles = [scores.title for scores in scores_by_suite(collect_runs(tmp_path)[0])]
-    assert titles == ['mini-VTAB 1, vim_tiny (11111111)', 'mini-VTAB 1, vim_tiny (22222222)']
+    part = 'mini-VTAB 1 (1 of 3 tasks), vim_tiny'
+    assert titles == [f'{part} (11111111)', f'{part} (22222222)']
 
 
 def test_random_weights_stand_beside_the_pre_trained_ones(tmp_path):

@@ -72,7 +72,7 @@ def test_groups_are_compared_too_and_methods_without_a_task_do_not_count(tmp_pat
     scores = scores_by_suite(collect_runs(tmp_path / 'runs.csv')[0])
     title, ranks, _, reason = rank_tables(scores, 'vim_small').split('\n\n')
     assert title == 'VTAB-1k'
-    assert reason.startswith('mini-VTAB 1: 0 of the 28 methods')
+    assert reason.startswith('mini-VTAB 1 (1 of 3 tasks): 0 of the 28 methods')
     table = rows(ranks)[2:]
     found = {tuple(row[:2]): row[2:4] for row in table}
     assert found['all tasks', 'all'][0] == found['Natural', 'all'][0] == '27'

@@ -209,7 +209,7 @@ def test_differences_have_intervals_by_group_and_name_the_pairs_that_are_missing
 def test_what_every_task_lacks_is_said_once(mini):
     save_runs(mini / 'more', [make_result('lora', task, 7) for task in MINI_TASKS])
     content = make_content('t', *collect_runs(mini), 'lora')
-    missing = 'linear-probing, memba: no pair of every task with seed 7'
+    missing = 'memba, linear-probing: no pair of every task with seed 7'
     assert content.sections[0].tables[2].notes == (missing,)
     assert f'<li>{missing}.</li>' in as_html(content)
 
