@@ -32,7 +32,6 @@ EXTRAS['test'] = [
     'hypothesis',
     'ipykernel',  # a test runs the notebooks
     'nbclient',
-    'openmim',
     'psycopg[binary]',
     'pytest',
     'pytest-xdist',
