@@ -10,9 +10,10 @@ from itertools import product
 import pytest
 from helpers import REPOSITORY
 
-from memba_vision.datasets.tasks import MINI1_TASKS
+from memba_vision.datasets.tasks import MINI1_TASKS, MINI2_TASKS
 from memba_vision.reports.run_list import read_run_list
 from memba_vision.runs.presets import preset_names
+from memba_vision.zoo.methods import all_methods
 
 DOCS = REPOSITORY / 'docs'
 FETCHED = re.compile(
@@ -91,6 +92,13 @@ def test_what_was_measured_on_mini_vtab_was_measured_on_every_task_with_three_se
     assert methods <= set(preset_names())
     measured = sorted((run.method, run.task, run.seed) for run in runs)
     assert measured == sorted(product(methods, MINI1_TASKS, range(3)))
+
+
+def test_every_method_that_was_published_was_measured_on_all_tasks_of_mini_vtab_2():
+    runs = read_run_list((DOCS / 'results' / 'mini_vtab_2.csv').read_text(encoding='utf-8'))
+    measured = {(run.method, run.task) for run in runs if run.seed == 0}
+    published = {m.preset for m in all_methods() if 'vim_small' in m.published}
+    assert set(product(published, MINI2_TASKS)) <= measured
 
 
 def test_the_extras_are_all_described():
