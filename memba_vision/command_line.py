@@ -75,7 +75,8 @@ def tool_parser(doc: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'memba_vision {__version__}')
-    parser.add_argument(HAND_OVER, action=_HandOver, nargs=0, help=argparse.SUPPRESS)
+    hidden = dict(help=argparse.SUPPRESS, default=argparse.SUPPRESS)
+    parser.add_argument(HAND_OVER, action=_HandOver, nargs=0, **hidden)
     return parser
 
 

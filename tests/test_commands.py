@@ -8,7 +8,7 @@ import pytest
 from helpers import IMPORT_ROOT, run_tool
 
 import memba_vision
-from memba_vision.command_line import did_you_mean
+from memba_vision.command_line import did_you_mean, tool_parser
 from memba_vision.completion import completion_script
 from memba_vision.errors import UserError
 from memba_vision.package_data import find_config
@@ -94,6 +94,10 @@ def test_completion_of_what_was_typed(completions, typed, proposed):
     )
     result = subprocess.run(['bash', '-c', script], capture_output=True, text=True)
     assert set(result.stdout.split()) == proposed, result
+
+
+def test_a_tool_gets_nothing_but_its_own_options():
+    assert vars(tool_parser('Do it.').parse_args([])) == {}
 
 
 def test_shells_that_are_known():

@@ -82,7 +82,7 @@ class Inferencer(ImageClassificationInferencer):
         """Classify.
 
         Args:
-            inputs: a path, a folder (its images in the order of their names; a warning says what
+            inputs: a path, a folder (its images in the order of their paths; a warning says what
                 is left out), the bytes of a file, a Pillow image, an array as
                 :func:`memba_vision.datasets.pixels.read_rgb` takes it or several of them,
                 (images, height, width, channels), or a list of these.
