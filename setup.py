@@ -30,7 +30,6 @@ EXTRAS['test'] = [
     'hypothesis',
     'ipykernel',  # a test runs the notebooks
     'nbclient',
-    'openmim',
     'pytest',
     'pytest-xdist',
     'ruff',
