@@ -137,7 +137,7 @@ def test_an_installed_copy_trains_and_predicts_in_an_empty_folder(wheel, tmp_pat
     assert asked.stdout.strip() in {str(digit) for digit in range(10)}
 
 
-#: What pip asks for an editable install: the first writes the package's record beside the code.
+#: Calls of pip for an editable install: the first writes the package's record beside the code.
 EDITABLE = """
 from setuptools.build_meta import build_editable, get_requires_for_build_editable
 get_requires_for_build_editable()
