@@ -307,6 +307,12 @@ def test_the_choice_of_other_settings_is_not_taken():
     assert len(str(error.value)) < 1000
 
 
+@pytest.mark.parametrize('method', METHODS)
+def test_the_choice_of_another_backbone_is_refused(method):
+    with pytest.raises(UserError, match=r'has nothing for .+: it was made for another backbone'):
+        build(METHODS[method]).backbone.decide([{}])
+
+
 def test_others_wait_with_them_and_keep_their_order():
     lora = dict(type='LoRA', targets=['out_proj'], rank=2)
     model = build(lora, METHODS['EVA'] | dict(targets=['in_proj']))

@@ -107,12 +107,21 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
         Args:
             choices: one for each adapter, None for those that choose nothing.
             selection: a note for the header on what the choices were made of.
+
+        Raises:
+            UserError: they are of another backbone.
         """
         decided = [
             {**config, 'choice': choice} if number in self.undecided else config
             for number, (config, choice) in enumerate(zip(self._configs, choices, strict=True))
         ]
-        self._attach(decided, selection)
+        try:
+            self._attach(decided, selection)
+        except KeyError as error:
+            raise UserError(
+                f'the choice of the adapters has nothing for {error.args[0]}: it was made for '
+                'another backbone than that of the config'
+            ) from error
         self.train(self.training)  # the new modules too
 
     def take_choices(self, state_dict: dict, prefix: str) -> None:
