@@ -435,7 +435,9 @@ def test_names_in_the_figure_of_sizes_do_not_overlap(tmp_path):
     ]
     (scores,) = scores_by_suite(collect_runs(save_runs(tmp_path, results))[0])
     with settings():
-        (axes,) = draw_sizes(scores).drawn.axes
+        figure = draw_sizes(scores).drawn
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
         boxes = [Text.get_window_extent(text) for text in axes.texts]
     assert len(boxes) == 40
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
