@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,9 +151,8 @@ def plan(args: argparse.Namespace, jobs: list[Job]) -> str:
     from memba_vision.sweeps.plan_elsewhere import plan_elsewhere, write_plan
 
     if args.executor != 'local':
-        folder = Path(args.work_dir)
-        with closing(EXECUTORS[args.executor](args, folder)) as executor:
-            return plan_elsewhere(executor, sys.argv[1:], folder)
+        make = partial(EXECUTORS[args.executor], args)
+        return plan_elsewhere(make, sys.argv[1:], Path(args.work_dir))
     # Forked runs share what one process has imported.
     start = 0.0 if are_forked(args) and not args.plan_to else measure_start()
     if not args.plan_to:

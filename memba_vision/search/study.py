@@ -19,7 +19,7 @@ from memba_vision.search.steps import Step
 SETTINGS = 'memba_vision_settings'
 #: Packages that connect to databases, by the beginning of the address.
 DRIVERS = {'postgresql': "'psycopg[binary]'", 'mysql': 'pymysql', 'mariadb': 'pymysql'}
-#: What databases say if two workers make the same tables or the same study at once.
+#: Words of databases in which two workers make the same tables or the same study at once.
 MADE_AT_ONCE = ('already exists', 'duplicate key', 'UNIQUE constraint', 'Duplicate entry')
 PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds until the next try
 SQLITE_PATIENCE = 60.0  # seconds that a worker waits for another one

@@ -75,7 +75,7 @@ def _check_options(path: Path, before: dict | None, options: Options) -> None:
 
 def _check_jobs(jobs: Sequence[Job]) -> None:
     """Compare runs with the configs that their first starts recorded."""
-    shared: dict[tuple, dict] = {}  # what the runs of all seeds have in common, as JSON has it
+    shared: dict[tuple, dict] = {}  # settings that the runs of all seeds share, as JSON has them
     for job in jobs:
         try:
             starts = json.loads((job.folder / RECORD_FILE).read_text(encoding='utf-8'))

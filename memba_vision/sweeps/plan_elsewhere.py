@@ -4,13 +4,14 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from memba_vision.errors import UserError
 from memba_vision.package_data import package_data_folder
-from memba_vision.sweeps.executors import Attempt, Ended, Executor
+from memba_vision.sweeps.executors import Ended, Executor
 from memba_vision.sweeps.supervise import LOG_FILE, RESULT_FILE, last_words, read_status
 
 PAUSE = 0.5  # seconds between two looks
@@ -36,11 +37,14 @@ class Errand:
         return [sys.executable, str(tool), *self.arguments]
 
 
-def plan_elsewhere(executor: Executor, arguments: Sequence[str], folder: Path) -> str:
+def plan_elsewhere(
+    make_executor: Callable[[Path], Executor], arguments: Sequence[str], folder: Path
+) -> str:
     """Have a node measure, and return what it says.
 
     Args:
-        executor: takes the measurement for a run, with the cores and GPUs of one.
+        make_executor: returns what takes the measurement for a run, with the cores and GPUs of
+            one, and keeps its files in a folder.
         arguments: the command line of this sweep.
         folder: the sweep's folder, beside which there is one for the measurement meanwhile.
 
@@ -52,16 +56,14 @@ def plan_elsewhere(executor: Executor, arguments: Sequence[str], folder: Path) -
     own.mkdir(parents=True)
     # Of an option that is given twice the second counts.
     changed = ('--executor', 'local', '--plan-to', str(own))
-    attempt = executor.start(Errand(f'plan_{folder.name}', own, (*arguments, *changed)))
+    errand = Errand(f'plan_{folder.name}', own, (*arguments, *changed))
     try:
-        ended = _wait(attempt)
+        with closing(make_executor(own)) as executor:
+            ended = _run(executor, errand)
         text = _read(own)
         if not text:
             raise UserError(f'the measurement for --plan failed: {_reason(own, ended)}')
         return text
-    except BaseException:
-        attempt.stop()
-        raise
     finally:
         shutil.rmtree(own, ignore_errors=True)
 
@@ -71,9 +73,14 @@ def write_plan(folder: Path, text: str) -> None:
     (folder / RESULT_FILE).write_text(json.dumps({'plan': text}), encoding='utf-8')
 
 
-def _wait(attempt: Attempt) -> Ended:
-    while (ended := attempt.poll()) is None:
-        time.sleep(PAUSE)
+def _run(executor: Executor, errand: Errand) -> Ended:
+    attempt = executor.start(errand)
+    try:
+        while (ended := attempt.poll()) is None:
+            time.sleep(PAUSE)
+    except BaseException:
+        attempt.stop()
+        raise
     return ended
 
 

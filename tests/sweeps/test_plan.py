@@ -1,6 +1,6 @@
 """The forecast of a sweep: within a time, and where the runs will be."""
 
-from contextlib import closing
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -42,8 +42,8 @@ def plan(tmp_path, monkeypatch, code: str) -> str:
             *('python', '-c', f'import os; os.chdir({str(self.folder)!r})\n{code}', *self.arguments)
         ],
     )
-    with closing(ScriptExecutor(arguments(fresh_processes=True), tmp_path)) as executor:
-        return plan_elsewhere.plan_elsewhere(executor, ['--plan'], tmp_path / 'sweep')
+    make = partial(ScriptExecutor, arguments(fresh_processes=True))
+    return plan_elsewhere.plan_elsewhere(make, ['--plan'], tmp_path / 'sweep')
 
 
 def test_a_node_measures(tmp_path, monkeypatch):

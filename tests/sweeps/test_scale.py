@@ -68,7 +68,7 @@ def test_the_restart_of_3800_finished_runs(tmp_path):
     text = fitting_table(tmp_path, rows, 10**6)
     parts.append(time.process_time())
     assert len(rows) == 3800
-    assert text.count('|') > 400
+    assert len(text.splitlines()) > 40, 'a row for each method'
     assert Path(tmp_path, 'said').read_text().count('3800 runs: 3800 finished') >= 1
     took = [round(end - begin, 1) for begin, end in itertools.pairwise(parts)]
     assert sum(took) < RESTART, f'jobs, entering, looking, table: {took}'

@@ -49,7 +49,7 @@ class RayExecutor(Executor):
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        except (ConnectionError, ValueError, RuntimeError, self.ray.exceptions.RayError) as error:
+        except Exception as error:  # Ray raises plain ones too, as of a node that begins slowly
             self.ray.shutdown()  # of what it has begun
             raise UserError(_why_not(self.ray, args.ray_address, error)) from error
         if not args.ray_address:  # Ray would wait for ever for more than this machine has
