@@ -12,7 +12,7 @@ from pathlib import Path
 
 from memba_vision.command_line import prepare_process, run_tool, tool_parser
 
-OPEN_RUNS = 20  # that are named
+OPEN_RUNS = 20  # missing runs that are named
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -238,7 +238,7 @@ def check_share_of_blocks(adapter: str, share: Sequence[float] | None) -> None:
 
     Args:
         adapter: the adapter, for the error's text.
-        share: where in the depth the blocks of an adapter begin and end, from 0 to 1, as [0, 0.5]
+        share: beginning and end of the blocks of an adapter in the depth, from 0 to 1, as [0, 0.5]
             for the first half; None stands for all.
     """
     if share is None:

@@ -10,10 +10,10 @@ from memba_vision.reports.text_tables import MINUS
 PREAMBLE = r"""% \usepackage{booktabs,graphicx}   % what the tables need
 % \ref{tab:...} by the labels below. A table that is wider than the text is made as wide as it.
 """
-#: What fits is as large as the text around; graphicx knows the natural width.
+#: A table that fits is as large as the text around; graphicx knows its natural width.
 FITTED = r'\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%'
 HEADING = 12  # letters of a line of a column's heading
-OPEN_RUNS = 20  # that are named
+OPEN_RUNS = 20  # missing runs that are named
 SPECIAL = {
     '\\': r'\textbackslash{}',
     '&': r'\&',
