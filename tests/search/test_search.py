@@ -346,14 +346,14 @@ def test_workers_that_look_at_the_same_time(make, trainings, monkeypatch):
         study.enqueue_trial(values, user_attrs={bookkeeping.DEFAULT: True})
         enqueue(study, values)
 
-    def ask(study, step, own_values, seed, trials):
+    def ask(study, step, own_values, task):
         # With 2 of 3, the other worker asks first, and runs its own.
         if len(studies.counted(study)) == 2 and not studies.trials_in(study, 'WAITING'):
-            other = first_ask(study, step, own_values, 99, trials)
-            asked = first_ask(study, step, own_values, seed, trials)
+            other = first_ask(study, step, own_values, replace(task, seed=99))
+            asked = first_ask(study, step, own_values, task)
             study.tell(other.number, 40.0)
             return asked
-        return first_ask(study, step, own_values, seed, trials)
+        return first_ask(study, step, own_values, task)
 
     first_ask = studies.ask
     monkeypatch.setattr(studies, 'enqueue_default', enqueue_at_once)
