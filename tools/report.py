@@ -12,8 +12,6 @@ from pathlib import Path
 
 from memba_vision.command_line import prepare_process, run_tool, tool_parser
 
-OPEN_RUNS = 20  # missing runs that are named
-
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
@@ -68,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
 
         ranks = rank_tables([section.scores for section in content.sections], args.ranks)
         print(f'\n{ranks}', end='')
-    for line in content.open_lines(OPEN_RUNS):
+    for line in content.open_lines():
         print(line)
     out = args.out or args.runs
     if not Path(out).is_file():

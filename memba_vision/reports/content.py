@@ -32,6 +32,8 @@ HOW_TO_READ = (
 
 SEVERAL_BACKBONES = 'Each backbone has tables of its own: nothing is averaged over two of them.'
 
+NAMED_RUNS = 20  # runs without a result that are named
+
 
 @dataclass(frozen=True)
 class Section:
@@ -85,11 +87,11 @@ class Content:
         found = self.open_runs
         return f'{len(found):,} of {len(self.runs):,} runs have no result: {_states(found)}'
 
-    def open_lines(self, most: int) -> list[str]:
-        """Return a line for each run without a result; of more than ``most`` the first ones."""
+    def open_lines(self) -> list[str]:
+        """Return a line for each run without a result; of very many the first ones."""
         found = self.open_runs
-        lines = [f'not finished: {describe_run(run)}' for run in found[:most]]
-        rest = len(found) - most
+        lines = [f'not finished: {describe_run(run)}' for run in found[:NAMED_RUNS]]
+        rest = len(found) - NAMED_RUNS
         return [*lines, f'not finished: {rest:,} more, see report.md'] if rest > 0 else lines
 
 

@@ -13,7 +13,6 @@ PREAMBLE = r"""% \usepackage{booktabs,graphicx}   % what the tables need
 #: A table that fits is as large as the text around; graphicx knows its natural width.
 FITTED = r'\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%'
 HEADING = 12  # letters of a line of a column's heading
-OPEN_RUNS = 20  # missing runs that are named
 SPECIAL = {
     '\\': r'\textbackslash{}',
     '&': r'\&',
@@ -42,7 +41,7 @@ def escape(text: str) -> str:
 def as_latex(content: Content) -> str:
     """Return all tables for a document, each a ``table*`` in the size of the text if it fits."""
     lines = [PREAMBLE]
-    lines += [f'% {line}' for line in content.open_lines(OPEN_RUNS)]
+    lines += [f'% {line}' for line in content.open_lines()]
     tables = [table for section in content.sections for table in section.tables]
     return '\n'.join([*lines, *map(_table, tables)])
 

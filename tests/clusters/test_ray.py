@@ -18,7 +18,7 @@ TESTS = Path(__file__).parents[1]
 sys.path.append(str(TESTS / 'sweeps'))
 from script_jobs import (  # noqa: E402
     FINISH,
-    SAVE,
+    UNTIL_TOLD,
     arguments,
     script_job,
     status,
@@ -32,10 +32,8 @@ from memba_vision.sweeps.status import is_locked  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 NAMES = [f'digits_{method}_seed0' for method in 'abcdef']
-A, B = NAMES[:2]
+A = NAMES[0]
 LONG = 300.0  # seconds for what takes a few on a quiet machine
-UNTIL_TOLD = f'{SAVE}\nwhile not pathlib.Path("go").exists(): time.sleep(0.1)\n{FINISH}'
-WHERE = f'import os; print("node", os.environ.get("RAY_NODE_ID", ""))\n{UNTIL_TOLD}'
 
 
 @pytest.fixture(scope='module')

@@ -18,7 +18,7 @@ TESTS = Path(__file__).parents[1]
 sys.path.append(str(TESTS / 'sweeps'))
 from script_jobs import (  # noqa: E402
     FINISH,
-    SAVE,
+    UNTIL_TOLD,
     arguments,
     script_job,
     status,
@@ -36,7 +36,6 @@ A, B = NAMES[:2]
 FORKS = multiprocessing.get_context('fork')  # of a process without threads
 Sweeping = multiprocessing.process.BaseProcess
 LONG = 300.0  # seconds for what takes a few on a quiet machine
-UNTIL_TOLD = f'{SAVE}\nwhile not pathlib.Path("go").exists(): time.sleep(0.1)\n{FINISH}'
 #: Each try saves one more of three epochs when its time is up; the last finishes.
 SLOW = f"""
 import pathlib, signal, sys, time

@@ -32,6 +32,8 @@ signal.signal(signal.SIGTERM, save)
 signal.signal(signal.SIGUSR2, save)
 pathlib.Path('begun').touch()
 """
+#: Goes on until a file says that it may finish.
+UNTIL_TOLD = f'{SAVE}\nwhile not pathlib.Path("go").exists(): time.sleep(0.05)\n{FINISH}'
 #: Waits to be ended the first time, and finishes the second.
 WAIT_ONCE = f"""{SAVE}
 if not pathlib.Path('second').exists():

@@ -13,7 +13,7 @@ import ray
 from helpers import DEMO, run_tool
 from script_jobs import (
     FINISH,
-    SAVE,
+    UNTIL_TOLD,
     WAIT_ONCE,
     ScriptExecutor,
     arguments,
@@ -35,7 +35,6 @@ from memba_vision.sweeps.status import is_locked
 A, B, C = (f'digits_{method}_seed0' for method in 'abc')
 #: Says which share of the machine it got.
 SHARE = f'import os; print("threads", os.environ["OMP_NUM_THREADS"], os.getcwd())\n{FINISH}'
-UNTIL_TOLD = f'{SAVE}\nwhile not pathlib.Path("go").exists(): time.sleep(0.05)\n{FINISH}'
 FAIL = 'raise SystemExit("error: it cannot be")'
 
 

@@ -11,6 +11,7 @@ import pytest
 from script_jobs import (
     FINISH,
     SAVE,
+    UNTIL_TOLD,
     ScriptExecutor,
     arguments,
     script_job,
@@ -60,9 +61,6 @@ def finish():
     {FINISH}
 threading.Timer(0.1, finish).start()
 """
-
-
-UNTIL_TOLD = f'{SAVE}\nwhile not pathlib.Path("go").exists(): time.sleep(0.05)\n{FINISH}'
 
 
 @contextlib.contextmanager
