@@ -15,6 +15,7 @@ imports and does nothing else; it says so and ends if an import started a thread
 
 import atexit
 import gc
+import io
 import json
 import os
 import runpy
@@ -28,8 +29,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
-
-ASK_NVML = 'PYTORCH_NVML_BASED_CUDA_CHECK'
 
 
 class Child:
@@ -87,7 +86,7 @@ def main() -> None:
 def prepare(imports: str) -> str:
     """Run the code, and return the reason that this process is not to be forked, '' for none."""
     try:
-        with _quietly(), _without_cuda():
+        with _quietly():
             exec(imports, {})
     except Exception as error:
         return f'{type(error).__name__}: {error}'
@@ -180,11 +179,30 @@ def start_script(command: list[str], lock: int) -> Child:
     os.dup2(other, 2)
     os.close(pipe)
     os.close(other)
+    reopen('stdout', 1)
+    reopen('stderr', 2)
     pose_as(command)
     seed_by_chance()
     if kernel_threads := sys.modules.get('memba_vision.ops.numba_kernels.threads'):
         kernel_threads.trust_openmp()  # the server has seen that it had no threads
     end_with(lambda: runpy.run_path(command[1], run_name='__main__') and None)
+
+
+def reopen(name: str, number: int) -> None:
+    """Make a stream of Python's anew for a descriptor that leads elsewhere now.
+
+    A stream remembers whether its file can be rewound, and a pipe cannot.
+    """
+    old = getattr(sys, name)
+    new = io.TextIOWrapper(
+        os.fdopen(number, 'wb', closefd=False),
+        encoding=old.encoding,
+        errors=old.errors,
+        line_buffering=old.line_buffering,
+        write_through=old.write_through,
+    )
+    setattr(sys, name, new)
+    setattr(sys, f'__{name}__', new)
 
 
 def seed_by_chance() -> None:
@@ -238,19 +256,6 @@ def _quietly() -> Iterator[None]:
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
-
-
-@contextmanager
-def _without_cuda() -> Iterator[None]:
-    """Let torch find GPUs through the library for their management, which does not begin CUDA."""
-    before = os.environ.get(ASK_NVML)
-    os.environ[ASK_NVML] = '1'
-    try:
-        yield
-    finally:
-        del os.environ[ASK_NVML]
-        if before is not None:
-            os.environ[ASK_NVML] = before
 
 
 if __name__ == '__main__':

@@ -11,8 +11,12 @@ from contextlib import contextmanager, suppress
 
 from memba_vision.sweeps import fork_server
 
-#: Code that imports what a training does.
+#: Code that imports what a training does. Asked for GPUs, torch would start a thread of the driver;
+#: the sweep has asked it before.
 TRAINING = """
+import os, torch
+ask_driver = torch.cuda.is_available
+torch.cuda.is_available = lambda: bool(os.environ.get('CUDA_VISIBLE_DEVICES'))
 from memba_vision.command_line import prepare_process
 prepare_process()
 import memba_vision.runs.training
@@ -21,6 +25,7 @@ import mmpretrain.visualization, matplotlib.backends.backend_agg, matplotlib.fig
 import filelock
 from memba_vision.ops.numba_kernels.cache import load_kernels
 load_kernels()
+torch.cuda.is_available = ask_driver
 """
 PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl
 PATIENCE = 30.0  # seconds for a fork, which takes a few milliseconds

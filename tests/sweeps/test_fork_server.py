@@ -108,6 +108,17 @@ def test_a_fork_is_like_a_fresh_process(tmp_path):
     assert len({value for pair in chance for value in pair}) == 6, 'none is the same by chance'
 
 
+@pytest.mark.parametrize('kind', ['utf-8:strict', 'latin-1:strict'])
+def test_a_fork_has_streams_of_its_own(monkeypatch, tmp_path, kind):
+    monkeypatch.setenv('PYTHONIOENCODING', kind)  # such is a user's locale
+    reconfigure = "sys.stdout.reconfigure(errors='surrogateescape')"
+    code = f"import sys\n{reconfigure}\nprint('a\\udcff')\n{FINISH}"
+    with serving() as server:
+        process, folder = fork(server, tmp_path, A, code)
+        assert process.wait() == 0
+    assert b'a\xff' in (folder / 'log.txt').read_bytes().splitlines()
+
+
 @pytest.mark.parametrize(
     ('code', 'state', 'message'),
     [
