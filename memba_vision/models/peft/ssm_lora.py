@@ -71,7 +71,7 @@ def _normalise(state: torch.Tensor) -> torch.Tensor:
 
     The authors stretch it to 1 too; where the state starts, at zero, that has no finite slope.
     """
-    low, high = state.aminmax(dim=-1, keepdim=True)
+    low, high = state.amin(dim=-1, keepdim=True), state.amax(dim=-1, keepdim=True)
     return (state - low) / (high - low).clamp(min=1)
 
 
