@@ -38,6 +38,7 @@ from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.engine.hooks import TerminationHook
 from memba_vision.engine.late_figure import LateFigureVisualizer
 from memba_vision.engine.plain_model import plain_model
+from memba_vision.engine.recorded_steps import are_recorded, record_steps
 from memba_vision.engine.run_config import RunConfig
 from memba_vision.engine.schedule import Schedule, without_short_parts
 from memba_vision.engine.selection import decide_in_run, undecided
@@ -109,6 +110,7 @@ class ReadableRunner(Runner):
     def from_cfg(cls, cfg: Config) -> 'ReadableRunner':
         """Build a runner from a config."""
         _refuse_slow_compilation(cfg.get('compile'))
+        are_recorded(cfg)
         with reporting_config_errors('the model, a hook or the runtime'):
             return super().from_cfg(RunConfig.of(cfg) if isinstance(cfg, Config) else cfg)
 
@@ -149,6 +151,12 @@ class ReadableRunner(Runner):
         if undecided(model) is not None:
             return model.to(get_device())
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the model's steps, or record them as CUDA graphs, if the config says so."""
+        super()._maybe_compile(target)
+        if target == 'train_step' and are_recorded(self.cfg):
+            record_steps(self)
 
     def _decide(self) -> None:
         """Have adapters that choose by data do so, and distribute the model then."""

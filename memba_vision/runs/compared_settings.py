@@ -9,7 +9,7 @@ from memba_vision.runs.config_paths import absolute_paths
 #: Settings that differ from start to start of one run, or from machine to machine.
 PASSING = (
     *('work_dir', 'resume', 'load_from', 'launcher', 'model_wrapper_cfg'),
-    *('renamed_classes', 'keep_features', 'chosen_settings'),
+    *('renamed_classes', 'keep_features', 'cuda_graphs', 'chosen_settings'),
 )
 SHOWN = 8  # differences listed in an error
 #: Ends of the keys of settings that change nothing about what comes out.

@@ -33,7 +33,7 @@ _SLIP = 0.8  # similarity of a misspelling to the intended name, by difflib
 _TOP = (
     *('activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval'),
     *('find_unused_parameters', 'model_wrapper_cfg', 'sync_bn'),
-    *('task', 'peft', 'backbone', 'fold_adapters', 'keep_features'),
+    *('task', 'peft', 'backbone', 'fold_adapters', 'keep_features', 'cuda_graphs'),
 )
 _HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 _LOADER = ('batch_sampler', 'collate_fn', 'num_batch_per_epoch', 'disable_subprocess_warning')

@@ -55,6 +55,8 @@ def _reasons_of_run(runner: Runner) -> Iterator[str]:
         yield 'the training does not count epochs'
     if runner.cfg.get('compile'):
         yield 'the model is compiled'
+    if runner.cfg.get('cuda_graphs'):
+        yield 'steps are CUDA graphs'
     if not isinstance(runner.optim_wrapper, OptimWrapper):
         yield 'there are several optimizers'
     yield from _reasons_of_model(runner.model)
