@@ -5,6 +5,7 @@ from time import process_time
 
 import numpy as np
 import pytest
+from PIL import ImageFont
 from scipy.ndimage import center_of_mass, label
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -27,6 +28,7 @@ from memba_vision.datasets.mini_vtab.classes import CLASS_NAMES
 from memba_vision.datasets.mini_vtab.noise import random_cells, smooth_noise
 from memba_vision.datasets.mini_vtab.placement import place_apart
 from memba_vision.datasets.mini_vtab.solids import FAR, hit_box, hit_ellipsoid
+from memba_vision.datasets.source_scenes import glyphs as source_glyphs
 from memba_vision.datasets.tasks import MINI2_TASKS
 from memba_vision.errors import UserError
 
@@ -260,6 +262,12 @@ def test_glyphs_of_all_faces_differ():
     inside = np.concatenate(fields).reshape(6, -1) < 0
     assert len(np.unique(inside, axis=0)) == 6
     assert (inside.mean(1) > 0.02).all()
+
+
+def test_glyphs_do_not_depend_on_libraries_of_the_system():
+    face = fonts.FAMILIES['Computer Modern Sans'][0]
+    drawn_with = [fonts._load(face, 240), *source_glyphs._fonts()]
+    assert {font.layout_engine for font in drawn_with} == {ImageFont.Layout.BASIC}
 
 
 def test_fonts_that_are_missing_are_told(monkeypatch, tmp_path):

@@ -93,8 +93,11 @@ def _load(face: str, side: int):
             '(pip install --force-reinstall matplotlib)'
         )
     em = 200
-    top, bottom = ImageFont.truetype(path, em).getbbox('H')[1::2]
-    return ImageFont.truetype(path, round(em * GLYPH_HEIGHT * side / (bottom - top)))
+    # Pillow's other engine needs a library of the system, and moves some glyphs by a pixel.
+    engine = ImageFont.Layout.BASIC
+    top, bottom = ImageFont.truetype(path, em, layout_engine=engine).getbbox('H')[1::2]
+    size = round(em * GLYPH_HEIGHT * side / (bottom - top))
+    return ImageFont.truetype(path, size, layout_engine=engine)
 
 
 def _folder() -> Path:
