@@ -216,6 +216,7 @@ def test_ctrl_c_costs_no_finished_epoch(options, straight, tmp_path):
     assert outcome.err.strip().splitlines()[-1] == saved
     outcome = train(options | RARELY, work_dir, '--resume')
     assert 'resumed epoch: 3' in outcome.out
+    assert 'resumed key' not in outcome.out + outcome.err
     assert_same_end(work_dir, straight)
 
 
@@ -232,7 +233,7 @@ def test_ctrl_c_before_anything_is_there(options, tmp_path):
 def test_a_resumed_run_chooses_and_stops_as_without_the_interruption(
     options, data, tmp_path, patience, saved
 ):
-    # The third epoch is the best. The fifth, better than all but that one, comes after the resuming.
+    # The third epoch is the best. The fifth is better than all others, and comes after resuming.
     hooks = (
         "dict(type='ScoreHook', scores=[10, 20, 50, 30, 40, 35]), "
         f"dict(type='EarlyStoppingHook', monitor='accuracy/top1', patience={patience})"

@@ -51,14 +51,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Adapt as the command line says."""
+    from memba_vision.errors import GO_ON, Terminated
     from memba_vision.photos.adapt import adapt
 
     try:
         adapt(**vars(args), tell=lambda line: print(line, flush=True))
-    except KeyboardInterrupt as end:
-        raise KeyboardInterrupt(
-            'interrupted: what was finished is kept, and the same command goes on'
-        ) from end
+    except (KeyboardInterrupt, Terminated) as end:
+        what = str(end).removesuffix(GO_ON) or 'interrupted'
+        raise type(end)(f'{what}; the same command goes on with what is finished') from end
 
 
 if __name__ == '__main__':

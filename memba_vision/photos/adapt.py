@@ -150,10 +150,13 @@ def _check_record(folder: Path, settings: dict) -> None:
 def _train(
     task: PhotoTask, choices: Choices, method: str, folder: Path, tell: Callable[[str], object]
 ) -> Trained:
-    tell(f'\n{_TITLES.get(method, method)} on {choices.backbone}:')
+    title = _TITLES.get(method, method)
+    is_bound = choices.epochs and method == choices.method
+    until = '' if is_bound else ', until its validation gets no better'
+    tell(f'\n{title} on {choices.backbone}{until}:')
     result = run_method(task, choices, method, folder)
     outcome = test_outcome(task, result.checkpoint)
-    return Trained(_TITLES.get(method, method), result, outcome, folder / Path(method).stem)
+    return Trained(title, result, outcome, folder / Path(method).stem)
 
 
 _TITLES = {PROBE: 'linear probe'}

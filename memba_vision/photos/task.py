@@ -26,7 +26,6 @@ from memba_vision.photos.source import TRAIN, Photo, find_photos
 from memba_vision.photos.split import SPLITS, split_photos
 
 LISTED = 50  # files that cannot be used, on the console
-NAMED = 10  # in the error
 COPIES = 'photos'  # in the task's folder: photos of a saved dataset
 
 Examined = list[tuple[Photo, ImageFacts]]
@@ -157,15 +156,13 @@ def _cannot_be_used(bad: Sequence[SkippedEntry], total: int, folder: Path, tell:
     """Tell of all files that cannot be used, and return the error."""
     for entry in bad[:LISTED]:
         tell(f'{shown(entry.path)}: {entry.reason}')
-    more = ''
+    listed = 'all named above'
     if len(bad) > LISTED:
         write_atomically(folder / LEFT_OUT, as_csv(bad).encode())
-        more = f', all of them listed in {folder / LEFT_OUT}'
-    named = '; '.join(f'{shown(entry.path)} ({entry.reason})' for entry in bad[:NAMED])
-    rest = f' and {len(bad) - NAMED:,} more' if len(bad) > NAMED else ''
+        listed = f'all listed in {folder / LEFT_OUT}'
     return UserError(
-        f'{len(bad):,} of {total:,} files cannot be used{more}: {named}{rest}: repair or remove '
-        'them, or give --skip-broken to go on without them'
+        f'{len(bad):,} of {total:,} files cannot be used, {listed}: repair or remove them, or give '
+        '--skip-broken to go on without them'
     )
 
 

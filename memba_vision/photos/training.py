@@ -34,6 +34,7 @@ SMALL = 48  # pixels: models of so small images take another recipe
 #: Steps that a training should have, if the number of epochs stays within bounds.
 STEPS = {PROBE: 1500}
 USUAL_STEPS, EPOCHS = 600, (10, 100)
+LEAST_PATIENCE = 10  # epochs
 WORTH_WORKERS = 2e8  # pixels: decoding these takes seconds
 
 
@@ -96,7 +97,20 @@ def make_config(task: PhotoTask, choices: Choices, method: str, work_dir: Path) 
     hook.update(save_best=TOP1, rule='greater', max_keep_ckpts=1)
     chosen = choices.epochs if method == choices.method else None
     set_epochs(config, chosen or _epochs(task, config, method))
+    if not chosen:
+        config.custom_hooks = [*config.get('custom_hooks', []), _early_stopping(config)]
     return config
+
+
+def patience_of(epochs: int) -> int:
+    """Return the number of epochs without a better validation after which a training stops."""
+    return max(LEAST_PATIENCE, epochs // 4)
+
+
+def _early_stopping(config: Config) -> dict:
+    patience = patience_of(config.train_cfg.max_epochs)
+    smallest = 1e-4  # points: any more photo that is right; the same number again is no gain
+    return dict(type='EarlyStoppingHook', monitor=TOP1, min_delta=smallest, patience=patience)
 
 
 def class_weights(task: PhotoTask) -> list[float]:
