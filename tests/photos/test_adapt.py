@@ -96,11 +96,12 @@ def page(world) -> Page:
     return Page((world / 'made' / 'page.html').read_text(encoding='utf-8'))
 
 
-def test_every_file_that_cannot_be_used_is_listed_at_once(world, backbone, tmp_path):
+def test_every_file_that_cannot_be_used_is_listed_at_once(world, backbone, tmp_path, monkeypatch):
     photos = Path(shutil.copytree(world / 'birds', tmp_path / 'birds'))
     (photos / 'café' / 'empty.png').touch()
     shutil.copy(photos / 'red' / '0.png', photos / 'blue tit' / 'twin.png')
-    outcome = command(tmp_path, backbone)
+    monkeypatch.chdir(tmp_path)
+    outcome = command(Path(), backbone)
     error = outcome.error()
     assert '4 of 47 files cannot be used, all named above: ' in error
     assert '--skip-broken' in error
@@ -109,7 +110,7 @@ def test_every_file_that_cannot_be_used_is_listed_at_once(world, backbone, tmp_p
         assert name not in error
         named = [line for line in lines if name in line]
         assert len(named) == 1
-        assert named[0].startswith(f'{photos}/'), 'as the folder was named'
+        assert named[0].startswith('birds/'), 'as the folder was named'
     assert 'the same photo in the classes blue tit and red' in outcome.out
     assert not (tmp_path / 'made').exists()
 
@@ -157,7 +158,7 @@ def test_near_duplicates_are_in_one_split(world):
 
 def test_numbers_of_page_and_result_are_the_same(world, page):
     result = json.loads((world / 'made/memba/result.json').read_text())
-    assert f'{result["top1"]:.1f} %' in page.text
+    assert f'{result["top1"]:.1f}\N{NO-BREAK SPACE}%' in page.text
     assert f'of {result["test_images"]}' in page.text
     assert Path(result['checkpoint']).name.startswith('best_accuracy_top1_epoch_')
 
@@ -180,6 +181,13 @@ def test_the_page_has_all_parts(world, page):
     right = re.search(r'(\d+) of (\d+)', page.text)
     mistakes = int(right[2]) - int(right[1])
     assert sum(tag == 'img' for tag, _ in page.elements) == min(mistakes, 12)
+
+
+def test_the_accuracy_is_what_a_phone_shows_of_a_table(world):
+    text = (world / 'made' / 'page.html').read_text(encoding='utf-8')
+    seconds = [re.findall('<th [^>]*>([^<]*)', head)[1] for head in re.findall('<thead.*', text)]
+    assert seconds == ['accuracy (%)', 'of its photos (%)']
+    assert not re.search('[0-9] %', text), 'no line ends before a sign'
 
 
 def test_classes_are_balanced_on_request(world):
