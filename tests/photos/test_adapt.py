@@ -1,26 +1,32 @@
 """From a folder of photos to a page, by one command."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import forget_runs, run_tool
+import torch
+from helpers import ENVIRONMENT, TOOLS, forget_runs, run_tool
 from photo_folders import CLASSES, make_photo, make_photos
 from PIL import Image
 
 import memba_vision
 from memba_vision.datasets.own_data import OwnData
-from memba_vision.errors import UserError
+from memba_vision.errors import ExitStatus, UserError
 from memba_vision.photos import training
 from memba_vision.photos.outcome import Outcome, Share
 from memba_vision.photos.source import TEST, TRAIN, VAL
 from memba_vision.photos.task import prepare_task
 from memba_vision.runs.presets import read_config
+from memba_vision.weights import read_checkpoint
 
 COUNTS = dict.fromkeys(CLASSES, 14)
 
@@ -224,6 +230,45 @@ def test_the_same_command_makes_nothing_twice(world, backbone):
     outcome = command(world, backbone, '--skip-broken', '--balance')
     assert outcome.status == 0, outcome
     assert {path: path.stat().st_mtime_ns for path in run.rglob('*')} == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_and_the_same_command_again(backbone, tmp_path):
+    make_photos(tmp_path / 'birds', COUNTS)
+    made = tmp_path / 'made'
+    arguments = ['--backbone', backbone, '--epochs', '40']
+    process = subprocess.Popen(
+        [sys.executable, TOOLS / 'adapt.py', tmp_path / 'birds', '--work-dir', made, *arguments],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Shells start commands in the background deaf to it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    of_memba = (line for line in process.stdout if (made / 'memba').is_dir())
+    next(line for line in of_memba if 'epoch  7/40' in line)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
+    _, error = process.communicate()
+    assert process.returncode == ExitStatus.INTERRUPTED
+    said = re.search(r'interrupted in epoch (\d+); saved is (\S+); the same command goes on', error)
+    assert Path(said[2]) == made / 'memba' / f'epoch_{int(said[1]) - 1}.pth'
+    assert Path(said[2]).is_file()
+    assert 'Traceback' not in error
+    straight = tmp_path / 'straight'
+    again, other = (
+        run_tool('adapt', tmp_path / 'birds', '--work-dir', place, *arguments)
+        for place in (made, straight)
+    )
+    assert f'resumed epoch: {int(said[1]) - 1}' in again.out
+    shares = [re.findall('.*: test accuracy .*', outcome.out) for outcome in (again, other)]
+    assert len(shares[0]) == 2
+    assert shares[0] == shares[1]
+    best = [next((place / 'memba').glob('best_*.pth')) for place in (made, straight)]
+    assert best[0].name == best[1].name
+    ours, theirs = (read_checkpoint(str(path))['state_dict'] for path in best)
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 def test_a_folder_that_was_begun_otherwise_is_refused(world, backbone):
