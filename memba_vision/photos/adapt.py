@@ -88,7 +88,7 @@ def adapt(
 
     Raises:
         UserError: there are files that cannot be used, one class alone, or too few photos; no such
-            backbone or method; or ``work_dir`` holds something else.
+            backbone or method; or ``work_dir`` holds something else, or cannot be written.
     """
     source = Path(photos)
     name = _name_of(source)
@@ -98,6 +98,8 @@ def adapt(
     read_preset(method, {})  # raises, as the next line does, before the photos are read
     read_base_model(backbone)
     check_output_path(folder / PAGE)
+    if folder.resolve() == source.resolve():
+        raise UserError(f'{folder} holds the photos: give another --work-dir for what is made')
     settings = {'photos': str(source.resolve()), **asdict(choices)}
     _check_record(folder, settings)
     jobs = usable_cores()

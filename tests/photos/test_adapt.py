@@ -1,5 +1,6 @@
 """From a folder of photos to a page, by one command."""
 
+import contextlib
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from PIL import Image
 import memba_vision
 from memba_vision.datasets.own_data import OwnData
 from memba_vision.errors import ExitStatus, UserError
+from memba_vision.files import check_output_path
 from memba_vision.photos import training
 from memba_vision.photos.outcome import Outcome, Share
 from memba_vision.photos.source import TEST, TRAIN, VAL
@@ -325,6 +327,31 @@ def test_folders_that_are_no_task(tmp_path, counts, message):
 def test_arguments_that_cannot_be(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert message in run_tool('adapt', *arguments).error()
+
+
+def test_places_that_nothing_can_be_written_to(tmp_path):
+    photos = make_photos(tmp_path / 'photos', {'a': 4, 'b': 4})
+    places = {
+        '/proc/nothing': 'cannot be made',
+        photos: 'holds the photos',
+        '/dev/null/x': 'is no',
+    }
+    for place, message in places.items():
+        error = run_tool('adapt', photos, '--work-dir', place).error()
+        assert message in error
+    assert sorted(path.name for path in photos.iterdir()) == ['a', 'b']
+
+
+def test_a_place_without_the_right_to_write():
+    at_work = os.geteuid()
+    with contextlib.ExitStack() as end:
+        if at_work == 0:  # who may write anywhere
+            end.callback(os.seteuid, at_work)
+            os.seteuid(65534)
+        with pytest.raises(
+            UserError, match=r'no right to write in /usr, where /usr/made/page\.html'
+        ):
+            check_output_path('/usr/made/page.html')
 
 
 def test_many_files_are_split_quickly(tmp_path, monkeypatch):
