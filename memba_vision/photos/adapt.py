@@ -4,9 +4,10 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from memba_vision.datasets.benchmarks import benchmark_of
 from memba_vision.errors import UserError
@@ -64,6 +65,7 @@ def adapt(
     seed: int = 0,
     balance: bool = False,
     skip_broken: bool = False,
+    options: Mapping[str, Any] | None = None,
     tell: Callable[[str], object] = lambda line: sys.stdout.write(f'{line}\n'),
 ) -> Adapted:
     """Adapt a model to photos by class, and write a page that shows how good it is.
@@ -84,6 +86,7 @@ def adapt(
         seed: of the split and of the trainings.
         balance: weight the loss so that each class counts the same, however many photos it has.
         skip_broken: go on without files that cannot be used.
+        options: settings by dotted key that replace those of the configs of both trainings.
         tell: called with lines for the user.
 
     Raises:
@@ -94,7 +97,7 @@ def adapt(
     name = _name_of(source)
     folder = Path(work_dir or f'work_dirs/adapt_{name}')
     method = method if method.endswith('.py') else method.replace('-', '_')
-    choices = Choices(backbone, method, epochs, seed, balance)
+    choices = Choices(backbone, method, epochs, seed, balance, options or {})
     read_preset(method, {})  # raises, as the next line does, before the photos are read
     read_base_model(backbone)
     check_output_path(folder / PAGE)

@@ -1,9 +1,11 @@
 """Training of one method on a task of photos, with the epoch chosen by the validation."""
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -19,6 +21,7 @@ from memba_vision.runs.checkpoints import checkpoints_newest_first
 from memba_vision.runs.config import load_config
 from memba_vision.runs.epochs import set_epochs
 from memba_vision.runs.external_bases import PREFIX
+from memba_vision.runs.options import apply_options
 from memba_vision.runs.presets import read_config
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.runs.result_files import read_result
@@ -48,6 +51,7 @@ class Choices:
         epochs: of the method's training; None follows the number of photos.
         seed: of the split and of the training.
         balance: weight the loss so that every class counts the same.
+        options: settings of both configs by dotted key.
     """
 
     backbone: str
@@ -55,6 +59,7 @@ class Choices:
     epochs: int | None = None
     seed: int = 0
     balance: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_method(task: PhotoTask, choices: Choices, method: str, folder: Path) -> Result:
@@ -82,7 +87,7 @@ def make_config(task: PhotoTask, choices: Choices, method: str, work_dir: Path) 
     """Return the config that trains a method on the photos.
 
     Raises:
-        UserError: there is no such backbone or method.
+        UserError: there is no such backbone or method, or an option does not fit.
     """
     config = _of_method(choices.backbone, method)
     config.work_dir = str(work_dir)
@@ -99,6 +104,7 @@ def make_config(task: PhotoTask, choices: Choices, method: str, work_dir: Path) 
     set_epochs(config, chosen or _epochs(task, config, method))
     if not chosen:
         config.custom_hooks = [*config.get('custom_hooks', []), _early_stopping(config)]
+    apply_options(config, choices.options)
     return config
 
 
