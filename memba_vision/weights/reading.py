@@ -28,7 +28,7 @@ LOCAL_FILE = (
 
 
 class MissingWeights(UserError):
-    """There is no file of weights, or it cannot be fetched."""
+    """Error for a file of weights that is not there, or cannot be fetched."""
 
 
 # Published checkpoints of the DeiT family keep their command line beside the weights, and those of

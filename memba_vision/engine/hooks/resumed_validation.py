@@ -23,11 +23,12 @@ class ResumedValidationHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the counts of early stopping."""
-        hub = checkpoint['message_hub']
-        hub['resumed_keys'][INFO] = True
-        hub['runtime_info'][INFO] = [
-            (float(hook.best_score), hook.wait_count) for hook in _stopping(runner)
-        ]
+        stopping = _stopping(runner)
+        if stopping:
+            hub = checkpoint['message_hub']
+            hub['resumed_keys'][INFO] = True
+            counts = [(float(hook.best_score), hook.wait_count) for hook in stopping]
+            hub['runtime_info'][INFO] = counts
 
     def before_train(self, runner: Runner) -> None:
         """Validate the epoch of the checkpoint that a training is resumed from."""
