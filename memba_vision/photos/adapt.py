@@ -104,6 +104,7 @@ def adapt(
     if folder.resolve() == source.resolve():
         raise UserError(f'{folder} holds the photos: give another --work-dir for what is made')
     settings = {'photos': str(source.resolve()), **asdict(choices)}
+    settings = json.loads(json.dumps(settings, default=str))  # as the record has them
     _check_record(folder, settings)
     jobs = usable_cores()
     task = prepare_task(source, folder / 'data' / name, seed, skip_broken, jobs, tell)

@@ -191,6 +191,19 @@ def test_the_page_has_all_parts(world, page):
     assert sum(tag == 'img' for tag, _ in page.elements) == min(mistakes, 12)
 
 
+def test_a_training_stops_early_unless_its_epochs_are_given(world):
+    hooks = {
+        method: read_config(world / f'made/birds_{method}.py').get('custom_hooks', [])
+        for method in ('linear-probing', 'memba')
+    }
+    assert hooks['memba'] == []
+    (stopping,) = hooks['linear-probing']
+    assert (stopping.type, stopping.monitor) == ('EarlyStoppingHook', 'accuracy/top1')
+    assert [training.patience_of(epochs) for epochs in (10, 48, 100)] == [10, 12, 25]
+    out = (world / 'out.txt').read_text()
+    assert re.search('linear probe on .*, until its validation gets no better:', out)
+
+
 def test_the_accuracy_is_what_a_phone_shows_of_a_table(world):
     text = (world / 'made' / 'page.html').read_text(encoding='utf-8')
     seconds = [re.findall('<th [^>]*>([^<]*)', head)[1] for head in re.findall('<thead.*', text)]
