@@ -19,7 +19,7 @@ from memba_vision.photos.task import PhotoTask, prepare_task, write_task
 from memba_vision.photos.training import PROBE, SHIPPED, Choices, run_method
 from memba_vision.runs.base_models import read_base_model
 from memba_vision.runs.presets import read_preset
-from memba_vision.runs.result import Result
+from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.sweeps.devices import usable_cores
 
 PAGE = 'page.html'
@@ -134,7 +134,12 @@ def _name_of(source: Path) -> str:
 
 
 def _check_record(folder: Path, settings: dict) -> None:
-    """Raise a UserError where the folder was begun with other settings, or holds something else."""
+    """Raise a UserError where the folder was begun with other settings, or holds something else.
+
+    Where no training has saved anything yet, as without its weights, nothing would be mixed up.
+    """
+    if not any(path for name in ('*.pth', RESULT_FILE) for path in folder.glob(f'*/{name}')):
+        return
     path = folder / RECORD
     try:
         before = json.loads(path.read_text(encoding='utf-8', errors='surrogateescape'))
