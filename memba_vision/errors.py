@@ -26,6 +26,10 @@ class ExitStatus(IntEnum):
 END_SIGNALS = {signal.SIGTERM: 'by SIGTERM', signal.SIGUSR2: 'at its time limit (SIGUSR2)'}
 
 
+#: Advice at the end of what a training tells that was ended early.
+GO_ON = ': go on with --resume'
+
+
 class UserError(ValueError):
     """A mistake in a config, a file or an argument, told in one line.
 

@@ -37,7 +37,10 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     """
     path = Path(path)
     check_output_file(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # as in /proc, where nothing can be made
+        raise UserError(f'{path.parent} cannot be made: name another place') from error
     temporary = temporary_name(path)
     try:
         with open(temporary, 'wb') as file:
@@ -68,11 +71,14 @@ def check_output_path(path: str | Path) -> None:
     """Check that a file or folder can be made at ``path``, with its parent folders.
 
     Raises:
-        UserError: there is a file in the place of a parent folder.
+        UserError: there is a file in the place of a parent folder, or no right to write there.
     """
     above = next(parent for parent in Path(path).absolute().parents if os.path.lexists(parent))
     if not above.is_dir():
         raise UserError(f'{above} is no folder, so {path} cannot be in it: name another place')
+    effective = os.access in os.supports_effective_ids
+    if not os.access(above, os.W_OK | os.X_OK, effective_ids=effective):
+        raise UserError(f'no right to write in {above}, where {path} would be: name another place')
 
 
 def check_output_file(path: str | Path) -> None:

@@ -197,3 +197,16 @@ class StopHook(Hook):
 
     def after_train_epoch(self, runner):
         runner.train_loop.stop_training = runner.epoch == 1
+
+
+@HOOKS.register_module()
+class ScoreHook(Hook):
+    """Puts the scores of a list, one an epoch, in the place of what validations measure."""
+
+    priority = 'HIGHEST'
+
+    def __init__(self, scores: list[float]) -> None:
+        self.scores = scores
+
+    def after_val_epoch(self, runner, metrics=None):
+        metrics['accuracy/top1'] = self.scores[runner.epoch - 1]

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import DEMO, EACH_EPOCH, REPOSITORY, as_arguments, make_task, run_tool, tiny_options
+from helpers import (
+    DEMO,
+    EACH_EPOCH,
+    REPOSITORY,
+    VALIDATION,
+    as_arguments,
+    make_task,
+    run_tool,
+    tiny_options,
+)
 from processes import start
 
 from memba_vision.errors import ExitStatus, UserError
@@ -207,6 +216,7 @@ def test_ctrl_c_costs_no_finished_epoch(options, straight, tmp_path):
     assert outcome.err.strip().splitlines()[-1] == saved
     outcome = train(options | RARELY, work_dir, '--resume')
     assert 'resumed epoch: 3' in outcome.out
+    assert 'resumed key' not in outcome.out + outcome.err
     assert_same_end(work_dir, straight)
 
 
@@ -216,6 +226,35 @@ def test_ctrl_c_before_anything_is_there(options, tmp_path):
     outcome = train(options | RARELY, tmp_path / 'run', config=config_with(tmp_path, hook))
     assert outcome.status == ExitStatus.INTERRUPTED
     assert outcome.err.strip().endswith('before the first epoch had ended: nothing is saved')
+
+
+@pytest.mark.parametrize('patience', [2, 9], ids=['early stopping', 'best alone'])
+@pytest.mark.parametrize('saved', [1, 99], ids=['each epoch', 'rarely'])
+def test_a_resumed_run_chooses_and_stops_as_without_the_interruption(
+    options, data, tmp_path, patience, saved
+):
+    # The third epoch is the best. The fifth is better than all others, and comes after resuming.
+    hooks = (
+        "dict(type='ScoreHook', scores=[10, 20, 50, 30, 40, 35]), "
+        f"dict(type='EarlyStoppingHook', monitor='accuracy/top1', patience={patience})"
+    )
+    text = VALIDATION.format(data_root=str(data)) + (
+        "default_hooks = dict(checkpoint=dict(save_best='accuracy/top1', rule='greater'))\n"
+    )
+    options = options | {'default_hooks.checkpoint.interval': saved}
+    for name, more in {
+        'straight': '',
+        'resumed': "dict(type='SignalHook', epoch=3, batch=1)",
+    }.items():
+        if more:
+            config = config_with(tmp_path, f'{text}custom_hooks = [{hooks}, {more}]')
+            assert train(options, tmp_path / name, config=config).status == 143
+        config = config_with(tmp_path, f'{text}custom_hooks = [{hooks}]')
+        assert train(options, tmp_path / name, '--resume', config=config).status == 0
+        lines = (tmp_path / name / 'losses.jsonl').read_text().splitlines()
+        assert max(json.loads(line)['epoch'] for line in lines) == (5 if patience == 2 else 6)
+        best = [path.name for path in (tmp_path / name).glob('best_*.pth')]
+        assert best == ['best_accuracy_top1_epoch_3.pth']
 
 
 def test_sigterm_that_the_data_processes_get_too(options, tmp_path):

@@ -7,7 +7,7 @@ python tools/adapt.py photos.csv --method lora --epochs 20 --work-dir work_dirs/
 import argparse
 
 from memba_vision.command_line import run_tool, tool_parser
-from memba_vision.runs.tool_options import positive
+from memba_vision.runs.tool_options import HELP, add_options_argument, positive
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -46,19 +46,22 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--skip-broken', action='store_true', help='go on without files that cannot be used'
     )
-    return parser.parse_args()
+    add_options_argument(parser, f'{HELP} (of both trainings)')
+    args = parser.parse_args()
+    args.options = vars(args).pop('cfg_options')
+    return args
 
 
 def main(args: argparse.Namespace) -> None:
     """Adapt as the command line says."""
+    from memba_vision.errors import GO_ON, Terminated
     from memba_vision.photos.adapt import adapt
 
     try:
         adapt(**vars(args), tell=lambda line: print(line, flush=True))
-    except KeyboardInterrupt as end:
-        raise KeyboardInterrupt(
-            'interrupted: what was finished is kept, and the same command goes on'
-        ) from end
+    except (KeyboardInterrupt, Terminated) as end:
+        what = str(end).removesuffix(GO_ON) or 'interrupted'
+        raise type(end)(f'{what}; the same command goes on with what is finished') from end
 
 
 if __name__ == '__main__':

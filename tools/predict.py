@@ -17,7 +17,7 @@ from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.engine.class_names import HELP, OPTION
 from memba_vision.errors import UserError
 from memba_vision.files import check_output_file, encode_surrogates, write_atomically
-from memba_vision.runs.tool_options import RUN
+from memba_vision.runs.tool_options import RUN, add_options_argument
 
 if TYPE_CHECKING:
     from memba_vision.serving.predict import Prediction
@@ -51,6 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(OPTION, action='store_true', help=f'with --list: {HELP}')
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--device', help='cpu or cuda; without, a GPU where there is one')
+    add_options_argument(parser)
     return parser.parse_args()
 
 
@@ -73,11 +74,17 @@ def main(args: argparse.Namespace) -> None:
     from torch.hub import tqdm
 
     from memba_vision.datasets.vtab1k import read_list_file
+    from memba_vision.runs.checkpoints import find_checkpoint
     from memba_vision.runs.config import load_config
+    from memba_vision.runs.options import apply_options
+    from memba_vision.runs.record import read_config
     from memba_vision.serving.predict import Predictor, confusion_csv, csv_pieces, json_pieces
 
     check_arguments(args)
     config = load_config(args.config, {}, None) if args.config else None
+    if args.cfg_options:
+        config = config or read_config(find_checkpoint(args.checkpoint).parent)
+        apply_options(config, args.cfg_options)
     predictor = Predictor(args.checkpoint, config, args.device)
     problems: list[str] = []
     if args.list:

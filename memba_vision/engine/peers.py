@@ -16,7 +16,7 @@ from torch import distributed
 from torch.distributed.distributed_c10d import _get_default_store
 
 from memba_vision.engine.termination import Termination
-from memba_vision.errors import ExitStatus, Terminated, UserError
+from memba_vision.errors import GO_ON, ExitStatus, Terminated, UserError
 
 KEY = 'memba_vision/end'  # in the key-value store of the processes
 PAUSE = 1.0  # seconds between two looks into the store
@@ -158,7 +158,7 @@ class Watch(threading.Thread):
         message, status = '', int(ExitStatus.TERMINATED)
         if told is None:
             self.save()
-            message = f'stopped {self.termination.reason()}: go on with --resume'
+            message = f'stopped {self.termination.reason()}{GO_ON}'
         else:
             message, status = f'error: {told.error()}', told.status
         sys.stderr.write(f'{message}\n')

@@ -43,7 +43,7 @@ from memba_vision.engine.run_config import RunConfig
 from memba_vision.engine.schedule import Schedule, without_short_parts
 from memba_vision.engine.selection import decide_in_run, undecided
 from memba_vision.engine.termination import Termination
-from memba_vision.errors import Terminated, UserError
+from memba_vision.errors import GO_ON, Terminated, UserError
 from memba_vision.files import DISK_FULL
 from memba_vision.weights import read_checkpoint
 
@@ -280,7 +280,7 @@ class ReadableRunner(Runner):
         newest = written[0] if written else last_checkpoint(self)
         if newest is None:
             return 'interrupted before the first epoch had ended: nothing is saved'
-        return f'interrupted in epoch {self.epoch + 1}; saved is {newest}: go on with --resume'
+        return f'interrupted in epoch {self.epoch + 1}; saved is {newest}{GO_ON}'
 
     def _termination_hooks(self) -> list[TerminationHook]:
         return [hook for hook in self.hooks if isinstance(hook, TerminationHook)]

@@ -4,9 +4,10 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from memba_vision.datasets.benchmarks import benchmark_of
 from memba_vision.errors import UserError
@@ -18,7 +19,7 @@ from memba_vision.photos.task import PhotoTask, prepare_task, write_task
 from memba_vision.photos.training import PROBE, SHIPPED, Choices, run_method
 from memba_vision.runs.base_models import read_base_model
 from memba_vision.runs.presets import read_preset
-from memba_vision.runs.result import Result
+from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.sweeps.devices import usable_cores
 
 PAGE = 'page.html'
@@ -64,6 +65,7 @@ def adapt(
     seed: int = 0,
     balance: bool = False,
     skip_broken: bool = False,
+    options: Mapping[str, Any] | None = None,
     tell: Callable[[str], object] = lambda line: sys.stdout.write(f'{line}\n'),
 ) -> Adapted:
     """Adapt a model to photos by class, and write a page that shows how good it is.
@@ -84,21 +86,25 @@ def adapt(
         seed: of the split and of the trainings.
         balance: weight the loss so that each class counts the same, however many photos it has.
         skip_broken: go on without files that cannot be used.
+        options: settings by dotted key that replace those of the configs of both trainings.
         tell: called with lines for the user.
 
     Raises:
         UserError: there are files that cannot be used, one class alone, or too few photos; no such
-            backbone or method; or ``work_dir`` holds something else.
+            backbone or method; or ``work_dir`` holds something else, or cannot be written.
     """
     source = Path(photos)
     name = _name_of(source)
     folder = Path(work_dir or f'work_dirs/adapt_{name}')
     method = method if method.endswith('.py') else method.replace('-', '_')
-    choices = Choices(backbone, method, epochs, seed, balance)
+    choices = Choices(backbone, method, epochs, seed, balance, options or {})
     read_preset(method, {})  # raises, as the next line does, before the photos are read
     read_base_model(backbone)
     check_output_path(folder / PAGE)
+    if folder.resolve() == source.resolve():
+        raise UserError(f'{folder} holds the photos: give another --work-dir for what is made')
     settings = {'photos': str(source.resolve()), **asdict(choices)}
+    settings = json.loads(json.dumps(settings, default=str))  # as the record has them
     _check_record(folder, settings)
     jobs = usable_cores()
     task = prepare_task(source, folder / 'data' / name, seed, skip_broken, jobs, tell)
@@ -128,7 +134,12 @@ def _name_of(source: Path) -> str:
 
 
 def _check_record(folder: Path, settings: dict) -> None:
-    """Raise a UserError where the folder was begun with other settings, or holds something else."""
+    """Raise a UserError where the folder was begun with other settings, or holds something else.
+
+    Where no training has saved anything yet, as without its weights, nothing would be mixed up.
+    """
+    if not any(path for name in ('*.pth', RESULT_FILE) for path in folder.glob(f'*/{name}')):
+        return
     path = folder / RECORD
     try:
         before = json.loads(path.read_text(encoding='utf-8', errors='surrogateescape'))
@@ -150,10 +161,13 @@ def _check_record(folder: Path, settings: dict) -> None:
 def _train(
     task: PhotoTask, choices: Choices, method: str, folder: Path, tell: Callable[[str], object]
 ) -> Trained:
-    tell(f'\n{_TITLES.get(method, method)} on {choices.backbone}:')
+    title = _TITLES.get(method, method)
+    is_bound = choices.epochs and method == choices.method
+    until = '' if is_bound else ', until its validation gets no better'
+    tell(f'\n{title} on {choices.backbone}{until}:')
     result = run_method(task, choices, method, folder)
     outcome = test_outcome(task, result.checkpoint)
-    return Trained(_TITLES.get(method, method), result, outcome, folder / Path(method).stem)
+    return Trained(title, result, outcome, folder / Path(method).stem)
 
 
 _TITLES = {PROBE: 'linear probe'}

@@ -75,7 +75,7 @@ def _cells(axes: Axes, colours: np.ndarray, shares: np.ndarray, matrix: np.ndarr
 def draw_curves(trained: Sequence[HasCurves]) -> FigureOfReport:
     """Draw loss and accuracy of the trainings, by epoch."""
     with settings():
-        figure, (loss, accuracy) = panels(2, 2, WIDTH, 2.9)
+        figure, (accuracy, loss) = panels(2, 2, WIDTH, 2.9)  # a phone shows the first
         for colour, entry in zip(COLOURS, trained, strict=False):
             _draw_line(loss, loss_curve(entry.run), colour, entry.title)
             curve = accuracy_curve(entry.run)
@@ -86,14 +86,14 @@ def draw_curves(trained: Sequence[HasCurves]) -> FigureOfReport:
         loss.set_ylabel('loss')
         loss.set_ylim(bottom=0)
         accuracy.set_ylabel('accuracy (%)')
-        for axes in (loss, accuracy):
+        for axes in (accuracy, loss):
             axes.set_xlabel('epoch')
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         accuracy.legend(loc='lower right')
         title = 'Learning curves'
-        svg = as_svg(figure, 'curves', f'{title}: loss and accuracy by epoch')
+        svg = as_svg(figure, 'curves', f'{title}: accuracy and loss by epoch')
     caption = (
-        'Loss in the training, and accuracy on the photos to choose by after each epoch. The point '
+        'Accuracy on the photos to choose by after each epoch, and loss in the training. The point '
         'is the epoch that was taken.'
     )
     return FigureOfReport('curves', title, caption, svg)

@@ -25,6 +25,7 @@ from memba_vision.runs.result import Result
 
 MISTAKES = 12
 THUMBNAIL = 240  # pixels
+PERCENT = '\N{NO-BREAK SPACE}%'  # no line ends before the sign
 FIT = 8  # classes of a matrix that fits on a phone
 SURE = 0.05  # p below which a difference is called one
 
@@ -87,6 +88,8 @@ HOW_TO_READ = (
     'The photos to choose by decided after which epoch a training is taken.',
     'An interval is that of Wilson: in 95 of 100 such tests it holds the accuracy on many more '
     'photos like these. It says nothing of photos from elsewhere.',
+    'Where --epochs does not say how long, a training ends when a quarter of its epochs, and 10 or '
+    'more, has brought no better accuracy on the photos to choose by.',
     'The linear probe trains the last layer alone, on the same photos. A difference to it is '
     'called clear where a sign test on the photos that one of both has right gives p below '
     f'{SURE}.',
@@ -109,19 +112,20 @@ def _verdict(trained: Sequence[Trained]) -> str:
     low, high = share.interval
     lines = [
         f'of the photos of the test are named right: {share.right:,} of {share.total:,}. On many '
-        f'more photos like these it would be {low:.0f} to {high:.0f} %.'
+        f'more photos like these it would be {low:.0f} to {high:.0f}{PERCENT}.'
     ]
     lines += [_against(trained[0], other) for other in trained[1:]]
     text = ''.join(f'<p>{escape(line)}</p>' for line in lines)
-    return f'<section class="verdict"><b>{share.value:.1f} %</b>{text}</section>'
+    return f'<section class="verdict"><b>{share.value:.1f}{PERCENT}</b>{text}</section>'
 
 
 def _against(first: Trained, other: Trained) -> str:
-    gain = first.outcome.accuracy.value - other.outcome.accuracy.value
+    share = other.outcome.accuracy
+    gain = first.outcome.accuracy.value - share.value
     p = first.outcome.p_against(other.outcome)
     is_clear = 'a clear difference' if p < SURE else 'no clear difference on so few photos'
     return (
-        f'The {other.title} has {other.outcome.accuracy.value:.1f} %: {gain:+.1f} points for '
+        f'The {other.title} has {share.value:.1f}{PERCENT}: {gain:+.1f} points for '
         f'{first.title}, {is_clear} (p = {p:.2g}).'
     )
 
@@ -134,10 +138,8 @@ def _share_cells(share: Share | None, best: bool = False) -> tuple[Cell, Cell]:
     if share is None:
         return Cell(NOTHING), Cell(NOTHING)
     low, high = share.interval
-    counts = Cell(f'{share.right:,} of {share.total:,}', share.right)
-    return counts, Cell(
-        f'{share.value:.1f}', share.value, best, published=f'{low:.0f} to {high:.0f}'
-    )
+    percent = Cell(f'{share.value:.1f}', share.value, best, published=f'{low:.0f} to {high:.0f}')
+    return percent, Cell(f'{share.right:,} of {share.total:,}', share.right)
 
 
 def _methods(task: PhotoTask, trained: Sequence[Trained]) -> Table:
@@ -158,8 +160,9 @@ def _methods(task: PhotoTask, trained: Sequence[Trained]) -> Table:
     always = f'always \N{LEFT DOUBLE QUOTATION MARK}{shown(task.classes[int(np.argmax(sizes))])}'
     name = Cell(f'{always}\N{RIGHT DOUBLE QUOTATION MARK}')
     rows.append((name, *_share_cells(simplest), Cell('0', 0), Cell(NOTHING)))
-    header = ('method', 'right', 'accuracy (%)', 'trained parameters', 'training time')
-    return Table('methods', 'On the same photos of the test', header, tuple(rows))
+    header = ('method', 'accuracy (%)', 'right', 'trained parameters', 'training time')
+    caption = 'On the same photos of the test. The time is that until the epoch that was taken'
+    return Table('methods', caption, header, tuple(rows))
 
 
 def _time(seconds: float | None) -> Cell:
@@ -188,7 +191,7 @@ def _classes(task: PhotoTask, outcome: Outcome) -> Table:
             )
         )
     header = (
-        *('class', 'right', 'of its photos (%)', 'of those named so (%)', 'most often taken for'),
+        *('class', 'of its photos (%)', 'right', 'of those named so (%)', 'most often taken for'),
         *('to train', 'to choose', 'to test'),
     )
     caption = (
@@ -222,7 +225,7 @@ def _mistake(outcome: Outcome, place: int) -> str:
     return (
         f'<li><img src="{_thumbnail(path)}" alt="{right}" loading="lazy">'
         f'<p><b>{right}</b>, taken for <b>{answered}</b> '
-        f'({100 * scores[answer]:.0f} % against {100 * scores[true]:.0f} %)<br>'
+        f'({100 * scores[answer]:.0f}{PERCENT} against {100 * scores[true]:.0f}{PERCENT})<br>'
         f'<small>{name}</small></p></li>'
     )
 

@@ -71,7 +71,10 @@ def _on_classes(photos: Sequence[Photo], splits: Sequence[str]) -> list[str]:
             'what is measured on them says little'
         )
     if untested:
-        remarks.append(f'{len(untested)} classes have no photo in the test: {_some(untested)}')
+        remarks.append(
+            f'the test has no photo of {len(untested)} of the {len(sizes)} classes: '
+            f'{_some(untested)}'
+        )
     (most, largest), (least, smallest) = (sizes.most_common()[place] for place in (0, -1))
     if largest > UNEVEN * smallest:
         remarks.append(

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memba_vision.datasets.own_data import CLASSES
@@ -26,7 +26,6 @@ from memba_vision.photos.source import TRAIN, Photo, find_photos
 from memba_vision.photos.split import SPLITS, split_photos
 
 LISTED = 50  # files that cannot be used, on the console
-NAMED = 10  # in the error
 COPIES = 'photos'  # in the task's folder: photos of a saved dataset
 
 Examined = list[tuple[Photo, ImageFacts]]
@@ -100,10 +99,10 @@ def prepare_task(
     paths = [str(photo.path) for photo in found]
     facts = [fact for _, fact in examine_all(paths, True, jobs, 'photos')]
     examined = list(zip(found, facts, strict=True))
-    bad = _unusable(examined)
+    bad = _as_named(source, _unusable(examined))
     if bad and not (skip_broken and len(bad) < len(found)):
         raise _cannot_be_used(bad, len(found), folder, tell)
-    used, copies = _without(examined, bad)
+    used, copies = _without(examined, {entry.path.absolute() for entry in bad})
     photos, facts = [photo for photo, _ in used], [fact for _, fact in used]
     groups, told_apart = groups_of_alike([f.look for f in facts], [p.label for p in photos])
     splits = split_photos(photos, groups, seed)
@@ -114,7 +113,7 @@ def prepare_task(
         splits=tuple(splits),
         pixels=sum(fact.size[0] * fact.size[1] for fact in facts),
         remarks=tuple(remarks_on(used, splits, groups, told_apart)),
-        skipped=(*skipped, *bad, *copies),
+        skipped=(*skipped, *bad, *_as_named(source, copies)),
     )
 
 
@@ -145,6 +144,18 @@ def _unusable(examined: Examined) -> list[SkippedEntry]:
     return found
 
 
+def _as_named(source: Path, entries: Iterable[SkippedEntry]) -> list[SkippedEntry]:
+    """Return entries with their paths as the user named the source: from there, or absolute."""
+    base = source if source.is_dir() else source.parent
+    place = base.absolute()
+    return [
+        replace(entry, path=base / entry.path.relative_to(place))
+        if entry.path.is_relative_to(place)
+        else entry
+        for entry in entries
+    ]
+
+
 def _problem_of_name(path: str) -> str:
     """Return the reason why a list cannot have a path, '' if there is none."""
     is_text = path.encode(errors='replace') == path.encode(errors='surrogateescape')
@@ -157,30 +168,25 @@ def _cannot_be_used(bad: Sequence[SkippedEntry], total: int, folder: Path, tell:
     """Tell of all files that cannot be used, and return the error."""
     for entry in bad[:LISTED]:
         tell(f'{shown(entry.path)}: {entry.reason}')
-    more = ''
+    listed = 'all named above'
     if len(bad) > LISTED:
         write_atomically(folder / LEFT_OUT, as_csv(bad).encode())
-        more = f', all of them listed in {folder / LEFT_OUT}'
-    named = '; '.join(f'{shown(entry.path)} ({entry.reason})' for entry in bad[:NAMED])
-    rest = f' and {len(bad) - NAMED:,} more' if len(bad) > NAMED else ''
+        listed = f'all listed in {folder / LEFT_OUT}'
     return UserError(
-        f'{len(bad):,} of {total:,} files cannot be used{more}: {named}{rest}: repair or remove '
-        'them, or give --skip-broken to go on without them'
+        f'{len(bad):,} of {total:,} files cannot be used, {listed}: repair or remove them, or give '
+        '--skip-broken to go on without them'
     )
 
 
-def _without(
-    examined: Examined, bad: Sequence[SkippedEntry]
-) -> tuple[Examined, list[SkippedEntry]]:
+def _without(examined: Examined, bad: Collection[Path]) -> tuple[Examined, list[SkippedEntry]]:
     """Return the photos that are used, and the copies of some of them.
 
     Of a photo that is in the training and in the test, the one of the test is used.
     """
-    broken = {entry.path for entry in bad}
     first: dict[str, tuple[Photo, ImageFacts]] = {}
     copies = []
     for photo, fact in sorted(examined, key=lambda pair: pair[0].split == TRAIN):
-        if photo.path in broken:
+        if photo.path in bad:
             continue
         if fact.sha256 in first:
             copies.append(SkippedEntry(photo.path, COPY))

@@ -1,9 +1,11 @@
 """Training of one method on a task of photos, with the epoch chosen by the validation."""
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -19,6 +21,7 @@ from memba_vision.runs.checkpoints import checkpoints_newest_first
 from memba_vision.runs.config import load_config
 from memba_vision.runs.epochs import set_epochs
 from memba_vision.runs.external_bases import PREFIX
+from memba_vision.runs.options import apply_options
 from memba_vision.runs.presets import read_config
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.runs.result_files import read_result
@@ -34,6 +37,7 @@ SMALL = 48  # pixels: models of so small images take another recipe
 #: Steps that a training should have, if the number of epochs stays within bounds.
 STEPS = {PROBE: 1500}
 USUAL_STEPS, EPOCHS = 600, (10, 100)
+LEAST_PATIENCE = 10  # epochs
 WORTH_WORKERS = 2e8  # pixels: decoding these takes seconds
 
 
@@ -47,6 +51,7 @@ class Choices:
         epochs: of the method's training; None follows the number of photos.
         seed: of the split and of the training.
         balance: weight the loss so that every class counts the same.
+        options: settings of both configs by dotted key.
     """
 
     backbone: str
@@ -54,6 +59,7 @@ class Choices:
     epochs: int | None = None
     seed: int = 0
     balance: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_method(task: PhotoTask, choices: Choices, method: str, folder: Path) -> Result:
@@ -81,7 +87,7 @@ def make_config(task: PhotoTask, choices: Choices, method: str, work_dir: Path) 
     """Return the config that trains a method on the photos.
 
     Raises:
-        UserError: there is no such backbone or method.
+        UserError: there is no such backbone or method, or an option does not fit.
     """
     config = _of_method(choices.backbone, method)
     config.work_dir = str(work_dir)
@@ -96,7 +102,21 @@ def make_config(task: PhotoTask, choices: Choices, method: str, work_dir: Path) 
     hook.update(save_best=TOP1, rule='greater', max_keep_ckpts=1)
     chosen = choices.epochs if method == choices.method else None
     set_epochs(config, chosen or _epochs(task, config, method))
+    if not chosen:
+        config.custom_hooks = [*config.get('custom_hooks', []), _early_stopping(config)]
+    apply_options(config, choices.options)
     return config
+
+
+def patience_of(epochs: int) -> int:
+    """Return the number of epochs without a better validation after which a training stops."""
+    return max(LEAST_PATIENCE, epochs // 4)
+
+
+def _early_stopping(config: Config) -> dict:
+    patience = patience_of(config.train_cfg.max_epochs)
+    smallest = 1e-4  # points: any more photo that is right; the same number again is no gain
+    return dict(type='EarlyStoppingHook', monitor=TOP1, min_delta=smallest, patience=patience)
 
 
 def class_weights(task: PhotoTask) -> list[float]:

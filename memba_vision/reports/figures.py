@@ -23,6 +23,7 @@ from memba_vision.reports.text_tables import signed
 from memba_vision.runs.metrics import Metric
 from memba_vision.zoo.methods import architecture_title
 
+FIGURE_NAMES = SIZES, DIFFERENCES, CURVES = 'sizes', 'differences', 'curves'
 WIDTH = 9.0  # inches
 FEW = 8  # methods, of which curves have bands, and a page shows the curves at once
 POINTS = 30  # of a curve of many
@@ -83,7 +84,7 @@ def draw_sizes(scores: SuiteScores) -> FigureOfReport:
         caption += f' Hollow, since runs are missing: {", ".join(lacking)}.'
     if any(scores.published_mean(method, 'average') is not None for method in scores.methods):
         caption += f' Crosses: as published for {architecture_title(scores.backbone.arch)}.'
-    return _figure('sizes', title, caption, figure, scores)
+    return _figure(SIZES, title, caption, figure, scores)
 
 
 def _figure(
@@ -149,7 +150,7 @@ def draw_differences(
     cells.set_yticks(range(count), [escape_surrogates(one.method) for one in comparisons])
     cells.set_ylim(count - 0.5, -0.5)
     title = f'Difference to {baseline}, task by task'
-    return _figure('differences', title, _how_to_read(scores), figure, scores)
+    return _figure(DIFFERENCES, title, _how_to_read(scores), figure, scores)
 
 
 def _how_to_read(scores: SuiteScores) -> str:
@@ -232,7 +233,7 @@ def draw_learning_curves(scores: SuiteScores) -> FigureOfReport | None:
     )
     caption = 'Training loss, the mean over seeds'
     caption += ', and from the lowest to the highest of them.' if is_few else '.'
-    return _figure('curves', 'Learning curves', caption, figure, scores, folded=not is_few)
+    return _figure(CURVES, 'Learning curves', caption, figure, scores, folded=not is_few)
 
 
 def _set_log_scale(axes: Axes) -> None:

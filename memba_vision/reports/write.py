@@ -1,10 +1,12 @@
 """Writing of a report on a folder of runs: four formats, figures, and the list of its runs."""
 
+import re
 from pathlib import Path
 
 from memba_vision.files import encode_surrogates, write_atomically
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import Content, make_content
+from memba_vision.reports.figures import FIGURE_NAMES
 from memba_vision.reports.html import as_html
 from memba_vision.reports.latex import as_latex
 from memba_vision.reports.markdown import as_markdown
@@ -23,6 +25,8 @@ WRITERS = {
 #: The folder of figures, beside the page, and their formats.
 FIGURES = 'report_figures'
 FORMATS = ('pdf', 'svg')
+#: The names that a report gives them; other files in the folder are somebody's own.
+OF_A_REPORT = re.compile(rf'({"|".join(FIGURE_NAMES)})(_[0-9]+)?[.]({"|".join(FORMATS)})')
 
 
 def read_content(folder: str | Path, baseline: str | None = None) -> Content:
@@ -56,9 +60,15 @@ def write_content(content: Content, out: str | Path) -> None:
     """Write the files of ``WRITERS`` to the folder ``out``, and figures to ``FIGURES`` in it."""
     for name, writer in WRITERS.items():
         write_atomically(Path(out, name), encode_surrogates(writer(content)))
+    written = set()
     for number, section in enumerate(content.sections, 1):
         for figure in section.figures:
             # The titles of sections are long: their number tells them apart.
             name = figure.name if len(content.sections) == 1 else f'{figure.name}_{number}'
             for ending in FORMATS:
-                write_figure(figure.drawn, Path(out, FIGURES, f'{name}.{ending}'))
+                path = Path(out, FIGURES, f'{name}.{ending}')
+                write_figure(figure.drawn, path)
+                written.add(path)
+    for path in Path(out, FIGURES).glob('*'):
+        if OF_A_REPORT.fullmatch(path.name) and path not in written:
+            path.unlink()  # of a section that is gone

@@ -14,6 +14,7 @@ from memba_vision.engine.hooks.cost import CostHook
 from memba_vision.engine.hooks.keep_features import KeepFeaturesHook
 from memba_vision.engine.hooks.loss_curve import LossCurveHook
 from memba_vision.engine.hooks.progress import showing_progress
+from memba_vision.engine.hooks.resumed_validation import ResumedValidationHook
 from memba_vision.engine.peers import ending_together
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
@@ -64,6 +65,7 @@ def _train(runner: ReadableRunner, choose: Choice) -> Result | None:
     runner.register_hook(SanityCheckHook({'test': TOP1} if config.get('task') else {}))
     runner.register_hook(CostHook())
     runner.register_hook(LossCurveHook())
+    runner.register_hook(ResumedValidationHook())
     if _keeps_features(config):
         runner.register_hook(KeepFeaturesHook())
     # Builds both datasets: what is wrong with the test data shows before the first step too.

@@ -20,7 +20,7 @@ from memba_vision.weights.names import (
     under_names,
 )
 from memba_vision.weights.provenance import marked, source_of
-from memba_vision.weights.reading import read_checkpoint, resolve
+from memba_vision.weights.reading import MissingWeights, read_checkpoint, resolve
 from memba_vision.weights.unwrapping import (
     StoredWeights,
     find_weights,
@@ -32,6 +32,7 @@ __all__ = [
     'ADAPTER_HEADER',
     'BESIDE_THE_BACKBONE',
     'HEADS',
+    'MissingWeights',
     'StoredWeights',
     'announce',
     'check_finite',

@@ -25,6 +25,12 @@ LOCAL_FILE = (
     'base weights: --cfg-options model.backbone.module.init_cfg.checkpoint=FILE, or a --backbone '
     'file that says so; in Python pretrained=FILE'
 )
+
+
+class MissingWeights(UserError):
+    """Error for a file of weights that is not there, or cannot be fetched."""
+
+
 # Published checkpoints of the DeiT family keep their command line beside the weights, and those of
 # Swin's descendants, VMamba among them, a config. It is read as an ordered dict: its own class is
 # neither looked for nor run.
@@ -41,7 +47,7 @@ def resolve(location: str) -> Path:
             http(s) address, kept in torch's hub folder (``TORCH_HOME``).
 
     Raises:
-        UserError: there is no such file, or the download failed.
+        MissingWeights: there is no such file, or the download failed.
     """
     if location.startswith(PACKAGE_SCHEME):
         shipped = resources.files('memba_vision') / 'pretrained'
@@ -51,7 +57,9 @@ def resolve(location: str) -> Path:
     else:
         path = Path(location).expanduser()
     if not path.is_file():
-        raise UserError(f'no checkpoint at {location}: give the path of a file that exists')
+        raise MissingWeights(
+            f'no checkpoint at {location}: give the path of a file that exists ({LOCAL_FILE})'
+        )
     return path
 
 
@@ -70,7 +78,7 @@ def _download(url: str) -> Path:
             path.with_name(f'{path.name}.url').unlink(missing_ok=True)
         if type(error) is not UserError:  # a full disk
             raise
-        raise UserError(f'{error} ({LOCAL_FILE})') from error
+        raise MissingWeights(f'{error} ({LOCAL_FILE})') from error
     return path
 
 

@@ -68,8 +68,10 @@ def test_a_checkpoint_becomes_plain():
     hub = {
         'log_scalars': {'train/loss': HistoryBuffer([1.0], [1])},
         'runtime_info': {'eta': np.float64(2.5), 'epoch': 3},
+        'resumed_keys': {'train/loss': True, 'epoch': True},
     }
     PlainCheckpointHook().before_save_checkpoint(None, {'message_hub': hub})
+    assert hub.pop('resumed_keys') == {'epoch': True}
     assert hub == {'log_scalars': {}, 'runtime_info': {'eta': 2.5, 'epoch': 3}}
     assert type(hub['runtime_info']['eta']) is float
 

@@ -103,6 +103,26 @@ def test_a_bar_on_a_terminal(is_interrupted):
     assert log.getvalue() == 'Epoch(train) [1]\n', 'the console is given back'
 
 
+def test_a_line_that_is_interrupted_is_not_written_again():
+    class Interrupted(io.StringIO):
+        def write(self, text):
+            super().write(text)
+            raise KeyboardInterrupt
+
+    hub, text = MessageHub('made'), Interrupted()
+    hub.update_scalar('train/loss', 0.5)
+    logger = logging.Logger('made')
+    logger.addHandler(logging.StreamHandler(io.StringIO()))
+    hook, state = ProgressHook(Console(file=text)), runner(0, hub, logger)
+    hook.begin(state)
+    hook.before_train_epoch(state)
+    hook.after_train_epoch(state)
+    with pytest.raises(KeyboardInterrupt):
+        hook.before_train_epoch(state)
+    hook.close()
+    assert text.getvalue().count('epoch 1/2') == 1
+
+
 @pytest.mark.parametrize(
     ('seconds', 'text'),
     [(None, ''), (50, '50 s'), (720, '12 min'), (11100, '3 h 05 min'), (187200, '2 d 4 h')],

@@ -1,26 +1,34 @@
 """From a folder of photos to a page, by one command."""
 
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import forget_runs, run_tool
+import torch
+from helpers import ENVIRONMENT, TOOLS, forget_runs, run_tool
 from photo_folders import CLASSES, make_photo, make_photos
 from PIL import Image
 
 import memba_vision
 from memba_vision.datasets.own_data import OwnData
-from memba_vision.errors import UserError
+from memba_vision.errors import ExitStatus, UserError
+from memba_vision.files import check_output_path
 from memba_vision.photos import training
 from memba_vision.photos.outcome import Outcome, Share
 from memba_vision.photos.source import TEST, TRAIN, VAL
 from memba_vision.photos.task import prepare_task
 from memba_vision.runs.presets import read_config
+from memba_vision.weights import read_checkpoint
 
 COUNTS = dict.fromkeys(CLASSES, 14)
 
@@ -96,18 +104,22 @@ def page(world) -> Page:
     return Page((world / 'made' / 'page.html').read_text(encoding='utf-8'))
 
 
-def test_every_file_that_cannot_be_used_is_listed_at_once(world, backbone, tmp_path):
+def test_every_file_that_cannot_be_used_is_listed_at_once(world, backbone, tmp_path, monkeypatch):
     photos = Path(shutil.copytree(world / 'birds', tmp_path / 'birds'))
     (photos / 'café' / 'empty.png').touch()
     shutil.copy(photos / 'red' / '0.png', photos / 'blue tit' / 'twin.png')
-    outcome = command(tmp_path, backbone)
+    monkeypatch.chdir(tmp_path)
+    outcome = command(Path(), backbone)
     error = outcome.error()
-    assert '4 of 47 files cannot be used: ' in error
+    assert '4 of 47 files cannot be used, all named above: ' in error
     assert '--skip-broken' in error
+    lines = outcome.out.splitlines()
     for name in ('empty.png', 'broken.jpg', 'twin.png', 'red/0.png'):
-        assert name in error
-        assert name in outcome.out
-    assert 'the same photo in the classes blue tit and red' in error
+        assert name not in error
+        named = [line for line in lines if name in line]
+        assert len(named) == 1
+        assert named[0].startswith('birds/'), 'as the folder was named'
+    assert 'the same photo in the classes blue tit and red' in outcome.out
     assert not (tmp_path / 'made').exists()
 
 
@@ -154,7 +166,7 @@ def test_near_duplicates_are_in_one_split(world):
 
 def test_numbers_of_page_and_result_are_the_same(world, page):
     result = json.loads((world / 'made/memba/result.json').read_text())
-    assert f'{result["top1"]:.1f} %' in page.text
+    assert f'{result["top1"]:.1f}\N{NO-BREAK SPACE}%' in page.text
     assert f'of {result["test_images"]}' in page.text
     assert Path(result['checkpoint']).name.startswith('best_accuracy_top1_epoch_')
 
@@ -177,6 +189,26 @@ def test_the_page_has_all_parts(world, page):
     right = re.search(r'(\d+) of (\d+)', page.text)
     mistakes = int(right[2]) - int(right[1])
     assert sum(tag == 'img' for tag, _ in page.elements) == min(mistakes, 12)
+
+
+def test_a_training_stops_early_unless_its_epochs_are_given(world):
+    hooks = {
+        method: read_config(world / f'made/birds_{method}.py').get('custom_hooks', [])
+        for method in ('linear-probing', 'memba')
+    }
+    assert hooks['memba'] == []
+    (stopping,) = hooks['linear-probing']
+    assert (stopping.type, stopping.monitor) == ('EarlyStoppingHook', 'accuracy/top1')
+    assert [training.patience_of(epochs) for epochs in (10, 48, 100)] == [10, 12, 25]
+    out = (world / 'out.txt').read_text()
+    assert re.search('linear probe on .*, until its validation gets no better:', out)
+
+
+def test_the_accuracy_is_what_a_phone_shows_of_a_table(world):
+    text = (world / 'made' / 'page.html').read_text(encoding='utf-8')
+    seconds = [re.findall('<th [^>]*>([^<]*)', head)[1] for head in re.findall('<thead.*', text)]
+    assert seconds == ['accuracy (%)', 'of its photos (%)']
+    assert not re.search('[0-9] %', text), 'no line ends before a sign'
 
 
 def test_classes_are_balanced_on_request(world):
@@ -213,6 +245,45 @@ def test_the_same_command_makes_nothing_twice(world, backbone):
     outcome = command(world, backbone, '--skip-broken', '--balance')
     assert outcome.status == 0, outcome
     assert {path: path.stat().st_mtime_ns for path in run.rglob('*')} == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_and_the_same_command_again(backbone, tmp_path):
+    make_photos(tmp_path / 'birds', COUNTS)
+    made = tmp_path / 'made'
+    arguments = ['--backbone', backbone, '--epochs', '40']
+    process = subprocess.Popen(
+        [sys.executable, TOOLS / 'adapt.py', tmp_path / 'birds', '--work-dir', made, *arguments],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Shells start commands in the background deaf to it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    of_memba = (line for line in process.stdout if (made / 'memba').is_dir())
+    next(line for line in of_memba if 'epoch  7/40' in line)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it
+    _, error = process.communicate()
+    assert process.returncode == ExitStatus.INTERRUPTED
+    said = re.search(r'interrupted in epoch (\d+); saved is (\S+); the same command goes on', error)
+    assert Path(said[2]) == made / 'memba' / f'epoch_{int(said[1]) - 1}.pth'
+    assert Path(said[2]).is_file()
+    assert 'Traceback' not in error
+    straight = tmp_path / 'straight'
+    again, other = (
+        run_tool('adapt', tmp_path / 'birds', '--work-dir', place, *arguments)
+        for place in (made, straight)
+    )
+    assert f'resumed epoch: {int(said[1]) - 1}' in again.out
+    shares = [re.findall('.*: test accuracy .*', outcome.out) for outcome in (again, other)]
+    assert len(shares[0]) == 2
+    assert shares[0] == shares[1]
+    best = [next((place / 'memba').glob('best_*.pth')) for place in (made, straight)]
+    assert best[0].name == best[1].name
+    ours, theirs = (read_checkpoint(str(path))['state_dict'] for path in best)
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 def test_a_folder_that_was_begun_otherwise_is_refused(world, backbone):
@@ -271,6 +342,31 @@ def test_arguments_that_cannot_be(tmp_path, monkeypatch, arguments, message):
     assert message in run_tool('adapt', *arguments).error()
 
 
+def test_places_that_nothing_can_be_written_to(tmp_path):
+    photos = make_photos(tmp_path / 'photos', {'a': 4, 'b': 4})
+    places = {
+        '/proc/nothing': 'cannot be made',
+        photos: 'holds the photos',
+        '/dev/null/x': 'is no',
+    }
+    for place, message in places.items():
+        error = run_tool('adapt', photos, '--work-dir', place).error()
+        assert message in error
+    assert sorted(path.name for path in photos.iterdir()) == ['a', 'b']
+
+
+def test_a_place_without_the_right_to_write():
+    at_work = os.geteuid()
+    with contextlib.ExitStack() as end:
+        if at_work == 0:  # who may write anywhere
+            end.callback(os.seteuid, at_work)
+            os.seteuid(65534)
+        with pytest.raises(
+            UserError, match=r'no right to write in /usr, where /usr/made/page\.html'
+        ):
+            check_output_path('/usr/made/page.html')
+
+
 def test_many_files_are_split_quickly(tmp_path, monkeypatch):
     source = make_photos(tmp_path / 'photos', {'a': 700, 'b': 100, 'c': 3})
     reads, read = Counter(), Path.read_bytes
@@ -287,8 +383,10 @@ def test_many_files_are_split_quickly(tmp_path, monkeypatch):
 def test_a_name_that_no_list_can_have(tmp_path):
     photos = make_photos(tmp_path / 'photos', {'a': 4, 'b': 4})
     make_photo(photos / 'a' / 'line\nbreak.png', 0, np.random.default_rng(9))
-    with pytest.raises(UserError, match=r'1 of 9 files cannot be used: .*line\\nbreak.png'):
-        prepare_task(photos, tmp_path / 'task', 0, False, 1, lambda line: None)
+    told = []
+    with pytest.raises(UserError, match='1 of 9 files cannot be used'):
+        prepare_task(photos, tmp_path / 'task', 0, False, 1, told.append)
+    assert told[0].startswith(f'{photos}/a/line\\nbreak.png: its name')
     task = prepare_task(photos, tmp_path / 'task', 0, True, 1, lambda line: None)
     assert len(task.photos) == 8
 

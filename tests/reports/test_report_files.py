@@ -461,6 +461,16 @@ def test_figures_are_files_for_papers_too(mini):
     assert files == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_figures_of_sections_that_are_gone_are_removed(mini):
+    folder = mini / 'report_figures'
+    run_tool('report', mini)
+    figures = {path.name for path in folder.iterdir()}
+    for name in ('sizes_2.pdf', 'differences_1.svg', 'my_own.pdf', 'sizes_of_mine.svg'):
+        (folder / name).write_text('earlier')
+    run_tool('report', mini)
+    assert {path.name for path in folder.iterdir()} == figures | {'my_own.pdf', 'sizes_of_mine.svg'}
+
+
 def test_many_missing_runs_are_counted_and_folded(mini):
     plan(mini, ['memba'], ['digits'], range(2, 102))
     set_status(mini, 'digits_memba_seed50', 'failed', 'the loss is nan')

@@ -176,8 +176,9 @@ def test_a_run_that_fails_is_reported_with_the_end_of_its_log(config, tmp_path):
     assert outcome.status == 1
     message = 'no checkpoint at no.safetensors: give the path of a file that exists'
     assert f'digits_memba_seed0 failed: {message}' in outcome.out
+    assert '--cfg-options model.backbone.module.init_cfg.checkpoint=FILE' in outcome.out
     report = outcome.err.split(f'digits_memba_seed0 failed ({tmp_path}/digits_memba_seed0/log.txt')
-    assert f'    error: {message}\n' in report[1]
+    assert f'    error: {message}' in report[1]
     assert 'give the same command with --retry-failed' in report[1]
 
 

@@ -10,6 +10,7 @@ from memba_vision.engine.hooks.loss_curve import LossCurveHook
 from memba_vision.engine.hooks.membrane_report import MembraneReportHook
 from memba_vision.engine.hooks.parameter_report import ParameterReportHook
 from memba_vision.engine.hooks.plain_checkpoint import PlainCheckpointHook
+from memba_vision.engine.hooks.resumed_validation import ResumedValidationHook
 from memba_vision.engine.hooks.termination import TerminationHook
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     'MembraneReportHook',
     'ParameterReportHook',
     'PlainCheckpointHook',
+    'ResumedValidationHook',
     'TerminationHook',
 ]

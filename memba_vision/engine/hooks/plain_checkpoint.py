@@ -20,6 +20,9 @@ class PlainCheckpointHook(Hook):
         """Convert the entries of mmengine's message hub to plain types."""
         hub = checkpoint['message_hub']
         hub['log_scalars'].clear()
-        for name, value in hub['runtime_info'].items():
+        info = hub['runtime_info']
+        # Of a key that is listed and not there, a resumed training would warn.
+        hub['resumed_keys'] = {k: kept for k, kept in hub['resumed_keys'].items() if k in info}
+        for name, value in info.items():
             if isinstance(value, np.generic):
-                hub['runtime_info'][name] = value.item()
+                info[name] = value.item()

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from statistics import median
+from statistics import median_low
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -121,17 +121,17 @@ class ProgressHook(Hook):
         if not self._line:
             return
         self._times.append(time.monotonic() - self._began)
-        parts = [self._line, f'{self._times[-1]:.1f} s', self._left(self._runner, ended=True)]
+        line, self._line = self._line, ''  # an interruption may come while it is written
+        parts = [line, f'{self._times[-1]:.1f} s', self._left(self._runner, ended=True)]
         line = '  '.join(part for part in parts if part)
         moment = time.strftime('%H:%M:%S')
         self.console.print(f'{moment} {line}', markup=False, highlight=False, soft_wrap=True)
-        self._line = ''
 
     def _left(self, runner: Runner, ended: bool = False) -> str:
         epochs = runner.max_epochs - runner.epoch
         if not self._times or epochs <= 0:
             return ''
-        usual = median(self._times)  # the first may compile, or compute features that are kept
+        usual = median_low(self._times)  # the first may compile, or compute features that are kept
         gone = 0 if ended else time.monotonic() - self._began
         return f'{duration(max(0.0, epochs * usual - gone))} left'
 

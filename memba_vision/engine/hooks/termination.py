@@ -11,7 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from memba_vision.engine.agreement import Agreement
 from memba_vision.engine.checkpoint_folders import checkpoint_hooks, is_remote
 from memba_vision.engine.peers import OtherFailed
-from memba_vision.errors import Terminated
+from memba_vision.errors import GO_ON, Terminated
 from memba_vision.files import write_atomically
 from memba_vision.registry import HOOKS
 
@@ -83,7 +83,7 @@ class TerminationHook(Hook):
         folder, _ = _destination(runner, 0, by_epoch=True)
         raise Terminated(
             f'stopped {runner.termination.reason()} in epoch {runner.epoch + 1} at step '
-            f'{runner.iter + 1}; what is saved is in {folder}: go on with --resume'
+            f'{runner.iter + 1}; what is saved is in {folder}{GO_ON}'
         )
 
     def save(self) -> str:

@@ -1,6 +1,7 @@
 """Files of weights of a family of backbones: the names in them, loading, and being strict."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from memba_vision.weights import (
     ADAPTER_HEADER,
     BESIDE_THE_BACKBONE,
     HEADS,
+    MissingWeights,
     StoredWeights,
     check_fit,
     load_strictly,
@@ -117,7 +119,9 @@ class WeightFiles:
                 raise UserError(f'init_cfg has unknown {", ".join(unknown)}; known are {known}')
             if entry.get('checkpoint') is not None:
                 location = str(entry['checkpoint'])
-                self.load(backbone, self.read(location, entry.get('prefix'), entry.get('key')))
+                with _telling_size(backbone):
+                    stored = self.read(location, entry.get('prefix'), entry.get('key'))
+                self.load(backbone, stored)
 
     def official_names(
         self, tensors: Mapping[str, torch.Tensor], source: str
@@ -208,6 +212,18 @@ class WeightFiles:
 
     def _heads(self, named: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {n: t for n, t in named.items() if self.is_beside(n, HEADS)}
+
+
+@contextlib.contextmanager
+def _telling_size(backbone: nn.Module) -> Iterator[None]:
+    """Add the size of a backbone's weights to the error that they are missing."""
+    try:
+        yield
+    except MissingWeights as error:
+        values = sum(tensor.numel() for tensor in backbone.state_dict().values())
+        raise MissingWeights(
+            f'{error}. The file is of {4 * values / 1e6:,.0f} MB or more: {values:,} values'
+        ) from error
 
 
 def _names_a_file(entry: Mapping[str, Any]) -> bool:
