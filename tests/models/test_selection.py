@@ -1,11 +1,14 @@
 """Adapters that choose by data: what they measure, choose and compute, and when they wait."""
 
 import copy
+from itertools import islice
 
 import pytest
 import torch
 import torch.nn.functional as F
 from backbones_for_contracts import BACKBONES
+from mmengine.dataset import InfiniteSampler
+from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from selection_data import decided, make_loader
 from torch import nn
@@ -249,6 +252,27 @@ def test_sdt_changes_rates_and_columns_of_b_and_c(backbone):
     }
 
 
+@torch.no_grad()
+def test_sdt_is_the_backbone_with_some_entries_changed():
+    model = decided(build(METHODS['SDT'])).backbone
+    for parameter in model.adapter_parameters().values():
+        parameter.normal_(std=0.3)
+    plain = MODELS.build(BACKBONES['vim']).eval()
+    own = {name.replace('.base_layer', ''): t for name, t in model.module.state_dict().items()}
+    plain.load_state_dict({name: own[name] for name in plain.state_dict()})
+    for adapted, layer in zip(model.module.layers, plain.layers, strict=True):
+        mixer, changed = layer.mixer, adapted.mixer
+        for end, rates in (('', mixer.A_log), ('_b', mixer.A_b_log)):
+            scan, rows = getattr(changed, f'scan{end}'), getattr(mixer, f'x_proj{end}').weight[1:]
+            channels = sorted({place // 4 for place in scan.change.positions.tolist()})
+            for place, value in zip(scan.change.positions, scan.change.values, strict=True):
+                rates[place // 4, place % 4] += value
+            rows[:, channels] += getattr(changed, f'x_proj{end}').change.values.view(len(rows), -1)
+        low_rank = changed.out_proj
+        mixer.out_proj.weight += low_rank.up.weight @ low_rank.down.weight
+    torch.testing.assert_close(model(make_images())[0], plain(make_images())[0])
+
+
 def test_the_warm_up_of_sdt_trains_rates_and_head():
     model, seen = build(METHODS['SDT'] | dict(lr=0.01)), {}
     adapter = model.backbone.adapters[0]
@@ -326,6 +350,24 @@ def test_others_wait_with_them_and_keep_their_order():
 def test_images_are_counted(wanted, seen):
     model = build(METHODS['EVA'] | dict(images=wanted))
     assert decide(model, make_loader(make_images())).images == seen
+
+
+@pytest.mark.parametrize('method', ['GPS', 'EVA'])
+def test_an_endless_loader_is_gone_through_once_and_not_moved(method):
+    batches = make_loader(make_images(), size=1)
+    images = [dict(inputs=b['inputs'][0], data_samples=b['data_samples'][0]) for b in batches]
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=images,
+            batch_size=4,
+            sampler=dict(type='InfiniteSampler', shuffle=True),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        seed=0,
+    )
+    assert decide(build(METHODS[method]), loader).images == 8
+    expected = InfiniteSampler(images, shuffle=True, seed=0)
+    assert list(islice(loader.sampler, 20)) == list(islice(expected, 20))
 
 
 @pytest.mark.parametrize(
