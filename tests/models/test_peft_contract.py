@@ -283,12 +283,11 @@ IN_A_GRAPH = [
     *('svp', 'sdt', 'ssf', 'fact_tt', 'fact_tk', 'convpass', 'rep_adapter', 'adaptformer'),
     *('adapter_plus', 'vpt_shallow', 'vpt_deep', 'glora', 'spt_lora', 'gps', 'mona', 'bitfit'),
     *('layernorm_tuning', 'rslora', 'lora_plus', 'pissa', 'olora', 'eva', 'a_tuning', 'd_tuning'),
-    *('memba', 'dora', 'prodial', 'ssm_lora', 'additional_scan'),
+    *('memba', 'dora', 'prodial', 'ssm_lora'),
 ]
 TRACED = [
     *(('vim', preset) for preset in IN_A_GRAPH),
-    *(('vmamba_v2', preset) for preset in ('svp', 'sdt', 'ssf', 'convpass', 'gps', 'a_tuning')),
-    *(('vit', preset) for preset in ('fact_tk', 'convpass', 'vpt_shallow', 'vpt_deep', 'gps')),
+    *(('vmamba_v2', preset) for preset in ('sdt', 'gps', 'd_tuning', 'additional_scan')),
 ]
 
 

@@ -252,27 +252,6 @@ def test_sdt_changes_rates_and_columns_of_b_and_c(backbone):
     }
 
 
-@torch.no_grad()
-def test_sdt_is_the_backbone_with_some_entries_changed():
-    model = decided(build(METHODS['SDT'])).backbone
-    for parameter in model.adapter_parameters().values():
-        parameter.normal_(std=0.3)
-    plain = MODELS.build(BACKBONES['vim']).eval()
-    own = {name.replace('.base_layer', ''): t for name, t in model.module.state_dict().items()}
-    plain.load_state_dict({name: own[name] for name in plain.state_dict()})
-    for adapted, layer in zip(model.module.layers, plain.layers, strict=True):
-        mixer, changed = layer.mixer, adapted.mixer
-        for end, rates in (('', mixer.A_log), ('_b', mixer.A_b_log)):
-            scan, rows = getattr(changed, f'scan{end}'), getattr(mixer, f'x_proj{end}').weight[1:]
-            channels = sorted({place // 4 for place in scan.change.positions.tolist()})
-            for place, value in zip(scan.change.positions, scan.change.values, strict=True):
-                rates[place // 4, place % 4] += value
-            rows[:, channels] += getattr(changed, f'x_proj{end}').change.values.view(len(rows), -1)
-        low_rank = changed.out_proj
-        mixer.out_proj.weight += low_rank.up.weight @ low_rank.down.weight
-    torch.testing.assert_close(model(make_images())[0], plain(make_images())[0])
-
-
 def test_the_warm_up_of_sdt_trains_rates_and_head():
     model, seen = build(METHODS['SDT'] | dict(lr=0.01)), {}
     adapter = model.backbone.adapters[0]
