@@ -49,7 +49,13 @@ class RankReportHook(Hook):
     def after_test_epoch(self, runner, metrics=None):
         parameters = [p.detach().sum().item() for p in runner.model.parameters()]
         buffers = [b.double().sum().item() for b in runner.model.buffers()]
-        report = {'metrics': metrics, 'parameters': parameters, 'buffers': buffers}
+        model = getattr(runner.model, 'module', runner.model)
+        report = {
+            'metrics': metrics,
+            'parameters': parameters,
+            'buffers': buffers,
+            'adapters': model.backbone.header['adapters'],
+        }
         Path(runner.work_dir, f'rank{get_rank()}.json').write_text(json.dumps(report))
 
 

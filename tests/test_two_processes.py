@@ -20,6 +20,7 @@ from helpers import (
     tiny_options,
 )
 
+from memba_vision.models.peft.model import parse_header
 from memba_vision.weights import read_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -175,15 +176,30 @@ def test_two_processes_on_a_cpu(base, tmp_path):
     assert (again.status, accuracy(tmp_path)) == (0, trained)
 
 
-@pytest.mark.parametrize('method', ['gps', 'sdt', 'eva', 'spt_lora'])
-def test_two_processes_choose_the_same_by_all_images(base, tmp_path, method):
+@pytest.fixture
+def selecting(base, tmp_path) -> dict:
+    """Settings of a run with 20 training images, by four in each process."""
     make_task(tmp_path / 'data', 'digits', train=16, val=4, test=6)
     options = tiny_options(base, tmp_path / 'data', **{'train_dataloader.batch_size': 4})
     del options['model.backbone.rank']
+    return options
+
+
+def choices_of(adapters: list[dict]) -> list[dict]:
+    return [adapter['choice'] for adapter in adapters]
+
+
+@pytest.mark.parametrize('method', ['gps', 'sdt', 'eva', 'spt_lora'])
+def test_two_processes_choose_the_same_by_all_images(selecting, tmp_path, method):
     config = config_with_hook(tmp_path / 'digits_memba.py', 'RankReportHook')
-    run = in_two_processes(config, tmp_path, options, '--peft', method)
+    run = in_two_processes(config, tmp_path, selecting, '--peft', method)
     assert run.returncode == 0, run.stdout
     reports = [json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in (0, 1)]
     assert reports[0] == reports[1]
     record = json.loads((tmp_path / 'selection.json').read_text())
     assert (record['images'], record['processes']) == (20, 2)
+    weights = read_checkpoint(str(tmp_path / 'epoch_2.pth'))['state_dict']
+    header = parse_header(weights['backbone.peft_header'])
+    assert header['selection'] == {k: record[k] for k in ('images', 'seconds', 'processes')}
+    for adapters in (header['adapters'], reports[1]['adapters']):
+        assert choices_of(adapters) == record['choices']

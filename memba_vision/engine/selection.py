@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.dist import (
     all_reduce,
     broadcast,
@@ -173,7 +174,7 @@ def _task(model: nn.Module, loader: DataLoader, counted: list[int]) -> Task:
 def _batches(model: nn.Module, loader: DataLoader, images: int | None) -> Iterator[Batch]:
     """Yield prepared batches of one pass over a loader, at most so many images of it."""
     left = images
-    for data in loader:
+    for data in _one_pass(loader):
         prepared = model.data_preprocessor(data, False)
         inputs, samples = prepared['inputs'][:left], prepared['data_samples'][:left]
         yield Batch(inputs, samples, _labels(samples).to(inputs.device))
@@ -181,6 +182,22 @@ def _batches(model: nn.Module, loader: DataLoader, images: int | None) -> Iterat
             left -= len(inputs)
             if left <= 0:
                 return
+
+
+def _one_pass(loader: DataLoader) -> DataLoader:
+    """Return a loader of one pass: another one, where the training's own never ends.
+
+    An endless sampler goes on where it was left, so looking into it would move the training.
+    """
+    endless = getattr(loader, 'sampler', None)
+    if not isinstance(endless, InfiniteSampler):
+        return loader
+    same = 'batch_size', 'num_workers', 'collate_fn', 'worker_init_fn', 'drop_last'
+    return DataLoader(
+        loader.dataset,
+        sampler=DefaultSampler(loader.dataset, endless.shuffle, endless.seed),
+        **{name: getattr(loader, name) for name in same},
+    )
 
 
 def _labels(samples: Any) -> torch.Tensor:

@@ -278,6 +278,32 @@ def test_blocks_that_are_recomputed_give_the_same_gradients(cell):
     torch.testing.assert_close(gradients(recomputed), gradients(plain))
 
 
+#: What is traced on Vim: each way to put something into a graph. The others are made of these.
+IN_A_GRAPH = [
+    *('svp', 'sdt', 'ssf', 'fact_tt', 'fact_tk', 'convpass', 'rep_adapter', 'adaptformer'),
+    *('adapter_plus', 'vpt_shallow', 'vpt_deep', 'glora', 'spt_lora', 'gps', 'mona', 'bitfit'),
+    *('layernorm_tuning', 'rslora', 'lora_plus', 'pissa', 'olora', 'eva', 'a_tuning', 'd_tuning'),
+    *('memba', 'dora', 'prodial', 'ssm_lora'),
+]
+TRACED = [
+    *(('vim', preset) for preset in IN_A_GRAPH),
+    *(('vmamba_v2', preset) for preset in ('sdt', 'gps', 'd_tuning', 'additional_scan')),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('cell', TRACED, ids='-'.join)
+def test_compiled_as_one_graph_it_has_the_same_gradients(cell):
+    model = build(cell).eval()
+    expected = gradients(model)
+    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
+    model.zero_grad()
+    loss_of(compiled).backward()
+    actual = [p.grad for p in model.parameters() if p.requires_grad]
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+    torch._dynamo.reset()
+
+
 def has_membrane(preset):
     return any(
         adapter['type'] in ('LIM', 'HiddenLIM') for adapter in read_preset(preset, SMALL).adapters

@@ -1,11 +1,14 @@
 """Adapters that choose by data: what they measure, choose and compute, and when they wait."""
 
 import copy
+from itertools import islice
 
 import pytest
 import torch
 import torch.nn.functional as F
 from backbones_for_contracts import BACKBONES
+from mmengine.dataset import InfiniteSampler
+from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from selection_data import decided, make_loader
 from torch import nn
@@ -326,6 +329,24 @@ def test_others_wait_with_them_and_keep_their_order():
 def test_images_are_counted(wanted, seen):
     model = build(METHODS['EVA'] | dict(images=wanted))
     assert decide(model, make_loader(make_images())).images == seen
+
+
+@pytest.mark.parametrize('method', ['GPS', 'EVA'])
+def test_an_endless_loader_is_gone_through_once_and_not_moved(method):
+    batches = make_loader(make_images(), size=1)
+    images = [dict(inputs=b['inputs'][0], data_samples=b['data_samples'][0]) for b in batches]
+    loader = Runner.build_dataloader(
+        dict(
+            dataset=images,
+            batch_size=4,
+            sampler=dict(type='InfiniteSampler', shuffle=True),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        seed=0,
+    )
+    assert decide(build(METHODS[method]), loader).images == 8
+    expected = InfiniteSampler(images, shuffle=True, seed=0)
+    assert list(islice(loader.sampler, 20)) == list(islice(expected, 20))
 
 
 @pytest.mark.parametrize(

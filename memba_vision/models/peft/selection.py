@@ -131,6 +131,8 @@ def sum_gradients(
 ) -> dict[str, torch.Tensor]:
     """Return the sum over batches of the gradients of a loss, or of their ``power``, by name.
 
+    The gradient of a batch is that of all processes, as in a training.
+
     Args:
         task: see :class:`Task`; everything but ``weights`` is frozen in its classifier.
         images: see :attr:`Task.batches`.
@@ -149,6 +151,6 @@ def sum_gradients(
         value = loss(batch)
         if value.requires_grad:
             value.backward()
-            for name, weight in weights.items():
-                sums[name] += gradient_of(weight) ** power
-    return {name: task.total(tensor) for name, tensor in sums.items()}
+        for name, weight in weights.items():
+            sums[name] += task.total(gradient_of(weight)) ** power
+    return sums

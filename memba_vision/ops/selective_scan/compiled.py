@@ -83,31 +83,34 @@ def define_scan(
         u, delta, *others = inputs
         ctx.save_for_backward(output[1], u, *others[:5], *delta)
         ctx.flags = others[5:8]
-        ctx.needs = ctx.needs_input_grad
         ctx.set_materialize_grads(False)  # the states get no gradient: spare the zeros
 
     def differentiate(ctx, grad_out, _):
+        return gradients(ctx, grad_out, ctx.needs_input_grad)
+
+    def gradients(ctx, grad_out, wanted):
+        # In a forward pass torch lists what needs a gradient flat: it is asked for here.
         states, u, A, B, C, D, bias, *delta = ctx.saved_tensors
         if grad_out is None:
-            return None, [None] * len(delta), *[None] * (len(ctx.needs) - 2)
-        needs = [ctx.needs[i] for i in (2, 5, 6)]
+            return None, [None] * len(delta), *[None] * (len(wanted) - 2)
+        needs = [wanted[i] for i in (2, 5, 6)]
         inputs = u, delta, A, B, C, D, bias
         is_plain = not torch.is_grad_enabled() and runs_plainly([grad_out])
         gradient = run_backward if is_plain else scan_backward
         grad_u, *grads = gradient(grad_out, states, *inputs, *ctx.flags, needs)
         grads = [grad_u, grads[: len(delta)], *grads[len(delta) :]]
-        wanted = zip(grads, ctx.needs, strict=False)
-        return *(grad if needed else None for grad, needed in wanted), None, None, None, None
+        each = zip(grads, wanted, strict=False)
+        return *(grad if needed else None for grad, needed in each), None, None, None, None
 
     scan.register_autograd(differentiate, setup_context=save)
 
     def save_flat(ctx, inputs, output) -> None:
         save(ctx, _nested(inputs), output)
-        ctx.needs = _nested(ctx.needs_input_grad)
 
-    def differentiate_flat(ctx, *grads):
-        grad_u, grad_delta, *others = differentiate(ctx, *grads)
-        return grad_u, *(grad_delta or [None] * len(ctx.needs[1])), *others
+    def differentiate_flat(ctx, grad_out, _):
+        wanted = _nested(ctx.needs_input_grad)
+        grad_u, grad_delta, *others = gradients(ctx, grad_out, wanted)
+        return grad_u, *(grad_delta or [None] * len(wanted[1])), *others
 
     eager = differentiable(
         f'selective_scan_{backend}',
