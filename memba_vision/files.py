@@ -73,7 +73,9 @@ def check_output_path(path: str | Path) -> None:
     Raises:
         UserError: there is a file in the place of a parent folder, or no right to write there.
     """
-    above = next(parent for parent in Path(path).absolute().parents if os.path.lexists(parent))
+    place = Path(path).absolute()
+    places = place.parents if not place.is_dir() else (place, *place.parents)
+    above = next(folder for folder in places if os.path.lexists(folder))
     if not above.is_dir():
         raise UserError(f'{above} is no folder, so {path} cannot be in it: name another place')
     effective = os.access in os.supports_effective_ids

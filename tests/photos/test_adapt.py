@@ -365,6 +365,7 @@ def test_a_place_without_the_right_to_write():
             UserError, match=r'no right to write in /usr, where /usr/made/page\.html'
         ):
             check_output_path('/usr/made/page.html')
+        check_output_path('/tmp')  # in a folder that is not everybody's
 
 
 def test_many_files_are_split_quickly(tmp_path, monkeypatch):
