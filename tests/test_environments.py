@@ -13,6 +13,24 @@ NOWHERE = 'http://127.0.0.1:1'  # a proxy that answers nobody
 PROXIES = [f'{kind}_proxy' for kind in ('http', 'https', 'all')]
 SCRIPTS = dict(PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')  # as in Python before 3.7
 
+#: Runs the tools as their own processes would, which import the same four times.
+ONE_AFTER_THE_OTHER = f"""
+import runpy, sys
+from helpers import forget_runs
+given = sys.argv[1:]
+while given:
+    end = given.index('THEN')
+    tool, *arguments = given[:end]
+    given = given[end + 1 :]
+    sys.argv = [f'{TOOLS}/{{tool}}.py', *arguments]
+    try:
+        runpy.run_path(sys.argv[0], run_name='__main__')
+    except SystemExit as end:
+        if end.code:
+            raise
+    forget_runs()
+"""
+
 
 def latin_1(folder: Path) -> dict[str, str]:
     """Return the variables of a locale in Latin-1, made for this test."""
@@ -38,22 +56,24 @@ def test_the_tools_do_what_they_do_elsewhere(base, data_root, tmp_path, kind):
         environment.pop(name, None)
     if 'no home' not in kind:
         environment['HOME'] = '/sys'  # in which root makes no folder either
-    options = as_arguments(tiny_options(base, data, **{'train_cfg.max_epochs': 1}))
+    options = as_arguments(tiny_options(base, data))
 
-    def call(tool: str, *arguments: object) -> str:
-        command = [sys.executable, str(TOOLS / f'{tool}.py'), *map(str, arguments)]
+    def calls(*commands: list[object]) -> None:
+        parts = [str(part) for command in commands for part in (*command, 'THEN')]
+        command = [sys.executable, '-c', ONE_AFTER_THE_OTHER, *parts]
         done = subprocess.run(command, env=environment, capture_output=True, umask=mask)
-        said = done.stdout + done.stderr
-        assert done.returncode == 0, said.decode(errors='replace')
-        assert b'Traceback' not in said
-        return done.stdout.decode('latin-1')
+        said = (done.stdout + done.stderr).decode(errors='replace')
+        assert done.returncode == 0, said
+        assert 'Traceback' not in said, said
 
     trained, sweep = place / 'trained', place / 'sweep'
-    call('train', DEMO, '--work-dir', trained, *options)
+    calls(
+        ['train', DEMO, '--work-dir', trained, *options],
+        ['test', DEMO, trained / 'epoch_2.pth', '--work-dir', place / 'tested', *options],
+        ['sweep', DEMO, '--work-dir', sweep, *options],
+        ['report', sweep, '--out', place / 'report'],
+    )
     found = json.loads((trained / 'result.json').read_text('utf-8'))
-    call('test', DEMO, trained / 'epoch_1.pth', '--work-dir', place / 'tested', *options)
-    call('sweep', DEMO, '--work-dir', sweep, '--methods', 'memba', 'linear_probing', *options)
-    call('report', sweep, '--out', place / 'report')
     (run,) = sweep.glob('digits_memba_*/result.json')
     assert json.loads(run.read_text('utf-8'))['value'] == found['value']
     page = next((place / 'report').glob('*.html')).read_text('utf-8')

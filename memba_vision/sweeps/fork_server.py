@@ -15,9 +15,11 @@ imports and does nothing else; it says so and ends if an import started a thread
 
 import atexit
 import gc
+import io
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import sys
@@ -180,11 +182,26 @@ def start_script(command: list[str], lock: int) -> Child:
     os.dup2(other, 2)
     os.close(pipe)
     os.close(other)
+    open_streams()
     pose_as(command)
     seed_by_chance()
     if kernel_threads := sys.modules.get('memba_vision.ops.numba_kernels.threads'):
         kernel_threads.trust_openmp()  # the server has seen that it had no threads
     end_with(lambda: runpy.run_path(command[1], run_name='__main__') and None)
+
+
+def open_streams() -> None:
+    """Make Python's streams anew: those of the server take it for granted that they can seek."""
+    for name in ('stdout', 'stderr'):
+        before = getattr(sys, name)
+        writer = open(before.fileno(), 'wb', closefd=False)  # noqa: SIM115
+        writer.raw.name = before.name
+        kept = dict(encoding=before.encoding, errors=before.errors)
+        kept |= dict(line_buffering=before.line_buffering, write_through=before.write_through)
+        stream = io.TextIOWrapper(writer, **kept)
+        stream.mode = 'w'
+        setattr(sys, name, stream)
+        setattr(sys, f'__{name}__', stream)
 
 
 def seed_by_chance() -> None:
@@ -205,6 +222,8 @@ def pose_as(command: Sequence[str]) -> None:
 def end_with(call: Callable[[], int | None]) -> NoReturn:
     """Call a function, and end this process as Python ends one whose main function it is."""
     status = 1
+    # A folder that an import of the server made, as matplotlib's without a home, is of all forks.
+    atexit.unregister(shutil.rmtree)
     try:
         try:
             sys.exit(call())

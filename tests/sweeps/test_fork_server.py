@@ -46,7 +46,10 @@ facts = {{
     'signals': [str(signal.getsignal(n)) for n in signal.Signals],
     'blocked': list(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
     'death of the parent': death.value,
-    'streams': [(s.encoding, s.errors, s.line_buffering) for s in (sys.stdout, sys.stderr)],
+    'streams': [
+        (s.name, s.encoding, s.errors, s.line_buffering, s.seekable())
+        for s in (sys.stdout, sys.stderr, sys.__stdout__)
+    ],
     'input': sys.stdin.read(),
     'processes': multiprocessing.current_process().name,
     'threads': threading.active_count(),
