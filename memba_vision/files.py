@@ -31,10 +31,11 @@ PIECE = 1 << 20  # bytes
 CURVE_FILE = 'losses.jsonl'
 
 
-def write_atomically(path: str | Path, content: bytes) -> None:
+def write_atomically(path: str | Path, content: bytes, is_flushed: bool = True) -> None:
     """Write ``content`` under a temporary name, flush it to the disk, then rename it.
 
-    A process that is killed in between leaves what was at ``path`` before.
+    A process that is killed in between leaves what was at ``path`` before. A file that is not
+    flushed, of thousands that say nothing of worth, may be empty after a loss of power.
 
     Raises:
         UserError: the disk is full, and what was at ``path`` is still there; or no file can be
@@ -47,8 +48,9 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     try:
         with open(temporary, 'wb') as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_flushed:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
