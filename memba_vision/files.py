@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import re
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,17 +21,21 @@ from memba_vision.leases import lease, machine_in_names
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: The temporary names of write_atomically, with machine and process; version 0.1 named no machine.
 UNFINISHED = re.compile(r'\..+\.(?:([^.]*)@)?(\d+)\.\d+')
-#: Seconds after which the temporary file of another host counts as left behind.
+#: The names of folders that are being made, with machine and process; those of older versions had
+#: neither.
+UNFINISHED_FOLDER = re.compile(r'\.unfinished-(?:([^.]*)@(\d+)-)?[^@]+')
+#: Seconds after which the temporary file or folder of another host counts as left behind.
 ABANDONED = 24 * 3600.0
 PIECE = 1 << 20  # bytes
 #: The file of a run's folder that has the loss of each epoch, and the accuracy of validations.
 CURVE_FILE = 'losses.jsonl'
 
 
-def write_atomically(path: str | Path, content: bytes) -> None:
+def write_atomically(path: str | Path, content: bytes, is_flushed: bool = True) -> None:
     """Write ``content`` under a temporary name, flush it to the disk, then rename it.
 
-    A process that is killed in between leaves what was at ``path`` before.
+    A process that is killed in between leaves what was at ``path`` before. A file that is not
+    flushed, of thousands that say nothing of worth, may be empty after a loss of power.
 
     Raises:
         UserError: the disk is full, and what was at ``path`` is still there; or no file can be
@@ -45,8 +51,9 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     try:
         with open(temporary, 'wb') as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_flushed:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -65,6 +72,22 @@ def temporary_name(path: Path) -> Path:
     """
     process = f'{machine_in_names()}@{os.getpid()}'
     return path.with_name(f'.{path.name}.{process}.{threading.get_ident()}')
+
+
+@contextlib.contextmanager
+def unfinished_folder(parent: str | Path) -> Iterator[Path]:
+    """Make a folder in ``parent`` for what is moved out when it is whole, and remove it at the end.
+
+    Those of processes that were killed in between are removed first, under the rules of
+    :func:`remove_unfinished`.
+    """
+    for path in Path(parent).glob('.unfinished-*'):
+        match = UNFINISHED_FOLDER.fullmatch(path.name)
+        if match and _is_left_behind(path, match[1] or '', match[2] or ''):
+            shutil.rmtree(path, ignore_errors=True)
+    prefix = f'.unfinished-{machine_in_names()}@{os.getpid()}-'
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as made:
+        yield Path(made)
 
 
 def check_output_path(path: str | Path) -> None:

@@ -43,6 +43,18 @@ class HoldHook(Hook):
 
 
 @HOOKS.register_module()
+class HoldTrialHook(Hook):
+    """Says so and waits, in the third epoch of a search's trial, while ``hold`` is there."""
+
+    def before_train_epoch(self, runner):
+        folder = Path(runner.work_dir)
+        if runner.epoch == 2:
+            (folder / 'held').touch()
+            while (folder.parents[2] / 'hold').exists():
+                time.sleep(0.05)
+
+
+@HOOKS.register_module()
 class RankReportHook(Hook):
     """Writes what each process of a distributed run measured."""
 

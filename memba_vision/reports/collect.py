@@ -180,8 +180,11 @@ def _planned_run(entry: dict[str, Any], folder: Path, root: Path, split: str) ->
 
 
 def _read_status(path: Path) -> dict[str, Any]:
-    """Read the last state of a run in its sweep; return an empty dict if there is none."""
-    return _read_json(path) if path.is_file() else {}
+    """Read the last state of a run in its sweep; return an empty dict if there is none.
+
+    That of a run that waits may be an empty file after a loss of power.
+    """
+    return _read_json(path) if path.is_file() and path.stat().st_size else {}
 
 
 def _result_of(folder: Path, state: str = MISSING) -> Result | None:

@@ -91,7 +91,8 @@ def _figure(
     name: str, title: str, caption: str, drawn: Figure, scores: SuiteScores, folded: bool = False
 ) -> FigureOfReport:
     drawn.draw_without_rendering()
-    drawn.set_layout_engine('none')  # it is laid out, and is written several times
+    # It is laid out, and is written several times; 'none' would have each draw it once more.
+    drawn.set_layout_engine(None)
     identifier = name + ''.join(filter(str.isalnum, scores.title))
     svg = as_svg(drawn, identifier, title)
     return FigureOfReport(name, title, caption, svg, drawn, folded)

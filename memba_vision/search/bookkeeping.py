@@ -1,5 +1,6 @@
 """Notes on the workers of trials, and recovery of trials whose worker died."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -24,9 +25,15 @@ WORKER, BEAT, TRY, FOLDER, ERROR, DEFAULT, RETRIED, ENTERED = (
 
 
 def heartbeat(trial: Any) -> None:
-    """Note in a trial that this process is alive and works on it."""
-    trial.set_user_attr(WORKER, dict(machine=machine(), process=_identity(os.getpid())))
-    trial.set_user_attr(BEAT, time.time())
+    """Note in a trial that this process is alive and works on it.
+
+    While the storage does not answer, nothing is noted, and the training goes on.
+    """
+    from optuna.exceptions import StorageInternalError
+
+    with contextlib.suppress(StorageInternalError):
+        trial.set_user_attr(WORKER, dict(machine=machine(), process=_identity(os.getpid())))
+        trial.set_user_attr(BEAT, time.time())
 
 
 def is_dead(trial: Any) -> bool:

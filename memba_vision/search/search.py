@@ -95,10 +95,15 @@ def search(task: Search) -> list[Trial]:
 
     Raises:
         UserError: the config and the space do not fit, the search was started with other settings,
-            the config's own trial failed, or the disk is full.
+            the config's own trial failed, the disk is full, or the storage fails.
     """
     check_fits(task.space, task.config)
     validate_each_epoch(deepcopy(task.config))  # raises before the first trial
+    with studies.reported_if_lost():
+        return _run_steps(task)
+
+
+def _run_steps(task: Search) -> list[Trial]:
     step = first_step(task.space)
     trials = _run_step(task, step, None)
     if task.space.adapters:

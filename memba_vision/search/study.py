@@ -1,11 +1,12 @@
 """Optuna's studies, in the form that a search needs."""
 
+import contextlib
 import json
 import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from memba_vision.search import bookkeeping
 from memba_vision.search.steps import Step
 
 SETTINGS = 'memba_vision_settings'
-#: Packages that connect to databases, by the beginning of the address.
-DRIVERS = {'postgresql': "'psycopg[binary]'", 'mysql': 'pymysql', 'mariadb': 'pymysql'}
+#: Drivers of databases by the beginning of the address, and the packages that they come in.
+DRIVERS = {'postgresql': 'psycopg', 'mysql': 'pymysql', 'mariadb': 'pymysql'}
+PACKAGES = {'psycopg': "'psycopg[binary]'"}
 #: Words of databases in which two workers make the same tables or the same study at once.
 MADE_AT_ONCE = ('already exists', 'duplicate key', 'UNIQUE constraint', 'Duplicate entry')
 PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds until the next try
@@ -43,15 +45,14 @@ def import_optuna() -> Any:
 
 def _as_storage(storage: str | Path) -> Any:
     """Return the storage that Optuna opens: an address, or a file of SQLite of any name."""
-    if isinstance(storage, str):
-        return storage
+    open_storage = import_optuna().storages.RDBStorage
+    if isinstance(storage, str):  # a server may have been started anew between two calls
+        return open_storage(storage, engine_kwargs=dict(pool_pre_ping=True))
     connect = partial(
         sqlite3.connect, os.path.abspath(storage), timeout=SQLITE_PATIENCE, check_same_thread=False
     )
     # The address says which database it is; in the path itself, ? and % would be part of one.
-    return import_optuna().storages.RDBStorage(
-        'sqlite:///search.db', engine_kwargs=dict(creator=connect)
-    )
+    return open_storage('sqlite:///search.db', engine_kwargs=dict(creator=connect))
 
 
 def open_study(storage: str | Path, name: str, pruner: str, epochs: int) -> Any:
@@ -91,14 +92,17 @@ def open_study(storage: str | Path, name: str, pruner: str, epochs: int) -> Any:
 
 def _cannot_open(storage: str | Path, error: Exception) -> UserError:
     """Return the error that says of a storage what is missing: driver, server or right address."""
-    # SQLAlchemy adds a line with the address of its manual.
-    reason = ' '.join(str(error).partition('(Background on this error')[0].split())
     kind, _, place = str(storage).partition('://')
     dialect = kind.partition('+')[0]
-    if isinstance(error, ImportError):
-        driver = DRIVERS.get(dialect, 'its driver for Python')
-        advice = f'pip install {driver} where the search runs (on every worker)'
-    elif '://' not in str(storage) and isinstance(storage, str):
+    if isinstance(error, ImportError) and dialect in DRIVERS:
+        driver = DRIVERS[dialect]
+        advice = (
+            f'pip install {PACKAGES.get(driver, driver)} where the search runs (on every worker), '
+            f'and begin the address with {dialect}+{driver}://'
+        )
+    elif isinstance(error, ImportError):
+        advice = 'install its driver for Python where the search runs (on every worker)'
+    elif isinstance(storage, str) and ('://' not in storage or "Can't load plugin" in str(error)):
         advice = 'expected an address such as postgresql+psycopg://USER@HOST/DATABASE'
     elif dialect in DRIVERS:
         server = place.rpartition('@')[2]
@@ -108,7 +112,30 @@ def _cannot_open(storage: str | Path, error: Exception) -> UserError:
         )
     else:
         advice = 'see that the place exists and can be written'
-    return UserError(f'--storage cannot be opened ({reason}): {advice}')
+    return UserError(f'--storage cannot be opened ({_reason(error)}): {advice}')
+
+
+@contextlib.contextmanager
+def reported_if_lost() -> Iterator[None]:
+    """Turn the error of a storage that fails later into one line.
+
+    Raises:
+        UserError: that.
+    """
+    lost = import_optuna().exceptions.StorageInternalError
+    try:
+        yield
+    except lost as error:
+        raise UserError(
+            f'--storage cannot be used any more ({_reason(error.__cause__ or error)}): once it '
+            'can, the same command goes on'
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error in one line, without what SQLAlchemy adds: statement and manual."""
+    text = str(error).partition('\n[SQL: ')[0].partition('(Background on this error')[0]
+    return ' '.join(text.split())
 
 
 def check_settings(study: Any, settings: dict[str, Any]) -> None:

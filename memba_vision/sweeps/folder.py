@@ -16,6 +16,8 @@ from memba_vision.runs.record import RECORD_FILE
 from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options
 from memba_vision.sweeps.supervise import STATUS_FILE
 
+WAITING = json.dumps({'state': 'waiting', 'message': '', 'tries': 0}, indent=1).encode()
+
 
 def enter(folder: Path, jobs: Sequence[Job], options: Options) -> None:
     """Enter runs into a sweep's folder. Earlier runs stay in it.
@@ -41,8 +43,7 @@ def enter(folder: Path, jobs: Sequence[Job], options: Options) -> None:
         write_atomically(path, (json.dumps(content, indent=1) + '\n').encode())
         for job in jobs:
             if not (job.folder / STATUS_FILE).exists():
-                status = {'state': 'waiting', 'message': '', 'tries': 0}
-                write_atomically(job.folder / STATUS_FILE, json.dumps(status, indent=1).encode())
+                write_atomically(job.folder / STATUS_FILE, WAITING, is_flushed=False)
 
 
 def _read(path: Path) -> dict:

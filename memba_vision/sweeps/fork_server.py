@@ -19,6 +19,7 @@ import io
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import sys
@@ -179,8 +180,7 @@ def start_script(command: list[str], lock: int) -> Child:
     os.dup2(other, 2)
     os.close(pipe)
     os.close(other)
-    reopen('stdout', 1)
-    reopen('stderr', 2)
+    open_streams()
     pose_as(command)
     seed_by_chance()
     if kernel_threads := sys.modules.get('memba_vision.ops.numba_kernels.threads'):
@@ -188,21 +188,18 @@ def start_script(command: list[str], lock: int) -> Child:
     end_with(lambda: runpy.run_path(command[1], run_name='__main__') and None)
 
 
-def reopen(name: str, number: int) -> None:
-    """Make a stream of Python's anew for a descriptor that leads elsewhere now.
-
-    A stream remembers whether its file can be rewound, and a pipe cannot.
-    """
-    old = getattr(sys, name)
-    new = io.TextIOWrapper(
-        os.fdopen(number, 'wb', closefd=False),
-        encoding=old.encoding,
-        errors=old.errors,
-        line_buffering=old.line_buffering,
-        write_through=old.write_through,
-    )
-    setattr(sys, name, new)
-    setattr(sys, f'__{name}__', new)
+def open_streams() -> None:
+    """Make Python's streams anew: those of the server take it for granted that they can seek."""
+    for name in ('stdout', 'stderr'):
+        before = getattr(sys, name)
+        writer = open(before.fileno(), 'wb', closefd=False)  # noqa: SIM115
+        writer.raw.name = before.name
+        kept = dict(encoding=before.encoding, errors=before.errors)
+        kept |= dict(line_buffering=before.line_buffering, write_through=before.write_through)
+        stream = io.TextIOWrapper(writer, **kept)
+        stream.mode = 'w'
+        setattr(sys, name, stream)
+        setattr(sys, f'__{name}__', stream)
 
 
 def seed_by_chance() -> None:
@@ -223,6 +220,8 @@ def pose_as(command: Sequence[str]) -> None:
 def end_with(call: Callable[[], int | None]) -> NoReturn:
     """Call a function, and end this process as Python ends one whose main function it is."""
     status = 1
+    # A folder that an import of the server made, as matplotlib's without a home, is of all forks.
+    atexit.unregister(shutil.rmtree)
     try:
         try:
             sys.exit(call())

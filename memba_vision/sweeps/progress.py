@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from memba_vision.engine.checkpoint_folders import checkpoint_folders
-from memba_vision.reports.curves import SCALARS, read_entry
+from memba_vision.files import CURVE_FILE
+from memba_vision.reports.curves import ACCURACY, SCALARS, read_entry
 from memba_vision.sweeps.jobs import Job
 
 END = 1 << 14  # bytes that are read at the end of a log
@@ -32,6 +33,8 @@ class Progress:
 def read_progress(folder: Path, length: tuple[str, int]) -> Progress:
     """Read the newest of mmengine's logs that holds a training step.
 
+    A run with another logger has its own file of losses, which tells no time.
+
     Args:
         folder: the run's folder.
         length: unit and length of the training; see :meth:`memba_vision.sweeps.jobs.Job.length`.
@@ -40,9 +43,19 @@ def read_progress(folder: Path, length: tuple[str, int]) -> Progress:
         records = [read_entry(line) for line in last_lines(path)]
         steps = [record for record in records if 'loss' in record]
         if steps:
-            scores = [r['accuracy/top1'] for r in records if 'accuracy/top1' in r]
+            scores = [r[ACCURACY] for r in records if ACCURACY in r]
             return _progress(steps[-1], scores, length, time.time() - path.stat().st_mtime)
-    return Progress()
+    return _from_curve(folder / CURVE_FILE)
+
+
+def _from_curve(path: Path) -> Progress:
+    if not path.is_file():
+        return Progress()
+    records = [read_entry(line) for line in last_lines(path)]
+    steps = [record for record in records if {'loss', 'epoch'} <= record.keys()]
+    scores = [record[ACCURACY] for record in records if ACCURACY in record]
+    last = steps[-1] if steps else {'epoch': 0, 'loss': None}
+    return Progress(last['epoch'], last['loss'], scores[-1] if scores else None)
 
 
 def saved_step(job: Job) -> int:

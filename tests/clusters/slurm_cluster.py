@@ -169,7 +169,7 @@ class SlurmCluster:
     def _write_config(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         (self.home / 'state').mkdir()
-        ports = _free_ports(1 + len(NODES))
+        ports = free_ports(1 + len(NODES))
         host = socket.gethostname().partition('.')[0]
         nodes = '\n'.join(
             f'NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} '
@@ -207,7 +207,7 @@ class SlurmCluster:
             )
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
     sockets = [socket.socket() for _ in range(number)]
     try:
         for each in sockets:

@@ -27,12 +27,22 @@ from script_jobs import (  # noqa: E402
 )
 
 from memba_vision.errors import UserError  # noqa: E402
-from memba_vision.sweeps.executors import EXECUTORS  # noqa: E402
+from memba_vision.sweeps import loop  # noqa: E402
+from memba_vision.sweeps.executors import EXECUTORS, ray_cluster  # noqa: E402
+from memba_vision.sweeps.executors.base import supervised  # noqa: E402
 from memba_vision.sweeps.status import is_locked  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 NAMES = [f'digits_{method}_seed0' for method in 'abcdef']
 A = NAMES[0]
+ON_A_DISK = [
+    *(
+        'sh',
+        '-c',
+        'test -z "$LACKS_THE_DISK" || { echo no such disk >&2; exit 3; }; exec "$@"',
+        'sh',
+    )
+]
 LONG = 300.0  # seconds for what takes a few on a quiet machine
 
 
@@ -144,6 +154,26 @@ def test_a_thousand_runs_wait_and_are_cancelled(cluster, tmp_path):
     runner.stop(attempts)
     wait_for(jobs[0].folder / 'saved', LONG)
     runner.close()
+
+
+def test_a_node_on_which_runs_end_before_they_begin_is_avoided(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_cluster, 'supervised', lambda *given: [*ON_A_DISK, *supervised(*given)])
+    monkeypatch.setattr(loop, 'PAUSE_RETRY', 0.1)
+    lacking = cluster.add_node(num_cpus=4, env_vars={'LACKS_THE_DISK': 'yes'})
+    cluster.wait_for_nodes(timeout=LONG)
+    jobs = [script_job(tmp_path, name, f'import time; time.sleep(3)\n{FINISH}') for name in NAMES]
+    runner = executor(cluster, tmp_path)
+    try:
+        rows, said = sweep_with(runner, jobs)
+        assert [row.status.state for row in rows.values()] == ['finished'] * len(jobs), said
+        assert 'before the run began: no such disk; going on' in said
+        assert list(runner.never_began) == [lacking.node_id]
+        runner.never_began.update({node.node_id: 2 for node in cluster.worker_nodes})
+        with pytest.raises(UserError, match=r'on every node that can take a run .* 2 ended before'):
+            runner.start(jobs[0])
+    finally:
+        runner.close()
+        cluster.remove_node(lacking)
 
 
 def test_a_run_that_no_node_can_take_is_refused(cluster, tmp_path):

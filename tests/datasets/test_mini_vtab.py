@@ -1,5 +1,7 @@
 import hashlib
+import multiprocessing
 import os
+import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -160,10 +162,24 @@ def test_a_failure_on_the_way_leaves_nothing(tmp_path, monkeypatch, small_digits
     assert read_list(tmp_path / 'digits', 'test') == [('images/test/00000.png', 0)]
 
 
-def test_what_a_kill_leaves_is_not_taken_for_the_task(tmp_path, small_digits):
-    (tmp_path / '.unfinished-killed' / 'digits' / 'images').mkdir(parents=True)
+def test_what_a_kill_leaves_is_not_taken_for_the_task_and_goes(tmp_path, small_digits, monkeypatch):
+    def write_and_die(folder: Path, splits: dict[str, Split]) -> None:
+        write_task(folder, splits)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    write_task = write._write_task
+    with monkeypatch.context() as patch:
+        patch.setattr(write, '_write_task', write_and_die)
+        process = multiprocessing.get_context('fork').Process(
+            target=ensure_task, args=(tmp_path, 'digits')
+        )
+        process.start()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert list(tmp_path.glob('.unfinished-*/digits/images'))
     ensure_task(tmp_path, 'digits')
     assert (tmp_path / 'digits' / 'test.txt').is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ['digits']
 
 
 def test_the_quicker_of_two_processes_wins(tmp_path, monkeypatch, small_digits):

@@ -52,6 +52,27 @@ def test_unfinished_files_of_this_host_go_at_once_and_of_others_after_a_day(tmp_
     assert left == {names[name] for name in ('alive', 'elsewhere', 'another machine of this name')}
 
 
+def test_unfinished_folders_of_this_host_go_at_once_and_of_others_after_a_day(tmp_path):
+    host, dead = machine_in_names(), 4_000_000
+    names = {
+        'here': f'.unfinished-{host}@{dead}-1',
+        'alive': f'.unfinished-{host}@{os.getpid()}-1',
+        'elsewhere': f'.unfinished-other-host@{dead}-1',
+        'long ago': f'.unfinished-other-host@{dead}-2',
+        'of an older version': '.unfinished-abc_1',
+        'of an older version, long ago': '.unfinished-abc_2',
+    }
+    for name in names.values():
+        (tmp_path / name / 'digits').mkdir(parents=True)
+    for name in ('long ago', 'of an older version, long ago'):
+        os.utime(tmp_path / names[name], (1000, 1000))
+    with files.unfinished_folder(tmp_path) as own:
+        pass
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {names[name] for name in ('alive', 'elsewhere', 'of an older version')}
+    assert files.UNFINISHED_FOLDER.fullmatch(own.name).groups() == (host, str(os.getpid()))
+
+
 def test_the_temporary_name_is_recognised(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(os, 'replace', lambda source, _: seen.append(os.path.basename(source)))

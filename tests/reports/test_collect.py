@@ -18,6 +18,14 @@ def states(folder) -> dict[str, tuple[str, str]]:
     return {run.name: (run.state, run.message) for run in collect_runs(folder)[0]}
 
 
+def test_a_state_that_a_loss_of_power_left_empty_is_none(tmp_path):
+    plan(tmp_path, ['memba'], ['digits'], [0, 1])
+    save_runs(tmp_path, [make_result()])
+    (tmp_path / 'digits_memba_seed1').mkdir()
+    (tmp_path / 'digits_memba_seed1' / 'status.json').touch()
+    assert states(tmp_path)['digits_memba_seed1'] == ('missing', '')
+
+
 def test_a_sweep_with_runs_in_all_states(tmp_path):
     plan(tmp_path, ['memba', 'lora'], ['digits'], [0, 1, 2])
     save_runs(tmp_path, [make_result(), make_result('lora')])

@@ -12,6 +12,7 @@ import pytest
 from browser import page_errors
 from helpers import ENVIRONMENT, TOOLS, run_tool
 from made_runs import make_result, plan, save_runs, set_status, with_group_means
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from selenium.webdriver.common.by import By
 
@@ -26,7 +27,7 @@ from memba_vision.reports.markdown import as_markdown
 from memba_vision.reports.records import as_csv
 from memba_vision.reports.run_list import write_run_list
 from memba_vision.reports.scores import scores_by_suite
-from memba_vision.reports.svg import settings
+from memba_vision.reports.svg import settings, write_figure
 from memba_vision.reports.tables import NOTHING, summary_table, task_table
 from memba_vision.reports.write import FORMATS
 from memba_vision.runs.backbone import Backbone
@@ -344,6 +345,15 @@ def test_methods_of_one_size_are_drawn(mini):
     places = {float(x) for x in re.findall(r'<use [^>]*\bx="([\d.]+)"[^>]*stroke: #', svg)}
     assert len(places) == 1, places
     assert 0.3 * width < places.pop() < 0.7 * width
+
+
+def test_a_figure_is_drawn_once_for_each_file(mini, tmp_path, monkeypatch):
+    figure = make_content('made', *collect_runs(mini), None).sections[0].figures[0].drawn
+    draw, drawn = Figure.draw, []
+    monkeypatch.setattr(Figure, 'draw', lambda self, to: (drawn.append(to), draw(self, to)))
+    for ending in FORMATS:
+        write_figure(figure, tmp_path / f'sizes.{ending}')
+    assert len(drawn) == len(FORMATS)
 
 
 def test_one_method_has_no_differences(tmp_path):

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import optuna
 import pytest
 from helpers import CONFIGS, DEMO, EACH_EPOCH, REPOSITORY, as_arguments, run_tool, tiny_options
-from processes import CONTEXT
+from search_workers import work_at_once
 
 from memba_vision.engine.checkpoint_folders import checkpoint_folders
 from memba_vision.errors import DiskFull, UserError
@@ -164,7 +164,14 @@ def test_other_settings_are_refused(make, trainings):
             'see that postgresql runs at 127.0.0.1:1/x,',
         ),
         ('postgresql+psycopg://a:hidden@b/x', 'psycopg', "pip install 'psycopg[binary]' where"),
-        ('mysql://a:hidden@b/x', 'MySQLdb', 'pip install pymysql'),
+        (
+            'postgresql+psycopg2://a:hidden@b/x',
+            'psycopg2',
+            'begin the address with postgresql+psycopg://',
+        ),
+        ('mysql://a:hidden@b/x', 'MySQLdb', 'pip install pymysql where the search runs'),
+        ('mysql://a:hidden@b/x', 'MySQLdb', 'begin the address with mysql+pymysql://'),
+        ('postgres://a:hidden@b/x', '', 'expected an address such as postgresql+psycopg://'),
         ('sqlite:////nowhere/x.db', '', 'unable to open database file): see that the place exists'),
         ('a word', '', 'expected an address such as postgresql+psycopg://'),
     ],
@@ -365,39 +372,7 @@ def test_workers_that_look_at_the_same_time(make, trainings, monkeypatch):
 
 
 def test_workers_in_processes_of_their_own(make):
-    """They train the default once, and end together at the number of trials."""
-    task = make(trials=6, tell=print)
-    ready = CONTEXT.Barrier(3)
-    workers = [
-        CONTEXT.Process(target=work, args=(replace(task, seed=seed), ready)) for seed in range(3)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * 3
-    trained = (task.folder / 'trained').read_text().splitlines()
-    found = study(task).get_trials()
-    of_default = {f'settings_{t.number:03d}' for t in found if t.user_attrs.get('default')}
-    assert len(of_default & set(trained)) == 1
-    assert len(trained) == len(set(trained)) <= 6
-    for number in range(3):
-        assert (task.folder / f'ended_{number}').read_text() == '6'
-
-
-def work(task, ready) -> None:
-    def run(config, report, beat):
-        with open(task.folder / 'trained', 'a') as file:
-            file.write(f'{Path(config.work_dir).name}\n')
-        time.sleep(0.1)
-        beat()
-        return by_rank(config)
-
-    searching.run_trial, searching.POLL = run, 0.1
-    task.folder.mkdir(exist_ok=True)
-    ready.wait()
-    found = search(task)
-    (task.folder / f'ended_{task.seed}').write_text(str(len(found)))
+    work_at_once(make(trials=6, tell=print))
 
 
 def test_a_full_disk_ends_the_search_and_loses_no_trial(make, trainings):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from types import SimpleNamespace
 
 import pretended_slurm
@@ -28,7 +29,7 @@ from memba_vision.sweeps import loop, slurm_queue
 from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.executors import slurm as slurm_executor
 from memba_vision.sweeps.executors.base import LOST, caller, supervised
-from memba_vision.sweeps.executors.ray_cluster import RayAttempt, _reporting
+from memba_vision.sweeps.executors.ray_cluster import RayAttempt, RayExecutor, _reporting
 from memba_vision.sweeps.loop import Policy
 from memba_vision.sweeps.status import is_locked
 
@@ -124,8 +125,11 @@ def test_a_ray_cluster_that_cannot_be_joined(tmp_path, monkeypatch, error, expec
         EXECUTORS['ray'](arguments(ray_address='auto'), tmp_path)
 
 
-def test_a_ray_task_tells_where_it_runs_and_what_kept_it_from_beginning(tmp_path):
+def test_a_ray_task_tells_where_it_runs_and_what_kept_it_from_beginning(tmp_path, monkeypatch):
     """``ray`` stands for the package, of which a task that has ended needs little."""
+    in_a_task = SimpleNamespace(get_node_id=lambda: 'n1')
+    monkeypatch.setattr(ray, 'get_runtime_context', lambda: in_a_task)
+    never_began = Counter()
     job = script_job(tmp_path, A, UNTIL_TOLD)
     ended = []
     stand_in = SimpleNamespace(
@@ -134,21 +138,46 @@ def test_a_ray_task_tells_where_it_runs_and_what_kept_it_from_beginning(tmp_path
         exceptions=ray.exceptions,
     )
     broken = _reporting(caller([sys.executable, '-I', str(tmp_path / 'none.py')]))
-    attempt = RayAttempt(stand_in, broken, job.folder)
+    attempt = RayAttempt(stand_in, broken, job.folder, never_began)
     assert (attempt.poll(), attempt.place()) == (None, None), 'it waits in the queue'
     ended.append(broken)
     found = attempt.poll()
     assert found.status == 2
     assert 'before the run began: ' in found.message
     assert "can't open file" in found.message
+    no_python = _reporting(caller([str(tmp_path / 'none'), 'script.py']))
+    found = RayAttempt(stand_in, no_python, job.folder, never_began).poll()
+    assert 'before the run began: ' in found.message
+    assert never_began == {'n1': 2}
 
-    attempt = RayAttempt(stand_in, None, job.folder)
+    attempt = RayAttempt(stand_in, None, job.folder, never_began)
     ended.clear()
     thread = in_background(_reporting(caller(supervised(job, {}))))
     wait_for(job.folder / 'begun')
     assert attempt.place() == status(job.folder)['host']
     (job.folder / 'go').touch()
     thread.join()
+
+
+def test_ray_avoids_nodes_on_which_runs_ended_before_they_began():
+    names = {'n1': 'a', 'n2': 'b', 'n3': 'c'}
+    nodes = [
+        {
+            **dict(NodeID=node, NodeManagerHostname=host, Alive=True),
+            **dict(Resources={'CPU': 0 if node == 'n3' else 4}, Labels={'ray.io/node-id': node}),
+        }
+        for node, host in names.items()
+    ]
+    runner = object.__new__(RayExecutor)  # without a cluster, which tests/clusters has
+    runner.ray = SimpleNamespace(nodes=lambda: nodes)
+    runner.cpus, runner.gpus, runner.never_began = 2, 0, Counter(n1=1)
+    assert runner._strategy() == 'DEFAULT'
+    runner.never_began.update(n1=1)
+    (wanted,) = runner._strategy().hard
+    assert (wanted.key, wanted.operator.values) == ('ray.io/node-id', ['n1'])
+    runner.never_began.update(n2=2)
+    with pytest.raises(UserError, match=r'on every node that can take .* \(a, b\) 2 ended before'):
+        runner._strategy()
 
 
 # Slurm's own commands, as submitit calls them

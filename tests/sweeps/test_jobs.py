@@ -1,6 +1,7 @@
 """The runs of a sweep, and their folder."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,15 @@ def test_the_folder_lists_its_runs(tmp_path):
     for job in jobs:
         status = json.loads((job.folder / 'status.json').read_text())
         assert status == {'state': 'waiting', 'message': '', 'tries': 0}
+
+
+def test_runs_are_entered_without_a_wait_for_the_disk_for_each(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, 'fsync', flushed.append)
+    jobs = demo_jobs(tmp_path, seeds=range(5))
+    enter(tmp_path, jobs, Options())
+    assert len(flushed) < 5 < len(jobs)
+    assert json.loads((jobs[0].folder / 'status.json').read_text())['state'] == 'waiting'
 
 
 def test_runs_can_be_added_and_left_out(tmp_path):

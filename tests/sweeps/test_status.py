@@ -99,6 +99,17 @@ def test_accuracy_so_far(tmp_path):
     assert read_progress(tmp_path, ('epochs', 4)).accuracy == 50.0
 
 
+def test_a_run_with_another_logger_tells_its_progress_too(tmp_path):
+    lines = [
+        {'epoch': 1, 'loss': 2.0},
+        {'epoch': 1, 'accuracy/top1': 40.0},
+        {'epoch': 2, 'loss': 1},
+    ]
+    text = ''.join(f'{json.dumps(line)}\n' for line in lines)
+    (tmp_path / 'losses.jsonl').write_text(f'{text}{{"epoch": 3')
+    assert read_progress(tmp_path, ('epochs', 4)) == Progress(2, 1.0, 40.0)
+
+
 def test_iterations(tmp_path):
     log(tmp_path, '20260101_000000', [{'loss': 1.0, 'time': 2.0, 'iter': 10, 'step': 10}])
     found = read_progress(tmp_path, ('iterations', 15))

@@ -1,7 +1,6 @@
 """Write the tasks of mini-VTAB in the folder format of VTAB-1k."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from memba_vision.datasets.mini_vtab.terrain import make_terrain
 from memba_vision.datasets.mini_vtab.textures import make_textures
 from memba_vision.datasets.tasks import MINI_TASKS, find_task
 from memba_vision.errors import UserError
-from memba_vision.files import exclusive_lock
+from memba_vision.files import exclusive_lock, unfinished_folder
 
 MAKERS: dict[str, Callable[[], dict[str, Split]]] = {
     'digits': make_digits,
@@ -53,8 +52,8 @@ def ensure_task(root: str | Path, task: str) -> None:
     """Write one task of mini-VTAB under ``root``, unless its folder is there already.
 
     Of several processes that want the same task, one makes it and the others wait. The folder
-    appears under its name only when it is whole: a kill on the way does no harm. It may leave a
-    folder ``.unfinished-*`` behind, which nothing reads.
+    appears under its name only when it is whole: a kill on the way does no harm. The next that
+    makes a task there removes what it left.
 
     Args:
         root: The data root; made when missing.
@@ -77,9 +76,9 @@ def ensure_task(root: str | Path, task: str) -> None:
 
 
 def _make(folder: Path, task: str) -> None:
-    with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=folder.parent) as unfinished:
+    with unfinished_folder(folder.parent) as unfinished:
         # A folder of its own inside, since the temporary one is closed to other users.
-        whole = Path(unfinished) / folder.name
+        whole = unfinished / folder.name
         _write_task(whole, MAKERS[task]())
         _move(whole, folder)
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from memba_vision.datasets.vtab1k_tools.images import ImageFacts, examine_all
 from memba_vision.datasets.vtab1k_tools.skipped_entries import LEFT_OUT, SkippedEntry, as_csv, shown
 from memba_vision.datasets.vtab1k_tools.sources import Images, class_names
 from memba_vision.errors import UserError
-from memba_vision.files import check_output_path
+from memba_vision.files import check_output_path, unfinished_folder
 
 #: The endings of copies of files whose own is none of an image.
 ENDING_OF = {'JPEG': '.jpg', 'MPO': '.jpg', 'TIFF': '.tif'}
@@ -214,8 +213,8 @@ def _write(
 ) -> None:
     number_of = {name: number for number, name in enumerate(classes)}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=folder.parent) as unfinished:
-        whole = Path(unfinished, folder.name)  # of its own: the temporary one is closed to others
+    with unfinished_folder(folder.parent) as unfinished:
+        whole = unfinished / folder.name  # of its own: the temporary one is closed to others
         lines = {}
         for split, images in splits.items():
             (whole / 'images' / split).mkdir(parents=True)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the help of the sweep needs the options of executors, and n
     from memba_vision.sweeps.jobs import Job
 
 LOST = -1  # status of a try whose end was not seen, as when its node went down
+BAD_STARTS = 2  # tries that may end on a host before their runs began, until it is avoided
 PASSED_ON = ('PYTHONPATH', 'TORCH_HOME')  # variables that other nodes must have as here
 
 

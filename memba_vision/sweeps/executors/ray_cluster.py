@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memba_vision.errors import UserError
+from memba_vision.errors import ExitStatus, UserError
 from memba_vision.sweeps.executors import register
 from memba_vision.sweeps.executors.base import (
+    BAD_STARTS,
     LOST,
     Attempt,
     Ended,
@@ -25,6 +27,10 @@ from memba_vision.sweeps.supervise import last_words, read_status
 
 if TYPE_CHECKING:
     from memba_vision.sweeps.jobs import Job
+
+
+#: Statuses of tries that did not begin through no fault of their node.
+NO_FAULT = (ExitStatus.FINISHED, ExitStatus.BUSY, ExitStatus.TERMINATED)
 
 
 @register('ray')
@@ -42,6 +48,7 @@ class RayExecutor(Executor):
         os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')  # sends usage data to Ray's makers
         self.ray = import_for('ray', 'ray')
         self.cpus = args.cpus_per_run
+        self.never_began: Counter[str] = Counter()  # tries that ended before their run, by node
         try:
             self.ray.init(
                 address=args.ray_address or 'local',
@@ -60,16 +67,46 @@ class RayExecutor(Executor):
 
     def _check_room(self) -> None:
         """Raise a UserError if no node can take a run: Ray would let it wait for ever."""
-        nodes = [node['Resources'] for node in self.ray.nodes() if node['Alive']]
-        sizes = {(int(node.get('CPU', 0)), int(node.get('GPU', 0))) for node in nodes}
-        if any(cpus >= self.cpus and gpus >= self.gpus for cpus, gpus in sizes):
+        nodes = self._nodes()
+        if self._with_room(nodes):
             return
         self.ray.shutdown()
-        found = ', '.join(f'{cpus} cores and {gpus} GPUs' for cpus, gpus in sorted(sizes))
+        sizes = sorted({_size(node) for node in nodes})
+        found = ', '.join(f'{cpus} cores and {gpus} GPUs' for cpus, gpus in sizes)
         raise UserError(
             f'--executor ray: a run asks for {self.cpus} cores and {self.gpus} GPUs, and no node '
             f'has that (the nodes have {found}): give --cpus-per-run and --gpus-per-run'
         )
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        return [node for node in self.ray.nodes() if node['Alive']]
+
+    def _with_room(self, nodes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the nodes that can take a run when they have nothing else to do."""
+        sizes = [(node, *_size(node)) for node in nodes]
+        return [node for node, cpus, gpus in sizes if cpus >= self.cpus and gpus >= self.gpus]
+
+    def _strategy(self) -> Any:
+        """Return what keeps a task from nodes on which several tries ended before their runs.
+
+        Raises:
+            UserError: no other node can take a run.
+        """
+        bad = {node for node, count in self.never_began.items() if count >= BAD_STARTS}
+        nodes = [node for node in self._nodes() if node['NodeID'] in bad]
+        if not nodes:
+            return 'DEFAULT'
+        if not self._with_room(node for node in self._nodes() if node['NodeID'] not in bad):
+            hosts = ', '.join(sorted({node['NodeManagerHostname'] for node in nodes}))
+            raise UserError(
+                f'--executor ray: on every node that can take a run ({hosts}) {BAD_STARTS} ended '
+                'before they began: see that Python, the package and the folder are there'
+            )
+        from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
+
+        # The label's name differs between versions of Ray.
+        label = next(k for k, value in nodes[0]['Labels'].items() if value == nodes[0]['NodeID'])
+        return NodeLabelSchedulingStrategy(hard={label: NotIn(*sorted(bad))})
 
     @classmethod
     def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
@@ -81,13 +118,18 @@ class RayExecutor(Executor):
         )
 
     def start(self, job: Job) -> Attempt:
-        """Submit the run to Ray."""
+        """Submit the run to Ray.
+
+        Raises:
+            UserError: nodes that could take it have let others end before they began.
+        """
         environment = {'OMP_NUM_THREADS': str(self.cpus)}
         command = supervised(job, environment, max(1, self.gpus))
         # No retries: the sweep counts lost nodes, and starts the run again.
         task = self.ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=0)
-        reference = task(_reporting(caller(command))).options(name=job.name).remote()
-        return RayAttempt(self.ray, reference, job.folder)
+        options = dict(name=job.name, scheduling_strategy=self._strategy())
+        reference = task(_reporting(caller(command))).options(**options).remote()
+        return RayAttempt(self.ray, reference, job.folder, self.never_began)
 
     def close(self) -> None:
         """Leave the cluster, and end it if it was started for this sweep."""
@@ -116,17 +158,29 @@ def _why_not(ray: Any, address: str | None, error: Exception) -> str:
     return f'{where}: {reason}'
 
 
-def _reporting(call: Callable[..., int]) -> Callable[[], tuple[int, str, str]]:
-    """Return a function that returns a call's status, its host and what it said of errors."""
+def _size(node: dict[str, Any]) -> tuple[int, int]:
+    """Return the numbers of cores and GPUs of a node."""
+    return int(node['Resources'].get('CPU', 0)), int(node['Resources'].get('GPU', 0))
 
-    def report() -> tuple[int, str, str]:
+
+def _reporting(call: Callable[..., int]) -> Callable[[], tuple[int, str, str, str]]:
+    """Return a function that returns a call's status, node, host and what it said of errors."""
+    lost = LOST
+
+    def report() -> tuple[int, str, str, str]:
         import socket
         import tempfile
 
+        import ray
+
+        place = ray.get_runtime_context().get_node_id(), socket.gethostname()
         with tempfile.TemporaryFile() as said:
-            status = call(said)
+            try:
+                status = call(said)
+            except OSError as error:  # there is no such program
+                return lost, *place, str(error)
             said.seek(0)
-            return status, socket.gethostname(), said.read()[-4000:].decode(errors='replace')
+            return status, *place, said.read()[-4000:].decode(errors='replace')
 
     return report
 
@@ -138,10 +192,12 @@ class RayAttempt(Attempt):
         ray: the package.
         reference: to the task's result.
         folder: the run's folder.
+        never_began: counts the tries that ended before their runs began, by node.
     """
 
-    def __init__(self, ray: Any, reference: Any, folder: Path) -> None:
+    def __init__(self, ray: Any, reference: Any, folder: Path, never_began: Counter[str]) -> None:
         self.ray, self.reference, self.folder = ray, reference, folder
+        self.never_began = never_began
         self.tries_before = tries_that_ended(folder)
 
     def poll(self) -> Ended | None:
@@ -150,13 +206,16 @@ class RayAttempt(Attempt):
         if not done:
             return None
         try:
-            status, host, said = self.ray.get(self.reference)
+            status, node, host, said = self.ray.get(self.reference)
         except self.ray.exceptions.RayError as error:
             # A task's own error has the call's whole traceback, and a cause.
             lines = str(getattr(error, 'cause', None) or error).strip().splitlines()
             return Ended(LOST, f'Ray lost it: {(lines or [type(error).__name__])[0]}')
-        if self._has_begun() or not last_words(said):
+        if self._has_begun() or status in NO_FAULT:
             return Ended(status)
+        self.never_began[node] += 1
+        if not last_words(said):
+            return Ended(status, f'ended on {host} before the run began')
         return Ended(status, f'ended on {host} before the run began: {last_words(said)}')
 
     def place(self) -> str | None:

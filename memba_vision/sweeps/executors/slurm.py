@@ -16,6 +16,7 @@ from memba_vision.errors import ExitStatus, UserError
 from memba_vision.files import write_atomically
 from memba_vision.sweeps.executors import register
 from memba_vision.sweeps.executors.base import (
+    BAD_STARTS,
     LOST,
     Attempt,
     Ended,
@@ -37,7 +38,6 @@ SHARED = ('timeout_min', 'mem_gb', 'nodes', 'tasks_per_node', 'cpus_per_task', '
 DAY = 24 * 60  # minutes
 ARRAY = 20  # runs from which on they are submitted as one job array
 LARGEST_ARRAY = 500  # Slurm's own limit is 1,000 as a rule
-BAD_STARTS = 2  # jobs that may end on a host before their runs began, until it is avoided
 RESULT_DELAY = 5.0  # seconds that a file may take from one node to another
 
 
