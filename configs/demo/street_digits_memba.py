@@ -9,5 +9,5 @@ task = 'street_digits'
 model = dict(head=dict(num_classes=num_classes(task)))
 train_dataloader = dict(dataset=dict(task=task))
 test_dataloader = dict(dataset=dict(task=task))
-optim_wrapper = dict(optimizer=dict(lr=0.01))
-chosen_settings = {'optim_wrapper.optimizer.lr': 0.01}
+optim_wrapper = dict(optimizer=dict(lr=0.003))
+chosen_settings = {'optim_wrapper.optimizer.lr': 0.003}

@@ -24,7 +24,7 @@ SETTING = 'cuda_graphs'
 WARM_UPS = 3
 #: Shapes of batches that are recorded. Any further one is launched kernel by kernel.
 LARGEST_NUMBER = 4
-LABELS = ('gt_label', 'gt_score')  # what losses of mmpretrain read of a sample
+LABELS = ('gt_label', 'gt_score')  # fields of a sample that losses of mmpretrain read
 
 
 def are_recorded(config: Config) -> bool:
@@ -127,8 +127,8 @@ class RecordedStep:
         batch: a batch as the data preprocessor leaves it.
         trained: the parameters to differentiate by.
         context: the context of the forward pass: autocast.
-        memory: that of other graphs, to be shared. No graph reads what it wrote at an earlier step,
-            and what a step gives is copied before the next.
+        memory: the memory of other graphs, to be shared. No graph reads what it wrote at an earlier
+            step, and what a step gives is copied before the next.
 
     Raises:
         UserError: the step waits for the GPU, or does what cannot be repeated.

@@ -69,10 +69,7 @@ def _fonts() -> list[ImageFont.FreeTypeFont]:
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf'
-    # Pillow's other engine needs a library of the system, and moves some glyphs by a pixel.
-    engine = ImageFont.Layout.BASIC
-    paths = [str(folder / f'{name}.ttf') for name in FONTS]
-    return [ImageFont.truetype(path, POINTS, layout_engine=engine) for path in paths]
+    return [ImageFont.truetype(str(folder / f'{name}.ttf'), POINTS) for name in FONTS]
 
 
 def _characters(font: ImageFont.FreeTypeFont) -> list[str]:
