@@ -94,8 +94,9 @@ def test_what_was_measured_on_mini_vtab_was_measured_on_every_task_with_three_se
     assert measured == sorted(product(methods, MINI1_TASKS, range(3)))
 
 
-def test_every_method_that_was_published_was_measured_on_all_tasks_of_mini_vtab_2():
-    runs = read_run_list((DOCS / 'results' / 'mini_vtab_2.csv').read_text(encoding='utf-8'))
+@pytest.mark.parametrize('name', ['mini_vtab_2', 'mini_vtab_2_one_rate'])
+def test_every_method_that_was_published_was_measured_on_all_tasks_of_mini_vtab_2(name):
+    runs = read_run_list((DOCS / 'results' / f'{name}.csv').read_text(encoding='utf-8'))
     measured = {(run.method, run.task) for run in runs if run.seed == 0}
     published = {m.preset for m in all_methods() if 'vim_small' in m.published}
     assert set(product(published, MINI2_TASKS)) <= measured
