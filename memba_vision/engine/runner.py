@@ -1,18 +1,15 @@
 """Runner with a readable console, and safe, strict loading of checkpoints."""
 
 import copy
-import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
-from mmengine.dist import broadcast_object_list, is_distributed, is_main_process
+from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
@@ -34,6 +31,8 @@ from memba_vision.engine.class_names import (
     names_in,
     names_of_checkpoint,
 )
+from memba_vision.engine.config_errors import one_line, reporting_config_errors
+from memba_vision.engine.console import make_readable
 from memba_vision.engine.distributed import connect_on_cpu
 from memba_vision.engine.hooks import TerminationHook
 from memba_vision.engine.late_figure import LateFigureVisualizer
@@ -43,57 +42,11 @@ from memba_vision.engine.run_config import RunConfig
 from memba_vision.engine.schedule import Schedule, without_short_parts
 from memba_vision.engine.selection import decide_in_run, undecided
 from memba_vision.engine.termination import Termination
+from memba_vision.engine.training_checkpoints import load_training_checkpoint, read_in_main_process
 from memba_vision.errors import GO_ON, Terminated, UserError
-from memba_vision.files import DISK_FULL
-from memba_vision.weights import read_checkpoint
-
-# Messages of mmengine on its own deprecated names, and repeated ones.
-NOISE = (
-    '"HardDiskBackend" is the alias',
-    '"FileClient" will be deprecated',
-    'Distributed training is not used, all SyncBatchNorm',
-    'Exp name:',
-)
 
 # Settings of the processes that load data: torch refuses them where there are none.
 OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'multiprocessing_context')
-
-# The errors of Python, mmengine and torch for settings that are misspelt, missing or out of range.
-CONFIG_ERRORS = (
-    *(KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError),
-    NotImplementedError,
-)
-
-
-class ConsoleFilter(logging.Filter):
-    """Filter that keeps pages of text (environment, config, order of hooks) off the console."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return True for records of one line, and for errors."""
-        message = record.getMessage()
-        if message.startswith(NOISE):
-            return False
-        return record.levelno >= logging.ERROR or '\n' not in message.strip()
-
-
-class ConsoleFormatter(logging.Formatter):
-    """Formatter with the time of day, and with the level of what is worse than information."""
-
-    def __init__(self) -> None:
-        super().__init__('%(asctime)s %(message)s', '%H:%M:%S')
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
-        if record.levelno > logging.INFO:
-            record.message = f'{record.levelname}: {record.message}'
-        return super().formatMessage(record)
-
-
-def _report_errors_except_full_disk(handler: logging.Handler, record: logging.LogRecord) -> None:
-    # Where the log cannot be written, soon a checkpoint cannot: that is reported once, as an error.
-    error = sys.exc_info()[1]
-    if not (isinstance(error, OSError) and error.errno in DISK_FULL):
-        logging.Handler.handleError(handler, record)
 
 
 class ReadableRunner(Runner):
@@ -121,15 +74,9 @@ class ReadableRunner(Runner):
         super().setup_env(env_cfg)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
-        """Build the logger, with a :class:`ConsoleFilter` on its console."""
+        """Build the logger, with a readable console."""
         logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.handleError = partial(_report_errors_except_full_disk, handler)
-                handler.stream.reconfigure(errors='surrogateescape')  # names of files
-            else:
-                handler.addFilter(ConsoleFilter())
-                handler.setFormatter(ConsoleFormatter())
+        make_readable(logger)
         return logger
 
     def build_visualizer(self, visualizer: Any = None) -> Visualizer:
@@ -163,7 +110,7 @@ class ReadableRunner(Runner):
         if undecided(self.model) is not None:
             from memba_vision.engine.sanity_check import check_data  # it imports this module
 
-            checkpoint = _read_in_main_process(self._load_from) if self._load_from else None
+            checkpoint = read_in_main_process(self._load_from) if self._load_from else None
             self._train_loop = self.build_train_loop(self._train_loop)
             check_data(self, self.model, self._train_loop.dataloader, 'train')
             with reporting_config_errors('the choice by the training data'):
@@ -300,7 +247,7 @@ class ReadableRunner(Runner):
             UserError: the checkpoint is damaged, holds pickled code, is of other classes than the
                 data or does not fit the model.
         """
-        checkpoint = _read_in_main_process(filename, map_location)
+        checkpoint = read_in_main_process(filename, map_location)
         held = names_of_checkpoint(checkpoint['meta'])
         self._compare_names(held, filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
@@ -325,7 +272,7 @@ class ReadableRunner(Runner):
             UserError: the checkpoint cannot be read, or they are not the same.
         """
         if self._load_from:
-            meta = _read_in_main_process(self._load_from)['meta']
+            meta = read_in_main_process(self._load_from)['meta']
             self._compare_names(names_of_checkpoint(meta), self._load_from)
         first, *others = self._names_of_data() or [None]
         source = 'the classes of the training data and of the test data'
@@ -390,22 +337,6 @@ class ReadableRunner(Runner):
             sampler.seed = self.seed  # it was built with the config's
 
 
-def _read_in_main_process(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
-    """Read a training checkpoint in the main process, and broadcast it to the others."""
-    if not is_distributed():
-        return read_training_checkpoint(filename, map_location)
-    found: list = [None]
-    if is_main_process():
-        try:
-            found = [read_training_checkpoint(filename)]
-        except UserError as error:
-            found = [error]  # raised alone, it would keep the others waiting
-    broadcast_object_list(found)
-    if isinstance(found[0], UserError):
-        raise found[0]
-    return found[0]
-
-
 def describe_empty_loader(loader: DataLoader, part: str) -> str:
     """Return the error's text for a loader that has images, but no batch of them."""
     return (
@@ -413,45 +344,6 @@ def describe_empty_loader(loader: DataLoader, part: str) -> str:
         f'leaves no batch of {len(loader.sampler):,} images: set {part}_dataloader.batch_size to '
         f'at most that, or {part}_dataloader.drop_last=False'
     )
-
-
-def read_training_checkpoint(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
-    """Read a checkpoint that ``tools/train.py`` wrote.
-
-    Raises:
-        UserError: the file is damaged, holds pickled code, or is something else.
-    """
-    checkpoint = read_checkpoint(filename, map_location)
-    parts = [checkpoint.get('state_dict'), checkpoint.get('meta')]
-    if not all(isinstance(part, dict) for part in parts):
-        raise UserError(
-            f'{filename} was not written by tools/train.py: name a checkpoint of this config '
-            '(base weights go into model.backbone.module.init_cfg.checkpoint)'
-        )
-    # mmengine would run this text as a config: code, out of a file of weights.
-    checkpoint['meta'].pop('config', None)
-    return checkpoint
-
-
-def load_training_checkpoint(model: nn.Module, checkpoint: dict, source: str) -> None:
-    """Copy the weights of a checkpoint into a model, every key in its place.
-
-    Args:
-        model: a classifier.
-        checkpoint: from :func:`read_training_checkpoint`.
-        source: its origin, for the error's text.
-
-    Raises:
-        UserError: it is of another model.
-    """
-    try:
-        model.load_state_dict(checkpoint['state_dict'])
-    except UserError as error:
-        raise UserError(f'{source}: {error}') from error
-    except (RuntimeError, AttributeError, TypeError) as error:
-        raise UserError(
-            f'{source} does not fit the model of the config: {one_line(error)}'
-        ) from error
 
 
 def _refuse_slow_compilation(compilation: bool | dict | None) -> None:
@@ -485,26 +377,3 @@ def reporting_dead_workers(dataset: Callable[[], Any]) -> Iterator[None]:
             f'({one_line(error)}): look at that file, give the machine more memory, or set '
             'num_workers=0 in the dataloader to see the error itself'
         ) from error
-
-
-@contextmanager
-def reporting_config_errors(part: str) -> Iterator[None]:
-    """Turn the errors of building ``part`` of a faulty config into a ``UserError``.
-
-    Files of weights that the config names are read by the safe loader.
-    """
-    try:
-        with safe_loading():
-            yield
-    except UserError:
-        raise
-    except CONFIG_ERRORS as error:
-        raise UserError(
-            f'config: cannot build {part}: {type(error).__name__}: {one_line(error)}'
-        ) from error
-
-
-def one_line(error: BaseException) -> str:
-    """Return the text of an error without line breaks and without mmengine's long advice."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return ' '.join(text.split('More details can be found at')[0].split())

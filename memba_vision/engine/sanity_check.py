@@ -19,13 +19,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from memba_vision.datasets.wrapped_data import inner_datasets
+from memba_vision.engine.config_errors import CONFIG_ERRORS, one_line
 from memba_vision.engine.plain_model import plain_model
-from memba_vision.engine.runner import (
-    CONFIG_ERRORS,
-    describe_empty_loader,
-    one_line,
-    reporting_dead_workers,
-)
+from memba_vision.engine.runner import describe_empty_loader, reporting_dead_workers
 from memba_vision.errors import UserError
 
 IMAGES = 4  # of a batch that is tried: enough for what mixes images, and little work

@@ -12,7 +12,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from memba_vision.engine.class_names import class_names
-from memba_vision.engine.runner import read_training_checkpoint, reporting_config_errors
+from memba_vision.engine.config_errors import reporting_config_errors
+from memba_vision.engine.training_checkpoints import read_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.files import escape_surrogates
 from memba_vision.models.backbones.initialization import initialize_backbone

@@ -12,8 +12,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from memba_vision.engine.config_errors import one_line
 from memba_vision.engine.file_backend import write_atomically
-from memba_vision.engine.runner import one_line
 from memba_vision.errors import UserError
 from memba_vision.models.modules.patches import input_size
 from memba_vision.models.peft import FoldedBackbone, fold

@@ -17,7 +17,7 @@ from memba_vision.datasets.loading import LoadRGB, with_load_rgb
 from memba_vision.datasets.pixels import ImageLike, cannot_read, read_rgb
 from memba_vision.datasets.vtab1k_tools.folders import walk_images
 from memba_vision.datasets.vtab1k_tools.skipped_entries import SkippedEntry, shown
-from memba_vision.engine.runner import reporting_config_errors
+from memba_vision.engine.config_errors import reporting_config_errors
 from memba_vision.errors import UserError
 from memba_vision.runs.image_size import pipelines_below
 from memba_vision.zoo.arguments import is_positive_integer

@@ -13,7 +13,10 @@ from torch import nn
 
 from memba_vision.datasets.own_data import CLASSES, read_classes
 from memba_vision.engine.class_names import check_names, check_number, names_of_checkpoint
-from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
+from memba_vision.engine.training_checkpoints import (
+    load_training_checkpoint,
+    read_training_checkpoint,
+)
 from memba_vision.errors import UserError
 from memba_vision.files import escape_surrogates
 from memba_vision.models.peft import fold

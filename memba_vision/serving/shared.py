@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from memba_vision.engine.class_names import check_number
-from memba_vision.engine.runner import load_training_checkpoint
+from memba_vision.engine.training_checkpoints import load_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.runs.base_models import architectures, read_base_model
 from memba_vision.zoo.adapter_files import read_adapter

@@ -13,7 +13,7 @@ from mmengine.utils import import_modules_from_strings
 from modelindex.models.Model import Model
 from torch import nn
 
-from memba_vision.engine.runner import reporting_config_errors
+from memba_vision.engine.config_errors import reporting_config_errors
 from memba_vision.errors import UserError
 from memba_vision.models.backbones.initialization import initialize_backbone
 from memba_vision.models.modules.patches import input_size, to_pair

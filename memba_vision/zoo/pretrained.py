@@ -11,7 +11,10 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from memba_vision.engine.runner import load_training_checkpoint, read_training_checkpoint
+from memba_vision.engine.training_checkpoints import (
+    load_training_checkpoint,
+    read_training_checkpoint,
+)
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
 from memba_vision.models.backbones.initialization import load_backbone

@@ -8,13 +8,13 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import EpochBasedTrainLoop
 
+from memba_vision.engine.console import ConsoleFilter
 from memba_vision.engine.hooks import (
     EpochSeedHook,
     FiniteLossHook,
     PlainCheckpointHook,
     TerminationHook,
 )
-from memba_vision.engine.runner import ConsoleFilter
 from memba_vision.errors import UserError
 
 

@@ -16,7 +16,7 @@ from numbers_of_versions import features_and_gradients, make_adapted, make_base
 from safetensors.torch import load_file
 
 from memba_vision import AdapterBank
-from memba_vision.engine.runner import read_training_checkpoint
+from memba_vision.engine.training_checkpoints import read_training_checkpoint
 from memba_vision.models.peft.model import HEADER, parse_header
 from memba_vision.registry import MODELS
 from memba_vision.runs.presets import preset_names
