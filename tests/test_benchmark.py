@@ -322,7 +322,12 @@ def test_absent_contestants_have_a_reason():
 # The tool
 
 
-@pytest.mark.parametrize('part', [*PARTS[:-1], pytest.param('peers', marks=pytest.mark.slow)])
+SLOW = ('scan', 'peers')
+
+
+@pytest.mark.parametrize(
+    'part', [pytest.param(p, marks=[pytest.mark.slow] if p in SLOW else []) for p in PARTS]
+)
 def test_quick(part, no_peers, tmp_path):
     out = tmp_path / 'report.json'
     outcome = run_tool('benchmark', '--quick', '--device', 'cpu', '--parts', part, '--out', out)

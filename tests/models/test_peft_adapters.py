@@ -280,6 +280,7 @@ def test_combinations_around_the_scan(adapters):
     assert all(gradient.abs().max() > 0 for gradient in gradients)
 
 
+@pytest.mark.slow
 def test_a_compiled_combination_equals_an_eager_one():
     model = randomise(make_peft(OFFSET, WIDER, AFFIX, PROMPT, PARTIAL, LORA, PARALLEL))
     parameters = list(model.adapter_parameters().values())

@@ -437,6 +437,7 @@ def test_checkpointed_blocks_give_the_same_gradients(make):
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('make', [make_vim, make_memba], ids=['vim', 'memba'])
 def test_compiled_equals_eager(make):
     model, images = make(), make_images()

@@ -215,6 +215,7 @@ def test_threads_leave_no_trace():
     assert all(map(torch.equal, *results))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('trained', [ScanInputs._fields, 'A', 'B', ['D'], ['delta'], ['u', 'D']])
 def test_compiled_equals_eager(trained):
     """Whatever trains, as methods differ in that; some backbones have no bias here."""

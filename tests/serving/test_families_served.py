@@ -15,7 +15,7 @@ from memba_vision.zoo.adapter_files import write_adapter
 from memba_vision.zoo.models import model_config
 
 # Four directions take their time.
-SLOW = {'vmamba_tiny_s1l8', 'vmamba_v0_tiny'}
+SLOW = {'mamba_reg_small', 'mamba_vision_tiny', 'vmamba_tiny_s1l8', 'vmamba_v0_tiny'}
 GRAPHS = [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in MODELS]
 #: Graphs that cannot be made, and why.
 NO_GRAPH = {'swin_tiny': 'its code fixes the number of images in a batch'}
