@@ -10,7 +10,7 @@ from itertools import product, starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from memba_vision.errors import UserError
 from memba_vision.package_data import find_config, package_data_folder
@@ -262,5 +262,5 @@ def _make_job(config: Config, variant: Variant, folder: Path, name: str, options
         backbone=backbone_of(config),
         resolved=config,
         arguments=tuple(arguments),
-        settings=config.to_dict().get('tried', {}),
+        settings=config.get('tried', ConfigDict()).to_dict(),
     )
