@@ -205,8 +205,7 @@ def _resolve(parsed: Config, variant: Variant, options: Options) -> Config:
 
 def _with_seed(config: Config, seed: int) -> Config:
     config = copy(config)  # the runs of all seeds share the rest
-    config.randomness = deepcopy(config.get('randomness', {}))
-    set_seed_and_precision(config, seed, amp=False)
+    config.randomness = {**config.get('randomness', {}), 'seed': seed}
     return config
 
 

@@ -1,11 +1,10 @@
 """Base weights of a sweep, fetched once before its first run."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from memba_vision.runs.base_weights import base_weights, fetch_base_weights
 from memba_vision.sweeps.jobs import Job
-from memba_vision.sweeps.status import run_status
+from memba_vision.sweeps.supervise import read_status
 
 
 def fetch_weights(jobs: Sequence[Job]) -> None:
@@ -14,10 +13,9 @@ def fetch_weights(jobs: Sequence[Job]) -> None:
     Raises:
         MissingWeights: some are not there, so that those runs would fail one after the other.
     """
-    users: dict[tuple[str, ...], list[Job]] = defaultdict(list)
+    users: dict[tuple[str, ...], Job] = {}
     for job in jobs:
-        users[base_weights(job.resolved)].append(job)
-    for places, own in users.items():
-        open_jobs = (job for job in own if places and run_status(job.folder).state != 'finished')
-        if job := next(open_jobs, None):
-            fetch_base_weights(job.resolved)
+        if read_status(str(job.folder)).get('state') != 'finished':
+            users.setdefault(base_weights(job.resolved), job)
+    for job in users.values():
+        fetch_base_weights(job.resolved)
