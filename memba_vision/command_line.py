@@ -26,6 +26,8 @@ ERROR_FILE = 'TORCHELASTIC_ERROR_FILE'
 #: The option that makes a tool's parser come out as ParserMade.
 HAND_OVER = '--hand-over-the-parser'
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_FOLDER = (errno.EEXIST, errno.ENOTDIR)  # of what is to be in a folder whose place a file has
+EXPLAINED = (*DISK_FULL, *NO_ACCESS, *NO_FOLDER)
 
 
 class ParserMade(Exception):
@@ -144,7 +146,7 @@ def _run_recorded(main: Callable[[argparse.Namespace], None], args: argparse.Nam
 
 def _has_own_message(error: Exception) -> bool:
     """Return True for what :func:`run_tool` tells in a line."""
-    is_of_the_system = isinstance(error, OSError) and error.errno in (*DISK_FULL, *NO_ACCESS)
+    is_of_the_system = isinstance(error, OSError) and error.errno in EXPLAINED
     return is_of_the_system or isinstance(error, UserError | Terminated | BrokenPipeError)
 
 
@@ -172,7 +174,7 @@ def prepare_process() -> None:
 
 
 def _as_user_error(error: OSError) -> UserError:
-    """Explain a full disk or a missing permission; raise any other error again."""
+    """Explain a full disk, a missing permission or folder; raise any other error again."""
     name = error.filename or 'a file'
     if error.errno in DISK_FULL:
         return cannot_write(name, error)
@@ -180,6 +182,8 @@ def _as_user_error(error: OSError) -> UserError:
         return UserError(
             f'no access to {name} ({error.strerror}): see to its permissions, or name another'
         )
+    if error.errno in NO_FOLDER:
+        return UserError(f'{name}: a file has the place of a folder: name another, or move it')
     raise error
 
 

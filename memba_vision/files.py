@@ -31,11 +31,10 @@ PIECE = 1 << 20  # bytes
 CURVE_FILE = 'losses.jsonl'
 
 
-def write_atomically(path: str | Path, content: bytes, is_flushed: bool = True) -> None:
+def write_atomically(path: str | Path, content: bytes) -> None:
     """Write ``content`` under a temporary name, flush it to the disk, then rename it.
 
-    A process that is killed in between leaves what was at ``path`` before. A file that is not
-    flushed, of thousands that say nothing of worth, may be empty after a loss of power.
+    A process that is killed in between leaves what was at ``path`` before.
 
     Raises:
         UserError: the disk is full, and what was at ``path`` is still there; or no file can be
@@ -51,9 +50,8 @@ def write_atomically(path: str | Path, content: bytes, is_flushed: bool = True) 
     try:
         with open(temporary, 'wb') as file:
             file.write(content)
-            if is_flushed:
-                file.flush()
-                os.fsync(file.fileno())
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -333,6 +333,7 @@ def test_an_old_checkpoint_goes_when_the_new_one_is_whole(options, tmp_path, hoo
     [
         (errno.ENOSPC, 'cannot write config.py (No space', ExitStatus.DISK_FULL),
         (errno.EACCES, 'no access to config.py', ExitStatus.USER_ERROR),
+        (errno.EEXIST, 'config.py: a file has the place of a folder', ExitStatus.USER_ERROR),
     ],
 )
 def test_a_run_that_cannot_write_its_first_file(

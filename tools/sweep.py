@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import threading
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +23,9 @@ from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.executors.local import are_forked, local_slots, one_slot
 
 if TYPE_CHECKING:
+    from memba_vision.sweeps.executors import Executor
     from memba_vision.sweeps.jobs import Job, Options
+    from memba_vision.sweeps.loop import Sweep
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -161,37 +165,51 @@ def plan(args: argparse.Namespace, jobs: list[Job]) -> str:
     return ''
 
 
-def main(args: argparse.Namespace) -> None:
-    """Sweep as the command line says."""
+def run_all(args: argparse.Namespace, options: Options, executor: Executor) -> Sweep:
+    """List the runs that the command line asks for, and bring each to its end."""
     from memba_vision.leases import no_locks, object_store
     from memba_vision.sweeps.console import open_console
-    from memba_vision.sweeps.folder import enter
-    from memba_vision.sweeps.jobs import Options
+    from memba_vision.sweeps.folder import enter, mark_waiting
     from memba_vision.sweeps.loop import Policy, Sweep
+    from memba_vision.sweeps.weights import fetch_weights
+
+    folder = Path(args.work_dir)
+    jobs = jobs_of(args, options)
+    fetch_weights(jobs)
+    enter(folder, jobs, options)
+    # Beside the sweep, whose first run need not wait for it.
+    threading.Thread(target=mark_waiting, args=[jobs], daemon=True).start()
+    console = open_console()
+    if mount := object_store(folder):
+        console.say(no_locks(folder, mount))
+    sweep = Sweep(jobs, executor, console, Policy(args.retries, args.retry_failed))
+    try:
+        sweep.run()
+    except KeyboardInterrupt:
+        print('the runs have saved what they had: the same command goes on', file=sys.stderr)
+        raise
+    return sweep
+
+
+def main(args: argparse.Namespace) -> None:
+    """Sweep as the command line says."""
+    from memba_vision.sweeps.folder import has_finished
+    from memba_vision.sweeps.jobs import Options
     from memba_vision.sweeps.summary import describe_unfinished, fitting_table
 
     if args.write_configs:
         write_configs(args)
         return
     options = Options(tuple(args.cfg_options), args.amp, args.validate)
-    jobs = jobs_of(args, options)
     if args.plan:
-        print(plan(args, jobs), end='')
+        print(plan(args, jobs_of(args, options)), end='')
         return
     folder = Path(args.work_dir)
-    enter(folder, jobs, options)
-    executor = EXECUTORS[args.executor](args, folder)
-    console = open_console()
-    if mount := object_store(folder):
-        console.say(no_locks(folder, mount))
-    sweep = Sweep(jobs, executor, console, Policy(args.retries, args.retry_failed))
-    try:
-        rows = sweep.run()
-    except KeyboardInterrupt:
-        print('the runs have saved what they had: the same command goes on', file=sys.stderr)
-        raise
-    finally:
-        executor.close()
+    with closing(EXECUTORS[args.executor](args, folder)) as executor:
+        if not has_finished(folder):
+            executor.warm_up()
+        sweep = run_all(args, options, executor)
+    rows = list(sweep.rows.values())
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     print(fitting_table(folder, rows, width), end='')
     unfinished = describe_unfinished(rows)

@@ -49,11 +49,20 @@ def backbone_of(config: Mapping[str, Any], fingerprint: str | None = None) -> Ba
     Raises:
         LookupError: the config has no model.
     """
-    model = config['model']
-    settings = model.get('backbone') or model  # a model of the user's own may state none
-    settings = settings.get('module') or settings
+    settings = backbone_settings(config)
     arch = _arch(settings)
     return Backbone(_family(settings), arch, fingerprint if _loads_weights(settings) else RANDOM)
+
+
+def backbone_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a config's backbone, as they are without adapters.
+
+    Raises:
+        LookupError: the config has no model.
+    """
+    model = config['model']
+    settings = model.get('backbone') or model  # a model of the user's own may state none
+    return settings.get('module') or settings
 
 
 def backbone_labels(backbones: Iterable[Backbone]) -> dict[Backbone, str]:
@@ -81,10 +90,16 @@ def _family(settings: Mapping[str, Any]) -> str:
     return getattr(kind, '__name__', str(kind)).rpartition('.')[2].lower()
 
 
-def _loads_weights(settings: Mapping[str, Any]) -> bool:
+def weight_files(settings: Mapping[str, Any]) -> list[str]:
+    """Return the files of weights that the ``init_cfg`` of a backbone's settings names."""
     init = settings.get('init_cfg') or {}
     steps = [init] if isinstance(init, Mapping) else init
-    return bool(settings.get('pretrained') or any(step.get('checkpoint') for step in steps))
+    named = (step.get('checkpoint') for step in steps if isinstance(step, Mapping))
+    return [str(place) for place in named if place]
+
+
+def _loads_weights(settings: Mapping[str, Any]) -> bool:
+    return bool(settings.get('pretrained') or weight_files(settings))
 
 
 def _arch(settings: Mapping[str, Any]) -> str:
@@ -127,9 +142,8 @@ def shipped_name(config: Mapping[str, Any]) -> str | None:
 
     None: it is another one. Models of one architecture may differ in their weights alone.
     """
-    settings = config['model'].get('backbone') or {}
-    module = settings.get('module') or settings
-    return _shipped_models().get((backbone_of(config).arch, _checkpoint(module)))
+    place = _checkpoint(backbone_settings(config))
+    return _shipped_models().get((backbone_of(config).arch, place))
 
 
 def shipped_names(arch: str) -> list[str]:

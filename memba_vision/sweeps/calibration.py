@@ -17,14 +17,17 @@ from mmpretrain.structures import DataSample
 
 from memba_vision.datasets.benchmarks import benchmark_of
 from memba_vision.datasets.tasks import SPLIT_SIZES
+from memba_vision.engine.selection import undecided
+from memba_vision.errors import UserError
 from memba_vision.registry import MODELS
 from memba_vision.sweeps.forks import TRAINING
 from memba_vision.sweeps.jobs import Job
 
 STEPS = 3
-FEW = 4  # images of a first, small batch
+FEWEST = 2  # images of the first batch, for which kernels are compiled
+FEW = 4  # images of a small batch
 LONG = 1.0  # seconds; the time of a batch that takes longer is estimated from a small one
-BUDGET = 80.0  # seconds after which no further model is measured
+BUDGET = 80.0  # seconds for the measurement of all models
 BYTES_PER_PARAMETER = 12  # in a checkpoint: the weight, and AdamW's two moments
 LOG_BYTES = 500_000  # logs, config and record of a run
 #: Settings that change nothing, or next to nothing, about the speed of a model.
@@ -66,8 +69,8 @@ def measure_start() -> float:
 def measure_all(jobs: Sequence[Job], device: torch.device) -> dict[str, Speed]:
     """Measure each model once. Its speed depends on the method, hardly on task and seed.
 
-    After ``BUDGET`` seconds the models that are left count as the mean of those of their backbone,
-    or of all.
+    Models that would not be done within ``BUDGET`` seconds, if they took as long as the one before,
+    count as the mean of those of their backbone, or of all.
 
     Returns:
         The speeds by :func:`model_key`.
@@ -77,15 +80,26 @@ def measure_all(jobs: Sequence[Job], device: torch.device) -> dict[str, Speed]:
         models.setdefault(model_key(job), job)
     deadline = time.monotonic() + BUDGET
     found: dict[str, Speed] = {}
+    took = 0.0
     for key, job in models.items():
-        if not found or time.monotonic() < deadline:
-            found[key] = measure(job.resolved, device)
+        began = time.monotonic()
+        if found and began + took > deadline:
+            break
+        found[key] = _measure_run(job, device)
+        took = time.monotonic() - began
     measured = [(models[key].backbone.arch, speed) for key, speed in found.items()]
     for key in models.keys() - found.keys():
         arch = models[key].backbone.arch
         alike = [speed for other, speed in measured if other == arch]
         found[key] = _mean(alike or [speed for _, speed in measured])
     return found
+
+
+def _measure_run(job: Job, device: torch.device) -> Speed:
+    try:
+        return measure(job.resolved, device)
+    except UserError as error:
+        raise UserError(f'{job.name} cannot train: {error}') from error
 
 
 def _mean(speeds: Sequence[Speed]) -> Speed:
@@ -115,6 +129,8 @@ def measure(config: Config, device: torch.device) -> Speed:
     settings['backbone'].get('module', {}).pop('init_cfg', None)  # any weights are as fast
     settings.setdefault('data_preprocessor', config.get('data_preprocessor'))
     model = MODELS.build(settings).to(device)
+    if backbone := undecided(model):
+        backbone.decide_without_data()
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     train, test = (config[f'{part}_dataloader'].batch_size for part in ('train', 'test'))
     size = _image_size(settings)
@@ -165,8 +181,8 @@ def _seconds(
     work: Callable[[dict], object], images: int, size: tuple[int, int], device: torch.device
 ) -> float:
     """Return the seconds that ``work`` takes on a batch: the least of a few calls."""
+    work(_made_up_batch(min(FEWEST, images), size))  # compiles kernels
     few = _made_up_batch(min(FEW, images), size)
-    work(few)  # compiles kernels
     seconds = _time(work, few, device) * images / min(FEW, images)
     if seconds > LONG:
         return seconds

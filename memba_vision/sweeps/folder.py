@@ -1,7 +1,9 @@
 """Folder of a sweep: its list of runs, and the settings that all of them share."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from memba_vision.errors import UserError
@@ -14,7 +16,7 @@ from memba_vision.runs.compared_settings import (
 )
 from memba_vision.runs.record import RECORD_FILE
 from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options
-from memba_vision.sweeps.supervise import STATUS_FILE
+from memba_vision.sweeps.supervise import STATUS_FILE, read_status
 
 WAITING = json.dumps({'state': 'waiting', 'message': '', 'tries': 0}, indent=1).encode()
 
@@ -41,9 +43,29 @@ def enter(folder: Path, jobs: Sequence[Job], options: Options) -> None:
         runs |= {job.name: job.record() for job in jobs}
         content = {'runs': list(runs.values()), 'options': _as_json(options)}
         write_atomically(path, (json.dumps(content, indent=1) + '\n').encode())
-        for job in jobs:
-            if not (job.folder / STATUS_FILE).exists():
-                write_atomically(job.folder / STATUS_FILE, WAITING, is_flushed=False)
+
+
+def has_finished(folder: Path) -> bool:
+    """Return True if a folder lists runs of a sweep, and all of them have finished."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        runs = json.loads((folder / SWEEP_FILE).read_text(encoding='utf-8'))['runs']
+        states = (read_status(str(folder / run['name'])).get('state') for run in runs)
+        return bool(runs) and all(state == 'finished' for state in states)
+    return False
+
+
+def mark_waiting(jobs: Iterable[Job]) -> None:
+    """Make the folders of runs that have none, with the state of a run that waits.
+
+    On a shared disk that takes a while for thousands of them, and no run needs it in order to
+    begin. So it may be done beside the sweep, and says nothing of a disk that takes no more.
+    """
+    for job in jobs:
+        with suppress(OSError):
+            os.makedirs(job.folder, exist_ok=True)
+            # Never in the place of the file of a run that has begun.
+            with open(job.folder / STATUS_FILE, 'xb') as file:
+                file.write(WAITING)
 
 
 def _read(path: Path) -> dict:

@@ -10,7 +10,7 @@ from itertools import product, starmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from memba_vision.errors import UserError
 from memba_vision.package_data import find_config, package_data_folder
@@ -205,8 +205,7 @@ def _resolve(parsed: Config, variant: Variant, options: Options) -> Config:
 
 def _with_seed(config: Config, seed: int) -> Config:
     config = copy(config)  # the runs of all seeds share the rest
-    config.randomness = deepcopy(config.get('randomness', {}))
-    set_seed_and_precision(config, seed, amp=False)
+    config.randomness = {**config.get('randomness', {}), 'seed': seed}
     return config
 
 
@@ -262,5 +261,5 @@ def _make_job(config: Config, variant: Variant, folder: Path, name: str, options
         backbone=backbone_of(config),
         resolved=config,
         arguments=tuple(arguments),
-        settings=config.to_dict().get('tried', {}),
+        settings=config.get('tried', ConfigDict()).to_dict(),
     )

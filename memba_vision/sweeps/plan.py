@@ -45,7 +45,8 @@ def make_plan(
             _methods_table(open_jobs, costs),
             _workers_table([c.seconds for c in costs.values()], counts, len(slots)),
             f'On the disk: about {size(sum(c.disk for c in costs.values()))}. Reading images is '
-            'not in these times, nor what runs that share a device cost each other.',
+            'not in these times, nor a choice by data, nor what runs that share a device cost each '
+            'other.',
             '',
         ]
     )

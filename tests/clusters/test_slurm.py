@@ -144,8 +144,8 @@ def test_the_run_of_a_node_that_is_lost_goes_on_elsewhere(cluster, tmp_path):
     process = start_sweep(folder, [A], UNTIL_TOLD, log)
     wait_for(job.folder / 'begun', LONG)
     node = cluster.node_of(number_of(job))
-    (job.folder / 'go').touch()
     cluster.kill_node(node)
+    (job.folder / 'go').touch()
     process.join(LONG)
     assert "['finished']" in log.read_text(), log.read_text()
     assert status(job.folder)['tries'] == 2

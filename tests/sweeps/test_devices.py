@@ -7,7 +7,7 @@ from script_jobs import arguments
 
 from memba_vision.errors import UserError
 from memba_vision.sweeps import devices
-from memba_vision.sweeps.calibration import Speed, cost, measure, model_key
+from memba_vision.sweeps.calibration import Speed, cost, measure, measure_all, model_key
 from memba_vision.sweeps.devices import Slot, cpu_slots, gpu_slots
 from memba_vision.sweeps.executors.local import local_slots
 from memba_vision.sweeps.jobs import Options, make_jobs
@@ -100,11 +100,17 @@ def test_sizes():
 
 
 @pytest.fixture
-def jobs(base, data_root, tmp_path):
+def make(base, data_root, tmp_path):
+    """Make jobs of methods with a tiny backbone."""
     options = tiny_options(base, data_root)
     del options['model.backbone.rank']
     pairs = tuple(f'{key}={value}' for key, value in options.items())
-    return make_jobs([str(DEMO)], ['memba', 'lora'], [0, 1], tmp_path, Options(pairs))
+    return lambda *methods: make_jobs([str(DEMO)], methods, [0, 1], tmp_path, Options(pairs))
+
+
+@pytest.fixture
+def jobs(make):
+    return make('memba', 'lora')
 
 
 def test_what_a_run_costs(jobs):
@@ -120,6 +126,16 @@ def test_the_speed_of_a_model_is_measured_on_its_batches(jobs):
     assert found.test_batch > 0
     # Rank 16: in_proj 16 -> 64, out_proj 32 -> 16, in 2 layers; and the head.
     assert found.checkpoint == 12 * (2 * 16 * (16 + 64 + 32 + 16) + 170)
+
+
+@pytest.mark.parametrize('method', ['eva', 'gps', 'sdt', 'spt_lora'])
+def test_the_speed_of_a_method_that_chooses_by_data(make, method):
+    assert measure(make(method)[0].resolved, torch.device('cpu')).step > 0
+
+
+def test_a_method_that_does_not_fit_is_named(make):
+    with pytest.raises(UserError, match=r'digits_lora_qv_seed0 cannot train: .*attn\.q'):
+        measure_all(make('lora_qv'), torch.device('cpu'))
 
 
 def test_models_are_told_apart_and_seeds_are_not(jobs):

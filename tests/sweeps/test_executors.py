@@ -24,7 +24,7 @@ from script_jobs import (
     wait_for,
 )
 
-from memba_vision.errors import UserError
+from memba_vision.errors import ExitStatus, UserError
 from memba_vision.sweeps import loop, slurm_queue
 from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.executors import slurm as slurm_executor
@@ -253,6 +253,21 @@ def test_a_cancelled_job_saves(slurm, tmp_path):
     assert (job.folder / 'saved').exists()
     assert status(job.folder)['state'] == 'stopped'
     assert not end_of(attempt).is_cancelled, 'it was this sweep that did'
+
+
+@pytest.mark.parametrize('is_stopped', [False, True])
+def test_an_end_that_the_folder_tells_is_not_waited_for(slurm, tmp_path, monkeypatch, is_stopped):
+    monkeypatch.setattr('memba_vision.sweeps.slurm_queue.PAUSE', 1e9)  # until the next look
+    monkeypatch.setattr('memba_vision.sweeps.slurm_queue.PAUSE_HURRIED', 0.0)
+    job = script_job(tmp_path, A, UNTIL_TOLD)
+    attempt = slurm().start(job)
+    wait_for(job.folder / 'begun')
+    assert attempt.poll() is None
+    attempt.stop() if is_stopped else (job.folder / 'go').touch()
+    wait_until_free(job)
+    ended = end_of(attempt)
+    assert ended.status == (ExitStatus.TERMINATED if is_stopped else ExitStatus.FINISHED)
+    assert not ended.is_cancelled
 
 
 def in_background(call, *arguments):

@@ -14,7 +14,7 @@ from memba_vision.runs import presets
 from memba_vision.runs.config_paths import absolute_paths
 from memba_vision.runs.presets import preset_names
 from memba_vision.sweeps import folder as sweep_folder
-from memba_vision.sweeps.folder import enter
+from memba_vision.sweeps.folder import enter, mark_waiting
 from memba_vision.sweeps.jobs import Options, make_jobs
 from memba_vision.sweeps.suites import suite_configs
 
@@ -153,9 +153,16 @@ def test_the_folder_lists_its_runs(tmp_path):
         'seed': 0,
         'backbone': {'family': 'vim', 'arch': 'vim_mini', 'base': None},
     }
-    for job in jobs:
-        status = json.loads((job.folder / 'status.json').read_text())
-        assert status == {'state': 'waiting', 'message': '', 'tries': 0}
+
+
+def test_runs_are_marked_as_waiting_but_those_that_have_begun(tmp_path):
+    jobs = demo_jobs(tmp_path)
+    jobs[0].folder.mkdir()
+    (jobs[0].folder / 'status.json').write_text('{"state": "running"}')
+    mark_waiting(jobs)
+    status, *others = (json.loads((job.folder / 'status.json').read_text()) for job in jobs)
+    assert status == {'state': 'running'}
+    assert others == [{'state': 'waiting', 'message': '', 'tries': 0}] * 3
 
 
 def test_runs_are_entered_without_a_wait_for_the_disk_for_each(tmp_path, monkeypatch):
@@ -163,6 +170,7 @@ def test_runs_are_entered_without_a_wait_for_the_disk_for_each(tmp_path, monkeyp
     monkeypatch.setattr(os, 'fsync', flushed.append)
     jobs = demo_jobs(tmp_path, seeds=range(5))
     enter(tmp_path, jobs, Options())
+    mark_waiting(jobs)
     assert len(flushed) < 5 < len(jobs)
     assert json.loads((jobs[0].folder / 'status.json').read_text())['state'] == 'waiting'
 
@@ -188,6 +196,7 @@ def test_a_restart_flattens_no_config_that_is_the_same(tmp_path, monkeypatch):
     seeds = range(20)
     jobs = demo_jobs(tmp_path, seeds=seeds)
     enter(tmp_path, jobs, Options())
+    mark_waiting(jobs)
     for job in jobs:
         config = absolute_paths({**job.resolved.to_dict(), 'work_dir': str(job.folder)})
         (job.folder / 'run.json').write_text(json.dumps([{'config': config}]))

@@ -124,6 +124,16 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
             ) from error
         self.train(self.training)  # the new modules too
 
+    def decide_without_data(self) -> None:
+        """Attach the adapters with choices that prefer nothing: they are as large and as fast."""
+        choices = [
+            adapter.choose(self.module, adapter.without_data(self.module))
+            if is_undecided(adapter)
+            else None
+            for adapter in self.adapters
+        ]
+        self.decide(choices)
+
     def take_choices(self, state_dict: dict, prefix: str) -> None:
         """Have adapters that wait for a choice take the one in a saved state dict, if it fits.
 

@@ -76,6 +76,10 @@ class Executor(ABC):
         """Add the options of this executor."""
         return None
 
+    def warm_up(self) -> None:
+        """Begin what a first run would wait for, while the runs are still being listed."""
+        return None
+
     def has_room(self) -> bool:
         """Return True if :meth:`start` may be called, as is always so with a queue."""
         return True

@@ -63,12 +63,16 @@ class LocalExecutor(Executor):
             help='let each run import everything anew, and fork none from a process that has',
         )
 
-    def has_room(self) -> bool:
-        """Return True if a slot is free, and the process that runs are forked from is ready."""
+    def warm_up(self) -> None:
+        """Start the process that runs are forked from, which imports for seconds."""
         if self.forks and self.server is None:
             from memba_vision.sweeps.jobs import TRAIN  # not above: help imports no torch
 
             self.server = ForkServer(str(TRAIN), self.imports, self.environment)
+
+    def has_room(self) -> bool:
+        """Return True if a slot is free, and the process that runs are forked from is ready."""
+        self.warm_up()
         return bool(self.free) and not (self.server and self.server.is_starting())
 
     def start(self, job: Job) -> Attempt:
