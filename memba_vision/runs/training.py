@@ -15,6 +15,7 @@ from memba_vision.engine.hooks.keep_features import KeepFeaturesHook
 from memba_vision.engine.hooks.loss_curve import LossCurveHook
 from memba_vision.engine.hooks.progress import showing_progress
 from memba_vision.engine.hooks.resumed_validation import ResumedValidationHook
+from memba_vision.engine.open_trackers import track_test, trackers_kept_open
 from memba_vision.engine.peers import ending_together
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
@@ -80,9 +81,10 @@ def _train(runner: ReadableRunner, choose: Choice) -> Result | None:
             archive_later(config, config.load_from)
         claim_folders(config)
         write_record(runner, command_line())
-    with showing_progress(runner):
-        runner.train()
-    result = _tested(runner, choose) if has_test else None
+    with trackers_kept_open(runner):
+        with showing_progress(runner):
+            runner.train()
+        result = _tested(runner, choose) if has_test else None
     if not has_test:
         runner.logger.warning('There is no result: the config has no test_dataloader')
     if is_main_process():
@@ -138,6 +140,7 @@ def _tested(runner: ReadableRunner, choose: Choice) -> Result | None:
     broadcast_object_list(found)  # the others may write elsewhere, or not at all
     (checkpoint,) = found
     metrics = _test_saved(runner, checkpoint)
+    track_test(runner, metrics)
     return None if runner.cfg.get('task') is None else record_result(runner, metrics, checkpoint)
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ENVIRONMENT, TOOLS, forget_runs, run_tool
+from helpers import ENVIRONMENT, TOOLS, as_arguments, forget_runs, run_tool
 from photo_folders import CLASSES, make_photo, make_photos
 from PIL import Image
+from recording_tracker import RECORDING, RecordingVisBackend
 
 import memba_vision
 from memba_vision.datasets.own_data import OwnData
@@ -121,6 +122,22 @@ def test_every_file_that_cannot_be_used_is_listed_at_once(world, backbone, tmp_p
         assert named[0].startswith('birds/'), 'as the folder was named'
     assert 'the same photo in the classes blue tit and red' in outcome.out
     assert not (tmp_path / 'made').exists()
+
+
+def test_trackers_get_both_trainings(world, backbone, tmp_path, monkeypatch):
+    """With the membrane, which the linear probe has none of."""
+    monkeypatch.setattr(RecordingVisBackend, 'runs', [])
+    hook = {'default_hooks.membrane_report.type': 'MembraneReportHook'}
+    options = ['--skip-broken', *as_arguments({**RECORDING, **hook})]
+    outcome = command(world, backbone, *options, place=tmp_path / 'made')
+    assert outcome.status == 0, outcome
+    runs = {Path(run.work_dir).name: run for run in RecordingVisBackend.runs}
+    assert list(runs) == ['linear_probing', 'memba']
+    for run in runs.values():
+        assert run.scalars.keys() >= {'loss', 'accuracy/top1', 'test/accuracy/top1'}
+        assert run.closed == 1
+    has_membrane = {name: 'membrane_potential/layer_01' in run.scalars for name, run in runs.items()}
+    assert has_membrane == {'linear_probing': False, 'memba': True}
 
 
 def test_the_outcome_on_the_terminal(world):
