@@ -20,17 +20,18 @@ from memba_vision.engine.peers import ending_together
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
 from memba_vision.errors import UserError
-from memba_vision.files import remove_unfinished
+from memba_vision.files import check_output_path, remove_unfinished
 from memba_vision.runs.checkpoints import (
     archive_later,
     archive_run,
+    check_file_of_run,
     checkpoints_newest_first,
     claim_folders,
     first_readable,
     newest_readable,
     run_folders,
 )
-from memba_vision.runs.record import command_line, record_end, write_record
+from memba_vision.runs.record import RECORD_FILE, command_line, record_end, write_record
 from memba_vision.runs.result import Result
 from memba_vision.runs.testing import record_result
 
@@ -55,6 +56,7 @@ def train(config: Config, choose: Choice = last_checkpoint) -> Result | None:
     """
     if config.get('resume') and not config.get('load_from'):
         resume_from(config, 'auto')  # mmengine's way of asking for it
+    check_output_path(Path(config.work_dir, RECORD_FILE))
     runner = ReadableRunner.from_cfg(config)
     with ending_together(runner.termination, runner.save_held):
         return _train(runner, choose)
@@ -115,6 +117,8 @@ def resume_from(config: Config, checkpoint: str) -> None:
             raise UserError(f'--resume {checkpoint}: there is no checkpoint in this folder')
     elif checkpoint == 'auto':
         path = first_readable(checkpoints_newest_first(config))
+    else:
+        check_file_of_run(checkpoint)
     if path is not None:
         config.load_from = str(path)
     else:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from memba_vision.download import download
 from memba_vision.errors import UserError
+from memba_vision.file_kinds import WEIGHTS, kind_of
 from memba_vision.files import exclusive_lock, verify_checksum, write_atomically
 from memba_vision.weights.licences import announce
 from memba_vision.weights.published_hashes import check_hash, describe_hash
@@ -184,6 +185,9 @@ def _check_zip(path: Path) -> None:
 
 
 def _unreadable(path: Path) -> UserError:
+    kind = kind_of(path)
+    if kind not in WEIGHTS:
+        return UserError(f'{path} is {kind}: give a checkpoint or a file of weights')
     size = path.stat().st_size
     return UserError(
         f'{path} ({size:,} bytes) is truncated or not a checkpoint, or damaged: copy or download '
