@@ -49,3 +49,14 @@ def test_an_interrupted_training_closes_nothing(recorded, config, base, data_roo
     outcome = run_tool('train', config, '--work-dir', tmp_path / 'run', *as_arguments(options))
     assert 'loss' in outcome.error()
     assert recorded[0].closed == 0
+
+
+def test_a_test_by_itself_opens_no_tracker(recorded, config, base, data_root, tmp_path):
+    """It has no number for one, where each start would be a run."""
+    alone = {'visualizer.vis_backends': [{'type': 'RecordingVisBackend'}]}
+    options = tiny_options(base, data_root, **alone)
+    outcome = run_tool('train', config, '--work-dir', tmp_path / 'run', *as_arguments(options))
+    assert outcome.status == 0, outcome
+    outcome = run_tool('test', tmp_path / 'run')
+    assert outcome.status == 0, outcome
+    assert len(recorded) == 1
