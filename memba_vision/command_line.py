@@ -48,6 +48,13 @@ class _HandOver(argparse.Action):
 class SuggestingParser(argparse.ArgumentParser):
     """Parser that proposes what may have been meant by an unknown option or choice."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read the command line, in which no argument may be empty: it would be this folder."""
+        args = sys.argv[1:] if args is None else list(args)
+        if '' in args:
+            self.exit(2, 'error: an argument is empty, as where a variable of the shell is unset\n')
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Print usage, message and proposals, and exit with status 2."""
         super().error(f'{message}{self._proposals(message)}')
@@ -174,7 +181,7 @@ def prepare_process() -> None:
 
 
 def _as_user_error(error: OSError) -> UserError:
-    """Explain a full disk, a missing permission or folder; raise any other error again."""
+    """Explain a full disk, a missing permission or a file in a folder's place; raise any other."""
     name = error.filename or 'a file'
     if error.errno in DISK_FULL:
         return cannot_write(name, error)
@@ -182,7 +189,7 @@ def _as_user_error(error: OSError) -> UserError:
         return UserError(
             f'no access to {name} ({error.strerror}): see to its permissions, or name another'
         )
-    if error.errno in NO_FOLDER:
+    if error.errno in NO_FOLDER and not os.path.isdir(name):
         return UserError(f'{name}: a file has the place of a folder: name another, or move it')
     raise error
 

@@ -68,6 +68,10 @@ def find_config(name: str | Path) -> Path:
     shipped = package_data_folder() / 'configs' / f'{short}.py'
     if shipped.is_file():
         return shipped
+    if path.is_dir():
+        inside = ', '.join(str(file) for file in sorted(path.glob('*.py'))[:2])
+        such = f', such as {inside}' if inside else ''
+        raise UserError(f'no config at {name}, which is a folder: give a file{such}')
     folder = package_data_folder() / 'configs'
     known = [str(path.relative_to(folder).with_suffix('')) for path in folder.glob('[a-z]*/*.py')]
     near = ' or '.join(difflib.get_close_matches(short, known, 2))

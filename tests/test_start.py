@@ -6,7 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers import DEMO, IMPORT_ROOT, TOOLS, as_arguments, tiny_options
+from helpers import (
+    DEMO,
+    EACH_EPOCH,
+    ENVIRONMENT,
+    IMPORT_ROOT,
+    TOOLS,
+    as_arguments,
+    command,
+    tiny_options,
+)
 
 CODE = """
 import atexit, gc, json, os, runpy, sys
@@ -45,3 +54,16 @@ def test_a_training_imports_nothing_for_nothing(base, data_root, tmp_path):
     (log,) = Path(tmp_path / 'run').glob('*/*.log')
     text = log.read_text()
     assert "custom_imports = dict(imports=[\n    'memba_vision',\n])" in text
+
+
+def test_a_start_and_going_on_are_quiet(base, data_root, tmp_path):
+    """No warning, but for the one that is right: the data are not the published ones."""
+    options = tiny_options(base, data_root, **EACH_EPOCH)
+    for arguments in ([], ['--resume']):
+        line = command('train', DEMO, tmp_path / 'run', options, *arguments)
+        done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        lines = (done.stdout + done.stderr).splitlines()
+        warnings = [line for line in lines if 'warn' in line.lower() and 'published' not in line]
+        assert warnings == []
+        (tmp_path / 'run' / 'epoch_2.pth').unlink()

@@ -406,7 +406,7 @@ def test_ending_of_the_table_is_checked_first(measure, out):
     assert 'must end in .md, .csv or .json' in measure(DEMO, '--out', out).error()
 
 
-@pytest.mark.parametrize('arguments', [['a.pth'], [DEMO, 'a.pth', 'b.pth'], [DEMO, LORA, 'a.pth']])
+@pytest.mark.parametrize('arguments', [[DEMO, 'a.pth', 'b.pth'], [DEMO, LORA, 'a.pth']])
 def test_arguments_of_test(measure, arguments):
     assert 'expected CONFIG [RUN], or several configs' in measure(*arguments).error()
 

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import CONFIGS
 from safetensors.torch import save_file
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.files import sha256_of
 from memba_vision.weights import (
     fingerprint,
     load_strictly,
+    published_hashes,
     read_checkpoint,
     read_state_dict,
     reading,
@@ -365,3 +368,32 @@ def test_fingerprint_changes_with_any_bit():
 def test_fingerprint_changes_with_names_shapes_and_dtypes(change):
     changed = fingerprint(make_store(**change(make_tensors())).state_dict())
     assert changed != fingerprint(make_store(**make_tensors()).state_dict())
+
+
+DEIT = 'deit_small_patch16_224-cd65a155.pth'
+
+
+@pytest.mark.parametrize('folder', ['', 'http://127.0.0.1:9/'], ids=['path', 'address'])
+def test_missing_weights_say_the_hash_that_their_authors_state(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    with pytest.raises(UserError, match='the SHA-256 of its content begins with cd65a155') as error:
+        read_checkpoint(f'{folder}{DEIT}')
+    assert '--cfg-options model.backbone.module.init_cfg.checkpoint=FILE' in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+def test_a_published_file_has_the_hash_that_its_authors_state(tmp_path, monkeypatch):
+    path = save(tmp_path / DEIT)
+    with pytest.raises(UserError, match=r'its SHA-256 begins with [0-9a-f]{8}, .* state cd65a155'):
+        read_checkpoint(str(path))
+    assert_same(read_checkpoint(str(path.rename(tmp_path / 'mine.pth'))))
+    path = save(tmp_path / DEIT)
+    monkeypatch.setattr(published_hashes, 'HASHES', {DEIT: sha256_of(path)[:8]})
+    assert_same(read_checkpoint(str(path)))
+
+
+def test_hashes_are_those_of_the_configs():
+    """torch's habit: a file's name ends in the beginning of its SHA-256."""
+    text = ''.join(path.read_text() for path in (CONFIGS / '_base_' / 'models').glob('*.py'))
+    named = dict(re.findall(r'/([\w.]+-([0-9a-f]{8})\.pth)', text))
+    assert named == dict(published_hashes.HASHES)

@@ -50,11 +50,15 @@ def main(args: argparse.Namespace) -> None:
     if args.choose:
         choose(args)
         return
+    from memba_vision.files import check_output_path
     from memba_vision.reports.accuracy_table import short_table
     from memba_vision.reports.difference_table import difference_table
     from memba_vision.reports.markdown import table_text
+    from memba_vision.reports.run_list import RUN_LIST
     from memba_vision.reports.write import FIGURES, WRITERS, read_content, write_content
 
+    if args.out:
+        check_output_path(Path(args.out, RUN_LIST))
     content = read_content(args.runs, args.baseline)
     print(short_table(content.results), end='')
     for section in content.sections if args.baseline else ():
@@ -68,8 +72,8 @@ def main(args: argparse.Namespace) -> None:
         print(f'\n{ranks}', end='')
     for line in content.open_lines():
         print(line)
-    out = args.out or args.runs
-    if not Path(out).is_file():
+    if args.out or Path(args.runs).is_dir():
+        out = args.out or args.runs
         write_content(content, out)
         print(f'written to {out}: {", ".join(WRITERS)}, {FIGURES}/')
 

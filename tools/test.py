@@ -1,6 +1,7 @@
 """Measure test accuracies, and print them as one table.
 
 python tools/test.py configs/demo/digits_memba.py
+python tools/test.py work_dirs/digits_memba
 python tools/test.py configs/vtab1k/*_memba.py --out table.md
 """
 
@@ -12,7 +13,7 @@ from memba_vision.engine.class_names import HELP, OPTION, RENAMED
 from memba_vision.errors import UserError
 from memba_vision.runs.tool_options import add_config_arguments
 
-CHECKPOINTS = ('.pth', '.pt', '.safetensors')
+CONFIGS = ('.py', '.yml', '.yaml', '.json', '')  # those of the package may be called by name
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -23,7 +24,8 @@ def parse_arguments() -> argparse.Namespace:
         nargs='+',
         metavar='CONFIG [RUN]',
         help='a config and maybe its run, a folder or a checkpoint, or several configs; without a '
-        'run, the newest checkpoint of each work dir is tested',
+        'run, the newest checkpoint of each work dir is tested. A run alone has the config in its '
+        'folder',
     )
     parser.add_argument('--out', metavar='FILE', help='write the table to FILE.md, .csv or .json')
     add_config_arguments(parser)
@@ -32,16 +34,37 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def split_arguments(arguments: list[str]) -> tuple[list[str], str | None]:
-    """Configs, and the checkpoint that may follow a single one."""
-    others = [name for name in arguments if Path(name).suffix in CHECKPOINTS or Path(name).is_dir()]
+    """Configs, and the run that may follow a single one or, with a config in it, stand alone."""
+    others = [a for a in arguments if Path(a).suffix not in CONFIGS or Path(a).is_dir()]
     configs = [name for name in arguments if name not in others]
+    if not configs and len(others) == 1:
+        return [config_of(others[0])], others[0]
     if not configs or len(others) > 1 or (others and len(configs) > 1):
-        raise UserError('expected CONFIG [RUN], or several configs without a checkpoint')
+        raise UserError(
+            'expected CONFIG [RUN], or several configs without a checkpoint, found '
+            f'{len(configs)} config(s) and {len(others)} run(s): {", ".join(others)}'
+        )
     return configs, others[0] if others else None
+
+
+def config_of(run: str) -> str:
+    """The config that a training left in the folder of its run."""
+    from memba_vision.runs.checkpoints import find_checkpoint
+    from memba_vision.runs.record import folder_of_run
+
+    folder = folder_of_run(find_checkpoint(run).parent)
+    found = sorted(folder.glob('*.py'))
+    if len(found) != 1:
+        raise UserError(
+            f'expected CONFIG [RUN], or several configs: {folder} has {len(found)} configs in the '
+            'place of one, so name it before the run'
+        )
+    return str(found[0])
 
 
 def main(args: argparse.Namespace) -> None:
     """Test as the command line says."""
+    from memba_vision.package_data import find_config
     from memba_vision.reports.result_tables import as_markdown, check_table_path, write_table
     from memba_vision.runs.checkpoints import find_checkpoint
     from memba_vision.runs.config import load_config
@@ -51,7 +74,10 @@ def main(args: argparse.Namespace) -> None:
     if args.out:
         check_table_path(args.out)
     if args.work_dir and len(configs) > 1:
-        raise UserError('--work-dir goes with a single config')
+        for path in configs:
+            find_config(path)  # it may be a run, misspelt
+        found = ', '.join(configs)
+        raise UserError(f'--work-dir goes with a single config, found {found}')
     results = []
     for path in configs:
         config = load_config(

@@ -2,6 +2,7 @@
 
 from io import BytesIO
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 from mmengine import fileio
@@ -9,6 +10,7 @@ from PIL import EpsImagePlugin, Image, ImageOps, UnidentifiedImageError
 
 from memba_vision.datasets.image_formats import HEIF_ENDINGS, IS_HEIF, READS_HEIF
 from memba_vision.errors import UserError
+from memba_vision.file_kinds import IMAGE, kind_of, near_paths
 
 # Pillow recognises files by their content, and would start Ghostscript for a PostScript program.
 EpsImagePlugin.gs_binary = False
@@ -63,12 +65,18 @@ def cannot_read(image: object, error: Exception) -> UserError:
     if isinstance(error, UserError):
         return UserError(f'cannot read image {image}: {error}')
     if isinstance(error, OSError) and error.strerror:  # of the system, not of Pillow
-        return UserError(f'cannot read image {image}: {error.strerror}')
+        near = near_paths(str(image)) if isinstance(error, FileNotFoundError) else ''
+        return UserError(f'cannot read image {image}: {error.strerror}{near}')
     reason = ' '.join(str(error).split()) or type(error).__name__
+    if isinstance(error, URLError):
+        return UserError(f'cannot fetch image {image}: {reason}')
     if isinstance(error, UnidentifiedImageError):
         reason = 'no image of a known format'  # Pillow's text has an address in memory
         if not READS_HEIF and Path(str(image)).suffix.lower() in HEIF_ENDINGS:
             return UserError(f'cannot read image {image}: it is {IS_HEIF}')
+        kind = kind_of(str(image))
+        if kind not in ('', IMAGE):
+            return UserError(f'cannot read image {image}: it is {kind}')
     return UserError(f'cannot read image {image} ({reason}): replace the file by an intact copy')
 
 

@@ -93,6 +93,8 @@ def adapt(
         UserError: there are files that cannot be used, one class alone, or too few photos; no such
             backbone or method; or ``work_dir`` holds something else, or cannot be written.
     """
+    if '://' in str(photos):
+        raise UserError(f'{photos}: photos are read from this machine: download them first')
     source = Path(photos)
     name = _name_of(source)
     folder = Path(work_dir or f'work_dirs/adapt_{name}')

@@ -86,6 +86,8 @@ def draw_curves(trained: Sequence[HasCurves]) -> FigureOfReport:
         loss.set_ylabel('loss')
         loss.set_ylim(bottom=0)
         accuracy.set_ylabel('accuracy (%)')
+        low, high = accuracy.get_ylim()
+        accuracy.set_ylim(max(low, -1), min(high, 101))  # no axis beyond what can be
         for axes in (accuracy, loss):
             axes.set_xlabel('epoch')
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -126,7 +126,7 @@ def _against(first: Trained, other: Trained) -> str:
     is_clear = 'a clear difference' if p < SURE else 'no clear difference on so few photos'
     return (
         f'The {other.title} has {share.value:.1f}{PERCENT}: {gain:+.1f} points for '
-        f'{first.title}, {is_clear} (p = {p:.2g}).'
+        f'{first.title}, {is_clear} (p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{p:.2g}).'
     )
 
 

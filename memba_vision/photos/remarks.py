@@ -37,7 +37,24 @@ def remarks_on(
             'test is easier than new photos will be'
         )
     looks = [fact.look for fact in facts]
-    return [*remarks, *_on_twins(photos, splits, looks), *_on_classes(photos, splits)]
+    on_classes = [*_on_folders(photos), *_on_classes(photos, splits)]
+    return [*remarks, *_on_twins(photos, splits, looks), *on_classes]
+
+
+def _on_folders(photos: Sequence[Photo]) -> list[str]:
+    """Return a remark where all classes have the same folders, which may be the classes meant."""
+    inside: dict[str, set[str]] = {}
+    for photo in photos:
+        above = photo.path.parent.parts
+        place = above.index(photo.label) + 1 if photo.label in above else len(above)
+        inside.setdefault(photo.label, set()).add(''.join(above[place : place + 1]))
+    first = next(iter(inside.values()))
+    if len(first) < 2 or '' in first or any(names != first for names in inside.values()):
+        return []
+    return [
+        f'every class ({_some(sorted(inside))}) has the folders {_some(sorted(first))} in it: if '
+        'these are the classes, let each be one folder'
+    ]
 
 
 def _on_twins(photos: Sequence[Photo], splits: Sequence[str], looks: Sequence[bytes]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from memba_vision.errors import UserError
+from memba_vision.file_kinds import TABLES, kind_of, near_paths
 from memba_vision.reports.run_list import RUN_LIST, read_run_list
 from memba_vision.runs.backbone import RANDOM, UNKNOWN, Backbone, backbone_labels, backbone_of
 from memba_vision.runs.metrics import TEST
@@ -82,6 +83,8 @@ def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
         UserError: there is no finished run, or a record cannot be read.
     """
     folder = Path(folder)
+    if not folder.exists():
+        raise UserError(f'no folder of runs at {folder}{near_paths(folder)}')
     runs = _listed(folder) if folder.is_file() else _found(folder)
     if not any(run.result for run in runs):
         raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
@@ -91,11 +94,15 @@ def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
 
 def _listed(path: Path) -> list[Run]:
     """Read the runs of a list, the last line first."""
+    kind = kind_of(path)
+    if kind not in (*TABLES, ''):
+        raise UserError(f'{path} is {kind}: give the folder of the runs, or a list, {RUN_LIST}')
     try:
         results = read_run_list(path.read_text(encoding='utf-8', errors='surrogateescape'))
     except (ValueError, LookupError, TypeError, csv.Error) as error:
+        reason = f'it has no {error}' if isinstance(error, KeyError) else f'{error!r}'
         raise UserError(
-            f'{path} is not a list of runs as reports write it, {RUN_LIST}: {error!r}'
+            f'{path} is not a list of runs as reports write it, {RUN_LIST}: {reason}'
         ) from error
     if not results:
         raise UserError(f'{path} lists no runs')

@@ -10,12 +10,23 @@ from mmengine.logging import print_log
 
 from memba_vision.engine.checkpoint_folders import BEST, checkpoint_folders, steps_made
 from memba_vision.errors import UserError
+from memba_vision.file_kinds import WEIGHTS, kind_of, near_paths
 from memba_vision.files import CURVE_FILE
-from memba_vision.runs.record import folder_of_run, has_record, point_to_run, read_config
+from memba_vision.runs.record import (
+    RECORD_FILE,
+    folder_of_run,
+    has_record,
+    point_to_run,
+    read_config,
+)
 from memba_vision.runs.result import RESULT_FILE
 from memba_vision.runs.result_files import read_result
 from memba_vision.weights import read_checkpoint
 
+HOW_TO_GET_ONE = (
+    'train first with "python tools/train.py CONFIG", or name another folder, a checkpoint or an '
+    'adapter file'
+)
 LEFT = ('result*.json', 'last_checkpoint', CURVE_FILE)  # files of a run beside its checkpoints
 
 
@@ -117,19 +128,41 @@ def find_checkpoint(run: str | Path) -> Path:
     Of a folder it is the checkpoint that was tested, if that is there, or else the newest one.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or ``run`` is something else.
     """
     path = Path(run)
     if not path.is_dir():
+        check_file_of_run(run)
         return path
     tested = _tested(folder_of_run(path))
     found = tested or newest_readable(path)
     if found is None:
+        below = ', '.join(str(record.parent) for record in sorted(path.glob(f'*/{RECORD_FILE}')))
         raise UserError(
-            f'no checkpoint in {run}: train first with "python tools/train.py CONFIG", or name '
-            'another folder, a checkpoint or an adapter file'
+            f'no checkpoint in {run}: '
+            + (f'it holds the runs {below}: name one of them' if below else HOW_TO_GET_ONE)
         )
     return found
+
+
+def check_file_of_run(run: str | Path) -> None:
+    """Check that there is a file, and by its name that it may be of a run.
+
+    Raises:
+        UserError: there is none, or it is neither a checkpoint nor an adapter file.
+    """
+    if '://' in str(run):
+        raise UserError(f'{run}: runs lie on this machine: download it first, and give its path')
+    if not Path(run).is_file():
+        raise UserError(
+            f'no checkpoint at {run}{near_paths(run)}: give the path of a file that exists, or the '
+            'folder of a run'
+        )
+    kind = kind_of(run)
+    if kind not in WEIGHTS:
+        raise UserError(
+            f'{run} is {kind}: give the folder of a run, a checkpoint of it or an adapter file'
+        )
 
 
 def _tested(folder: Path) -> Path | None:

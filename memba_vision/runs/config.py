@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from memba_vision.errors import UserError
 from memba_vision.package_data import find_config
 from memba_vision.runs.backbone import shipped_name
 from memba_vision.runs.base_models import architectures, use_backbone
@@ -43,9 +44,12 @@ def load_config(
             they are to be chosen, what was chosen before does not count.
 
     Raises:
-        UserError: the file is missing or does not parse, or an option is not read or does not fit.
+        UserError: the file is missing, does not parse or has no model, or an option is not read or
+            does not fit.
     """
     config = source if isinstance(source, Config) else read_config(find_config(source))
+    if not isinstance(config.get('model'), Mapping):
+        raise UserError(f'{config.filename or "the config"} is no config of a run: it has no model')
     trial = trial or Trial()
     if backbone or (trial.chooses and 'chosen_settings' in config):
         peft = peft or preset_of(config)

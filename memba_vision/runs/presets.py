@@ -8,7 +8,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from memba_vision.errors import UserError
+from memba_vision.file_kinds import kind_of
 from memba_vision.package_data import PRESETS
+
+ENDINGS = ('.py', '.yml', '.yaml', '.json')  # of configs that mmengine reads
 
 
 def read_config(path: str | Path) -> Config:
@@ -17,11 +20,19 @@ def read_config(path: str | Path) -> Config:
     Raises:
         UserError: it cannot be read.
     """
+    if Path(path).suffix not in ENDINGS:
+        kind = kind_of(path)
+        raise UserError(
+            f'{path} is {kind or "no config"}: give a config, a file of Python such as '
+            'configs/demo/digits_memba.py'
+        )
     try:
         return Config.fromfile(path)
     except UserError:
         raise
     except Exception as error:
+        if Path(path).suffix == '.json' and isinstance(error, AttributeError):
+            raise UserError(f'{path} is no config: it holds a list, not settings') from error
         reason = ' '.join(str(error).split())
         raise UserError(
             f'config {path} cannot be read: {type(error).__name__}: {reason}'

@@ -12,7 +12,7 @@ from memba_vision.engine.plain_model import plain_model
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, check_test
 from memba_vision.errors import UserError
-from memba_vision.files import sha256_of
+from memba_vision.files import check_output_path, sha256_of
 from memba_vision.models.parameter_counts import count_parameters
 from memba_vision.runs.backbone import backbone_of
 from memba_vision.runs.checkpoints import newest_readable
@@ -24,6 +24,8 @@ from memba_vision.runs.result import RESULT_FILE, Result, result_file_of
 from memba_vision.runs.result_files import read_result
 from memba_vision.runs.validation import VALIDATION, validates
 from memba_vision.weights import read_checkpoint, resolve
+
+LOCAL = 'LocalVisBackend'
 
 
 def test(config: Config, checkpoint: str | None = None) -> Result:
@@ -47,12 +49,25 @@ def test(config: Config, checkpoint: str | None = None) -> Result:
             f'"python tools/train.py {config.filename}{peft}", or name a checkpoint'
         )
     _keep_validation(config)
+    check_output_path(Path(config.work_dir, RESULT_FILE))
+    _leave_trackers_out(config)
     config.load_from, config.resume = str(path), False
     runner = ReadableRunner.from_cfg(config)
     check_test(runner, TOP1)
     if config.get('fold_adapters', True):
         runner.register_hook(FoldedTestHook())
     return record_result(runner, runner.test(), path, _result_file(Path(config.work_dir), path))
+
+
+def _leave_trackers_out(config: Config) -> None:
+    """Leave mmengine's own log alone: a test gives trackers no number, and they would hold a run.
+
+    Where it draws images, trackers get them.
+    """
+    draws = config.get('default_hooks', {}).get('visualization', {}).get('enable')
+    backends = config.get('visualizer', {}).get('vis_backends')
+    if backends and not draws:
+        config.visualizer.vis_backends = [b for b in backends if b.get('type') == LOCAL]
 
 
 def _result_file(folder: Path, checkpoint: Path) -> str:

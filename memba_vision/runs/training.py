@@ -15,21 +15,23 @@ from memba_vision.engine.hooks.keep_features import KeepFeaturesHook
 from memba_vision.engine.hooks.loss_curve import LossCurveHook
 from memba_vision.engine.hooks.progress import showing_progress
 from memba_vision.engine.hooks.resumed_validation import ResumedValidationHook
+from memba_vision.engine.open_trackers import track_test, trackers_kept_open
 from memba_vision.engine.peers import ending_together
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
 from memba_vision.errors import UserError
-from memba_vision.files import remove_unfinished
+from memba_vision.files import check_output_path, remove_unfinished
 from memba_vision.runs.checkpoints import (
     archive_later,
     archive_run,
+    check_file_of_run,
     checkpoints_newest_first,
     claim_folders,
     first_readable,
     newest_readable,
     run_folders,
 )
-from memba_vision.runs.record import command_line, record_end, write_record
+from memba_vision.runs.record import RECORD_FILE, command_line, record_end, write_record
 from memba_vision.runs.result import Result
 from memba_vision.runs.testing import record_result
 
@@ -54,6 +56,7 @@ def train(config: Config, choose: Choice = last_checkpoint) -> Result | None:
     """
     if config.get('resume') and not config.get('load_from'):
         resume_from(config, 'auto')  # mmengine's way of asking for it
+    check_output_path(Path(config.work_dir, RECORD_FILE))
     runner = ReadableRunner.from_cfg(config)
     with ending_together(runner.termination, runner.save_held):
         return _train(runner, choose)
@@ -80,9 +83,10 @@ def _train(runner: ReadableRunner, choose: Choice) -> Result | None:
             archive_later(config, config.load_from)
         claim_folders(config)
         write_record(runner, command_line())
-    with showing_progress(runner):
-        runner.train()
-    result = _tested(runner, choose) if has_test else None
+    with trackers_kept_open(runner):
+        with showing_progress(runner):
+            runner.train()
+        result = _tested(runner, choose) if has_test else None
     if not has_test:
         runner.logger.warning('There is no result: the config has no test_dataloader')
     if is_main_process():
@@ -113,6 +117,8 @@ def resume_from(config: Config, checkpoint: str) -> None:
             raise UserError(f'--resume {checkpoint}: there is no checkpoint in this folder')
     elif checkpoint == 'auto':
         path = first_readable(checkpoints_newest_first(config))
+    else:
+        check_file_of_run(checkpoint)
     if path is not None:
         config.load_from = str(path)
     else:
@@ -138,6 +144,7 @@ def _tested(runner: ReadableRunner, choose: Choice) -> Result | None:
     broadcast_object_list(found)  # the others may write elsewhere, or not at all
     (checkpoint,) = found
     metrics = _test_saved(runner, checkpoint)
+    track_test(runner, metrics)
     return None if runner.cfg.get('task') is None else record_result(runner, metrics, checkpoint)
 
 

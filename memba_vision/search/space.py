@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from memba_vision.errors import UserError
-from memba_vision.package_data import find_config
+from memba_vision.package_data import find_config, package_data_folder
 from memba_vision.runs.presets import read_config
 
+SPACES = package_data_folder() / 'configs' / 'search'
 GRAMMAR = 'a list of values, or dict(low=…, high=…) with log=True or step=… if wanted'
 
 
@@ -92,8 +93,11 @@ def read_space(path: str | Path) -> Space:
     """
     try:
         path = find_config(path)
-    except UserError:
-        raise UserError(f'no search space at {path}: give a file of configs/search') from None
+    except UserError as error:
+        shipped = ', '.join(sorted(file.stem for file in SPACES.glob('*.py')))
+        raise UserError(
+            f'no search space at {path}: give a file such as those of configs/search ({shipped})'
+        ) from error
     content = {k: v for k, v in read_config(path).items() if not k.startswith('_')}
     unknown = set(content) - {'settings', 'adapters'}
     if unknown or not content:

@@ -16,8 +16,10 @@ from safetensors.torch import load_file
 
 from memba_vision.download import download
 from memba_vision.errors import UserError
+from memba_vision.file_kinds import WEIGHTS, kind_of
 from memba_vision.files import exclusive_lock, verify_checksum, write_atomically
 from memba_vision.weights.licences import announce
+from memba_vision.weights.published_hashes import check_hash, describe_hash
 
 PACKAGE_SCHEME = 'memba_vision://'
 #: Ways to name a local file in the place of an address.
@@ -59,6 +61,7 @@ def resolve(location: str) -> Path:
     if not path.is_file():
         raise MissingWeights(
             f'no checkpoint at {location}: give the path of a file that exists ({LOCAL_FILE})'
+            f'{describe_hash(location)}'
         )
     return path
 
@@ -78,7 +81,7 @@ def _download(url: str) -> Path:
             path.with_name(f'{path.name}.url').unlink(missing_ok=True)
         if type(error) is not UserError:  # a full disk
             raise
-        raise MissingWeights(f'{error} ({LOCAL_FILE})') from error
+        raise MissingWeights(f'{error} ({LOCAL_FILE}){describe_hash(url)}') from error
     return path
 
 
@@ -103,7 +106,8 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
 
     The content says which of them it is, whatever the file is called. Damage is found too: torch's
     files hold checksums, and a file with a record beside it (see
-    :func:`memba_vision.files.verify_checksum`) must match it.
+    :func:`memba_vision.files.verify_checksum`) must match it, and one of a published name the hash
+    that its authors state.
 
     Args:
         location: see :func:`resolve`.
@@ -117,6 +121,7 @@ def read_checkpoint(location: str, map_location: Any = 'cpu') -> dict[str, Any]:
     """
     path = resolve(location)
     verify_checksum(path)
+    check_hash(path)
     try:
         if _is_safetensors(path):
             return _moved(load_file(path), map_location)
@@ -180,6 +185,9 @@ def _check_zip(path: Path) -> None:
 
 
 def _unreadable(path: Path) -> UserError:
+    kind = kind_of(path)
+    if kind not in WEIGHTS:
+        return UserError(f'{path} is {kind}: give a checkpoint or a file of weights')
     size = path.stat().st_size
     return UserError(
         f'{path} ({size:,} bytes) is truncated or not a checkpoint, or damaged: copy or download '

@@ -363,6 +363,11 @@ def test_a_run_that_varies(write_config, tmp_path, options, reason):
     assert reason in reason_of_run(build(write_config(), tmp_path, options))
 
 
+def test_a_report_of_membranes_where_there_are_none(write_config, tmp_path):
+    runner = build(write_config(), tmp_path, {'custom_hooks': [{'type': 'MembraneReportHook'}]})
+    assert reason_of_run(runner) is None
+
+
 def test_several_processes(write_config, tmp_path):
     runner = build(write_config(), tmp_path, {})
     runner.model = OnKeptFeatures(runner.model)  # a wrapper, as that of a distributed run is

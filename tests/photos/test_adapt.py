@@ -10,20 +10,23 @@ import subprocess
 import sys
 from collections import Counter
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import ENVIRONMENT, TOOLS, forget_runs, run_tool
+from helpers import ENVIRONMENT, TOOLS, as_arguments, forget_runs, run_tool
 from photo_folders import CLASSES, make_photo, make_photos
 from PIL import Image
+from recording_tracker import RECORDING, RecordingVisBackend
 
 import memba_vision
 from memba_vision.datasets.own_data import OwnData
 from memba_vision.errors import ExitStatus, UserError
 from memba_vision.files import check_output_path
 from memba_vision.photos import training
+from memba_vision.photos.figures import draw_curves
 from memba_vision.photos.outcome import Outcome, Share
 from memba_vision.photos.source import TEST, TRAIN, VAL
 from memba_vision.photos.task import prepare_task
@@ -121,6 +124,22 @@ def test_every_file_that_cannot_be_used_is_listed_at_once(world, backbone, tmp_p
         assert named[0].startswith('birds/'), 'as the folder was named'
     assert 'the same photo in the classes blue tit and red' in outcome.out
     assert not (tmp_path / 'made').exists()
+
+
+def test_trackers_get_both_trainings(world, backbone, tmp_path, monkeypatch):
+    """With the membrane, which the linear probe has none of."""
+    monkeypatch.setattr(RecordingVisBackend, 'runs', [])
+    hook = {'default_hooks.membrane_report.type': 'MembraneReportHook'}
+    options = ['--skip-broken', *as_arguments({**RECORDING, **hook})]
+    outcome = command(world, backbone, *options, place=tmp_path / 'made')
+    assert outcome.status == 0, outcome
+    runs = {Path(run.work_dir).name: run for run in RecordingVisBackend.runs}
+    assert list(runs) == ['linear_probing', 'memba']
+    for run in runs.values():
+        assert run.scalars.keys() >= {'loss', 'accuracy/top1', 'test/accuracy/top1'}
+        assert run.closed == 1
+        has_membrane = 'membrane_potential/layer_01' in run.scalars
+        assert has_membrane == (Path(run.work_dir).name == 'memba')
 
 
 def test_the_outcome_on_the_terminal(world):
@@ -401,3 +420,30 @@ def test_the_worst_mistakes_come_first():
     assert outcome.of_most_frequent([1, 5]) == Share(1, 4)
     better = Outcome(('a', 'b'), outcome.paths, outcome.labels, np.eye(2)[outcome.labels])
     assert better.p_against(outcome) == 0.25
+
+
+def remarks_of(folder: Path, out: Path) -> str:
+    task = prepare_task(folder, out, 0, False, 1, lambda line: None)
+    return ' '.join(task.remarks)
+
+
+def test_folders_in_folders_may_be_the_classes(tmp_path):
+    """All is taken by the first folder, and what may have been meant is said."""
+    for seed, (year, name) in enumerate(product(('2023', '2024'), ('red', 'blue'))):
+        make_photos(tmp_path / 'trips' / year, {name: 6}, seed)
+        make_photos(tmp_path / 'sorted' / name, {year: 6}, seed)
+    make_photos(tmp_path / 'sorted', {'red': 1}, seed=9)
+    said = 'every class (2023, 2024) has the folders blue, red in it'
+    assert said in remarks_of(tmp_path / 'trips', tmp_path / 'a')
+    assert 'every class' not in remarks_of(tmp_path / 'sorted', tmp_path / 'b')
+
+
+def test_an_accuracy_has_no_axis_beyond_100(tmp_path):
+    class Trained:
+        title, run = 'all right', tmp_path
+
+    lines = [{'epoch': epoch, 'accuracy/top1': 100.0} for epoch in (1, 2, 3)]
+    (tmp_path / 'losses.jsonl').write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
+    svg = draw_curves([Trained]).svg
+    assert '100' in svg
+    assert '102' not in svg

@@ -243,7 +243,7 @@ def test_what_is_no_image(model, folder):
     inferencer = memba_vision.Inferencer(model)
     (folder / 'c.txt').write_text('no image')
     reasons = {
-        folder / 'c.txt': r' \(no image of a known format\): replace',
+        folder / 'c.txt': ': it is a text file$',
         'nowhere.png': ': No such file or directory$',
         '': ': No such file or directory$',
     }

@@ -12,6 +12,7 @@ from memba_vision.datasets.vtab1k_tools.folders import images_in_folders
 from memba_vision.datasets.vtab1k_tools.label_file import images_in_csv
 from memba_vision.datasets.vtab1k_tools.skipped_entries import SkippedEntry, shown
 from memba_vision.errors import UserError
+from memba_vision.file_kinds import TABLES, kind_of, near_paths
 
 Images = list[tuple[Path, str]]  # and the names of their classes
 
@@ -34,9 +35,15 @@ def labelled_images(source: Path, skipped: list[SkippedEntry] | None = None) -> 
     if source.is_dir():
         found = images_in_folders(source, skipped)
     elif source.is_file():
+        kind = kind_of(source)
+        if kind not in (*TABLES, ''):
+            raise UserError(
+                f'{source} is {kind}: give the folder that holds one folder of images per class, '
+                'or a csv with lines "path,label"'
+            )
         found = images_in_csv(source)
     else:
-        raise UserError(f'no folder or csv at {source}')
+        raise UserError(f'no folder or csv at {source}{near_paths(source)}')
     if not found:
         raise UserError(
             f'{source} holds no image: expected one folder per class with images '

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from memba_vision.datasets.wrapped_data import inner_datasets
+from memba_vision.visualization.trace import find_membranes
 
 #: Transforms of mmcv, mmpretrain and this package that give the same output each time.
 TRANSFORMS = (
@@ -61,7 +62,7 @@ def _reasons_of_run(runner: Runner) -> Iterator[str]:
         yield 'there are several optimizers'
     yield from _reasons_of_model(runner.model)
     for hook in runner.hooks:
-        if not _is_harmless(hook):
+        if not _is_harmless(hook, runner.model):
             yield f'{type(hook).__name__} may change the backbone, or look at the images'
 
 
@@ -106,12 +107,12 @@ def _drop_rate(module: nn.Module) -> float:
     return rate if isinstance(rate, int | float) else 0  # any other shows by its draws
 
 
-def _is_harmless(hook: Hook) -> bool:
+def _is_harmless(hook: Hook, model: nn.Module) -> bool:
     name = type(hook).__name__
     if name == 'VisualizationHook':
         return not getattr(hook, 'enable', True)
     if name == 'MembraneReportHook':
-        return False
+        return not find_membranes(model)
     library = _library(type(hook))
     return library == 'memba_vision' or (library in LIBRARIES and name in HOOKS)
 
