@@ -10,7 +10,7 @@ from backbones_for_contracts import BACKBONES
 from mmengine.dataset import InfiniteSampler
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
-from selection_data import decided, make_loader
+from selection_data import METHODS, build, decided, make_loader
 from torch import nn
 
 from memba_vision.engine.selection import decide, selection_seconds
@@ -22,21 +22,6 @@ from memba_vision.models.peft.sdt import SDT
 from memba_vision.models.peft.selection import gradient_of
 from memba_vision.models.peft.sparse import SparseLayer, decode_positions, encode_positions
 from memba_vision.models.peft.spt_lora import SPTLoRA
-
-METHODS = {
-    'GPS': dict(type='GPS', k=2),
-    'SPTLoRA': dict(type='SPTLoRA', budget=0.05, rank=1),
-    'SDT': dict(type='SDT', channels=0.2, states=0.5, rank=2),
-    'EVA': dict(type='EVA', rank=3, scale=0.5),
-}
-
-
-def build(*adapters, backbone='vim'):
-    torch.manual_seed(0)
-    adapted = dict(type='PEFTModel', module=BACKBONES[backbone], adapters=list(adapters))
-    head = dict(type='LinearClsHead', num_classes=4, in_channels=16)
-    return MODELS.build(dict(type='ImageClassifier', backbone=adapted, head=head)).eval()
-
 
 def make_images(batch=8):
     return torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -250,6 +235,40 @@ def test_sdt_changes_rates_and_columns_of_b_and_c(backbone):
     assert {name.split('.')[-2 if name.endswith('.weight') else -1] for name in changed} <= {
         *('A_log', 'A_b_log', 'x_proj', 'x_proj_b', 'out_proj', 'A_logs', 'x_proj_weight')
     }
+
+
+def test_sdt_is_the_backbone_with_some_entries_changed():
+    model = decided(build(METHODS['SDT'])).backbone
+    images = make_images()
+    with torch.no_grad():
+        for parameter in model.adapter_parameters().values():
+            parameter.normal_(std=0.3)
+        plain, before = sdt_by_hand(model), model.module.state_dict()
+        torch.testing.assert_close(model(images)[0], plain(images)[0])
+        changed = plain.state_dict()
+    for name, entries in (('mixer.A_log', 12), ('mixer.x_proj_b.weight', 48)):
+        weight = before[f'layers.1.{name}'.replace('.weight', '.base_layer.weight')]
+        assert (changed[f'layers.1.{name}'] != weight).sum() == entries
+
+
+def sdt_by_hand(model):
+    """A plain Vim, to whose weights all that SDT trains is added, entry by entry."""
+    plain = MODELS.build(BACKBONES['vim']).eval()
+    own = {name.replace('.base_layer', ''): t for name, t in model.module.state_dict().items()}
+    plain.load_state_dict({name: own[name] for name in plain.state_dict()})
+    for adapted, layer in zip(model.module.layers, plain.layers, strict=True):
+        mixer, changed = layer.mixer, adapted.mixer
+        for end, rates in (('', mixer.A_log), ('_b', mixer.A_b_log)):
+            scan, rows = getattr(changed, f'scan{end}'), getattr(mixer, f'x_proj{end}').weight[1:]
+            places = scan.change.positions.tolist()  # of 32 channels with 4 states each
+            for place, value in zip(places, scan.change.values, strict=True):
+                rates[place // 4, place % 4] += value
+            columns = sorted({place // 4 for place in places})
+            values = getattr(changed, f'x_proj{end}').change.values
+            rows[:, columns] += values.view(len(rows), -1)  # below them is the one of dt
+        low_rank = changed.out_proj
+        mixer.out_proj.weight += low_rank.up.weight @ low_rank.down.weight
+    return plain
 
 
 def test_the_warm_up_of_sdt_trains_rates_and_head():
