@@ -221,7 +221,7 @@ def end_by_a_kill(options: dict, work_dir: Path, hook: str, **settings) -> None:
 
 
 def go_on(options: dict, folder: Path) -> tuple[dict, str]:
-    """Run once more to the end; the record of the choice, which is the checkpoint's, and the log."""
+    """Run once more to the end; the record of the choice, as the checkpoint has it, and the log."""
     run = in_two_processes(DEMO, folder, options, '--peft', 'gps', '--resume')
     assert run.returncode == 0, run.stdout
     record = json.loads((folder / 'selection.json').read_text())

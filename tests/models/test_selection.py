@@ -22,6 +22,11 @@ from memba_vision.models.peft.sdt import SDT
 from memba_vision.models.peft.selection import gradient_of
 from memba_vision.models.peft.sparse import SparseLayer, decode_positions, encode_positions
 from memba_vision.models.peft.spt_lora import SPTLoRA
+from memba_vision.registry import ADAPTERS
+from memba_vision.runs.base_models import read_base_model
+from memba_vision.runs.presets import read_preset
+from memba_vision.zoo.model_size import build_without_weights
+
 
 def make_images(batch=8):
     return torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -156,6 +161,27 @@ def test_spt_keeps_within_its_budget(alpha):
             assert choice[name] is None
         else:
             assert decode_positions(choice[name]).tolist() == part.nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize('arch', ['vim-mini-v2', 'vit-mini-v2', 'vmamba-mini-v2', 'vim_small'])
+def test_the_preset_of_spt_has_room_for_lora(arch):
+    config = read_base_model(arch)
+    backbone = build_without_weights(config).requires_grad_(False)
+    preset = read_preset('spt_lora', config.get('adapter_settings', {}))
+    adapter = ADAPTERS.build(preset.adapters[0])
+    statistics = adapter.without_data(backbone)
+    lora = {name: adapter.settings['rank'] * sum(s.shape) for name, s in statistics.items()}
+    for name in [*statistics][::4]:
+        statistics[name] *= 100
+    choice = adapter.choose(backbone, statistics)
+    sizes = {
+        n: lora[n] if text is None else len(decode_positions(text)) for n, text in choice.items()
+    }
+    budget = int(0.45 * sum(lora.values()))
+    assert budget / 2 < sum(sizes.values()) <= budget
+    largest = max(lora, key=lora.get)
+    assert lora[largest] < budget / 5
+    assert {text is None for text in choice.values()} == {True, False}
 
 
 # EVA
@@ -374,6 +400,7 @@ def test_an_endless_loader_is_gone_through_once_and_not_moved(method):
         (dict(type='GPS', k=0), 'k must be at least 1, got 0'),
         (dict(type='GPS', images=0), 'images must be at least 1'),
         (dict(type='SPTLoRA', budget=0), 'budget must be above 0'),
+        (dict(type='SPTLoRA', lora_share=2), 'lora_share must be above 0 and at most 1, got 2'),
         (dict(type='SPTLoRA', alpha=0.5), 'alpha must be at least 1'),
         (dict(type='SDT', channels=2), 'channels must be above 0 and at most 1'),
         (dict(type='SDT', lr=0), 'lr must be above 0'),
