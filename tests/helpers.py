@@ -100,11 +100,11 @@ def as_arguments(options: dict) -> list[str]:
     return ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
 
 
-def config_with_hook(path: Path, hook: str) -> Path:
+def config_with_hook(path: Path, hook: str, **settings) -> Path:
     path.write_text(
         f'_base_ = {str(DEMO)!r}\n'
         "custom_imports = dict(imports=['memba_vision', 'run_hooks'])\n"
-        f"custom_hooks = [dict(type='{hook}')]\n"
+        f'custom_hooks = [{dict(type=hook, **settings)!r}]\n'
     )
     return path
 

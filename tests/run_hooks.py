@@ -12,8 +12,9 @@ from pathlib import Path
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmpretrain.registry import TRANSFORMS
+from torch.distributed.distributed_c10d import _get_default_store
 
-from memba_vision.engine import peers
+from memba_vision.engine import peers, selection
 from memba_vision.errors import UserError
 from memba_vision.registry import HOOKS
 
@@ -139,18 +140,42 @@ class FailOneRankHook(Hook):
             raise LookupError('no such thing')
 
 
+def kill(folder):
+    """Kill this process, after a note in ``folder`` on when."""
+    Path(folder, 'killed').write_text(str(time.monotonic()))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @HOOKS.register_module()
 class KillOneRankHook(Hook):
-    """Kills the second process in the third epoch."""
+    """Kills the second process in the third epoch, or another one in another."""
+
+    def __init__(self, rank: int = 1, epoch: int = 2) -> None:
+        self.moment = (epoch, 0, rank)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if (runner.epoch, batch_idx, get_rank()) == (2, 0, 1):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if (runner.epoch, batch_idx, get_rank()) == self.moment:
+            kill(runner.work_dir)
+
+
+@HOOKS.register_module()
+class KillWhileChoosingHook(Hook):
+    """Kills a process after the first images by which its adapters choose."""
+
+    def __init__(self, rank: int, folder: str) -> None:
+        look = selection._batches
+
+        def look_and_die(*arguments):
+            yield next(look(*arguments))
+            kill(folder)
+
+        if get_rank() == rank:
+            selection._batches = look_and_die
 
 
 @HOOKS.register_module()
 class HangOneRankHook(Hook):
-    """In the third epoch, the first process fails while the second waits, deaf to all."""
+    """In the third epoch, the first process fails while the second waits for a word of it."""
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if (runner.epoch, batch_idx) == (2, 0):
@@ -158,7 +183,7 @@ class HangOneRankHook(Hook):
             if get_rank() == 0:
                 raise UserError('it broke')
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            time.sleep(300)
+            _get_default_store().get('a word')
 
 
 @HOOKS.register_module()

@@ -1,6 +1,7 @@
 """Selection by data in whole runs: its record, its cost, and what goes on from where."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -12,13 +13,17 @@ from memba_vision.models.peft.model import parse_header
 from memba_vision.weights import read_checkpoint
 
 HEADER = 'backbone.peft_header'
+OTHERS = ('gps', 'spt_lora')
 
 
-@pytest.fixture(scope='module')
-def arguments(base, data_root) -> list:
+@pytest.fixture(
+    scope='module',
+    params=['sdt', 'eva', *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],
+)
+def arguments(request, base, data_root) -> list:
     options = tiny_options(base, data_root, **EACH_EPOCH)
     del options['model.backbone.rank']
-    return [DEMO, '--peft', 'sdt', *as_arguments(options)]
+    return [DEMO, '--peft', request.param, *as_arguments(options)]
 
 
 @pytest.fixture(scope='module')
@@ -32,6 +37,10 @@ def run(arguments, tmp_path_factory):
 
 def header_of(path):
     return parse_header(read_checkpoint(str(path))['state_dict'][HEADER])
+
+
+def choices_in(path):
+    return [adapter.get('choice') for adapter in header_of(path)['adapters']]
 
 
 def weights_of(path):
@@ -53,7 +62,7 @@ def test_the_choice_and_its_cost_are_recorded(run):
     note = {key: record[key] for key in ('images', 'seconds', 'processes')}
     assert header['selection'] == note
     assert (note['images'], note['processes']) == (32, 1)
-    assert 'SDT: chosen in ' in log
+    assert re.search(r'^.* (SDT|EVA|GPS|SPTLoRA): chosen in ', log, re.MULTILINE)
     result = json.loads((folder / 'result.json').read_text())
     assert result['training_seconds'] > note['seconds']
 
@@ -73,9 +82,20 @@ def test_a_run_that_had_only_chosen_does_not_choose_again(run, arguments, tmp_pa
     (tmp_path / 'selection.json').write_text(json.dumps(record | dict(seconds=1234.5)))
     outcome = run_tool('train', *arguments, '--work-dir', tmp_path)
     assert outcome.status == 0, outcome
-    assert header_of(tmp_path / 'epoch_2.pth')['selection']['seconds'] == 1234.5
+    taken = header_of(tmp_path / 'epoch_2.pth')['selection']['seconds'] == 1234.5
+    assert taken == record['holds_all'] == ('eva' not in arguments)  # it also chose values
     first, second = weights_of(tmp_path / 'epoch_2.pth'), weights_of(folder / 'epoch_2.pth')
     assert all(torch.equal(first[k], second[k]) for k in first if k != HEADER)
+
+
+def test_half_a_record_is_no_choice(run, arguments, tmp_path):
+    folder, _ = run
+    whole = (folder / 'selection.json').read_text()
+    (tmp_path / 'selection.json').write_text(whole[: len(whole) // 2])
+    outcome = run_tool('train', *arguments, '--work-dir', tmp_path)
+    assert outcome.status == 0, outcome
+    first, second = (json.loads((p / 'selection.json').read_text()) for p in (folder, tmp_path))
+    assert first['choices'] == second['choices'] == choices_in(tmp_path / 'epoch_2.pth')
 
 
 def test_the_choice_of_another_run_is_not_taken(run, arguments, tmp_path):

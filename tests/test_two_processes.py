@@ -203,3 +203,49 @@ def test_two_processes_choose_the_same_by_all_images(selecting, tmp_path, method
     assert header['selection'] == {k: record[k] for k in ('images', 'seconds', 'processes')}
     for adapters in (header['adapters'], reports[1]['adapters']):
         assert choices_of(adapters) == record['choices']
+
+
+def end_by_a_kill(options: dict, work_dir: Path, hook: str, **settings) -> None:
+    """Run until one of two processes is killed by a hook, and check how the other ends."""
+    config = config_with_hook(work_dir / 'digits_memba.py', hook, **settings)
+    run = in_two_processes(config, work_dir, options, '--peft', 'gps')
+    ended = time.monotonic()
+    assert run.returncode != 0
+    told = [line for line in run.stdout.splitlines() if 'another process of this run' in line]
+    assert len(told) == 1, run.stdout
+    assert run.stdout.count('Traceback') == 1  # that of torch's launcher
+    killed = float((work_dir / 'killed').read_text())
+    assert ended - killed < 30
+    assert not names_of_checkpoints(work_dir)
+    assert not list(work_dir.rglob('.selection*'))  # nothing that was begun
+
+
+def go_on(options: dict, folder: Path) -> tuple[dict, str]:
+    """Run once more to the end; the record of the choice, as the checkpoint has it, and the log."""
+    run = in_two_processes(DEMO, folder, options, '--peft', 'gps', '--resume')
+    assert run.returncode == 0, run.stdout
+    record = json.loads((folder / 'selection.json').read_text())
+    weights = read_checkpoint(str(folder / 'epoch_2.pth'))['state_dict']
+    header = parse_header(weights['backbone.peft_header'])
+    assert header['selection'] == {k: record[k] for k in ('images', 'seconds', 'processes')}
+    assert choices_of(header['adapters']) == record['choices']
+    return record, run.stdout
+
+
+@pytest.mark.parametrize('rank', [0, 1])
+def test_one_process_that_is_killed_while_it_chooses_ends_the_other(selecting, tmp_path, rank):
+    settings = dict(rank=rank, folder=str(tmp_path))
+    end_by_a_kill(selecting, tmp_path, 'KillWhileChoosingHook', **settings)
+    assert not (tmp_path / 'selection.json').exists()
+    record, log = go_on(selecting, tmp_path)
+    assert record['images'] == 20 and 'GPS: chosen in ' in log
+
+
+def test_a_choice_outlives_a_process_that_is_killed_before_the_first_checkpoint(
+    selecting, tmp_path
+):
+    end_by_a_kill(selecting, tmp_path, 'KillOneRankHook', rank=0, epoch=0)
+    before = (tmp_path / 'selection.json').read_text()
+    _, log = go_on(selecting, tmp_path)
+    assert (tmp_path / 'selection.json').read_text() == before
+    assert 'The choice of this run by its data is that in ' in log

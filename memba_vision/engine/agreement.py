@@ -19,6 +19,11 @@ class Agreement:
         self._group: distributed.ProcessGroup | None = None
         self._under_way: tuple[distributed.Work, torch.Tensor] | None = None
 
+    def begin(self) -> None:
+        """Connect the processes, before the steps: one that is gone would be waited for."""
+        if is_distributed() and self._group is None:
+            self._group = distributed.new_group(backend='gloo')
+
     def after_step(self, number: int, at_once: bool) -> int:
         """Give a number, 0 for none, and return the highest that was given a step before.
 
@@ -35,8 +40,6 @@ class Agreement:
         return found
 
     def _send(self, number: int) -> None:
-        if self._group is None:
-            self._group = distributed.new_group(backend='gloo')
         flag = torch.tensor([number])
         work = distributed.all_reduce(
             flag, distributed.ReduceOp.MAX, group=self._group, async_op=True

@@ -119,10 +119,19 @@ def _tell(error: Exception) -> None:
         _get_default_store().compare_set(KEY, '', json.dumps(own))
 
 
-def _told() -> End | None:
+def _own_store() -> distributed.Store:
+    """Return another connection to the store, which does not wait for those who wait in the first.
+
+    Older versions of torch know but one.
+    """
+    store = _get_default_store()
+    return store.clone() if hasattr(store, 'clone') else store
+
+
+def _told(store: distributed.Store | None = None) -> End | None:
     """Return the first end that a process told; None without one, or without the store."""
     with contextlib.suppress(RuntimeError, ValueError):
-        store = _get_default_store()
+        store = store or _get_default_store()
         if store.check([KEY]):
             return End(*json.loads(store.get(KEY)))
     return None
@@ -142,12 +151,13 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self.termination, self.save = termination, save
         self.is_over = threading.Event()
+        self.store = _own_store()
 
     def run(self) -> None:
         """Look every second until the run is over."""
         since = None
         while not self.is_over.wait(PAUSE):
-            told = _told()
+            told = _told(self.store)
             if told is None and not self.termination.requested:
                 continue
             since = since or time.monotonic()

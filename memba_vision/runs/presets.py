@@ -80,8 +80,21 @@ def read_preset(name: str, overrides: dict) -> Config:
     if not isinstance(preset.get('adapters'), list):
         raise UserError(f'--peft {name}: {path} has no list "adapters"')
     for adapter in preset.adapters:
-        adapter.update({key: value for key, value in overrides.items() if key in adapter})
+        adapter.update(_of_family(adapter, overrides))
     return preset
+
+
+def _of_family(adapter: dict, overrides: dict) -> dict:
+    """Return those settings of a family that replace an adapter's own.
+
+    Its scale is LoRA's, alpha / rank. That of rsLoRA is alpha (Kalajdzievski 2023, section 3), and
+    the alpha of both is the same.
+    """
+    replaced = {key: value for key, value in overrides.items() if key in adapter}
+    if replaced and adapter.get('rank_stabilized'):
+        scale = replaced.get('scale', adapter['scale'] / adapter['rank'])
+        replaced['scale'] = scale * replaced.get('rank', adapter['rank'])
+    return replaced
 
 
 def use_preset(config: Config, name: str) -> None:

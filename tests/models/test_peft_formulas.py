@@ -74,6 +74,16 @@ def test_layernorm_tuning_trains_all_norms_and_nothing_else(backbone):
     assert len(norms) > 2
 
 
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_bitfit_trains_all_biases_and_nothing_else(backbone):
+    model = build(dict(type='PartialTuning', patterns=['*bias']), backbone=backbone)
+    biases = [getattr(module, 'bias', None) for module in model.module.modules()]
+    sites = sites_of(model.module)
+    steps = [model.module.get_parameter(name) for name in sites.parameters('scan.bias')]
+    expected = {id(bias) for bias in (*biases, *steps) if isinstance(bias, nn.Parameter)}
+    assert {id(p) for p in model.adapter_parameters().values()} == expected
+
+
 def is_norm(module):
     return isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.BatchNorm2d)
 

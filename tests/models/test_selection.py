@@ -10,7 +10,7 @@ from backbones_for_contracts import BACKBONES
 from mmengine.dataset import InfiniteSampler
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
-from selection_data import decided, make_loader
+from selection_data import METHODS, build, decided, make_loader
 from torch import nn
 
 from memba_vision.engine.selection import decide, selection_seconds
@@ -22,20 +22,10 @@ from memba_vision.models.peft.sdt import SDT
 from memba_vision.models.peft.selection import gradient_of
 from memba_vision.models.peft.sparse import SparseLayer, decode_positions, encode_positions
 from memba_vision.models.peft.spt_lora import SPTLoRA
-
-METHODS = {
-    'GPS': dict(type='GPS', k=2),
-    'SPTLoRA': dict(type='SPTLoRA', budget=0.05, rank=1),
-    'SDT': dict(type='SDT', channels=0.2, states=0.5, rank=2),
-    'EVA': dict(type='EVA', rank=3, scale=0.5),
-}
-
-
-def build(*adapters, backbone='vim'):
-    torch.manual_seed(0)
-    adapted = dict(type='PEFTModel', module=BACKBONES[backbone], adapters=list(adapters))
-    head = dict(type='LinearClsHead', num_classes=4, in_channels=16)
-    return MODELS.build(dict(type='ImageClassifier', backbone=adapted, head=head)).eval()
+from memba_vision.registry import ADAPTERS
+from memba_vision.runs.base_models import read_base_model
+from memba_vision.runs.presets import read_preset
+from memba_vision.zoo.model_size import build_without_weights
 
 
 def make_images(batch=8):
@@ -173,6 +163,27 @@ def test_spt_keeps_within_its_budget(alpha):
             assert decode_positions(choice[name]).tolist() == part.nonzero().flatten().tolist()
 
 
+@pytest.mark.parametrize('arch', ['vim-mini-v2', 'vit-mini-v2', 'vmamba-mini-v2', 'vim_small'])
+def test_the_preset_of_spt_has_room_for_lora(arch):
+    config = read_base_model(arch)
+    backbone = build_without_weights(config).requires_grad_(False)
+    preset = read_preset('spt_lora', config.get('adapter_settings', {}))
+    adapter = ADAPTERS.build(preset.adapters[0])
+    statistics = adapter.without_data(backbone)
+    lora = {name: adapter.settings['rank'] * sum(s.shape) for name, s in statistics.items()}
+    for name in [*statistics][::4]:
+        statistics[name] *= 100
+    choice = adapter.choose(backbone, statistics)
+    sizes = {
+        n: lora[n] if text is None else len(decode_positions(text)) for n, text in choice.items()
+    }
+    budget = int(0.45 * sum(lora.values()))
+    assert budget / 2 < sum(sizes.values()) <= budget
+    largest = max(lora, key=lora.get)
+    assert lora[largest] < budget / 5
+    assert {text is None for text in choice.values()} == {True, False}
+
+
 # EVA
 
 
@@ -250,6 +261,40 @@ def test_sdt_changes_rates_and_columns_of_b_and_c(backbone):
     assert {name.split('.')[-2 if name.endswith('.weight') else -1] for name in changed} <= {
         *('A_log', 'A_b_log', 'x_proj', 'x_proj_b', 'out_proj', 'A_logs', 'x_proj_weight')
     }
+
+
+def test_sdt_is_the_backbone_with_some_entries_changed():
+    model = decided(build(METHODS['SDT'])).backbone
+    images = make_images()
+    with torch.no_grad():
+        for parameter in model.adapter_parameters().values():
+            parameter.normal_(std=0.3)
+        plain, before = sdt_by_hand(model), model.module.state_dict()
+        torch.testing.assert_close(model(images)[0], plain(images)[0])
+        changed = plain.state_dict()
+    for name, entries in (('mixer.A_log', 12), ('mixer.x_proj_b.weight', 48)):
+        weight = before[f'layers.1.{name}'.replace('.weight', '.base_layer.weight')]
+        assert (changed[f'layers.1.{name}'] != weight).sum() == entries
+
+
+def sdt_by_hand(model):
+    """A plain Vim, to whose weights all that SDT trains is added, entry by entry."""
+    plain = MODELS.build(BACKBONES['vim']).eval()
+    own = {name.replace('.base_layer', ''): t for name, t in model.module.state_dict().items()}
+    plain.load_state_dict({name: own[name] for name in plain.state_dict()})
+    for adapted, layer in zip(model.module.layers, plain.layers, strict=True):
+        mixer, changed = layer.mixer, adapted.mixer
+        for end, rates in (('', mixer.A_log), ('_b', mixer.A_b_log)):
+            scan, rows = getattr(changed, f'scan{end}'), getattr(mixer, f'x_proj{end}').weight[1:]
+            places = scan.change.positions.tolist()  # of 32 channels with 4 states each
+            for place, value in zip(places, scan.change.values, strict=True):
+                rates[place // 4, place % 4] += value
+            columns = sorted({place // 4 for place in places})
+            values = getattr(changed, f'x_proj{end}').change.values
+            rows[:, columns] += values.view(len(rows), -1)  # below them is the one of dt
+        low_rank = changed.out_proj
+        mixer.out_proj.weight += low_rank.up.weight @ low_rank.down.weight
+    return plain
 
 
 def test_the_warm_up_of_sdt_trains_rates_and_head():
@@ -355,6 +400,7 @@ def test_an_endless_loader_is_gone_through_once_and_not_moved(method):
         (dict(type='GPS', k=0), 'k must be at least 1, got 0'),
         (dict(type='GPS', images=0), 'images must be at least 1'),
         (dict(type='SPTLoRA', budget=0), 'budget must be above 0'),
+        (dict(type='SPTLoRA', lora_share=2), 'lora_share must be above 0 and at most 1, got 2'),
         (dict(type='SPTLoRA', alpha=0.5), 'alpha must be at least 1'),
         (dict(type='SDT', channels=2), 'channels must be above 0 and at most 1'),
         (dict(type='SDT', lr=0), 'lr must be above 0'),

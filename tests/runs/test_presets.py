@@ -9,8 +9,9 @@ from helpers import CONFIGS, DEMO, IMPORT_ROOT, as_arguments, run_tool, tiny_opt
 
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS
 from memba_vision.errors import UserError
+from memba_vision.registry import ADAPTERS
 from memba_vision.runs.config import load_config, method_name
-from memba_vision.runs.presets import preset_names
+from memba_vision.runs.presets import preset_names, read_preset
 
 VTAB1K = CONFIGS / 'vtab1k' / 'kitti_memba.py'
 LORA_OUT_PROJ = dict(type='LoRA', targets=['out_proj'], rank=96, scale=0.1, drop_rate=0.1)
@@ -37,6 +38,15 @@ def test_settings_are_those_of_the_table_or_those_of_the_family():
     assert load(VTAB1K, 'lora_out_proj').model.backbone.adapters == [LORA_OUT_PROJ]
     small = LORA_OUT_PROJ | dict(rank=16, scale=1.0)
     assert load(DEMO, 'lora_out_proj').model.backbone.adapters == [small]
+
+
+@pytest.mark.parametrize('settings', [{}, dict(rank=16, scale=1.0), dict(rank=16)], ids=str)
+def test_rslora_has_the_alpha_of_the_lora_beside_it(settings):
+    lora, rslora = (read_preset(name, settings).adapters[0] for name in ('lora', 'rslora'))
+    assert rslora.rank == lora.rank
+    assert rslora.scale == pytest.approx(lora.rank * lora.scale)  # alpha
+    here, there = (ADAPTERS.build(dict(a)).settings['scale'] for a in (rslora, lora))
+    assert here == pytest.approx(lora.rank**0.5 * there)
 
 
 @pytest.mark.parametrize('name', preset_names())

@@ -538,6 +538,27 @@ def test_killed_searches_go_on_and_never_look_at_the_test_split(base, data_witho
     assert (work_dir / 'best' / 'result.json').is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('space', ['glora', 'noah'])
+def test_the_searches_of_papers_train_and_choose(base, data_root, tmp_path, space):
+    of_data = tiny_options(base, data_root, **EACH_EPOCH).items()
+    options = {key: value for key, value in of_data if not key.startswith('model.')}
+    arguments = ['--config', DEMO, '--trials', '3', '--sampler', 'evolution']
+    arguments += ['--work-dir', tmp_path, *as_arguments(options)]
+    outcome = run_tool('search', CONFIGS / 'search' / f'{space}.py', *arguments)
+    assert outcome.status == 0, outcome
+    storage = f'sqlite:///{tmp_path}/search.db'
+    trials = [
+        trial
+        for summary in optuna.get_all_study_summaries(storage)
+        for trial in optuna.load_study(study_name=summary.study_name, storage=storage).trials
+    ]
+    # Two steps, the second of which begins with the best of the first.
+    assert len(trials) == 6 and {t.state.name for t in trials} <= {'COMPLETE', 'PRUNED'}, outcome
+    best = load_config(str(tmp_path / 'best.py'), {}, None).model.backbone.adapters
+    assert {adapter.type for adapter in best} <= {'GLoRA', 'AdaptFormer', 'LoRA', 'VPT', 'LIM'}
+
+
 def wait_for(path: Path, process: subprocess.Popen) -> int:
     deadline = time.monotonic() + 120
     while not (path.is_file() and path.read_text()):

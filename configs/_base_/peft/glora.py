@@ -3,7 +3,7 @@ about = dict(
     source='Chavan et al. 2023, section 2',
     formula='projections of mixers and MLPs: `(W + W ⊙ A + B) h + b + b ⊙ D + E + W C`, `A`, `B`, '
     '`C` of rank 4; `C`, `D`, `E` where there is a bias',
-    parameters=dict(vim_small=589_824),
+    parameters=dict(vim_small=589_824, vit_base=3_041_664),
     note='all supports; the paper searches for their forms layer by layer',
 )
 adapters = [

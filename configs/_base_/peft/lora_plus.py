@@ -2,7 +2,7 @@ about = dict(
     name='LoRA+',
     source='Hayou et al. 2024, section 4',
     formula='in_proj, out_proj: LoRA 64, `up` at 16 times the learning rate',
-    parameters=dict(vim_small=4_718_592),
+    parameters=dict(vim_small=4_718_592, vit_base=442_368),
 )
 adapters = [
     dict(

@@ -3,7 +3,7 @@ about = dict(
     source='Büyükakyüz 2024, section 3',
     formula='in_proj, out_proj: `(W - s Q R) h + s up(down h)`, from `up = Q`, `down = R`, columns '
     'and rows of a QR decomposition, rank 64',
-    parameters=dict(vim_small=4_718_592),
+    parameters=dict(vim_small=4_718_592, vit_base=442_368),
 )
 adapters = [
     dict(

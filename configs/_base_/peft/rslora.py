@@ -3,7 +3,7 @@ about = dict(
     name='rsLoRA',
     source='Kalajdzievski 2023, section 3',
     formula='in_proj, out_proj: `W h + s / √r up(down h)`, rank r = 64',
-    parameters=dict(vim_small=4_718_592),
+    parameters=dict(vim_small=4_718_592, vit_base=442_368),
 )
 adapters = [
     dict(

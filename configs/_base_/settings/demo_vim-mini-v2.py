@@ -101,16 +101,12 @@ method_settings = {
     'prompt_tuning_wo_proj': {'optim_wrapper.optimizer.lr': 0.01},
     # 67.75 %
     'rep_adapter': {'optim_wrapper.optimizer.lr': 0.01},
-    # 70.25 %
-    'rslora': {'optim_wrapper.optimizer.lr': 0.003},
     # 24.50 %
     'scratch': {'optim_wrapper.optimizer.lr': 0.003},
     # 71.00 %
     'sdt': {'optim_wrapper.optimizer.lr': 0.01},
     # 71.00 %
     'sll_lora': {'optim_wrapper.optimizer.lr': 0.003},
-    # 68.25 %
-    'spt_lora': {'optim_wrapper.optimizer.lr': 0.01},
     # 67.00 %
     'ssf': {'optim_wrapper.optimizer.lr': 0.003},
     # 69.00 %

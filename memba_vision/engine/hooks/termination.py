@@ -37,6 +37,10 @@ class TerminationHook(Hook):
         self.agreement = Agreement()
         self.told: Exception | None = None  # the failure that the others know of
 
+    def before_train(self, runner: Runner) -> None:
+        """Connect the processes that are to end together."""
+        self.agreement.begin()
+
     def after_train_epoch(self, runner: Runner) -> None:
         """Keep the checkpoint of this epoch."""
         self.unsaved = ''
