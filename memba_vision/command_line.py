@@ -179,7 +179,7 @@ def prepare_process() -> None:
 
 
 def _as_user_error(error: OSError) -> UserError:
-    """Explain a full disk, a missing permission or a file in a folder's place; raise any other."""
+    """Explain a full disk or a missing permission; raise any other error again."""
     name = error.filename or 'a file'
     if error.errno in DISK_FULL:
         return cannot_write(name, error)
@@ -187,8 +187,6 @@ def _as_user_error(error: OSError) -> UserError:
         return UserError(
             f'no access to {name} ({error.strerror}): see to its permissions, or name another'
         )
-    if isinstance(error, FileExistsError | NotADirectoryError) and not os.path.isdir(name):
-        return UserError(f'{name} is no folder, as it would have to be: name another place')
     raise error
 
 
