@@ -181,7 +181,7 @@ def prepare_process() -> None:
 
 
 def _as_user_error(error: OSError) -> UserError:
-    """Explain a full disk, a missing permission or a file in a folder's place; raise any other."""
+    """Explain a full disk or a missing permission; raise any other error again."""
     name = error.filename or 'a file'
     if error.errno in DISK_FULL:
         return cannot_write(name, error)

@@ -48,12 +48,13 @@ ALLOWED = {
     'discovery': set(),
     'registry': set(),
     'leases': set(),
+    'file_kinds': set(),
     'files': {'errors', 'leases'},
     'download': {'errors', 'files'},
-    'weights': {'errors', 'files', 'download'},
+    'weights': {'errors', 'file_kinds', 'files', 'download'},
     'ops': {'errors', 'discovery'},
     'models': {'errors', 'discovery', 'registry', 'weights', 'ops'},
-    'datasets': {'errors', 'discovery', 'registry', 'files', 'download'},
+    'datasets': {'errors', 'discovery', 'registry', 'file_kinds', 'files', 'download'},
     'visualization': {'errors', 'ops', 'models'},
     'engine': {
         *('errors', 'discovery', 'registry', 'weights', 'ops', 'files', 'datasets', 'models'),
@@ -65,6 +66,7 @@ ALLOWED = {
         'package_data',
         'registry',
         'weights',
+        'file_kinds',
         'files',
         'datasets',
         'engine',
@@ -80,7 +82,7 @@ ALLOWED = {
     },
     'reports': {
         *('errors', 'registry', 'weights', 'files', 'datasets', 'models', 'visualization', 'runs'),
-        *('zoo', 'serving'),
+        *('zoo', 'serving', 'file_kinds'),
         '__init__',
     },
     'photos': {

@@ -59,7 +59,6 @@ def main(args: argparse.Namespace) -> None:
     from memba_vision.serving.predict import load_trained
     from memba_vision.zoo.adapter_files import write_adapter
 
-    checkpoint = str(find_checkpoint(args.checkpoint))
     suffix = SUFFIXES.get(args.format, '.safetensors')
     if args.format != 'hf' and Path(args.out).suffix != suffix:
         raise UserError(f'{args.out}: the name must end in {suffix}')
@@ -68,6 +67,7 @@ def main(args: argparse.Namespace) -> None:
         config = load_config(
             *(args.config, args.cfg_options, None, 'none', args.peft, args.backbone)
         )
+    checkpoint = str(find_checkpoint(args.checkpoint))
     if args.format == 'backbone':
         print(export_backbone(checkpoint, args.out))
     elif args.format == 'adapter':

@@ -8,6 +8,7 @@ python tools/predict.py --list data/own/flowers/test.txt --run … --confusion m
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -111,10 +112,15 @@ def main(args: argparse.Namespace) -> None:
 
 def files_of(images: Iterable[str], problems: list[str]) -> list[str]:
     """Return the files, with those in each folder in its place; a folder of none is a problem."""
+    from memba_vision.file_kinds import near_paths
     from memba_vision.serving.images import expand_folders
 
     found = []
     for image in images:
+        if '://' not in image and not os.path.lexists(image):
+            why = f'No such file or directory{near_paths(image)}'
+            problems.append(f'cannot read image {image}: {why}')
+            continue
         try:
             found += expand_folders([image], tell)
         except UserError as error:

@@ -48,6 +48,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Search as the command line says."""
+    from memba_vision.files import check_output_path
     from memba_vision.leases import no_locks, object_store
     from memba_vision.runs.config import load_config, run_name
     from memba_vision.search.outcome import BEST, write_outcome
@@ -58,6 +59,7 @@ def main(args: argparse.Namespace) -> None:
     config = load_config(*(args.config, args.cfg_options, None, 'none', args.peft, args.backbone))
     name = f'{run_name(config)}_{Path(args.space).stem}'
     folder = Path(args.work_dir or f'work_dirs/search_{name}')
+    check_output_path(folder / BEST)
     folder.mkdir(parents=True, exist_ok=True)
     if mount := object_store(folder):
         print(no_locks(folder, mount), flush=True)

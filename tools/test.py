@@ -13,7 +13,7 @@ from memba_vision.engine.class_names import HELP, OPTION, RENAMED
 from memba_vision.errors import UserError
 from memba_vision.runs.tool_options import add_config_arguments
 
-CONFIGS = ('.py', '.yml', '.yaml', '.json', '')  # those of the package may be called by name
+CONFIGS = ('.py', '.yml', '.yaml', '.json', '')  # none: a name of one in the package
 
 
 def parse_arguments() -> argparse.Namespace:

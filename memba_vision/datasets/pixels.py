@@ -10,7 +10,7 @@ from PIL import EpsImagePlugin, Image, ImageOps, UnidentifiedImageError
 
 from memba_vision.datasets.image_formats import HEIF_ENDINGS, IS_HEIF, READS_HEIF
 from memba_vision.errors import UserError
-from memba_vision.file_kinds import IMAGE, kind_of, near_paths
+from memba_vision.file_kinds import IMAGE, kind_of
 
 # Pillow recognises files by their content, and would start Ghostscript for a PostScript program.
 EpsImagePlugin.gs_binary = False
@@ -65,8 +65,7 @@ def cannot_read(image: object, error: Exception) -> UserError:
     if isinstance(error, UserError):
         return UserError(f'cannot read image {image}: {error}')
     if isinstance(error, OSError) and error.strerror:  # of the system, not of Pillow
-        near = near_paths(str(image)) if isinstance(error, FileNotFoundError) else ''
-        return UserError(f'cannot read image {image}: {error.strerror}{near}')
+        return UserError(f'cannot read image {image}: {error.strerror}')
     reason = ' '.join(str(error).split()) or type(error).__name__
     if isinstance(error, URLError):
         return UserError(f'cannot fetch image {image}: {reason}')

@@ -159,8 +159,7 @@ def read_config(folder: Path) -> Config:
     """
     path = folder_of_run(folder) / RECORD_FILE
     if not path.is_file():
-        where = path.parent.absolute()
-        raise UserError(f'there is no {path.name} in {where}: give the config with --config')
+        raise UserError(f'there is no {path.absolute()}: give the config with --config')
     starts = _earlier(path)
     if not starts:
         raise UserError(f'{path} cannot be read: give the config with --config')

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from memba_vision.errors import UserError
-from memba_vision.files import exclusive_lock, write_atomically
+from memba_vision.files import check_output_path, exclusive_lock, write_atomically
 from memba_vision.runs.compared_settings import (
     PASSING,
     describe_differences,
@@ -30,11 +30,12 @@ def enter(folder: Path, jobs: Sequence[Job], options: Options) -> None:
         options: settings of all runs.
 
     Raises:
-        UserError: the sweep or one of the runs was begun with other settings. The message names
-            them.
+        UserError: the sweep or one of the runs was begun with other settings, which the message
+            names; or a file is in the folder's place.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / SWEEP_FILE
+    check_output_path(path)
+    folder.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(path):
         known = _read(path)
         _check_options(path, known.get('options'), options)
