@@ -24,6 +24,7 @@ from typing import Any
 LEASE = 60.0  # seconds without a sign of life, after which a holder elsewhere counts as gone
 BEAT = 15.0  # seconds between two signs of life
 POLL = 0.2  # seconds between two tries to take a lease
+AFTER = 1.0  # seconds that the library has to take a lease over in its own way
 LONG_AGO = 3600.0  # seconds; the clocks of two machines do not differ by as much
 #: Mounts of object stores, by their type or source: neither creation nor renaming is one step
 #: there for other machines.
@@ -74,9 +75,7 @@ def _lease_class() -> type:
                 nonlocal seen
                 if (mark := _mark(self.lock_file)) != seen[0]:
                     seen = mark, time.monotonic()
-                elif (
-                    mark and time.monotonic() - seen[1] > LEASE + 5 * POLL
-                ):  # filelock's turn first
+                elif mark and time.monotonic() - seen[1] > LEASE + AFTER:
                     _move_away(self.lock_file, mark)
                 return check is not None and check()
 
