@@ -12,15 +12,19 @@ The file imports nothing of the package: the supervisor of a run in a sweep read
 import hashlib
 import os
 import re
+import secrets
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 LEASE = 60.0  # seconds without a sign of life, after which a holder elsewhere counts as gone
 BEAT = 15.0  # seconds between two signs of life
 POLL = 0.2  # seconds between two tries to take a lease
+AFTER = 1.0  # seconds that the library has to take a lease over in its own way
 LONG_AGO = 3600.0  # seconds; the clocks of two machines do not differ by as much
 #: Mounts of object stores, by their type or source: neither creation nor renaming is one step
 #: there for other machines.
@@ -39,11 +43,9 @@ def lease(path: str | os.PathLike, on_loss: Callable[[Any], None] | None = None)
             standstill of this process. ``lease.compromise`` is then not None.
 
     Returns:
-        A ``filelock.SoftFileLease``.
+        A ``filelock.SoftFileLease`` that may be taken over on every file system.
     """
-    from filelock import SoftFileLease
-
-    return SoftFileLease(
+    return _lease_class()(
         path,
         lease_duration=LEASE,
         heartbeat_interval=BEAT,
@@ -53,21 +55,68 @@ def lease(path: str | os.PathLike, on_loss: Callable[[Any], None] | None = None)
     )
 
 
+@cache
+def _lease_class() -> type:
+    from filelock import SoftFileLease
+
+    class Lease(SoftFileLease):
+        """Lease whose file is moved away when nobody has touched it for long enough.
+
+        filelock lets two files exchange their names for that. NFS, Lustre, BeeGFS and others cannot
+        do so, and there the lease of a machine that went down would be held for ever.
+        """
+
+        def acquire(self, *args: Any, **options: Any) -> Any:
+            """Take the lease; see ``filelock.SoftFileLease.acquire``."""
+            check = options.pop('cancel_check', None)
+            seen = _mark(self.lock_file), time.monotonic()
+
+            def look() -> bool:
+                nonlocal seen
+                if (mark := _mark(self.lock_file)) != seen[0]:
+                    seen = mark, time.monotonic()
+                elif mark and time.monotonic() - seen[1] > LEASE + AFTER:
+                    _move_away(self.lock_file, mark)
+                return check is not None and check()
+
+            return super().acquire(*args, cancel_check=look, **options)
+
+    return Lease
+
+
+def _mark(path: str) -> tuple[int, int] | None:
+    """Return what changes when a lease is touched or another takes its place; None without one."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _move_away(path: str, mark: tuple[int, int]) -> None:
+    """Remove the file of a lease, unless another has taken its place since it was looked at."""
+    aside = f'{path}.{secrets.token_hex(8)}'
+    with suppress(OSError):
+        os.rename(path, aside)
+        if _mark(aside) != mark:  # somebody was quicker, and holds what was moved
+            with suppress(FileExistsError):  # whose holder then finds that it has lost it
+                os.link(aside, path)
+        os.unlink(aside)
+
+
 def seems_held(path: str | os.PathLike) -> bool:
     """Return True if a lease is there and was touched of late, as far as this process has seen.
 
     The first look goes by the clock, and only an hour is long ago.
     """
     name, now = os.fspath(path), time.monotonic()
-    try:
-        found = os.stat(name)
-    except OSError:
+    mark = _mark(name)
+    if mark is None:
         _seen.pop(name, None)
         return False
-    mark = found.st_ino, found.st_mtime_ns
     if name not in _seen or _seen[name][0] != mark:
         _seen[name] = mark, now
-    return now - _seen[name][1] < LEASE and time.time() - found.st_mtime < LONG_AGO
+    return now - _seen[name][1] < LEASE and time.time() - mark[1] / 1e9 < LONG_AGO
 
 
 def machine() -> str:

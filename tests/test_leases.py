@@ -1,6 +1,7 @@
 """Locks between machines, for which processes with another host name stand."""
 
 import os
+import sys
 import time
 
 import other_machine
@@ -30,6 +31,44 @@ def test_a_lock_of_another_machine_holds_while_its_process_lives(tmp_path):
     with exclusive_lock(tmp_path / 'x'):
         assert time.monotonic() - died > leases.LEASE / 2
     assert not seems_held(path)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.fixture
+def no_exchange(monkeypatch):
+    """Have renames as NFS, Lustre and BeeGFS have them: two names cannot be exchanged."""
+    leases.lease('loads the library')
+    loaded = [module for name, module in sys.modules.items() if name.startswith('filelock')]
+    found = [module for module in loaded if hasattr(module, 'exchange_names')]
+    assert found, 'filelock does it in another way now: see how'
+    for module in found:
+        monkeypatch.setattr(module, 'exchange_names', lambda *_: False)
+
+
+@pytest.mark.parametrize('host', ['there', leases.socket.gethostname()])
+def test_a_dead_machine_holds_nothing_where_names_cannot_be_exchanged(tmp_path, no_exchange, host):
+    process = other_machine.hold(host, tmp_path / '.x.lease')
+    process.kill()
+    process.wait()
+    with leases.lease(tmp_path / '.x.lease').acquire(timeout=20 * leases.LEASE):
+        assert os.listdir(tmp_path) == ['.x.lease']
+    assert not os.listdir(tmp_path)
+
+
+def test_who_lives_keeps_its_lease_where_names_cannot_be_exchanged(tmp_path, no_exchange):
+    process = other_machine.hold('there', tmp_path / '.x.lease')
+    with pytest.raises(TimeoutError):
+        leases.lease(tmp_path / '.x.lease').acquire(timeout=3 * leases.LEASE)
+    process.kill()
+    process.wait()
+
+
+def test_a_lease_that_changed_hands_meanwhile_is_not_moved_away(tmp_path):
+    path = str(tmp_path / '.x.lease')
+    with leases.lease(path) as lease:
+        leases._move_away(path, (1, 1))
+        time.sleep(2 * other_machine.BEAT)
+        assert lease.compromise is None
     assert not os.listdir(tmp_path)
 
 
