@@ -140,5 +140,5 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
     file = tmp_path / 'file'
     file.touch()
     for folder in (file, file / 'sweep'):
-        assert 'a file has the place of a folder' in sweep(folder).error()
+        assert 'is no folder' in sweep(folder).error()
     mark_waiting(make_jobs([str(DEMO)], ['memba'], [0], file, Options()))  # the sweep tells of it
