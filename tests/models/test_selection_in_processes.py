@@ -1,4 +1,4 @@
-"""Two processes choose the same, and what one process with the whole batch does."""
+"""Two processes choose the same, which is the choice of one process with the whole batch."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def make_batches():
 
 
 def shares(rank):
-    """What the sampler of a distributed run gives one of two processes."""
+    """The batches of one of two processes, as the sampler of a distributed run shares them."""
     return [{key: values[rank::2] for key, values in batch.items()} for batch in make_batches()]
 
 
@@ -39,7 +39,7 @@ def test_two_processes_choose_the_same(method, tmp_path):
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
-    first, second = (torch.load(tmp_path / f'{rank}.pt', weights_only=False) for rank in (0, 1))
+    first, second = (torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in (0, 1))
     assert first[:3] == second[:3]
     assert first[1:3] == (20, 2)
     starts = first[3]
