@@ -2,10 +2,13 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from helpers import ENVIRONMENT, TOOLS
 from rich.console import Console as Terminal
 
 from memba_vision.runs.config_paths import absolute_paths
@@ -20,7 +23,11 @@ from memba_vision.sweeps.summary import fitting_table
 
 STATUS = dict(state='finished', tries=1, seconds=100.0, exit_status=0, ended=1.7e9)
 STEPS = [{'loss': 1.0, 'time': 0.5, 'epoch': e, 'iter': 32 * e, 'step': 32 * e} for e in (99, 100)]
-RESTART = 20.0  # seconds of the processor, twice what it takes on a quiet machine
+# Seconds of the processor, about twice what it takes on a quiet machine.
+RESTART = 20.0
+REPORT = 30.0
+MEMORY = 400 * 1024  # KiB
+PAGE = 2_000_000  # bytes
 
 
 def make_finished(job: Job) -> None:
@@ -48,27 +55,57 @@ class Nothing(Executor):
         raise AssertionError(f'{job.name} has finished')
 
 
-@pytest.mark.slow
-def test_the_restart_of_3800_finished_runs(tmp_path):
-    def jobs() -> list[Job]:
-        methods = preset_names()[:40]
-        return make_jobs(suite_configs('vtab1k'), methods, range(5), tmp_path, Options())
+def all_jobs(folder: Path) -> list[Job]:
+    methods = preset_names()[:40]
+    return make_jobs(suite_configs('vtab1k'), methods, range(5), folder, Options())
 
-    for job in jobs():
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory) -> Path:
+    """The folder of a sweep all of whose runs have finished."""
+    folder = tmp_path_factory.mktemp('sweep')
+    for job in all_jobs(folder):
         make_finished(job)
-    enter(tmp_path, jobs(), Options())
+    enter(folder, all_jobs(folder), Options())
+    return folder
+
+
+@pytest.mark.slow
+def test_the_restart_of_3800_finished_runs(finished, tmp_path):
     parts = [time.process_time()]
-    again = jobs()
+    again = all_jobs(finished)
     parts.append(time.process_time())
-    enter(tmp_path, again, Options())
+    enter(finished, again, Options())
     parts.append(time.process_time())
     with (tmp_path / 'said').open('w') as file:
         rows = Sweep(again, Nothing(), EventLines(Terminal(file=file)), Policy()).run()
     parts.append(time.process_time())
-    text = fitting_table(tmp_path, rows, 10**6)
+    text = fitting_table(finished, rows, 10**6)
     parts.append(time.process_time())
     assert len(rows) == 3800
     assert len(text.splitlines()) > 40, 'a row for each method'
     assert Path(tmp_path, 'said').read_text().count('3800 runs: 3800 finished') >= 1
     took = [round(end - begin, 1) for begin, end in itertools.pairwise(parts)]
     assert sum(took) < RESTART, f'jobs, entering, looking, table: {took}'
+
+
+#: Runs a command, and prints its seconds of the processor and its memory in KiB. A process begins
+#: with the peak of the one that starts it, so that one has to be small.
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_the_report_of_3800_finished_runs(finished, tmp_path):
+    report = [sys.executable, TOOLS / 'report.py', finished, '--out', tmp_path]
+    command = [sys.executable, '-c', MEASURE, *report]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    seconds, memory = map(float, done.stdout.split())
+    assert seconds < REPORT
+    assert memory < MEMORY
+    assert (tmp_path / 'report.html').stat().st_size < PAGE
