@@ -99,7 +99,7 @@ def _move_away(path: str, mark: tuple[int, int]) -> None:
     with suppress(OSError):
         os.rename(path, aside)
         if _mark(aside) != mark:  # somebody was quicker, and holds what was moved
-            with suppress(FileExistsError):  # whose holder then finds that it has lost it
+            with suppress(FileExistsError):  # its holder then finds that it is lost
                 os.link(aside, path)
         os.unlink(aside)
 

@@ -28,7 +28,7 @@ def test_a_file_of_ones_own_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = Path('configs/demo/digits_memba.py')
     own.parent.mkdir(parents=True)
-    own.write_text("task = 'mine'\n")
+    own.write_text("task = 'mine'\nmodel = dict(type='ImageClassifier')\n")
     assert find_config(own) == own
     assert load_config(str(own), {}, None).task == 'mine'
     with pytest.raises(UserError, match=r'no config at demo/digits .*: give a file such as'):
