@@ -143,6 +143,12 @@ def mini_vtab_2_one_rate() -> str:
     return _ranks('mini_vtab_2_one_rate')
 
 
+def mini_vtab_2_combination() -> str:
+    """What LoRA and Adapter+ together gain there over either of LoRA and Memba."""
+    pairs = (('lora', ['lora_adapter_plus', 'memba']), ('memba', ['lora_adapter_plus']))
+    return '\n'.join(_differences('mini_vtab_2_combination', *pair) for pair in pairs)
+
+
 def mini_vtab_2_two_tasks() -> str:
     """What the methods that are not published for Vim-S reach on two of its tasks."""
     return _accuracies('mini_vtab_2_two_tasks', accuracy_table)
@@ -244,6 +250,7 @@ TABLES = {
     'mini_vtab_2_differences': mini_vtab_2_differences,
     'mini_vtab_2_ranks': mini_vtab_2_ranks,
     'mini_vtab_2_one_rate': mini_vtab_2_one_rate,
+    'mini_vtab_2_combination': mini_vtab_2_combination,
     'mini_vtab_2_two_tasks': mini_vtab_2_two_tasks,
     'mini_vtab_backbones': mini_vtab_backbones,
     'mini_vtab_ranks': mini_vtab_ranks,
