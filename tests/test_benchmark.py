@@ -364,6 +364,7 @@ def check_section(section: dict) -> None:
             assert f'not measured: {name}: {figures["absent"]}' in section['notes']
 
 
+@pytest.mark.slow
 def test_peers_are_compared_in_one_table(tmp_path):
     pytest.importorskip('peft')
     out = tmp_path / 'report.json'

@@ -65,6 +65,7 @@ def test_down_the_columns(grid, reverse):
     assert_exact(inputs, grid=grid, reverse=reverse)
 
 
+@pytest.mark.slow
 def test_length_of_vim():
     assert_exact(inputs_on_device(1, 3, 197, 16, channel_last=True), reverse=True)
 

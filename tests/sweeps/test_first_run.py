@@ -74,11 +74,12 @@ def test_each_config_is_built_once_before_the_first_run_and_beside_the_imports(t
 
 
 def test_the_first_run_waits_for_the_folder_of_no_other(tmp_path, events, monkeypatch):
-    seen, go = [], threading.Event()
+    seen, go, done = [], threading.Event(), threading.Event()
 
     def mark_waiting(jobs) -> None:
         go.wait(60)
         seen.append(events.count('start'))
+        done.set()
 
     class Start(EXECUTORS['local']):
         def start(self, job: Job) -> Attempt:
@@ -89,10 +90,8 @@ def test_the_first_run_waits_for_the_folder_of_no_other(tmp_path, events, monkey
     monkeypatch.setattr(sweep_folder, 'mark_waiting', mark_waiting)
     monkeypatch.setitem(EXECUTORS, 'local', Start)
     sweep(tmp_path / 'sweep')
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.daemon:
-            thread.join(60)
-    assert seen and seen[0] > 0
+    assert done.wait(60)
+    assert seen[0] > 0
 
 
 def test_a_finished_sweep_imports_nothing_for_runs(tmp_path, events):
