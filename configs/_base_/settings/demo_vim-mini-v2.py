@@ -27,6 +27,8 @@ method_settings = {
     'd_tuning': {'optim_wrapper.optimizer.lr': 0.01},
     # 71.25 %
     'dora': {'optim_wrapper.optimizer.lr': 0.003},
+    # 70.50 %
+    'eva': {'optim_wrapper.optimizer.lr': 0.003},
     # 66.75 %
     'fact_tk': {'optim_wrapper.optimizer.lr': 0.003},
     # 69.75 %
@@ -35,10 +37,14 @@ method_settings = {
     'full_fine_tuning': {'optim_wrapper.optimizer.lr': 0.001},
     # 70.75 %
     'glora': {'optim_wrapper.optimizer.lr': 0.003},
+    # 70.00 %
+    'gps': {'optim_wrapper.optimizer.lr': 0.01},
     # 72.50 %
     'hybrid': {'optim_wrapper.optimizer.lr': 0.003},
     # 72.25 %
     'hybrid_wo_proj': {'optim_wrapper.optimizer.lr': 0.003},
+    # 63.75 %
+    'layernorm_tuning': {'optim_wrapper.optimizer.lr': 0.01},
     # 59.75 %
     'linear_probing': {'optim_wrapper.optimizer.lr': 0.01},
     # 71.25 %
@@ -85,6 +91,8 @@ method_settings = {
     'memba_no_reset': {'optim_wrapper.optimizer.lr': 0.003},
     # 70.25 %
     'memba_no_transfer': {'optim_wrapper.optimizer.lr': 0.01},
+    # 69.75 %
+    'mona': {'optim_wrapper.optimizer.lr': 0.01},
     # 70.50 %
     'olora': {'optim_wrapper.optimizer.lr': 0.001},
     # 72.25 %
@@ -101,16 +109,24 @@ method_settings = {
     'prompt_tuning_wo_proj': {'optim_wrapper.optimizer.lr': 0.01},
     # 67.75 %
     'rep_adapter': {'optim_wrapper.optimizer.lr': 0.01},
+    # 71.50 %
+    'rslora': {'optim_wrapper.optimizer.lr': 0.003},
     # 24.50 %
     'scratch': {'optim_wrapper.optimizer.lr': 0.003},
     # 71.00 %
     'sdt': {'optim_wrapper.optimizer.lr': 0.01},
     # 71.00 %
     'sll_lora': {'optim_wrapper.optimizer.lr': 0.003},
+    # 70.25 %
+    'spt_lora': {'optim_wrapper.optimizer.lr': 0.003},
     # 67.00 %
     'ssf': {'optim_wrapper.optimizer.lr': 0.003},
+    # 69.50 %
+    'ssm_lora': {'optim_wrapper.optimizer.lr': 0.003},
     # 69.00 %
     'state_offset': {'optim_wrapper.optimizer.lr': 0.003},
+    # 70.25 %
+    'svp': {'optim_wrapper.optimizer.lr': 0.01},
     # 63.50 %
     'vpt_deep': {'optim_wrapper.optimizer.lr': 0.003},
     # 62.50 %
