@@ -2,8 +2,9 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby
 
 from torch import nn
@@ -133,15 +134,21 @@ def bypasses(module: nn.Module, part: str) -> bool:
     An adapter around the part would have no effect then. Attention layers that add biases of
     queries and values apart do so, some of them only where they have these biases.
     """
-    try:
-        code = inspect.getsource(type(module).forward)
-    except (OSError, TypeError):  # compiled, or typed in
-        return False
+    code = _source_of(type(module).forward)
     if not re.search(rf'\bself\.{part}\.weight\b(?!\.(dtype|device|shape))', code):
         return False
     calls = f'self.{part}(' in code
     adds_biases = getattr(module, 'q_bias', None) is not None
     return not calls or (adds_biases and not getattr(module, 'qkv_bias_separate', False))
+
+
+@cache
+def _source_of(function: Callable) -> str:
+    """Return the source of a function, '' where it is compiled or was typed in."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return ''
 
 
 def _parts(module: nn.Module) -> Iterator[tuple[str, str, range | None]]:

@@ -197,8 +197,27 @@ def replace_module(backbone: nn.Module, name: str, replacement: nn.Module) -> No
     parent, _, attribute = name.rpartition('.')
     places = [(backbone.get_submodule(parent), attribute)]
     if next(replaced.parameters(), None) is not None:
-        inside = set(replacement.modules())
-        others = [module for module in backbone.modules() if module not in inside]
-        places += [(m, key) for m in others for key, c in m._modules.items() if c is replaced]
+        places += _owners_of(replaced, backbone, replacement)
     for module, key in places:
         setattr(module, key, replacement)
+
+
+def _owners_of(
+    wanted: nn.Module, root: nn.Module, besides: nn.Module
+) -> list[tuple[nn.Module, str]]:
+    """Return the modules below ``root``, but not below ``besides``, that have a module as a child.
+
+    Large models call this hundreds of times, and ``named_modules`` spends most on its paths.
+    """
+    owners, waiting, seen = [], [root], {None, root, wanted, besides}
+    while waiting:
+        owner = waiting.pop()
+        if not owner._modules:
+            continue
+        children = set(owner._modules.values())
+        if wanted in children:
+            owners += [(owner, key) for key, child in owner._modules.items() if child is wanted]
+        children -= seen
+        waiting += children
+        seen |= children
+    return owners
