@@ -122,11 +122,6 @@ def mini_vtab_2() -> str:
     return _accuracies('mini_vtab_2', accuracy_table)
 
 
-def mini_vtab_2_groups() -> str:
-    """What methods reach on the groups of mini-VTAB 2."""
-    return _accuracies('mini_vtab_2', short_table)
-
-
 def mini_vtab_2_differences() -> str:
     """What methods gain there over LoRA."""
     others = ('memba', 'lora_in_proj', 'lorap_x', 'full_fine_tuning', 'linear_probing')
@@ -246,7 +241,6 @@ TABLES = {
     'zoo_adapters': zoo_adapters,
     'mini_vtab': mini_vtab,
     'mini_vtab_2': mini_vtab_2,
-    'mini_vtab_2_groups': mini_vtab_2_groups,
     'mini_vtab_2_differences': mini_vtab_2_differences,
     'mini_vtab_2_ranks': mini_vtab_2_ranks,
     'mini_vtab_2_one_rate': mini_vtab_2_one_rate,

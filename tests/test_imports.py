@@ -60,7 +60,6 @@ ALLOWED = {
         *('errors', 'discovery', 'registry', 'weights', 'ops', 'files', 'datasets', 'models'),
         'visualization',
     },
-    'apis': {'serving'},
     'runs': {
         'errors',
         'package_data',

@@ -1,4 +1,4 @@
-# Memba on the small backbone of configs/demo and configs/custom/vim-mini_memba.py.
+# Memba on the small backbone of configs/demo and configs/custom/vim-mini-v2_memba.py.
 settings = {
     'optim_wrapper.optimizer.lr': dict(low=5e-4, high=1e-2, log=True),
     'model.backbone.rank': [4, 8, 16, 32],

@@ -168,7 +168,7 @@ def test_other_weights_have_none(shipped, tmp_path):
     assert load(shipped, backbone='vim-mini', peft='scratch').optim_wrapper.optimizer.lr == 0.3
 
 
-@pytest.mark.parametrize('config', ['custom/vim-mini_memba.py', 'vtab1k/kitti_memba.py'])
+@pytest.mark.parametrize('config', ['custom/vim-mini-v2_memba.py', 'vtab1k/kitti_memba.py'])
 def test_other_tasks_have_none(config, tmp_path, monkeypatch):
     path = CONFIGS / config
     if 'custom' in config:

@@ -1,7 +1,7 @@
 # Your own images, with the small backbone that comes with the package: trains on a CPU in
 # minutes. Copy this file and change the first two settings; docs/own_data.md has the whole way.
 _base_ = [
-    '../_base_/models/vim-mini_memba.py',
+    '../_base_/models/vim-mini-v2_memba.py',
     '../_base_/datasets/own_48.py',
     '../_base_/schedules/mini_vtab_20e.py',
 ]
