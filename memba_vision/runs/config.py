@@ -12,9 +12,10 @@ from memba_vision.package_data import find_config
 from memba_vision.runs.backbone import shipped_name
 from memba_vision.runs.base_models import architectures, use_backbone
 from memba_vision.runs.chosen_settings import use_chosen_settings
+from memba_vision.runs.method_names import name_with_settings, spelled_as_preset
 from memba_vision.runs.options import apply_options
 from memba_vision.runs.presets import preset_names, read_config, use_preset
-from memba_vision.runs.trial import Trial, name_with_settings
+from memba_vision.runs.trial import Trial
 from memba_vision.runs.validation import VALIDATION
 
 
@@ -107,7 +108,8 @@ def method_of_file(filename: str | None, task: str | None, peft: str | None) -> 
     """Return the method of a run.
 
     Args:
-        filename: of its config, ``<task>_<method>.py`` or ``<task>_<backbone>_<method>.py``.
+        filename: of its config, ``<task>_<method>.py`` or ``<task>_<backbone>_<method>.py``. It may
+            spell a preset with hyphens.
         task: the task.
         peft: the argument of ``--peft``, if there was one.
     """
@@ -115,14 +117,13 @@ def method_of_file(filename: str | None, task: str | None, peft: str | None) -> 
         return peft
     rest = Path(filename or 'config').stem.removeprefix(f'{task}_')
     backbone, _, method = rest.partition('_')
-    return method if method and backbone in architectures() else rest
+    return spelled_as_preset(method if method and backbone in architectures() else rest)
 
 
 def preset_of(config: Config) -> str | None:
     """Return the shipped preset of a config's method, None where it has none."""
     method = method_of_file(config.filename, config.get('task', ''), config.get('peft'))
-    preset = method.replace('-', '_')
-    return preset if preset in preset_names() else None
+    return method if method in preset_names() else None
 
 
 def run_name(config: Config) -> str:

@@ -1,12 +1,13 @@
 """Result of a run: the metric of its test, with method, task, backbone and seed."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from memba_vision.files import sha256_of, write_atomically
 from memba_vision.runs.backbone import UNKNOWN, Backbone
+from memba_vision.runs.method_names import method_without_settings, spelled_as_preset
 from memba_vision.runs.metrics import TEST, TOP1, Metric
 
 #: In the folder of a run.
@@ -76,8 +77,6 @@ class Result:
     @property
     def untried_method(self) -> str:
         """The method without the settings that were tried."""
-        from memba_vision.runs.trial import method_without_settings  # needs torch
-
         return method_without_settings(self.method, self.settings)
 
     def as_record(self) -> dict[str, Any]:
@@ -89,6 +88,8 @@ class Result:
     def from_record(cls, record: dict[str, Any]) -> 'Result':
         """Read what :meth:`as_record` returned, also in version 0.1, which knew top-1 alone.
 
+        A method that has a preset is spelled as that is, which older versions did not do.
+
         Raises:
             TypeError, ValueError: it is no record of a result.
         """
@@ -97,7 +98,8 @@ class Result:
         record['value'] = float(record.get('value', top1))
         if 'backbone' in record:
             record['backbone'] = Backbone(**record['backbone'])
-        return cls(**record)
+        result = cls(**record)
+        return replace(result, method=spelled_as_preset(result.method, result.settings))
 
     def save(self, path: Path) -> None:
         """Write the record as JSON."""

@@ -1,7 +1,5 @@
-"""Settings that are tried, so that the best can be chosen, and the names of such runs."""
+"""Settings that are tried, so that the best can be chosen."""
 
-import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,27 +67,3 @@ def setting_places(config: Config, key: str) -> list[str]:
     adapters = enumerate(backbone.get('adapters') or [])
     places = [f'model.backbone.adapters.{i}.{key}' for i, adapter in adapters if key in adapter]
     return places or [f'model.backbone.{key}'] * (key in backbone)
-
-
-def name_with_settings(method: str, settings: Mapping[str, Any] | None) -> str:
-    """Return the name of a method that tries settings, as 'lora_lr0.003_scale0.5'."""
-    parts = [key + _in_a_name(value) for key, value in with_short_keys(settings or {}).items()]
-    return '_'.join([method, *parts])
-
-
-def with_short_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by the last part of their keys, as far as that tells them apart."""
-    ends = Counter(key.rpartition('.')[2] for key in settings)
-    short = {key: key.rpartition('.')[2] for key in settings}
-    return {short[key] if ends[short[key]] == 1 else key: settings[key] for key in settings}
-
-
-def method_without_settings(name: str, settings: Mapping[str, Any] | None) -> str:
-    """Return the method of :func:`name_with_settings`."""
-    return name.removesuffix(name_with_settings('', settings))
-
-
-def _in_a_name(value: Any) -> str:
-    if isinstance(value, float):
-        return f'{value:g}'
-    return re.sub(r'[^\w.+-]+', '-', str(value)).strip('-')

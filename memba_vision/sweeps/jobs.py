@@ -8,7 +8,7 @@ from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field
 from itertools import product, starmap
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
@@ -17,7 +17,9 @@ from memba_vision.package_data import find_config, package_data_folder
 from memba_vision.reports.collect import SWEEP_FILE
 from memba_vision.runs.backbone import Backbone, backbone_of
 from memba_vision.runs.config import load_config, method_name, set_seed_and_precision
+from memba_vision.runs.method_names import spelled_as_preset
 from memba_vision.runs.presets import preset_names, read_config
+from memba_vision.runs.result import RESULT_FILE
 from memba_vision.runs.result_files import recorded_backbone
 from memba_vision.runs.tool_options import parse_options
 from memba_vision.runs.trial import Trial
@@ -97,6 +99,7 @@ class Job:
         resolved: the whole config of the run, with its seed.
         arguments: arguments of tools/train.py that do not depend on the machine.
         settings: settings that it tries, of the sweep's grid.
+        result_file: the file that it leaves.
     """
 
     name: str
@@ -109,6 +112,7 @@ class Job:
     resolved: Config = field(repr=False, compare=False)
     arguments: tuple[str, ...] = field(repr=False)
     settings: dict[str, Any] = field(default_factory=dict, compare=False)
+    result_file: ClassVar[str] = RESULT_FILE
 
     def command(self, processes: int = 1) -> list[str]:
         """Return the command line that trains, with a launcher for several processes."""
@@ -229,12 +233,16 @@ def _listed(folder: Path) -> dict[Identity, str]:
     try:
         runs = json.loads((folder / SWEEP_FILE).read_text(encoding='utf-8'))['runs']
         return {
-            (run['task'], arch, run['method'], run['seed']): run['name']
+            (run['task'], arch, _method(run), run['seed']): run['name']
             for run in runs
             if (arch := _listed_backbone(run, folder).arch) is not None
         }
     except (OSError, ValueError, LookupError, TypeError):
         return {}
+
+
+def _method(run: dict[str, Any]) -> str:
+    return spelled_as_preset(run['method'], run.get('settings'))
 
 
 def _listed_backbone(run: dict[str, Any], folder: Path) -> Backbone:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from memba_vision.errors import UserError
 from memba_vision.package_data import package_data_folder
 from memba_vision.sweeps.executors import Ended, Executor
-from memba_vision.sweeps.supervise import LOG_FILE, RESULT_FILE, last_words, read_status
+from memba_vision.sweeps.supervise import LOG_FILE, last_words, read_status
 
+PLAN_FILE = 'plan.json'  # no result of a run, for which a report would take it
 PAUSE = 0.5  # seconds between two looks
 
 
@@ -25,11 +27,13 @@ class Errand:
         name: its name in the queue.
         folder: its folder, for log, status and result.
         arguments: the command line of tools/sweep.py.
+        result_file: the file that it leaves.
     """
 
     name: str
     folder: Path
     arguments: tuple[str, ...]
+    result_file: ClassVar[str] = PLAN_FILE
 
     def command(self, processes: int = 1) -> list[str]:
         """See :meth:`memba_vision.sweeps.jobs.Job.command`."""
@@ -70,7 +74,7 @@ def plan_elsewhere(
 
 def write_plan(folder: Path, text: str) -> None:
     """Leave a forecast for :func:`plan_elsewhere`."""
-    (folder / RESULT_FILE).write_text(json.dumps({'plan': text}), encoding='utf-8')
+    (folder / PLAN_FILE).write_text(json.dumps({'plan': text}), encoding='utf-8')
 
 
 def _run(executor: Executor, errand: Errand) -> Ended:
@@ -86,7 +90,7 @@ def _run(executor: Executor, errand: Errand) -> Ended:
 
 def _read(folder: Path) -> str:
     try:
-        return json.loads((folder / RESULT_FILE).read_text(encoding='utf-8'))['plan']
+        return json.loads((folder / PLAN_FILE).read_text(encoding='utf-8'))['plan']
     except OSError:
         return ''
 

@@ -2,7 +2,8 @@
 
 This script needs nothing but Python and filelock, so that it starts at once and runs on any node:
 
-    python -I supervise.py --folder FOLDER --directory WHERE [--set NAME=VALUE …] -- COMMAND …
+    python -I supervise.py --folder FOLDER --directory WHERE [--result FILE] [--set NAME=VALUE …] \
+        -- COMMAND …
 
 It and the command hold a lock of the system together. The system lifts it when both are gone,
 whatever ended them. Where such locks do not reach other machines, a lease beside it does, which the
@@ -25,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -77,7 +79,8 @@ def main(arguments: Sequence[str] | None = None, start: Callable[..., Any] = sta
         with locked(args.folder) as lock:
             if lock is None:
                 return ExitStatus.BUSY
-            return Supervisor(args.folder, lambda: start(args.command, lock.descriptor), lock).run()
+            command = partial(start, args.command, lock.descriptor)
+            return Supervisor(args.folder, command, lock, args.result).run()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -89,6 +92,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--folder', required=True)
     parser.add_argument('--directory', required=True, help='where the command runs')
+    parser.add_argument('--result', default=RESULT_FILE, help='the file that it has to leave')
     parser.add_argument('--set', action='append', default=[], metavar='NAME=VALUE')
     parser.add_argument('command', nargs='+')
     return parser.parse_args(arguments)
@@ -189,10 +193,11 @@ class Supervisor:
         folder: the run's folder, whose lock is held.
         start: starts the command; see :func:`start_process`.
         lock: the lock.
+        result_file: the file in the folder that a command leaves that came to its end.
     """
 
-    def __init__(self, folder: str, start: Callable[[], Any], lock: Lock) -> None:
-        self.folder, self.start, self.lock = folder, start, lock
+    def __init__(self, folder: str, start: Callable[[], Any], lock: Lock, result_file: str) -> None:
+        self.folder, self.start, self.lock, self.result_file = folder, start, lock, result_file
         self.process: Any = None
         self.asked_to_stop = 0  # the number of the signal
         self.status = read_status(folder)
@@ -252,13 +257,13 @@ class Supervisor:
             hint = ': did the machine run out of memory?' if name == 'SIGKILL' else ''
             return ExitStatus.TERMINATED, f'was killed ({name}{hint})'
         if code == 0:
-            return ExitStatus.FAILED, 'ended well, but wrote no result.json'
+            return ExitStatus.FAILED, f'ended well, but wrote no {self.result_file}'
         message = last_words(tail) or f'ended with status {code} and said nothing'
         is_full = code == ExitStatus.DISK_FULL
         return ExitStatus.DISK_FULL if is_full else ExitStatus.FAILED, message
 
     def _has_result(self) -> bool:
-        return os.path.exists(os.path.join(self.folder, RESULT_FILE))
+        return os.path.exists(os.path.join(self.folder, self.result_file))
 
     def _note(self, status: int, message: str) -> int:
         if self.lock.is_lost:  # the status is that of another try

@@ -60,7 +60,8 @@ def test_options_come_after_the_backbone():
         ('digits_lora.py', 'lora'),
         ('digits_vim-mini_lora.py', 'lora'),
         ('digits_lora_in_proj.py', 'lora_in_proj'),
-        ('digits_vim-tiny_memba-gate.py', 'memba-gate'),
+        ('digits_vim-tiny_memba-gate.py', 'memba_gate'),  # as its preset
+        ('digits_my-own.py', 'my-own'),
     ],
 )
 def test_the_method_of_a_file_is_told_from_its_backbone(file, method):

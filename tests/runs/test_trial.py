@@ -7,8 +7,9 @@ from helpers import DEMO, as_arguments, make_task, run_tool, tiny_options
 
 from memba_vision.errors import UserError
 from memba_vision.runs.config import load_config, method_name
+from memba_vision.runs.method_names import method_without_settings, name_with_settings
 from memba_vision.runs.tool_options import parse_options
-from memba_vision.runs.trial import Trial, method_without_settings, name_with_settings
+from memba_vision.runs.trial import Trial
 
 LR = 'optim_wrapper.optimizer.lr'
 EPOCH = {'train_cfg.max_epochs': 1, 'param_scheduler.1.begin': 0}

@@ -15,7 +15,7 @@ from memba_vision.runs.config_paths import absolute_paths
 from memba_vision.runs.presets import preset_names
 from memba_vision.sweeps import folder as sweep_folder
 from memba_vision.sweeps.folder import enter, mark_waiting
-from memba_vision.sweeps.jobs import Options, make_jobs
+from memba_vision.sweeps.jobs import SWEEP_FILE, Options, make_jobs
 from memba_vision.sweeps.suites import suite_configs
 
 LR, EPOCHS = 'optim_wrapper.optimizer.lr=0.01', 'train_cfg.max_epochs=7'
@@ -84,7 +84,16 @@ def test_each_config_is_parsed_once(tmp_path, monkeypatch):
 def test_configs_keep_their_own_methods(tmp_path):
     configs = sorted(map(str, (CONFIGS / 'demo').glob('digits_*.py')))
     jobs = make_jobs(configs, [], [0], tmp_path, Options())
-    assert [job.method for job in jobs] == ['linear-probing', 'lora', 'memba-gate', 'memba']
+    assert [job.method for job in jobs] == ['linear_probing', 'lora', 'memba_gate', 'memba']
+
+
+def test_a_sweep_of_an_older_version_keeps_its_folders(tmp_path):
+    configs = [str(CONFIGS / 'demo' / 'digits_linear-probing.py')]
+    (job,) = make_jobs(configs, [], [0], tmp_path, Options())
+    older = {**job.record(), 'name': 'digits_linear-probing_seed0', 'method': 'linear-probing'}
+    (tmp_path / SWEEP_FILE).write_text(json.dumps({'runs': [older]}))
+    (job,) = make_jobs(configs, [], [0], tmp_path, Options())
+    assert (job.name, job.method) == (older['name'], 'linear_probing')
 
 
 def test_all_methods(tmp_path):

@@ -13,7 +13,7 @@ from memba_vision.sweeps import calibration, plan_elsewhere
 from memba_vision.sweeps.calibration import Speed, measure_all
 from memba_vision.sweeps.plan import _which
 
-PLAN = "open('result.json', 'w').write('{\"plan\": \"two hours\"}')"
+PLAN = "open('plan.json', 'w').write('{\"plan\": \"two hours\"}')"
 
 
 def model(arch: str, number: int) -> SimpleNamespace:

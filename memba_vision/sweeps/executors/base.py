@@ -157,7 +157,7 @@ def supervisor_arguments(job: Job, environment: dict[str, str], processes: int =
     passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     pairs = [f'{name}={value}' for name, value in {**passed_on, **environment}.items()]
     return [
-        *('--folder', str(job.folder), '--directory', os.getcwd()),
+        *('--folder', str(job.folder), '--directory', os.getcwd(), '--result', job.result_file),
         *(part for pair in pairs for part in ('--set', pair)),
         '--',
         *job.command(processes),
