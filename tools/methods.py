@@ -14,14 +14,13 @@ from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 
 VIM_SMALL = Path(__file__).parents[1] / 'configs' / 'vtab1k' / 'cifar100_memba.py'
+WORK_DIRS = 'work_dirs'
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
-    parser.add_argument(
-        '--config', default=str(VIM_SMALL), help='whose backbone is adapted; default is Vim-S'
-    )
+    parser.add_argument('--config', help='whose backbone is adapted; default is Vim-S')
     parser.add_argument(
         '--backbones',
         nargs='+',
@@ -30,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
         'method is not there',
     )
     parser.add_argument(
-        '--runs', default='work_dirs', help='the folder with the runs whose accuracy is shown'
+        '--runs', help=f'the folder with the runs whose accuracy is shown (default: {WORK_DIRS})'
     )
     parser.add_argument(
         '--step0',
@@ -52,6 +51,10 @@ def main(args: argparse.Namespace) -> None:
         raise UserError('--images goes with --step0 CHECKPOINT')
     if args.backbones and args.step0:
         raise UserError('--step0 goes with --config: it looks at one backbone')
+    if args.backbones and (args.config or args.runs):
+        raise UserError(
+            '--backbones counts parameters alone, on shipped models: leave --config and --runs out'
+        )
     table, first_number, notes = by_backbone(args) if args.backbones else of_one(args)
     text = f'{markdown_table(table, first_number)}\n{notes}'
     print(text, end='')
@@ -62,13 +65,21 @@ def main(args: argparse.Namespace) -> None:
 
 def of_one(args: argparse.Namespace) -> tuple[list[tuple[str, ...]], int, str]:
     """Return the table of one backbone, its first column of numbers, and notes."""
-    from memba_vision.reports.method_table import FIRST_NUMBER, method_notes, method_table
+    from memba_vision.reports.method_table import (
+        FIRST_NUMBER,
+        measured_runs,
+        method_notes,
+        method_table,
+    )
     from memba_vision.reports.step0 import load_step0
     from memba_vision.runs.config import load_config
 
-    config = load_config(args.config, {}, None)
+    config = load_config(args.config or str(VIM_SMALL), {}, None)
     step0 = load_step0(config, args.step0, args.images) if args.step0 else None
-    return method_table(config, args.runs, step0), FIRST_NUMBER, method_notes()
+    folder = args.runs or (WORK_DIRS if Path(WORK_DIRS).exists() else None)
+    runs, remarks = measured_runs(config, folder) if folder else ([], [])
+    notes = method_notes() + ''.join(f'* {remark}.\n' for remark in remarks)
+    return method_table(config, runs, step0), FIRST_NUMBER, notes
 
 
 def by_backbone(args: argparse.Namespace) -> tuple[list[tuple[str, ...]], int, str]:

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from memba_vision.command_line import prepare_process, run_tool, tool_parser
+from memba_vision.errors import UserError
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -70,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
 
         ranks = rank_tables([section.scores for section in content.sections], args.ranks)
         print(f'\n{ranks}', end='')
-    for line in content.open_lines():
+    for line in (*content.remark_lines(), *content.open_lines()):
         print(line)
     if args.out or Path(args.runs).is_dir():
         out = args.out or args.runs
@@ -80,6 +81,8 @@ def main(args: argparse.Namespace) -> None:
 
 def choose(args: argparse.Namespace) -> None:
     """Choose settings, for which a model may be built."""
+    if args.ranks or args.baseline:
+        raise UserError('--choose makes no report: leave --ranks and --baseline out')
     prepare_process()
     from memba_vision.reports.choice import describe_choice, read_choice, write_choice
 

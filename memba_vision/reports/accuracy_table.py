@@ -75,7 +75,7 @@ def _totals(groups: Groups) -> list[_Column]:
 def _tables(
     results: Sequence[Result], columns_of: Callable[[Benchmark, Groups], list[_Column]]
 ) -> str:
-    names = backbone_labels(result.backbone for result in results)
+    names = backbone_labels((result.method, result.backbone) for result in results)
     if len(set(names.values())) == 1:
         names = dict.fromkeys(names, '')
     benchmarks = benchmarks_of(result.task for result in results)
@@ -119,10 +119,10 @@ class _Row(NamedTuple):
         return found if found and found.tasks == found.of_tasks else None
 
 
-def _rows(results: Sequence[Result], names: dict[Backbone, str]) -> list[_Row]:
+def _rows(results: Sequence[Result], names: dict[tuple[str, Backbone], str]) -> list[_Row]:
     runs = defaultdict(list)
     for result in results:
-        runs[result.method, names[result.backbone]].append(result)
+        runs[result.method, names[result.method, result.backbone]].append(result)
     return [_row(*key, runs[key]) for key in sorted(runs)]
 
 

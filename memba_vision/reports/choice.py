@@ -12,17 +12,17 @@ from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 from memba_vision.registry import MODELS
-from memba_vision.reports.collect import Run, collect_runs
+from memba_vision.reports.collect import Run, collect_runs, read_list
 from memba_vision.reports.content import describe_run
-from memba_vision.reports.run_list import read_run_list, write_run_list
+from memba_vision.reports.run_list import write_run_list
 from memba_vision.reports.text_tables import markdown_table
 from memba_vision.runs.backbone import RANDOM, Backbone, backbone_labels, shipped_names
 from memba_vision.runs.base_models import read_base_model
 from memba_vision.runs.chosen_settings import SETTINGS, settings_file_name
+from memba_vision.runs.method_names import with_short_keys
 from memba_vision.runs.metrics import Metric
 from memba_vision.runs.presets import preset_names
 from memba_vision.runs.result import Result
-from memba_vision.runs.trial import with_short_keys
 from memba_vision.runs.validation import VALIDATION
 
 AS_IT_IS = 'as it is'
@@ -106,7 +106,7 @@ def make_choice(results: Sequence[Result]) -> Choice:
             f'{len(others)} of {len(results)} runs are not of one{"".join(named)}'
         )
     benchmarks = benchmarks_of(result.task for result in results)
-    labels = sorted(set(backbone_labels(result.backbone for result in results).values()))
+    labels = sorted({*backbone_labels((r.method, r.backbone) for r in results).values()})
     for several in ([b.title for b in benchmarks], labels):
         if len(several) > 1:
             raise UserError(
@@ -124,25 +124,25 @@ def make_choice(results: Sequence[Result]) -> Choice:
 def _name_of(backbones: Sequence[Backbone], benchmark: Benchmark) -> str:
     """Return the shipped model of some runs; an architecture that is none of a shipped model.
 
-    Of several models of one architecture, the weights that were adapted tell which it is; runs from
-    random weights alone are those of the benchmark's model.
+    The weights that were adapted tell which model of the architecture it is; runs from random
+    weights alone, and those whose weights are unknown, are those of the benchmark's model.
 
     Raises:
-        UserError: the weights are those of none of several models.
+        UserError: the weights are those of no shipped model.
     """
     arch = backbones[0].arch or backbones[0].family
     names = shipped_names(arch)
     bases = {backbone.base for backbone in backbones} - {None, RANDOM}
-    if len(names) < 2:
-        return names[0] if names else arch.replace('_', '-')
+    if not names:
+        return arch.replace('_', '-')
     if not bases:
         return benchmark.backbone if benchmark.backbone in names else names[0]
     for name in names:
         if shipped_fingerprint(name) in bases:
             return name
     raise UserError(
-        f'the runs adapted weights that are none of {", ".join(names)}: what they choose would be '
-        'for a model that is not here'
+        f'the runs adapted weights that are not those of {" or ".join(names)}: what they choose '
+        'would be for a model that is not here'
     )
 
 
@@ -157,9 +157,8 @@ def _points(
 ) -> dict[str, tuple[Point, ...]]:
     runs: dict[str, dict[str, list[Result]]] = {}
     for result in results:
-        method = result.untried_method.replace('-', '_')
         key = json.dumps(result.settings)
-        runs.setdefault(method, {}).setdefault(key, []).append(result)
+        runs.setdefault(result.untried_method, {}).setdefault(key, []).append(result)
     return {
         method: tuple(_point(own, tasks, seeds) for own in points.values())
         for method, points in runs.items()
@@ -252,10 +251,10 @@ def read_choice(runs: str | Path) -> Choice:
         runs: folder of a sweep with ``--grid`` and ``--validate``, or a list of its runs.
 
     Raises:
-        UserError: see :func:`make_choice`.
+        UserError: see :func:`make_choice`; or the file is no such list.
     """
     if Path(runs).is_file():
-        return make_choice(read_run_list(Path(runs).read_text(encoding='utf-8')))
+        return make_choice(read_list(Path(runs)))
     found, remarks = collect_runs(runs)
     choice = make_choice([run.result for run in found if run.result])
     unfinished = tuple(run for run in found if run.result is None)

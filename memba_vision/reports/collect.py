@@ -13,8 +13,10 @@ from memba_vision.errors import UserError
 from memba_vision.file_kinds import TABLES, kind_of, near_paths
 from memba_vision.reports.run_list import RUN_LIST, read_run_list
 from memba_vision.runs.backbone import RANDOM, UNKNOWN, Backbone, backbone_labels, backbone_of
+from memba_vision.runs.compared_settings import describe_differences, flat_settings
+from memba_vision.runs.method_names import spelled_as_preset
 from memba_vision.runs.metrics import TEST
-from memba_vision.runs.record import RECORD_FILE, is_finished, last_start
+from memba_vision.runs.record import RECORD_FILE, is_finished, last_start, read_config
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.runs.result_files import read_result
 from memba_vision.runs.validation import VALIDATION, validates
@@ -73,27 +75,52 @@ def collect_runs(folder: str | Path) -> tuple[list[Run], list[str]]:
     """Collect the runs below ``folder``: those that sweeps planned, and those in plain folders.
 
     Args:
-        folder: the folder, or a list of runs as reports write it, ``runs.csv``.
+        folder: see :func:`find_runs`.
 
     Returns:
-        The runs, and a remark on each that was left out. Of several runs with the same backbone,
-        method, task and seed, the one with the newest result counts; in a list the later line.
+        See :func:`one_of_each`.
 
     Raises:
         UserError: there is no finished run, or a record cannot be read.
     """
+    runs = find_runs(folder)
+    if not any(run.result for run in runs):
+        raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
+    return one_of_each(runs)
+
+
+def find_runs(folder: str | Path) -> list[Run]:
+    """Return all runs below ``folder``, also several of one method, task and seed.
+
+    Args:
+        folder: the folder, or a list of runs as reports write it, ``runs.csv``.
+
+    Raises:
+        UserError: there is no such folder, or a record cannot be read.
+    """
     folder = Path(folder)
     if not folder.exists():
         raise UserError(f'no folder of runs at {folder}{near_paths(folder)}')
-    runs = _listed(folder) if folder.is_file() else _found(folder)
-    if not any(run.result for run in runs):
-        raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
-    runs, remarks = _one_of_each(_with_backbone_names(runs))
+    return _listed(folder) if folder.is_file() else _found(folder)
+
+
+def one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
+    """Name the backbones of runs, and keep one run of each identity.
+
+    Returns:
+        The runs, and a remark on each that was left out. Of several runs with the same backbone,
+        method, task and seed, the one with the newest result counts; in a list the later line.
+    """
+    runs, remarks = _without_repeated(_with_backbone_names(runs))
     return runs, remarks + _unknown_bases(runs)
 
 
-def _listed(path: Path) -> list[Run]:
-    """Read the runs of a list, the last line first."""
+def read_list(path: Path) -> list[Result]:
+    """Read the results of a list of runs, in its order.
+
+    Raises:
+        UserError: it is another file, or it lists none.
+    """
     kind = kind_of(path)
     if kind not in (*TABLES, ''):
         raise UserError(f'{path} is {kind}: give the folder of the runs, or a list, {RUN_LIST}')
@@ -106,8 +133,13 @@ def _listed(path: Path) -> list[Run]:
         ) from error
     if not results:
         raise UserError(f'{path} lists no runs')
+    return results
+
+
+def _listed(path: Path) -> list[Run]:
+    """Return the runs of a list, the last line first."""
     runs = []
-    for result in reversed(results):
+    for result in reversed(read_list(path)):
         name = f'{result.task}_{result.method}_seed{result.seed}'
         run = (name, result.task, result.method, result.seed, path / name)
         runs.append(Run(*run, FINISHED, result=result, backbone=result.backbone))
@@ -121,8 +153,8 @@ def _found(folder: Path) -> list[Run]:
 
 
 def _with_backbone_names(runs: list[Run]) -> list[Run]:
-    names = backbone_labels(run.backbone for run in runs)
-    return [replace(run, backbone_name=names[run.backbone]) for run in runs]
+    names = backbone_labels((run.method, run.backbone) for run in runs)
+    return [replace(run, backbone_name=names[run.method, run.backbone]) for run in runs]
 
 
 def _unknown_bases(runs: list[Run]) -> list[str]:
@@ -175,7 +207,7 @@ def _planned_run(entry: dict[str, Any], folder: Path, root: Path, split: str) ->
     return Run(
         name=str(folder.relative_to(root)),
         task=entry['task'],
-        method=entry['method'],
+        method=spelled_as_preset(entry['method'], entry.get('settings')),
         seed=entry['seed'],
         folder=folder,
         state=FINISHED if found else status.get('state', MISSING),
@@ -254,7 +286,7 @@ def _backbone(config: dict[str, Any]) -> Backbone:
     return backbone_of(config) if 'model' in config else UNKNOWN
 
 
-def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
+def _without_repeated(runs: list[Run]) -> tuple[list[Run], list[str]]:
     same = defaultdict(list)
     for run in runs:
         same[run.identity].append(run)
@@ -265,9 +297,22 @@ def _one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
         kept.append(newest)
         remarks += [
             f'{run.name} is left out: {newest.name} has the same method, task and seed'
+            f'{_other_settings(run, newest)}'
             for run in others
         ]
     return kept, remarks
+
+
+def _other_settings(run: Run, newest: Run) -> str:
+    """Return the settings in which a newer run differs, as far as both have a record."""
+    if run.result is None or newest.result is None:
+        return ''
+    try:
+        before, now = (flat_settings(read_config(each.folder)) for each in (run, newest))
+    except UserError:
+        return ''
+    found = describe_differences(before, now)
+    return f', with other settings ({found})' if found else ''
 
 
 def _moment(run: Run) -> tuple[bool, str, float]:

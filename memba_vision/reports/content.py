@@ -32,7 +32,7 @@ HOW_TO_READ = (
 
 SEVERAL_BACKBONES = 'Each backbone has tables of its own: nothing is averaged over two of them.'
 
-NAMED_RUNS = 20  # runs without a result that are named
+NAMED_RUNS = 20  # runs without a result, and remarks, that the terminal names
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,15 @@ class Content:
         title: the heading.
         runs: all runs.
         sections: one per suite, backbone and metric.
-        notes: notes on how to read it, and on runs that were left out.
+        notes: notes on how to read it.
+        remarks: remarks on the choice of the runs.
     """
 
     title: str
     runs: tuple[Run, ...]
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     @property
     def results(self) -> list[Result]:
@@ -89,10 +91,17 @@ class Content:
 
     def open_lines(self) -> list[str]:
         """Return a line for each run without a result; of very many the first ones."""
-        found = self.open_runs
-        lines = [f'not finished: {describe_run(run)}' for run in found[:NAMED_RUNS]]
-        rest = len(found) - NAMED_RUNS
-        return [*lines, f'not finished: {rest:,} more, see report.md'] if rest > 0 else lines
+        return _first_lines('not finished', [describe_run(run) for run in self.open_runs])
+
+    def remark_lines(self) -> list[str]:
+        """Return a line for each remark; of very many the first ones."""
+        return _first_lines('note', self.remarks)
+
+
+def _first_lines(word: str, lines: Sequence[str]) -> list[str]:
+    shown = [f'{word}: {line}' for line in lines[:NAMED_RUNS]]
+    rest = len(lines) - NAMED_RUNS
+    return [*shown, f'{word}: {rest:,} more, see report.md'] if rest > 0 else shown
 
 
 def _states(runs: Sequence[Run]) -> str:
@@ -114,8 +123,8 @@ def make_content(
     measured = [s for s in scores_by_suite(runs) if any(run.result for run in s.runs)]
     sections = [_section(scores, baseline) for scores in measured]
     several = len({run.backbone_name for run in runs}) > 1
-    notes = (*HOW_TO_READ, *([SEVERAL_BACKBONES] if several else []), *remarks)
-    return Content(title, tuple(runs), tuple(sections), notes)
+    notes = (*HOW_TO_READ, *([SEVERAL_BACKBONES] if several else []))
+    return Content(title, tuple(runs), tuple(sections), notes, tuple(remarks))
 
 
 def _section(scores: SuiteScores, wanted: str | None) -> Section:

@@ -25,7 +25,7 @@ def as_html(content: Content) -> str:
         lead=FILTER if len({run.method for run in content.runs}) > 1 else '',
         sections='\n'.join([*map(_section, content.sections), _open_runs(content)]),
         notes_title='How to read it',
-        notes=content.notes,
+        notes=(*content.notes, *content.remarks),
         tool='tools/report.py',
     )
 

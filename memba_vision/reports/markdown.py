@@ -14,7 +14,12 @@ def as_markdown(content: Content) -> str:
     if content.open_runs:
         listed = [f'* {describe_run(run)}' for run in content.open_runs]
         lines += ['## Not finished', '', f'{content.open_summary()}.', '', *listed, '']
-    lines += ['## How to read it', '', *(f'* {note}' for note in content.notes), '']
+    lines += [
+        '## How to read it',
+        '',
+        *(f'* {note}' for note in (*content.notes, *content.remarks)),
+        '',
+    ]
     return '\n'.join(lines)
 
 

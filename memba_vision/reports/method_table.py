@@ -1,20 +1,18 @@
 """Table of all methods: their parameters on a given backbone, and their results."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 
 from mmengine.config import Config
 
-from memba_vision.datasets.benchmarks import BENCHMARKS, benchmark_of
+from memba_vision.datasets.benchmarks import BENCHMARKS, Benchmark, benchmark_of
 from memba_vision.errors import UserError
-from memba_vision.reports.scores import preset_of
+from memba_vision.reports.collect import Run, find_runs, one_of_each
 from memba_vision.reports.step0 import Step0
-from memba_vision.runs.backbone import Backbone, backbone_labels, backbone_of
+from memba_vision.runs.backbone import backbone_of
 from memba_vision.runs.presets import read_preset
-from memba_vision.runs.result import RESULT_FILE, Result
-from memba_vision.runs.result_files import collect
 from memba_vision.zoo.methods import VIT, Method, all_methods, architecture_title
 from memba_vision.zoo.model_size import Size, build_without_weights, measure_size
 
@@ -25,13 +23,13 @@ FIRST_NUMBER = 3
 
 
 def method_table(
-    config: Config, runs: str | Path | None = None, step0: Step0 | None = None
+    config: Config, runs: Sequence[Run] = (), step0: Step0 | None = None
 ) -> list[tuple[str, ...]]:
     """Return a header and a row per method.
 
     Args:
         config: config with the backbone, its family's settings and the suite of tasks.
-        runs: folder whose ``result.json`` files hold measured accuracies.
+        runs: runs whose accuracies are shown, from :func:`measured_runs`.
         step0: adds the effect of each method on the features before any training.
     """
     module = build_without_weights(config)
@@ -97,36 +95,54 @@ def _cells(size: Size | None) -> tuple[str, str, str]:
     return ', '.join(size.adapters) or '-', f'{size.trained:,}', f'{size.share:.2f}'
 
 
-def measured_accuracies(config: Config, runs: str | Path | None) -> dict[str, str]:
+def measured_runs(config: Config, folder: str | Path) -> tuple[list[Run], list[str]]:
+    """Return the finished runs on the config's suite with its architecture, one of each identity.
+
+    Returns:
+        The runs, and remarks as those of :func:`~memba_vision.reports.collect.one_of_each`.
+
+    Raises:
+        UserError: there is no such folder, or a record cannot be read.
+    """
+    suite, arch = _suite(config).tasks, backbone_of(config).arch
+    return one_of_each(
+        [
+            run
+            for run in find_runs(folder)
+            if run.task in suite
+            and run.backbone.arch == arch
+            and run.result
+            and run.result.top1 is not None
+        ]
+    )
+
+
+def _suite(config: Config) -> Benchmark:
+    return benchmark_of(config.get('task')) or BENCHMARKS['vtab1k']
+
+
+def measured_accuracies(config: Config, runs: Iterable[Run]) -> dict[str, str]:
     """Return the mean top-1 over the tasks of the config's suite by preset, with their number.
 
-    A task's value is the mean over its seeds. Runs of other backbones do not count; over several
-    base weights of the config's architecture each mean names its own.
+    A task's value is the mean over its seeds. Over several base weights of the config's
+    architecture each mean names its own.
+
+    Args:
+        config: see :func:`method_table`.
+        runs: from :func:`measured_runs`.
     """
-    if runs is None or not any(Path(runs).rglob(RESULT_FILE)):
-        return {}
-    suite = (benchmark_of(config.get('task')) or BENCHMARKS['vtab1k']).tasks
-    arch = backbone_of(config).arch
-    results = [
-        result
-        for result in collect(runs)
-        if result.task in suite and result.backbone.arch == arch and result.top1 is not None
-    ]
+    tasks, arch = len(_suite(config).tasks), backbone_of(config).arch
     cells: dict[str, list[str]] = defaultdict(list)
-    names = backbone_labels(result.backbone for result in results)
-    for (preset, name), values in _by_preset(results, names):
-        of = f'{len(values)} of {len(suite)} tasks' + (f', {name}' if name != arch else '')
+    for (preset, name), values in _by_preset(runs):
+        of = f'{len(values)} of {tasks} tasks' + (f', {name}' if name != arch else '')
         cells[preset].append(f'{mean(values):.2f} ({of})')
     return {preset: '; '.join(found) for preset, found in cells.items()}
 
 
-def _by_preset(
-    results: Iterable[Result], names: dict[Backbone, str]
-) -> Iterable[tuple[tuple[str, str], list[float]]]:
+def _by_preset(runs: Iterable[Run]) -> Iterable[tuple[tuple[str, str], list[float]]]:
     """Yield each preset on each backbone with the means of its tasks."""
     seeds = defaultdict(lambda: defaultdict(list))
-    for result in results:
-        key = preset_of(result.method), names[result.backbone]
-        seeds[key][result.task].append(result.value)
+    for run in runs:
+        seeds[run.method, run.backbone_name][run.task].append(run.result.value)
     for key, tasks in seeds.items():
         yield key, [mean(values) for values in tasks.values()]

@@ -7,7 +7,7 @@ from scipy.stats import rankdata
 
 from memba_vision.errors import UserError
 from memba_vision.reports.ranks import FEWEST, RankCorrelation, rank_correlation
-from memba_vision.reports.scores import SuiteScores, preset_of
+from memba_vision.reports.scores import SuiteScores
 from memba_vision.reports.text_tables import MINUS, markdown_table
 from memba_vision.zoo.methods import Published, all_methods, architecture_title
 
@@ -90,10 +90,10 @@ def _pairs(
 ) -> list[_Pair]:
     sign = 1 if scores.metric.higher_is_better else -1
     order = [*published]  # draws of the bootstrap go by places, which results do not change
-    methods = [method for method in scores.methods if preset_of(method) in order]
+    methods = [method for method in scores.methods if method in order]
     found = []
-    for method in sorted(methods, key=lambda method: (order.index(preset_of(method)), method)):
-        mean, known = scores.mean(method, tasks), published[preset_of(method)]
+    for method in sorted(methods, key=lambda method: (order.index(method), method)):
+        mean, known = scores.mean(method, tasks), published[method]
         if mean and mean.tasks == mean.of_tasks:
             found.append(_Pair(method, mean.value, sign * mean.value, getattr(known, figure)))
     return found
@@ -101,7 +101,7 @@ def _pairs(
 
 def _rows(over: str, pairs: Sequence[_Pair]) -> Iterator[tuple[str, ...]]:
     """Yield the correlation of all methods, and of those with adapters."""
-    left_out = [p.method for p in pairs if preset_of(p.method) in WITHOUT_ADAPTERS]
+    left_out = [p.method for p in pairs if p.method in WITHOUT_ADAPTERS]
     yield over, 'all', *_cells(pairs)
     if left_out:
         rest = [pair for pair in pairs if pair.method not in left_out]

@@ -19,7 +19,7 @@ def table_header(results: Sequence[Result]) -> tuple[str, ...]:
     """Return the names of the columns, with one for backbones if results have several."""
     metrics = {result.measure for result in results} or {Metric()}
     value = ('metric', 'value') if len(metrics) > 1 else (metrics.pop().title,)
-    backbone = ('backbone',) if len(_labels(results)) > 1 else ()
+    backbone = ('backbone',) if len(set(_labels(results).values())) > 1 else ()
     return ('method', *backbone, 'task', 'group', *value, 'trained parameters')
 
 
@@ -31,7 +31,7 @@ def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     of its tasks. A mean is of one suite, one backbone and one metric.
     """
     suites = benchmarks_of(result.task for result in results)
-    names = backbone_labels(result.backbone for result in results)
+    names = _labels(results)
     several = len({result.measure for result in results}) > 1
     rows = []
     for (method, backbone, metric), own in _comparable(results, names).items():
@@ -42,18 +42,19 @@ def table_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _labels(results: Sequence[Result]) -> set[str]:
-    return set(backbone_labels(result.backbone for result in results).values())
+def _labels(results: Sequence[Result]) -> dict[tuple[str, Backbone], str]:
+    return backbone_labels((result.method, result.backbone) for result in results)
 
 
 def _comparable(
-    results: Sequence[Result], names: dict[Backbone, str]
+    results: Sequence[Result], names: dict[tuple[str, Backbone], str]
 ) -> dict[tuple[str, str, Metric], list[Result]]:
     """Group results by method, name of the backbone and metric."""
     groups: dict[tuple[str, str, Metric], list[Result]] = defaultdict(list)
     order = [*dict.fromkeys(result.method for result in results)]
     for result in sorted(results, key=lambda result: order.index(result.method)):
-        groups[result.method, names[result.backbone], result.measure].append(result)
+        backbone = names[result.method, result.backbone]
+        groups[result.method, backbone, result.measure].append(result)
     return groups
 
 

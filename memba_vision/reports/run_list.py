@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from memba_vision.reports.text_tables import csv_table
-from memba_vision.runs.backbone import UNKNOWN, Backbone, backbone_labels
+from memba_vision.runs.backbone import UNKNOWN, Backbone
 from memba_vision.runs.metrics import Metric
 from memba_vision.runs.result import Result
 
@@ -27,8 +27,7 @@ COLUMNS = {
     'training_seconds': float,
     'peak_memory_mib': float,
 }
-#: Further columns if there are several backbones, one of another family than Vim, or if settings
-#: were tried.
+#: Further columns if the architecture of a run is known.
 BACKBONE = {'family': str, 'arch': str, 'base': str}
 #: Further columns if another metric than top-1 was measured, or not on the test.
 METRIC = {
@@ -54,10 +53,8 @@ def write_run_list(results: Iterable[Result]) -> str:
 
 
 def _further_columns(results: Sequence[Result]) -> list[str]:
-    names = set(backbone_labels(result.backbone for result in results).values())
-    is_vim = all(result.backbone.family == UNKNOWN.family for result in results)
+    columns = [*BACKBONE] if any(result.backbone != UNKNOWN for result in results) else []
     tried = [*TRIED] if any(result.settings for result in results) else []
-    columns = [] if is_vim and len(names) < 2 and not tried else [*BACKBONE]
     is_usual = all(result.measure == Metric() for result in results)
     return [*columns, *([] if is_usual else METRIC), *tried]
 

@@ -19,6 +19,7 @@ from memba_vision.reports.statistics import (
     part_of,
 )
 from memba_vision.runs.backbone import Backbone
+from memba_vision.runs.method_names import spelled_as_preset
 from memba_vision.runs.metrics import TEST, Metric
 from memba_vision.runs.result import Result
 from memba_vision.zoo.methods import Published, all_methods, method_of
@@ -105,7 +106,7 @@ class SuiteScores:
 
     def published(self, method: str) -> Published | None:
         """Return the published results of a method, if there are any for suite and backbone."""
-        known = method_of(preset_of(method)) if self.compares_with_published else None
+        known = method_of(method) if self.compares_with_published else None
         return known.published.get(self.backbone.arch) if known else None
 
     def published_mean(self, method: str, over: str) -> float | None:
@@ -129,9 +130,8 @@ class SuiteScores:
     def baseline(self, wanted: str | None) -> str:
         """Return the method that others are compared with: the wanted one, or else a usual one."""
         measured = [method for method in self.methods if self.results(method)]
-        names = {preset_of(method): method for method in measured}
-        usual = [names[name] for name in BASELINES if name in names]
-        return names.get(preset_of(wanted or ''), [*usual, *measured][0])
+        preferred = [spelled_as_preset(wanted or ''), *BASELINES]
+        return next((name for name in preferred if name in measured), measured[0])
 
 
 def scores_by_suite(runs: Sequence[Run]) -> list[SuiteScores]:
@@ -171,7 +171,7 @@ def _comparable(runs: Sequence[Run]) -> dict[tuple[str, Metric], list[Run]]:
 def check_baseline(runs: Sequence[Run], name: str | None) -> None:
     """Raise a UserError if nothing was measured with the method ``name``."""
     measured = sorted({run.method for run in runs if run.result})
-    if name is not None and preset_of(name) not in map(preset_of, measured):
+    if name is not None and spelled_as_preset(name) not in measured:
         raise UserError(f'--baseline {name}: no such method here; there are {", ".join(measured)}')
 
 
@@ -208,8 +208,3 @@ def _scores_of(runs: Iterable[Run]) -> Scores:
         if run.result:
             table[run.task][run.seed] = run.result.value
     return table
-
-
-def preset_of(method: str) -> str:
-    """Return the preset of a method, which a config's file may name with hyphens."""
-    return method.replace('-', '_')

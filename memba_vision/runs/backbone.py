@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from memba_vision.runs.base_models import architectures, read_base_model
+from memba_vision.runs.presets import preset_names, read_preset
 
 RANDOM = 'random'
 #: Settings of a backbone without an ``arch`` that do not belong to its architecture.
@@ -65,18 +66,47 @@ def backbone_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings.get('module') or settings
 
 
-def backbone_labels(backbones: Iterable[Backbone]) -> dict[Backbone, str]:
-    """Return the name of each backbone; those of the same name may be averaged.
+def backbone_labels(
+    runs: Iterable[tuple[str, Backbone]],
+) -> dict[tuple[str, Backbone], str]:
+    """Return the name of the backbone of each method's runs; those of one name may be averaged.
 
-    Two sets of base weights of one architecture have two names. Runs from random weights, and those
-    whose weights are unknown, go with the others as long as these have the same weights.
+    Two sets of base weights of one architecture have two names. Runs whose weights are unknown go
+    with the others as long as these have the same weights. So do those of a method that begins with
+    random weights, as ``scratch``: random weights in the place of those that a method adapts are
+    another backbone.
+
+    Args:
+        runs: method and backbone of each run.
     """
-    backbones = set(backbones)
-    bases = defaultdict(set)
-    for backbone in backbones:
+    runs = set(runs)
+    bases, loaded = defaultdict(set), set()
+    for method, backbone in runs:
+        if backbone.base != RANDOM:
+            loaded.add((backbone.family, backbone.arch))
         if backbone.base not in (None, RANDOM):
             bases[backbone.family, backbone.arch].add(backbone.base)
-    return {b: _label(b, len(bases[b.family, b.arch]) > 1) for b in backbones}
+            loaded.add((method, backbone.family, backbone.arch))
+
+    def has_own_name(method: str, backbone: Backbone) -> bool:
+        model = backbone.family, backbone.arch
+        if len(bases[model]) > 1:
+            return True
+        is_beside_loaded = backbone.base == RANDOM and model in loaded
+        return is_beside_loaded and ((method, *model) in loaded or _adapts_weights(method))
+
+    return {run: _label(run[1], has_own_name(*run)) for run in runs}
+
+
+def _adapts_weights(method: str) -> bool:
+    """Return True for a shipped preset, maybe with settings behind it, that keeps the weights."""
+    shipped, name = preset_names(), method
+    while name and name not in shipped:
+        name = name.rpartition('_')[0]
+    if not name:
+        return False  # one of the user's own, which may begin with any weights
+    module = read_preset(name, {}).get('module', {})
+    return 'init_cfg' not in module or bool(weight_files(module))
 
 
 def _label(backbone: Backbone, with_base: bool) -> str:

@@ -1,4 +1,4 @@
-"""Results of all runs below a folder, with the backbone that each run's record names."""
+"""Reading of the file of a run's result, with the backbone that the run's record names."""
 
 import json
 from dataclasses import replace
@@ -6,21 +6,8 @@ from pathlib import Path
 
 from memba_vision.errors import UserError
 from memba_vision.runs.backbone import UNKNOWN, Backbone, backbone_of
-from memba_vision.runs.record import is_finished, read_config
-from memba_vision.runs.result import RESULT_FILE, Result
-
-
-def collect(folder: str | Path) -> list[Result]:
-    """Return the results of all runs below ``folder`` whose records do not say that they go on.
-
-    Raises:
-        UserError: there is none, or a record cannot be read.
-    """
-    found = sorted(Path(folder).rglob(RESULT_FILE))
-    paths = [path for path in found if is_finished(path.parent) is not False]
-    if not paths:
-        raise UserError(f'no {RESULT_FILE} below {folder}: train something first')
-    return [read_result(path) for path in paths]
+from memba_vision.runs.record import read_config
+from memba_vision.runs.result import Result
 
 
 def read_result(path: Path) -> Result:

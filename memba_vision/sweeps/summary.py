@@ -5,7 +5,7 @@ from pathlib import Path
 
 from memba_vision.files import write_atomically
 from memba_vision.reports.accuracy_table import short_table
-from memba_vision.runs.result_files import collect
+from memba_vision.reports.collect import collect_runs
 from memba_vision.sweeps.console import Row
 from memba_vision.sweeps.progress import last_lines
 from memba_vision.sweeps.supervise import LOG_FILE
@@ -17,7 +17,7 @@ def results_table(folder: Path, rows: Sequence[Row]) -> str:
     """Return the results of all finished runs in a folder in Markdown; '' if there are none."""
     if not any(row.status.state == 'finished' for row in rows):
         return ''
-    return short_table(collect(folder))
+    return short_table([run.result for run in collect_runs(folder)[0] if run.result])
 
 
 def fitting_table(folder: Path, rows: Sequence[Row], width: int) -> str:

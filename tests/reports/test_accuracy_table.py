@@ -10,9 +10,9 @@ from made_runs import make_result, with_group_means
 
 from memba_vision.errors import UserError
 from memba_vision.reports.accuracy_table import accuracy_table, group_table, short_table
+from memba_vision.reports.collect import collect_runs
 from memba_vision.runs.backbone import Backbone
 from memba_vision.runs.result import RESULT_FILE
-from memba_vision.runs.result_files import collect
 
 
 def rows(table: str) -> list[list[str]]:
@@ -108,7 +108,7 @@ def test_collects_the_runs_below_a_folder(tmp_path):
     results = [make_result(seed=seed) for seed in range(2)]
     for result in results:
         result.save(tmp_path / f'seed{result.seed}' / RESULT_FILE)
-    assert collect(tmp_path) == results
+    assert [run.result for run in collect_runs(tmp_path)[0]] == results
     outcome = run_tool('report', tmp_path)
     assert outcome.status == 0
     assert outcome.out.startswith(accuracy_table(results))
@@ -125,25 +125,26 @@ def test_a_folder_without_runs_is_an_error(tmp_path):
 def test_a_damaged_record_is_an_error(content, tmp_path):
     (tmp_path / RESULT_FILE).write_text(content)
     with pytest.raises(UserError, match='is not a result of this version'):
-        collect(tmp_path)
+        collect_runs(tmp_path)
 
 
 VERSION_0_1 = Path(__file__).parents[1] / 'regression' / 'version_0_1' / 'runs'
 
 
 def test_results_of_version_0_1_take_their_backbone_from_the_record_beside_them(tmp_path):
-    first, second = collect(VERSION_0_1)
+    first, second = (run.result for run in collect_runs(VERSION_0_1)[0])
     assert (first.top1, first.metric, first.higher_is_better) == (20.0, 'accuracy/top1', True)
     assert first.backbone == second.backbone
     assert first.backbone.arch.startswith('vim_custom_')
     (tmp_path / RESULT_FILE).write_text((VERSION_0_1 / 'memba' / RESULT_FILE).read_text())
-    assert collect(tmp_path)[0].backbone == Backbone('vim', None, None)
+    assert collect_runs(tmp_path)[0][0].backbone == Backbone('vim', None, None)
 
 
 def test_two_backbones_have_rows_of_their_own(tmp_path):
     mini = Backbone('vim', 'vim_mini', '1' * 64)
     results = [make_result(top1=60.0 + seed, seed=seed, backbone=mini) for seed in range(2)]
-    results += [replace(result, seed=result.seed + 2) for result in collect(VERSION_0_1)]
+    older = [run.result for run in collect_runs(VERSION_0_1)[0]]
+    results += [replace(result, seed=result.seed + 2) for result in older]
     header, _, *table = rows(accuracy_table(results))
     assert header == ['method', 'backbone', 'seeds', 'adapter parameters', 'digits']
     custom = results[-1].backbone.arch

@@ -9,6 +9,7 @@ from helpers import run_tool
 from made_runs import make_result, plan, save_runs, set_status
 
 from memba_vision.datasets.tasks import VTAB1K_TASKS
+from memba_vision.reports.accuracy_table import accuracy_table
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.comparisons import compare
 from memba_vision.reports.content import make_content
@@ -107,6 +108,20 @@ def test_random_weights_stand_beside_the_pre_trained_ones(tmp_path):
     (scores,), (_, remarks) = scores_by_suite(collect_runs(tmp_path)[0]), collect_runs(tmp_path)
     assert set(scores.methods) == {'memba', 'scratch'}
     assert remarks == []
+
+
+def test_random_weights_in_the_place_of_pre_trained_ones_are_another_backbone(tmp_path):
+    bases = {'loaded': (TINY, 90.0), 'random': (replace(TINY, base=RANDOM), 10.0)}
+    for name, (backbone, top1) in bases.items():
+        save_runs(tmp_path / name, [make_result('lora', top1=top1, backbone=backbone)])
+    runs, remarks = collect_runs(tmp_path)
+    assert {run.backbone_name: run.result.top1 for run in runs} == {
+        'vim_tiny': 90.0,
+        'vim_tiny (random)': 10.0,
+    }
+    assert remarks == []
+    rows = accuracy_table([run.result for run in runs]).splitlines()[2:]
+    assert ['90.0' in row for row in rows] == ['10.0' not in row for row in rows] == [True, False]
 
 
 def test_runs_whose_base_weights_are_not_known_are_told(tmp_path):

@@ -1,6 +1,7 @@
 """Settings that the runs of a grid choose."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from memba_vision.datasets.benchmarks import benchmark_of
 from memba_vision.errors import UserError
+from memba_vision.reports import choice
 from memba_vision.reports.accuracy_table import accuracy_table
 from memba_vision.reports.choice import (
     make_choice,
@@ -19,15 +21,15 @@ from memba_vision.reports.choice import (
 )
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import make_content
-from memba_vision.reports.method_table import measured_accuracies
+from memba_vision.reports.method_table import measured_accuracies, measured_runs
 from memba_vision.reports.run_list import read_run_list, write_run_list
 from memba_vision.runs import backbone, base_models
 from memba_vision.runs.backbone import Backbone, backbone_of
 from memba_vision.runs.base_models import BASE_MODELS, read_base_model
 from memba_vision.runs.chosen_settings import SETTINGS
 from memba_vision.runs.config import load_config
+from memba_vision.runs.method_names import name_with_settings
 from memba_vision.runs.metrics import Metric
-from memba_vision.runs.trial import name_with_settings
 from memba_vision.weights import resolve
 
 LR = 'optim_wrapper.optimizer.lr'
@@ -125,8 +127,44 @@ def test_the_weights_tell_two_models_of_one_architecture_apart(second_model):
     assert name(shipped_fingerprint('vim-mini'), 'random') == 'vim-mini'
     assert name('random', shipped_fingerprint('vim-mini-second')) == 'vim-mini-second'
     assert name('random') == 'vim-mini'
-    with pytest.raises(UserError, match='none of vim-mini, vim-mini-second'):
+    with pytest.raises(UserError, match=r'not those of vim-mini or .*vim-mini-second'):
         name('abc')
+
+
+def test_other_weights_are_not_those_of_the_only_model_of_their_architecture(monkeypatch):
+    monkeypatch.setattr(choice, 'shipped_names', lambda arch: ['vim-mini'])
+    for base, is_shipped in [(None, True), (shipped_fingerprint('vim-mini'), True), ('abc', False)]:
+        runs = [replace(run, backbone=replace(MINI, base=base)) for run in tried(0.01, 90, 50)]
+        with nullcontext() if is_shipped else pytest.raises(UserError, match='not those of vim-mi'):
+            assert make_choice(runs).backbone == 'vim-mini'
+
+
+def test_random_weights_are_not_chosen_for_the_shipped_ones():
+    of_random = [replace(run, backbone=replace(MINI, base='random')) for run in tried(0.01, 90, 50)]
+    loaded = [replace(run, backbone=replace(MINI, base='a' * 64)) for run in tried(0.003, 80, 61)]
+    with pytest.raises(UserError, match=r'the runs have vim_mini and vim_mini \(random\)'):
+        make_choice([*of_random, *loaded])
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'reason'),
+    [
+        ('notes.md', b'# no list\nbut a text\n', 'is not a list of runs'),
+        ('other.csv', b'method,task\nx,y\n', "it has no 'seed'"),
+        ('nothing.csv', b'', 'lists no runs'),
+        ('weights', b'\xff\xfe\n\xff\n', 'is not a list of runs'),
+        ('photo.png', b'\x89PNG', 'is an image: give the folder of the runs'),
+    ],
+)
+def test_another_file_is_no_list_to_choose_by(tmp_path, name, content, reason):
+    (tmp_path / name).write_bytes(content)
+    assert reason in run_tool('report', tmp_path / name, '--choose').error()
+
+
+@pytest.mark.parametrize('option', [('--ranks', 'vim_small'), ('--baseline', 'lora')])
+def test_a_choice_makes_no_report(tmp_path, option):
+    error = run_tool('report', tmp_path, '--choose', *option).error()
+    assert error.endswith('leave --ranks and --baseline out')
 
 
 def test_no_runs():
@@ -221,7 +259,8 @@ def test_a_report_of_validation_alone_says_so(tmp_path):
 
 def test_the_table_of_methods_has_tests_alone(both):
     config = load_config(str(DEMO), {}, None)
-    assert measured_accuracies(config, both) == {'lora': '60.00 (1 of 3 tasks)'}
+    runs, _ = measured_runs(config, both)
+    assert measured_accuracies(config, runs) == {'lora': '60.00 (1 of 3 tasks)'}
 
 
 def test_a_list_of_runs_keeps_split_and_settings():

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from helpers import run_tool
 from made_runs import make_result, plan, save_runs, set_status, write_log
 
 from memba_vision.errors import UserError
@@ -11,7 +12,6 @@ from memba_vision.files import CURVE_FILE
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.curves import accuracy_curve, loss_curve, mean_curve
 from memba_vision.runs.result import RESULT_FILE
-from memba_vision.runs.result_files import collect
 
 
 def states(folder) -> dict[str, tuple[str, str]]:
@@ -72,7 +72,32 @@ def test_the_newest_of_equal_runs_counts(tmp_path):
         os.utime(path, (time, time))
     (run,), (remark,) = collect_runs(tmp_path)
     assert run.result.top1 == 90
-    assert 'old is left out: new has the same method, task and seed' in remark
+    assert remark == 'old is left out: new has the same method, task and seed'
+    for name, epochs in [('old', 20), ('new', 1)]:
+        start = {'config': {'train_cfg': {'max_epochs': epochs}}, 'finished': 'yes'}
+        (tmp_path / name / 'run.json').write_text(json.dumps([start]))
+    outcome = run_tool('report', tmp_path)
+    assert f'note: {remark}, with other settings (train_cfg.max_epochs was 20, is 1)' in outcome.out
+
+
+@pytest.mark.parametrize(
+    ('older', 'settings', 'method'),
+    [
+        ('linear-probing', {}, 'linear_probing'),
+        ('lora-in-proj_lr1e-05', {'optim_wrapper.optimizer.lr': 1e-5}, 'lora_in_proj_lr1e-05'),
+        ('my-own', {}, 'my-own'),
+    ],
+)
+def test_a_method_has_one_name_also_in_results_of_older_versions(tmp_path, older, settings, method):
+    for folder, name in [('older', older), ('newer', method)]:
+        save_runs(tmp_path / folder, [make_result(name, settings=settings)])
+    entry = dict(name='planned', task='digits', method=older, seed=1, settings=settings)
+    (tmp_path / 'older' / 'sweep.json').write_text(json.dumps({'runs': [entry], 'options': {}}))
+    runs, _ = collect_runs(tmp_path)
+    assert {(run.method, run.seed, run.state) for run in runs} == {
+        (method, 0, 'finished'),
+        (method, 1, 'missing'),
+    }
 
 
 def test_nothing_finished_is_an_error(tmp_path):
@@ -148,7 +173,6 @@ def test_a_result_is_no_end_where_the_record_knows_of_none(tmp_path, planned, fi
     assert (runs[name].result is not None) == is_over
     assert runs[name].state == ('finished' if is_over else 'running' if planned else 'unfinished')
     assert runs['digits_lora_seed0'].state == 'finished', 'an older version'
-    assert len(collect(tmp_path)) == 1 + is_over
 
 
 def test_a_result_in_a_sweep_of_an_older_version_is_no_end_either(tmp_path):

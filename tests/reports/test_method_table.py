@@ -1,12 +1,15 @@
 """The table of all methods, and what adapters do before any training."""
 
 import csv
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import DEMO, run_tool
+from made_runs import make_result
 from PIL import Image
 
 import memba_vision
@@ -101,10 +104,30 @@ def test_runs_over_two_base_weights_are_not_averaged(tmp_path):
         backbone = Backbone('vim', 'vim_mini', base * 64)
         result = Result('digits', 'lora', 70.0 + seed, 10, 1, 1, seed, 'a.py', 'b.pth')
         replace(result, backbone=backbone).save(tmp_path / str(seed) / 'result.json')
-    assert method_table.measured_accuracies(config, tmp_path) == {
+    runs, _ = method_table.measured_runs(config, tmp_path)
+    assert method_table.measured_accuracies(config, runs) == {
         'lora': '70.50 (1 of 3 tasks, vim_mini (aaaaaaaa)); '
         '72.00 (1 of 3 tasks, vim_mini (bbbbbbbb))'
     }
+
+
+def test_of_two_runs_of_one_seed_one_counts_and_one_that_goes_on_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(method_table, 'all_methods', lambda: [])
+    runs = [('smoke', 20.0, 1, '2026-01-01'), ('whole', 97.0, 20, '2026-01-02')]
+    for name, top1, epochs, time in [*runs, ('going_on', 50.0, 20, None)]:
+        result = make_result('lora', top1=top1, backbone=Backbone('vim', 'vim_mini', 'a' * 64))
+        result.save(tmp_path / name / 'result.json')
+        start = {'config': {'train_cfg': {'max_epochs': epochs}}, 'time': time, 'finished': time}
+        (tmp_path / name / 'run.json').write_text(json.dumps([start]))
+    config = load_config(str(DEMO), {}, None)
+    assert method_table.measured_accuracies(config, method_table.measured_runs(config, tmp_path)[0])
+    outcome = run_tool('methods', '--config', DEMO, '--runs', tmp_path)
+    said = '* smoke is left out: whole has the same method, task and seed, with other settings '
+    assert said + '(train_cfg.max_epochs was 1, is 20).\n' in outcome.out
+    for name in ('smoke', 'whole'):
+        shutil.rmtree(tmp_path / name)
+    outcome = run_tool('methods', '--config', DEMO, '--runs', tmp_path)
+    assert outcome.status == 0, outcome
 
 
 @pytest.mark.parametrize('images', [True, False])
@@ -148,6 +171,9 @@ def test_the_share_of_resets_is_that_of_potentials_above_the_threshold():
 
 ERRORS = {
     'images_alone': (['--images', '.'], '--images goes with --step0'),
+    'no_runs': (['--runs', '/nothing'], 'no folder of runs at /nothing'),
+    'runs_of_backbones': (['--backbones', 'vim-tiny', '--runs', '.'], 'leave --config and --runs'),
+    'config_and_backbones': (['--backbones', 'vim-tiny', '--config', DEMO], 'leave --config and'),
     'ending': (['--out', 'table.txt'], r'must end in .md or .csv'),
     'no_config': (['--config', 'nothing.py'], 'no config at nothing.py'),
     'no_checkpoint': (['--step0', 'nothing.pth'], 'no checkpoint at nothing.pth'),

@@ -75,10 +75,6 @@ LABELS = {
         [Backbone('vim', 'a', '1' * 64), Backbone('vim', 'a', '2' * 64)],
         {'a (11111111)', 'a (22222222)'},
     ),
-    'scratch_beside_one_base': (
-        [Backbone('vim', 'a', '1' * 64), Backbone('vim', 'a', RANDOM)],
-        {'a'},
-    ),
     'unknown_beside_two_bases': (
         [Backbone('vim', 'a', '1' * 64), Backbone('vim', 'a', '2' * 64), Backbone('vim', 'a')],
         {'a (11111111)', 'a (22222222)', 'a (unknown base)'},
@@ -88,6 +84,27 @@ LABELS = {
 
 @pytest.mark.parametrize(('backbones', 'expected'), LABELS.values(), ids=LABELS)
 def test_labels(backbones, expected):
-    labels = backbone_labels(backbones)
-    assert set(labels) == set(backbones)
+    runs = [('lora', backbone) for backbone in backbones]
+    labels = backbone_labels(runs)
+    assert set(labels) == set(runs)
     assert set(labels.values()) == expected
+
+
+@pytest.mark.parametrize(
+    ('method', 'beside', 'label'),
+    [
+        ('scratch', 'lora', 'a'),
+        ('scratch_lr0.01', 'lora', 'a'),
+        ('my_own', 'lora', 'a'),
+        ('my_own', 'my_own', 'a (random)'),
+        ('lora', 'lora', 'a (random)'),
+        ('lora_in_proj_lr0.01', 'memba', 'a (random)'),
+        ('lora', None, 'a'),
+    ],
+)
+def test_random_weights_in_the_place_of_those_that_a_method_adapts(method, beside, label):
+    of_random = method, Backbone('vim', 'a', RANDOM)
+    others = [(beside, Backbone('vim', 'a', '1' * 64))] if beside else []
+    labels = backbone_labels([of_random, *others])
+    assert labels.pop(of_random) == label
+    assert set(labels.values()) <= {'a'}
