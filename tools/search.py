@@ -9,7 +9,7 @@ from pathlib import Path
 
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.errors import UserError
-from memba_vision.runs.tool_options import add_config_arguments, positive
+from memba_vision.runs.tool_options import add_config_arguments, not_negative, positive
 from memba_vision.search import PRUNERS, SAMPLERS
 
 
@@ -29,7 +29,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         '--sampler', choices=SAMPLERS, default='tpe', help='draws what a trial tries (default: tpe)'
     )
-    parser.add_argument('--seed', type=int, default=0, help='of what is drawn, one per worker')
+    parser.add_argument(
+        '--seed', type=not_negative, default=0, help='of what is drawn, one per worker'
+    )
     parser.add_argument(
         '--storage', metavar='URL', help='an Optuna storage; without, SQLite in the work dir'
     )

@@ -115,8 +115,17 @@ def add_epochs_argument(parser: Any) -> None:
 
 def positive(text: str) -> int:
     """Read a number of one or more, for argparse."""
-    if not (text.isascii() and text.isdigit()) or not int(text):
-        raise argparse.ArgumentTypeError(f'expected 1 or more, found {text}')
+    return _whole_number(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """Read a number of zero or more, for argparse."""
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, least: int) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < least:
+        raise argparse.ArgumentTypeError(f'expected {least} or more, found {text}')
     return int(text)
 
 

@@ -1,5 +1,6 @@
 """Search spaces: small config files with a grammar of their own."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,20 +40,21 @@ class Range:
 
     def suggest(self, trial: Any, name: str) -> float:
         """Return a value for an Optuna trial."""
-        if self._whole:
+        if self.is_whole:
             return trial.suggest_int(name, self.low, self.high, log=self.log, step=self.step or 1)
         return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
 
     def contains(self, value: Any) -> bool:
         """Return True if the search could try a value."""
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or (self._whole and value != int(value)):
+        if not is_number or (self.is_whole and value != int(value)):
             return False
         off = (value - self.low) % self.step if self.step else 0
         return self.low <= value <= self.high and min(off, (self.step or 1) - off) < 1e-9
 
     @property
-    def _whole(self) -> bool:
+    def is_whole(self) -> bool:
+        """True if it has whole numbers alone."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
@@ -142,12 +144,32 @@ def _parameter(value: Any, where: str) -> Parameter:
     if isinstance(value, Mapping) and {'low', 'high'} <= set(value) <= {
         *('low', 'high', 'log', 'step')
     }:
-        found = Range(**value)
-        wrong_log = found.log and (found.low <= 0 or found.step is not None)
-        if found.low < found.high and not wrong_log:
-            return found
-        raise UserError(f'{where}: low must be below high, and above 0 and without step under log')
+        return _range(dict(value), where)
     raise UserError(f'{where}: expected {GRAMMAR}, found {value!r}')
+
+
+def _range(value: dict[str, Any], where: str) -> Range:
+    found = Range(**value)
+    numbers = [found.low, found.high, 1 if found.step is None else found.step]
+    if not all(map(_is_finite, numbers)) or found.log not in (True, False):
+        raise UserError(
+            f'{where}: low, high and step must be finite numbers, and log True or False, '
+            f'found {value!r}'
+        )
+    wrong_log = found.log and (found.low <= 0 or found.step is not None)
+    if found.low >= found.high or wrong_log:
+        raise UserError(f'{where}: low must be below high, and above 0 and without step under log')
+    if found.step is not None and (found.step <= 0 or (found.is_whole and found.step % 1)):
+        raise UserError(
+            f'{where}: step must be above 0, and whole where low and high are, found {found.step} '
+            f'(low={float(found.low)} lets it be any number)'
+        )
+    return found
+
+
+def _is_finite(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def _is_plain(value: Any) -> bool:

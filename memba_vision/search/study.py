@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from memba_vision.errors import UserError
 from memba_vision.files import escape_surrogates
 from memba_vision.runs.compared_settings import describe_differences, flat_settings
@@ -24,6 +26,7 @@ PACKAGES = {'psycopg': "'psycopg[binary]'"}
 #: Words of databases in which two workers make the same tables or the same study at once.
 MADE_AT_ONCE = ('already exists', 'duplicate key', 'UNIQUE constraint', 'Duplicate entry')
 PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds until the next try
+LARGEST_SEED = 2**32  # of numpy's older generators, which Optuna takes
 SQLITE_PATIENCE = 60.0  # seconds that a worker waits for another one
 
 
@@ -177,6 +180,16 @@ def _sampler(name: str, seed: int, trials: int) -> Any:
     return samplers.TPESampler(seed=seed, n_startup_trials=first, constant_liar=True)
 
 
+def _seed(seed: int, number: int) -> int:
+    """Return the seed of a draw, which is below ``LARGEST_SEED``, for any seed of a search."""
+    own = seed * 100_003 + number
+    return (
+        own
+        if own < LARGEST_SEED
+        else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    )
+
+
 def ask(study: Any, step: Step, own_values: dict[str, Any], task: Any) -> Any:
     """Return the next trial of a study, with the values to try as its ``params``.
 
@@ -190,7 +203,7 @@ def ask(study: Any, step: Step, own_values: dict[str, Any], task: Any) -> Any:
         task: the :class:`~memba_vision.search.search.Search`: its sampler, seed and trials.
     """
     number = len(study.get_trials(deepcopy=False))
-    study.sampler = _sampler(task.sampler, task.seed * 100_003 + number, task.trials)
+    study.sampler = _sampler(task.sampler, _seed(task.seed, number), task.trials)
     trial = study.ask()
     bookkeeping.heartbeat(trial)
     is_default = bookkeeping.is_default(trial)

@@ -5,7 +5,8 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -106,13 +107,13 @@ def _follow(
         while not connection.poll(BEAT):
             beat()
         beat()
-        try:
+        with _death_told():
             kind, *said = connection.recv()
-        except (EOFError, ConnectionError) as error:
-            raise Died('its process was killed') from error
         if kind == 'epoch':
             epoch, accuracy = said
-            connection.send(report(epoch, accuracy))
+            is_bad = report(epoch, accuracy)
+            with _death_told():
+                connection.send(is_bad)
         elif kind == 'failed':
             raise Failed(said[0])
         elif kind == 'disk full':
@@ -123,6 +124,15 @@ def _follow(
             raise Failed('it ended without a validation')
         else:
             return accuracy
+
+
+@contextmanager
+def _death_told() -> Iterator[None]:
+    """Turn the end of the connection to a trial into that of its process."""
+    try:
+        yield
+    except (EOFError, ConnectionError) as error:
+        raise Died('its process was killed') from error
 
 
 def _train(config: Config, connection: Connection) -> None:

@@ -211,6 +211,7 @@ def test_bad_trials_are_pruned_and_the_default_never(make, trainings):
     [
         (['--trials', '0'], 'expected 1 or more'),
         (['--epochs', '0'], 'expected 1 or more'),
+        (['--seed', '-1'], 'expected 0 or more, found -1'),
         (['--launcher', 'pytorch'], 'a trial is one process'),
     ],
 )
@@ -443,6 +444,26 @@ def running(process: int | None, beat: float = 0.0, where: str | None = None):
         'beat': time.time() - beat,
     }
     return SimpleNamespace(user_attrs=notes)
+
+
+def test_any_seed_draws_and_small_ones_as_ever(make, trainings):
+    assert studies._seed(3, 2) == 300_011
+    seeds = {studies._seed(seed, number) for seed in (0, 42_950, 10**12) for number in range(3)}
+    assert len(seeds) == 9
+    for sampler in ('tpe', 'evolution'):
+        trainings(by_rank)
+        assert search(make(trials=2, seed=10**12, sampler=sampler, name=sampler))
+
+
+def test_a_trial_that_is_killed_while_its_accuracy_is_noted_has_died():
+    ours, theirs = multiprocessing.Pipe()
+    theirs.send(('epoch', 1, 50.0))
+
+    def report(epoch, accuracy):
+        theirs.close()
+
+    with pytest.raises(Died, match='its process was killed'):
+        trial_module._follow(ours, report, lambda: None)
 
 
 @pytest.mark.parametrize(('gpu', 'method'), [(False, 'forkserver'), (True, 'spawn')])
