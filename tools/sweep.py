@@ -57,7 +57,7 @@ def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
         metavar='NAME',
         help="models of configs/_base_/models, or files like those (default: the configs' own)",
     )
-    group.add_argument('--seeds', nargs='+', type=int, default=[0], help='seeds (default: 0)')
+    group.add_argument('--seeds', nargs='+', type=int, help='seeds (default: 0)')
     group.add_argument(
         '--validate',
         action='store_true',
@@ -130,7 +130,7 @@ def jobs_of(args: argparse.Namespace, options: Options) -> list[Job]:
         raise UserError('give either --suite or configs')
     configs = args.configs or suite_configs(args.suite)
     return make_jobs(
-        *(configs, args.methods, args.seeds, Path(args.work_dir), options, args.backbones),
+        *(configs, args.methods, args.seeds or [0], Path(args.work_dir), options, args.backbones),
         read_grid(args.grid),
     )
 
@@ -141,8 +141,22 @@ def write_configs(args: argparse.Namespace) -> None:
 
     if not args.suite:
         raise UserError('--write-configs goes with --suite')
-    if args.grid or args.validate:
-        raise UserError('--write-configs writes no --grid and no --validate: leave them out')
+    others = {
+        'CONFIG': args.configs,
+        '--seeds': args.seeds,
+        '--grid': args.grid,
+        '--validate': args.validate,
+    }
+    others |= {
+        '--amp': args.amp,
+        '--epochs or --cfg-options': args.cfg_options,
+        '--plan': args.plan,
+    }
+    if given := [name for name, value in others.items() if value]:
+        raise UserError(
+            'the files of --write-configs say what --suite, --methods and --backbones do, and '
+            f'nothing of {", ".join(given)}: leave that out'
+        )
     methods, backbones = args.methods or ['memba'], args.backbones or [None]
     for path in write_suite_configs(args.suite, methods, backbones, Path(args.write_configs)):
         print(path)

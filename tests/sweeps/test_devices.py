@@ -79,6 +79,23 @@ def test_gpus_by_the_names_that_they_have_here(monkeypatch, gpus, expected):
         local_slots(arguments(gpus=gpus, jobs=None, gpus_per_run=3))
 
 
+@pytest.mark.parametrize(
+    ('here', 'gpus', 'expected'),
+    [
+        ('2,3', '0', r'no GPU 0 here; torch may use 2, 3 \(CUDA_VISIBLE_DEVICES\)'),
+        ('2,3', '3,2,3', 'names a GPU twice'),
+        ('', '0,7,8', 'no GPU 7, 8 here; torch may use 0, 1$'),
+        ('', ',', 'names a GPU twice'),
+    ],
+)
+def test_gpus_that_are_not_here(monkeypatch, here, gpus, expected):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', here)
+    with pytest.raises(UserError, match=expected):
+        local_slots(arguments(gpus=gpus, jobs=None, gpus_per_run=None))
+
+
 # The plan
 
 

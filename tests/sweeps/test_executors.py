@@ -92,6 +92,12 @@ def test_a_cluster_that_cannot_be_used(tmp_path, monkeypatch, options, expected)
     assert expected in outcome.error()
 
 
+@pytest.mark.parametrize('count', ['0', '-1'])
+def test_a_limit_lets_jobs_be_queued(count):
+    outcome = run_tool('sweep', DEMO, '--executor', 'slurm', '--max-queued', count)
+    assert (outcome.status, f'expected 1 or more, found {count}' in outcome.err) == (2, True)
+
+
 def test_ray_is_not_asked_for_what_no_node_has(tmp_path):
     with pytest.raises(UserError, match=r'1 cores and 99 GPUs, and no node has that .*--gpus-per'):
         EXECUTORS['ray'](arguments(gpus_per_run=99), tmp_path)

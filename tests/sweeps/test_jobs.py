@@ -310,7 +310,11 @@ def test_configs_of_a_suite_are_written(tmp_path):
     files = {str(path) for path in folder.iterdir()}
     assert set(outcome.out.split()) == files
     assert len(files) == 7
-    error = run_tool('sweep', *arguments, '--write-configs', folder, '--validate').error()
-    assert '--write-configs writes no --grid and no --validate' in error
+    for other in (
+        *(['--validate'], ['--amp'], ['--plan'], ['--epochs', 3], ['--seeds', 0, 1]),
+        *(['--cfg-options', LR], ['--grid', 'scale=1,2']),
+    ):
+        error = run_tool('sweep', *arguments, '--write-configs', folder, *other).error()
+        assert other[0] in error.partition('nothing of ')[2], error
     job = make_jobs(sorted(files)[:1], [], [0], tmp_path, Options())[0]
     assert (job.task, job.method, job.backbone.arch) == ('caltech101', 'lora', 'vim_tiny')

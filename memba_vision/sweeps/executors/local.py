@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +53,10 @@ class LocalExecutor(Executor):
     def add_arguments(cls, group: argparse._ArgumentGroup) -> None:
         """Add the options for GPUs and the number of runs at a time."""
         group.add_argument(
-            '--gpus', metavar='0,1,…', help='GPUs to use (default: all that torch sees)'
+            '--gpus',
+            metavar='0,1,…',
+            help='GPUs to use, by their names in CUDA_VISIBLE_DEVICES where that is set '
+            '(default: all that torch sees)',
         )
         group.add_argument('--jobs-per-gpu', type=int, default=1, help='runs that share a GPU')
         group.add_argument(
@@ -145,8 +150,21 @@ def local_slots(args: argparse.Namespace) -> list[Slot]:
     if args.jobs:
         raise UserError('--jobs is for the CPU: use --jobs-per-gpu, or --gpus-per-run 0')
     if args.gpus:
-        gpus = [name.strip() for name in args.gpus.split(',')]
+        gpus = _chosen(args.gpus, gpus)
     return gpu_slots(gpus, args.jobs_per_gpu, gpus_per_run, usable_cores())
+
+
+def _chosen(text: str, visible: Sequence[str]) -> list[str]:
+    """Return the GPUs that ``--gpus`` names, which are among those that torch may use."""
+    names = [name.strip() for name in text.split(',')]
+    if len(set(names)) < len(names):
+        raise UserError(f'--gpus {text} names a GPU twice: use --jobs-per-gpu for runs that share')
+    if unknown := [name for name in names if name not in visible]:
+        raise UserError(
+            f'--gpus {text}: no GPU {", ".join(unknown)} here; torch may use {", ".join(visible)}'
+            f'{" (CUDA_VISIBLE_DEVICES)" if os.environ.get("CUDA_VISIBLE_DEVICES") else ""}'
+        )
+    return names
 
 
 def one_slot(args: argparse.Namespace) -> Slot:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from memba_vision.errors import ExitStatus, UserError
 from memba_vision.files import write_atomically
+from memba_vision.runs.tool_options import positive
 from memba_vision.sweeps.executors import register
 from memba_vision.sweeps.executors.base import (
     BAD_STARTS,
@@ -61,7 +62,7 @@ class SlurmExecutor(Executor):
         self.folder = folder / 'slurm'
         self.queue = SlurmQueue()
         self.options = _options(args.slurm_options)
-        self.max_queued = args.max_queued or sys.maxsize
+        self.max_queued = sys.maxsize if args.max_queued is None else args.max_queued
         self.open: list[SlurmAttempt] = []
         self.never_began: Counter[str] = Counter()  # jobs that ended before their run, by host
         defaults = {'timeout_min': DAY, 'cpus_per_task': self.cpus, 'gpus_per_node': self.gpus}
@@ -82,7 +83,9 @@ class SlurmExecutor(Executor):
             help='what sbatch is to be asked for: partition=gpu timeout_min=600 mem_gb=32 …',
         )
         group.add_argument(
-            '--max-queued', type=int, help='jobs that may wait or run at a time (default: no limit)'
+            '--max-queued',
+            type=positive,
+            help='jobs that may wait or run at a time (default: no limit)',
         )
         group.add_argument(
             '--slurm-cluster',
