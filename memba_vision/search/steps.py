@@ -1,7 +1,6 @@
 """Steps of a search: the parameters that each varies, and their places in a config."""
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from mmengine.config import Config
 from memba_vision.errors import UserError
 from memba_vision.runs.image_size import following_image_size
 from memba_vision.runs.known_settings import MISSING, find_setting, reason_ignored
+from memba_vision.runs.method_names import with_short_keys
 from memba_vision.search.space import Candidate, Choices, Parameter, Space
 
 
@@ -167,11 +167,9 @@ def _is_lost_by_peft(name: str, config: Config) -> bool:
 
 def describe_settings(values: Mapping[str, Any]) -> str:
     """Return settings in one line, each by the last part of its key if that is unique."""
-    ends = Counter(name.rpartition('.')[2] for name in values)
-    short = {name: name.rpartition('.')[2] for name in values}
-    names = {name: end if ends[end] == 1 else name for name, end in short.items()}
-    texts = {n: f'{v:.3g}' if isinstance(v, float) else str(v) for n, v in values.items()}
-    return ', '.join(f'{names[name]}={text}' for name, text in texts.items())
+    named = with_short_keys(values).items()
+    texts = {n: f'{v:.3g}' if isinstance(v, float) else str(v) for n, v in named}
+    return ', '.join(f'{name}={text}' for name, text in texts.items())
 
 
 def _put_settings(config: Config, values: Mapping[str, Any]) -> None:

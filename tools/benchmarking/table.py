@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from benchmarking.contest import Contest
 from benchmarking.timing import Spread
+from memba_vision.reports.text_tables import markdown_table
 
 #: Formatter of a ratio.
 Show = Callable[[Spread], str]
@@ -32,18 +33,9 @@ class Section:
 
     def as_markdown(self) -> str:
         """The section as Markdown, the columns of its table aligned."""
-        table = [list(self.columns), *map(list, self.rows)]
-        widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
-        rule = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
-        lines = [_line(row, widths) for row in [table[0], rule, *table[1:]]]
-        notes = ['', *(f'- {note}' for note in self.notes)] if self.notes else []
-        return '\n'.join([f'## {self.title}', '', self.about, '', *lines, *notes]) + '\n'
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-    return '| ' + ' | '.join(padded) + ' |'
+        table = markdown_table([self.columns, *self.rows], numbers_from=1)
+        notes = '\n' + ''.join(f'- {note}\n' for note in self.notes) if self.notes else ''
+        return f'## {self.title}\n\n{self.about}\n\n{table}{notes}'
 
 
 def contest_section(
