@@ -8,6 +8,7 @@ import torch
 from script_jobs import ScriptExecutor, arguments
 
 from memba_vision.errors import UserError
+from memba_vision.reports.collect import find_runs
 from memba_vision.runs.backbone import Backbone
 from memba_vision.sweeps import calibration, plan_elsewhere
 from memba_vision.sweeps.calibration import Speed, measure_all
@@ -51,6 +52,12 @@ def test_a_node_measures(tmp_path, monkeypatch):
     check = "import sys; assert sys.argv[1:4] == ['--plan', '--executor', 'local']"
     assert plan(tmp_path, monkeypatch, f'{check}\n{PLAN}') == 'two hours'
     assert not list(tmp_path.iterdir()), 'nothing is left of it'
+
+
+def test_a_forecast_that_a_killed_sweep_left_is_no_run(tmp_path):
+    (tmp_path / '.sweep.plan').mkdir()
+    plan_elsewhere.write_plan(tmp_path / '.sweep.plan', 'two hours')
+    assert find_runs(tmp_path) == []
 
 
 def test_a_measurement_that_fails(tmp_path, monkeypatch):
