@@ -24,6 +24,7 @@ from memba_vision.runs.metrics import Metric
 from memba_vision.runs.presets import preset_names
 from memba_vision.runs.result import Result
 from memba_vision.runs.validation import VALIDATION
+from memba_vision.weights import MissingWeights
 
 AS_IT_IS = 'as it is'
 DIGITS = 6  # of a mean behind the point: sums in another order are a tie nevertheless
@@ -61,7 +62,7 @@ class Choice:
         points: by preset the points of its grid, in their order.
         results: the runs, in the order of the grid.
         unfinished: runs without a result.
-        remarks: remarks on runs that were left out.
+        remarks: remarks on runs that were left out, and on their weights.
     """
 
     benchmark: Benchmark
@@ -117,15 +118,17 @@ def make_choice(results: Sequence[Result]) -> Choice:
     tasks = tuple(task for task in benchmarks[0].tasks if task in measured)
     seeds = tuple(dict.fromkeys(result.seed for result in results))
     points = _points(results, tasks, seeds)
-    backbone = _name_of([result.backbone for result in results], benchmarks[0])
-    return Choice(benchmarks[0], backbone, tasks, seeds, points, tuple(results))
+    backbone, remarks = _name_of([result.backbone for result in results], benchmarks[0])
+    common = benchmarks[0], backbone, tasks, seeds, points, tuple(results)
+    return Choice(*common, remarks=remarks)
 
 
-def _name_of(backbones: Sequence[Backbone], benchmark: Benchmark) -> str:
-    """Return the shipped model of some runs; an architecture that is none of a shipped model.
+def _name_of(backbones: Sequence[Backbone], benchmark: Benchmark) -> tuple[str, tuple[str, ...]]:
+    """Return the shipped model of some runs, or an architecture of no shipped one, and remarks.
 
     The weights that were adapted tell which model of the architecture it is; runs from random
-    weights alone, and those whose weights are unknown, are those of the benchmark's model.
+    weights alone, and those whose weights are unknown, are those of the benchmark's model. Where
+    the weights of the only model are not here, a remark says that they were not compared.
 
     Raises:
         UserError: the weights are those of no shipped model.
@@ -134,12 +137,17 @@ def _name_of(backbones: Sequence[Backbone], benchmark: Benchmark) -> str:
     names = shipped_names(arch)
     bases = {backbone.base for backbone in backbones} - {None, RANDOM}
     if not names:
-        return arch.replace('_', '-')
+        return arch.replace('_', '-'), ()
     if not bases:
-        return benchmark.backbone if benchmark.backbone in names else names[0]
-    for name in names:
-        if shipped_fingerprint(name) in bases:
-            return name
+        return benchmark.backbone if benchmark.backbone in names else names[0], ()
+    try:
+        own = next((name for name in names if shipped_fingerprint(name) in bases), None)
+    except MissingWeights:
+        if len(names) > 1:
+            raise
+        return names[0], (f'taken for runs with {names[0]}, whose weights are not here to compare',)
+    if own:
+        return own, ()
     raise UserError(
         f'the runs adapted weights that are not those of {" or ".join(names)}: what they choose '
         'would be for a model that is not here'
@@ -258,4 +266,4 @@ def read_choice(runs: str | Path) -> Choice:
     found, remarks = collect_runs(runs)
     choice = make_choice([run.result for run in found if run.result])
     unfinished = tuple(run for run in found if run.result is None)
-    return replace(choice, unfinished=unfinished, remarks=tuple(remarks))
+    return replace(choice, unfinished=unfinished, remarks=(*choice.remarks, *remarks))

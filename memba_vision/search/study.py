@@ -181,13 +181,11 @@ def _sampler(name: str, seed: int, trials: int) -> Any:
 
 
 def _seed(seed: int, number: int) -> int:
-    """Return the seed of a draw, which is below ``LARGEST_SEED``, for any seed of a search."""
+    """Return the seed of a draw, below ``LARGEST_SEED``, for any seed of a search."""
     own = seed * 100_003 + number
-    return (
-        own
-        if own < LARGEST_SEED
-        else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    )
+    if own < LARGEST_SEED:
+        return own
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def ask(study: Any, step: Step, own_values: dict[str, Any], task: Any) -> Any:

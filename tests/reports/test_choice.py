@@ -14,6 +14,7 @@ from memba_vision.errors import UserError
 from memba_vision.reports import choice
 from memba_vision.reports.accuracy_table import accuracy_table
 from memba_vision.reports.choice import (
+    describe_choice,
     make_choice,
     read_choice,
     settings_text,
@@ -30,7 +31,7 @@ from memba_vision.runs.chosen_settings import SETTINGS
 from memba_vision.runs.config import load_config
 from memba_vision.runs.method_names import name_with_settings
 from memba_vision.runs.metrics import Metric
-from memba_vision.weights import resolve
+from memba_vision.weights import MissingWeights, resolve
 
 LR = 'optim_wrapper.optimizer.lr'
 MINI = Backbone('vim', 'vim_mini')
@@ -137,6 +138,19 @@ def test_other_weights_are_not_those_of_the_only_model_of_their_architecture(mon
         runs = [replace(run, backbone=replace(MINI, base=base)) for run in tried(0.01, 90, 50)]
         with nullcontext() if is_shipped else pytest.raises(UserError, match='not those of vim-mi'):
             assert make_choice(runs).backbone == 'vim-mini'
+
+
+def test_weights_that_are_not_here_are_not_compared_and_that_is_said(monkeypatch):
+    def missing(name):
+        raise MissingWeights('cannot download them')
+
+    monkeypatch.setattr(choice, 'shipped_fingerprint', missing)
+    runs = [replace(run, backbone=replace(MINI, base='abc')) for run in tried(0.01, 90, 50)]
+    with pytest.raises(MissingWeights):  # several models may be meant
+        make_choice(runs)
+    monkeypatch.setattr(choice, 'shipped_names', lambda arch: ['vim-mini'])
+    said = 'taken for runs with vim-mini, whose weights are not here to compare'
+    assert said in describe_choice(make_choice(runs))
 
 
 def test_random_weights_are_not_chosen_for_the_shipped_ones():
