@@ -7,10 +7,12 @@ from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import Benchmark, benchmark_of
 from memba_vision.errors import UserError
+from memba_vision.models.modules.patches import Size
 from memba_vision.runs.backbone import shipped_name
 from memba_vision.runs.base_models import BASE_MODELS, read_base_model
 from memba_vision.runs.chosen_settings import chosen_settings
 from memba_vision.runs.external_bases import PREFIX
+from memba_vision.runs.image_size import stated_image_size
 from memba_vision.runs.known_settings import find_setting
 from memba_vision.runs.presets import read_config, read_preset
 from memba_vision.runs.trial import setting_places
@@ -46,7 +48,7 @@ def config_text(task: str, method: str, backbone: str | None = None) -> str:
     adapted = {}
     if not (BASES / model).is_file():
         model, adapted = f'models/{name}.py', _adapted(method, base)
-    dataset = _dataset(benchmark, base.model.backbone.module.img_size)
+    dataset = _dataset(benchmark, stated_image_size(base, f'--backbone {name}'))
     schedule = f'schedules/{benchmark.schedule}.py'
     settings: dict[str, Any] = {
         'model': {**adapted, 'head': {'num_classes': _Code('num_classes(task)')}},
@@ -105,7 +107,7 @@ def _adapted(method: str, base: Config) -> dict[str, Any]:
     return {'backbone': {'type': 'PEFTModel', 'adapters': preset['adapters'], **module}}
 
 
-def _dataset(benchmark: Benchmark, img_size: int) -> str:
+def _dataset(benchmark: Benchmark, img_size: int | Size) -> str:
     file = f'datasets/{benchmark.dataset}_{img_size}.py'
     if not (BASES / file).is_file():
         raise UserError(
