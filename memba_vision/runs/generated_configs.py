@@ -31,8 +31,8 @@ def config_text(task: str, method: str, backbone: str | None = None) -> str:
 
     Args:
         task: of a benchmark.
-        method: a preset, as ``--peft`` takes it.
-        backbone: a model, as ``--backbone`` takes it; None stands for that of the benchmark.
+        method: a shipped preset, as ``--peft`` takes it.
+        backbone: a shipped model, as ``--backbone`` takes it; None stands for the benchmark's.
 
     Returns:
         Its text: differences to the shipped bases.
@@ -43,6 +43,11 @@ def config_text(task: str, method: str, backbone: str | None = None) -> str:
     """
     benchmark = _benchmark(task)
     name = backbone or benchmark.backbone
+    for own in (part for part in (method, name) if part.endswith('.py')):
+        raise UserError(
+            f'{own}: configs are written of shipped methods and backbones; a file of your own goes '
+            'to --methods or --backbones of the sweep that runs them'
+        )
     base, method = read_base_model(name), method.replace('-', '_')
     model = f'models/{name}_{method.replace("_", "-")}.py'
     adapted = {}

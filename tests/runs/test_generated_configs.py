@@ -58,11 +58,10 @@ def test_a_generated_config_is_that_of_the_command_line(method, task, tmp_path):
         assert generated.test_dataloader == given.test_dataloader
 
 
-def test_a_backbone_that_states_no_size_of_images(tmp_path):
-    path = tmp_path / 'own.py'
-    path.write_text("model = dict(backbone=dict(module=dict(type='Vim', arch='tiny')))\n")
-    with pytest.raises(UserError, match=r'--backbone .*own\.py: .*state img_size, in pixels'):
-        config_text('digits', 'lora', str(path))
+@pytest.mark.parametrize('parts', [('lora', 'my/own.py'), ('my/own.py', None)], ids=str)
+def test_files_of_ones_own_are_no_part_of_it(parts):
+    with pytest.raises(UserError, match=r'^my/own\.py: configs are written of shipped methods'):
+        config_text('digits', *parts)
 
 
 def test_a_task_of_ones_own_has_none():

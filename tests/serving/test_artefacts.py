@@ -106,6 +106,25 @@ def test_the_result_of_another_checkpoint_is_not_taken(trained, tmp_path):
     assert write_adapter(str(tmp_path / 'epoch_1.pth'), tmp_path / 'a.safetensors').task is None
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (
+            ['--as', 'adapter', '--config', DEMO, '--peft', 'lora'],
+            'adapter writes what the checkpoint holds, whatever --config and --peft may say',
+        ),
+        (['--as', 'backbone', '--cfg-options', 'a=1'], 'backbone writes what the checkpoint holds'),
+        (['--as', 'merged', '--backbone', 'vim-mini'], '--backbone goes with --config'),
+        (['--as', 'hf', '--peft', 'lora'], '--peft goes with --config'),
+        (['--as', 'onnx', '--cfg-options', 'a=1'], '--cfg-options goes with --config'),
+    ],
+    ids=lambda case: case[1] if isinstance(case, list) else '',
+)
+def test_options_that_would_have_no_effect(tmp_path, arguments, message):
+    out = tmp_path / ('out.onnx' if 'onnx' in arguments else 'out.safetensors')
+    assert message in run_tool('export', 'a.pth', out, *arguments).error()
+
+
 def test_the_header_comes_back_as_it_was():
     info = AdapterInfo('memba', [dict(type='LIM', threshold=None)], 'abc', 10, 'digits', 97.25)
     assert AdapterInfo.from_metadata(info.as_metadata()) == info
