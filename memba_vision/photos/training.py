@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import BENCHMARKS
 from memba_vision.engine.checkpoint_folders import best_checkpoint
-from memba_vision.engine.sanity_check import TOP1
+from memba_vision.engine.metric_names import TOP1
 from memba_vision.files import write_atomically
 from memba_vision.models.modules.patches import to_pair
 from memba_vision.photos.source import TEST, TRAIN, VAL
