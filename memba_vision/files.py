@@ -1,8 +1,10 @@
-"""Atomic writes, locks and hashes of files."""
+"""Atomic writes, locks and hashes of files, and texts for them."""
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -10,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,13 @@ def encode_surrogates(text: str) -> bytes:
 def escape_surrogates(text: str) -> str:
     """Escape bytes of file names that are no UTF-8 as ``\\udce9``, for texts that must be UTF-8."""
     return text.encode(errors='backslashreplace').decode()
+
+
+def csv_table(rows: Iterable[Sequence[object]]) -> str:
+    """Return rows of cells, the first being the header, as comma-separated values."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows(rows)
+    return text.getvalue()
 
 
 def remove_unfinished(folder: str | Path) -> None:

@@ -229,7 +229,9 @@ def test_ctrl_c_before_anything_is_there(options, tmp_path):
 
 
 @pytest.mark.parametrize('patience', [2, 9], ids=['early stopping', 'best alone'])
-@pytest.mark.parametrize('saved', [1, 99], ids=['each epoch', 'rarely'])
+@pytest.mark.parametrize(
+    'saved', [1, pytest.param(99, marks=pytest.mark.slow)], ids=['each epoch', 'rarely']
+)
 def test_a_resumed_run_chooses_and_stops_as_without_the_interruption(
     options, data, tmp_path, patience, saved
 ):

@@ -54,7 +54,7 @@ def world(base, tmp_path_factory) -> Path:
     return root
 
 
-def copy_of_config(path: Path, data_root: Path, name: str = 'vim-mini_memba') -> None:
+def copy_of_config(path: Path, data_root: Path, name: str = 'vim-mini-v2_memba') -> None:
     text = (CONFIGS / 'custom' / f'{name}.py').read_text()
     assert "task = 'flowers'\ndata_root = 'data/own'\n" in text
     text = text.replace("'flowers'", "'birds'").replace("'data/own'", repr(str(data_root)))
@@ -330,6 +330,7 @@ def test_a_checkpoint_of_another_model(world, tmp_path):
         ([], 'one of the two'),
         (['IMAGE', '--list', 'x'], 'one of the two'),
         (['IMAGE', '--confusion', 'x'], '--confusion needs the true classes'),
+        (['IMAGE', '--renamed-classes'], '--renamed-classes compares the classes of a list'),
         (['IMAGE', '--top', '0'], 'at least 1'),
         (['--list', 'nowhere.txt'], 'no list file at nowhere.txt'),
         (['nowhere.png'], r'cannot read image nowhere.png'),

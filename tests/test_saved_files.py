@@ -125,10 +125,11 @@ def test_a_figure_is_not_taken_for_another_file_of_the_same_name(make_world, tmp
     ('hook', 'first', 'last'),
     [
         ("interval=1, out_dir='{folder}/files'", 'files/one/epoch_1.pth', 'files/one/epoch_3.pth'),
-        (
+        pytest.param(
             "interval=1, filename_tmpl='model-{{:03d}}.pth'",
             'runs/one/model-001.pth',
             'runs/one/model-003.pth',
+            marks=pytest.mark.slow,
         ),
         ('by_epoch=False, interval=4', 'runs/one/iter_4.pth', 'runs/one/iter_12.pth'),
     ],

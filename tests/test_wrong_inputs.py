@@ -140,11 +140,31 @@ def test_the_folder_above_several_runs(place):
     assert error.endswith('it holds the runs hollow/first, hollow/second: name one of them')
 
 
+@pytest.mark.parametrize(
+    'arguments', [['run'], ['run/digits_memba.py'], ['run/digits_memba.py', 'run']], ids=str
+)
+def test_a_run_that_was_copied_is_tested_where_it_lies(world, place, arguments):
+    before = {path: path.stat().st_mtime_ns for path in (world / 'run').rglob('*')}
+    result = json.loads(Path('run/result.json').read_text())
+    Path('run/result.json').unlink()
+    Path('run/epoch_2.pth').rename('run/epoch_1.pth')
+    assert run_tool('test', *arguments).status == 0
+    (found,) = Path('run').glob('result*.json')
+    found = json.loads(found.read_text())
+    assert (Path(found['checkpoint']).resolve(), found['value']) == (
+        Path('run/epoch_1.pth').resolve(),
+        result['value'],
+    )
+    assert {path: path.stat().st_mtime_ns for path in (world / 'run').rglob('*')} == before
+
+
 def test_a_run_alone_is_tested_by_the_config_in_its_folder(place):
     by_folder, by_file = run_tool('test', 'run'), run_tool('test', 'run/epoch_2.pth')
     with_config = run_tool('test', 'run/digits_memba.py', 'run')
     assert by_folder.status == by_file.status == with_config.status == 0
     tables = {test.out[test.out.index('| ') :] for test in (by_folder, by_file, with_config)}
     assert len(tables) == 1
+    assert run_tool('test', 'run', '--cfg-options', 'work_dir=hollow').status == 0
+    assert list(Path('hollow').glob('result*.json')), 'what is said goes before'
     shutil.copy('run/digits_memba.py', 'run/other.py')
     assert 'run has 2 configs' in run_tool('test', 'run').error()

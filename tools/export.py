@@ -50,6 +50,24 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise a UserError for a name of another format, and for options without an effect."""
+    from memba_vision.serving.deploy import SUFFIXES
+
+    suffix = SUFFIXES.get(args.format, '.safetensors')
+    if args.format != 'hf' and Path(args.out).suffix != suffix:
+        raise UserError(f'{args.out}: the name must end in {suffix}')
+    changes = {'--backbone': args.backbone, '--peft': args.peft, '--cfg-options': args.cfg_options}
+    given = [name for name, value in {'--config': args.config, **changes}.items() if value]
+    if given and args.format in ('backbone', 'adapter'):
+        raise UserError(
+            f'--as {args.format} writes what the checkpoint holds, whatever {" and ".join(given)} '
+            'may say: leave that out'
+        )
+    if given and not args.config:
+        raise UserError(f'{given[0]} goes with --config: give the config of the training')
+
+
 def main(args: argparse.Namespace) -> None:
     """Export as the command line says."""
     from memba_vision.runs.checkpoints import find_checkpoint
@@ -59,11 +77,9 @@ def main(args: argparse.Namespace) -> None:
     from memba_vision.serving.predict import load_trained
     from memba_vision.zoo.adapter_files import write_adapter
 
-    suffix = SUFFIXES.get(args.format, '.safetensors')
-    if args.format != 'hf' and Path(args.out).suffix != suffix:
-        raise UserError(f'{args.out}: the name must end in {suffix}')
+    check_arguments(args)
     config = None
-    if args.config and args.format not in ('backbone', 'adapter'):
+    if args.config:
         config = load_config(
             *(args.config, args.cfg_options, None, 'none', args.peft, args.backbone)
         )

@@ -62,6 +62,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError('give images or --list FILE, one of the two')
     if args.confusion and not args.list:
         raise UserError('--confusion needs the true classes: give --list FILE')
+    if args.renamed_classes and not args.list:
+        raise UserError(f'{OPTION} compares the classes of a list: give --list FILE')
     if args.top < 1 or args.batch_size < 1:
         raise UserError('--top and --batch-size must be at least 1')
     if args.list and not args.list.is_file():

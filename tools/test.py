@@ -62,6 +62,14 @@ def config_of(run: str) -> str:
     return str(found[0])
 
 
+def place_of(config: str) -> str | None:
+    """The folder of the run that left a config in it, wherever it was trained; None for others."""
+    from memba_vision.runs.record import RECORD_FILE
+
+    folder = Path(config).parent
+    return str(folder) if (folder / RECORD_FILE).is_file() else None
+
+
 def main(args: argparse.Namespace) -> None:
     """Test as the command line says."""
     from memba_vision.package_data import find_config
@@ -80,8 +88,9 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f'--work-dir goes with a single config, found {found}')
     results = []
     for path in configs:
+        work_dir = args.work_dir or (None if 'work_dir' in args.cfg_options else place_of(path))
         config = load_config(
-            *(path, args.cfg_options, args.work_dir, args.launcher, args.peft, args.backbone)
+            *(path, args.cfg_options, work_dir, args.launcher, args.peft, args.backbone)
         )
         if args.renamed_classes:
             config[RENAMED] = True

@@ -45,14 +45,14 @@ class Selection:
         images: number of images looked at.
         seconds: time it took.
         processes: number of processes that shared the images.
-        starts: values at the start of the adapters' parameters, by path.
+        starts: values at the start of parameters by path, for each adapter that has chosen.
     """
 
     choices: list[dict | None]
     images: int
     seconds: float
     processes: int
-    starts: dict[str, torch.Tensor] = field(default_factory=dict)
+    starts: list[dict[str, torch.Tensor]] = field(default_factory=list)
 
     def note(self) -> dict[str, Any]:
         """Return what the header of a checkpoint says of it, beside the choices."""
@@ -95,30 +95,27 @@ def decide(model: nn.Module, loader: DataLoader, seed: int = 0) -> Selection:
 
 def attach(model: nn.Module, selection: Selection) -> None:
     """Attach the adapters of a classifier with their choices."""
-    backbone = model.backbone
-    backbone.decide(selection.choices, selection.note())
-    with torch.no_grad():
-        for path, value in selection.starts.items():
-            backbone.module.get_parameter(path).copy_(value)
+    model.backbone.decide(selection.choices, selection.note(), selection.starts)
 
 
 def _select(model: nn.Module, loader: DataLoader) -> Selection:
     began = time.monotonic()
     choices: list[dict | None] = [None] * len(model.backbone.adapters)
-    starts, images = {}, 0
+    starts: list[dict[str, torch.Tensor]] = [{} for _ in choices]
+    images = 0
     for number in model.backbone.undecided:
         adapter, counted = model.backbone.adapters[number], [0]
         statistics = adapter.measure(_task(model, loader, counted))
         choices[number] = adapter.choose(model.backbone.module, statistics)
-        starts |= adapter.starts(statistics, choices[number])
+        found = adapter.starts(statistics, choices[number])
+        starts[number] = {path: value.cpu() for path, value in found.items()}
         images += counted[0]
-    starts = {path: value.cpu() for path, value in starts.items()}
     seen = torch.tensor(images)
     all_reduce(seen)
     seconds = time.monotonic() - began
-    found = [Selection(choices, int(seen), seconds, get_world_size(), starts)]
-    broadcast_object_list(found)  # sums may differ in their last bits
-    return found[0]
+    shared = [Selection(choices, int(seen), seconds, get_world_size(), starts)]
+    broadcast_object_list(shared)  # sums may differ in their last bits
+    return shared[0]
 
 
 @contextlib.contextmanager
@@ -262,7 +259,7 @@ def _key(runner: Any, backbone: nn.Module) -> str:
 
 def _write(path: Path, key: str, selection: Selection) -> None:
     content = dict(of=key, **selection.note(), choices=selection.choices)
-    content['holds_all'] = not selection.starts
+    content['holds_all'] = not any(selection.starts)
     write_atomically(path, f'{json.dumps(content, indent=1)}\n'.encode())
 
 

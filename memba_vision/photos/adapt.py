@@ -1,5 +1,6 @@
 """One call from a folder of photos to an adapted model and a page on it."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -8,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import benchmark_of
 from memba_vision.errors import UserError
@@ -18,12 +21,21 @@ from memba_vision.photos.source import TEST, TRAIN, VAL
 from memba_vision.photos.task import PhotoTask, prepare_task, write_task
 from memba_vision.photos.training import PROBE, SHIPPED, Choices, run_method
 from memba_vision.runs.base_models import read_base_model
+from memba_vision.runs.image_size import stated_image_size
 from memba_vision.runs.presets import read_preset
 from memba_vision.runs.result import RESULT_FILE, Result
 from memba_vision.sweeps.devices import usable_cores
 
 PAGE = 'page.html'
 RECORD = 'adapt.json'
+DATA = 'data'  # the folder of the lists
+TAKEN = (PROBE, DATA)  # beside the run of the method
+#: What a folder's record has hashes of, and what is said where they differ.
+CHANGES = {
+    'configs': 'what the file of the backbone or the method says has changed since it was begun',
+    'digest': 'the photos or their classes are not those that it was begun with',
+    'contents': 'there are other photos in the files than those that it was begun with',
+}
 
 
 @dataclass(frozen=True)
@@ -91,26 +103,27 @@ def adapt(
 
     Raises:
         UserError: there are files that cannot be used, one class alone, or too few photos; no such
-            backbone or method; or ``work_dir`` holds something else, or cannot be written.
+            backbone or method, or a file of its own whose name the folder has another use for; the
+            seed is below 0; or ``work_dir`` holds something else, or cannot be written.
     """
-    if '://' in str(photos):
-        raise UserError(f'{photos}: photos are read from this machine: download them first')
+    _check_arguments(photos, method, seed)
     source = Path(photos)
     name = _name_of(source)
     folder = Path(work_dir or f'work_dirs/adapt_{name}')
     method = method if method.endswith('.py') else method.replace('-', '_')
     choices = Choices(backbone, method, epochs, seed, balance, options or {})
-    read_preset(method, {})  # raises, as the next line does, before the photos are read
-    read_base_model(backbone)
+    # They raise before the photos are read.
+    configs = {method: read_preset(method, {}), backbone: read_base_model(backbone)}
+    stated_image_size(configs[backbone], f'--backbone {backbone}')
     check_output_path(folder / PAGE)
     if folder.resolve() == source.resolve():
         raise UserError(f'{folder} holds the photos: give another --work-dir for what is made')
-    settings = {'photos': str(source.resolve()), **asdict(choices)}
+    settings = {'photos': str(source.resolve()), **asdict(choices), **_hash_of_files(configs)}
     settings = json.loads(json.dumps(settings, default=str))  # as the record has them
     _check_record(folder, settings)
     jobs = usable_cores()
-    task = prepare_task(source, folder / 'data' / name, seed, skip_broken, jobs, tell)
-    settings['digest'] = task.digest()
+    task = prepare_task(source, folder / DATA / name, seed, skip_broken, jobs, tell)
+    settings.update(digest=task.digest(), contents=task.contents())
     _check_record(folder, settings)
     write_task(task)
     write_atomically(folder / RECORD, encode_surrogates(json.dumps(settings, indent=1)))
@@ -135,6 +148,26 @@ def _name_of(source: Path) -> str:
     return f'{name}_photos' if benchmark_of(name) else name
 
 
+def _check_arguments(photos: str | Path, method: str, seed: int) -> None:
+    if '://' in str(photos):
+        raise UserError(f'{photos}: photos are read from this machine: download them first')
+    if seed < 0:
+        raise UserError(f'--seed {seed}: expected 0 or more')
+    name = Path(method).stem.replace('-', '_')
+    if method.endswith('.py') and name in TAKEN:
+        raise UserError(
+            f'--method {method}: its run is named after the file, and {name} is another part of '
+            'the folder: give the file another name'
+        )
+
+
+def _hash_of_files(configs: dict[str, Config]) -> dict[str, str]:
+    """Return an entry for the record on what files of the user's own say; none without these."""
+    own = [config.to_dict() for name, config in configs.items() if name.endswith('.py')]
+    text = json.dumps(own, sort_keys=True, default=str)
+    return {'configs': hashlib.sha256(text.encode()).hexdigest()} if own else {}
+
+
 def _check_record(folder: Path, settings: dict) -> None:
     """Raise a UserError where the folder was begun with other settings, or holds something else.
 
@@ -152,11 +185,12 @@ def _check_record(folder: Path, settings: dict) -> None:
     differing = [key for key, value in settings.items() if before.get(key, value) != value]
     if before and not differing:
         return
-    if 'digest' in differing:
-        reason = 'the photos or their classes are not those that it was begun with'
+    stated = [key for key in differing if key not in CHANGES]
+    pairs = (f'{key} {before.get(key)!r}, not {settings[key]!r}' for key in stated)
+    if not before:
+        reason = f'{path} cannot be read'
     else:
-        pairs = (f'{key} {before.get(key)!r}, not {settings[key]!r}' for key in differing)
-        reason = f'it was begun with {"; ".join(pairs)}' if before else f'{path} cannot be read'
+        reason = f'it was begun with {"; ".join(pairs)}' if stated else CHANGES[differing[0]]
     raise UserError(f'{folder}: {reason}: give another --work-dir, or remove this one')
 
 

@@ -25,17 +25,18 @@ def split_photos(photos: Sequence[Photo], groups: Sequence[int], seed: int) -> l
         seed: of the drawing.
 
     Raises:
-        UserError: a split would have no photo.
+        UserError: a split would have no photo, or the training none of a class.
     """
     given = [photo.split for photo in photos]
+    labels = [photo.label for photo in photos]
+    if TEST in given and VAL in given:
+        _check(given, labels)
+        return given
     places = defaultdict(list)
     for place, group in enumerate(groups):
         if given[place] in ('', TRAIN):
             places[group].append(place)
     drawn = (TRAIN, VAL) if TEST in given else SPLITS
-    if TEST in given and VAL in given:
-        return given
-    labels = [photo.label for photo in photos]
     split = _draw(list(places.values()), labels, drawn, np.random.default_rng(seed))
     chosen = [split.get(place, given[place]) for place in range(len(photos))]
     _check(chosen, labels)

@@ -42,6 +42,7 @@ class PhotoTask:
         classes: names of the classes in the order of their labels.
         photos: the photos that are used.
         splits: the split of each.
+        hashes: of the content of each one's file.
         pixels: of all photos together, before they are resized.
         remarks: remarks for those who read the results.
         skipped: entries of the source that are not used.
@@ -51,6 +52,7 @@ class PhotoTask:
     classes: tuple[str, ...]
     photos: tuple[Photo, ...]
     splits: tuple[str, ...]
+    hashes: tuple[str, ...]
     pixels: int
     remarks: tuple[str, ...]
     skipped: tuple[SkippedEntry, ...]
@@ -68,6 +70,10 @@ class PhotoTask:
         pairs = zip(self.photos, self.splits, strict=True)
         rows = [(str(photo.path), photo.label, split) for photo, split in pairs]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+    def contents(self) -> str:
+        """Return a hash of what is in the photos' files."""
+        return hashlib.sha256(''.join(self.hashes).encode()).hexdigest()
 
 
 def prepare_task(
@@ -111,6 +117,7 @@ def prepare_task(
         classes=tuple(class_names(photo.label for photo in photos)),
         photos=tuple(photos),
         splits=tuple(splits),
+        hashes=tuple(fact.sha256 for fact in facts),
         pixels=sum(fact.size[0] * fact.size[1] for fact in facts),
         remarks=tuple(remarks_on(used, splits, groups, told_apart)),
         skipped=(*skipped, *bad, *_as_named(source, copies)),

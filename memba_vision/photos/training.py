@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import BENCHMARKS
 from memba_vision.engine.checkpoint_folders import best_checkpoint
-from memba_vision.engine.sanity_check import TOP1
+from memba_vision.engine.metric_names import TOP1
 from memba_vision.files import write_atomically
 from memba_vision.models.modules.patches import to_pair
 from memba_vision.photos.source import TEST, TRAIN, VAL
@@ -21,6 +21,7 @@ from memba_vision.runs.checkpoints import checkpoints_newest_first
 from memba_vision.runs.config import load_config
 from memba_vision.runs.epochs import set_epochs
 from memba_vision.runs.external_bases import PREFIX
+from memba_vision.runs.image_size import stated_image_size
 from memba_vision.runs.options import apply_options
 from memba_vision.runs.presets import read_config
 from memba_vision.runs.result import RESULT_FILE, Result
@@ -128,10 +129,10 @@ def class_weights(task: PhotoTask) -> list[float]:
 
 def _of_method(backbone: str, method: str) -> Config:
     """Return the config of a method and a backbone, whose recipe follows the size of its images."""
-    size = read_base_model(backbone).model.backbone.module.img_size
+    size = stated_image_size(read_base_model(backbone), f'--backbone {backbone}')
     is_small = max(to_pair(size, 'img_size')) <= SMALL
     benchmark = BENCHMARKS['mini-vtab-1' if is_small else 'vtab1k']
-    schedule = PROBE_SCHEDULE if method == 'linear_probing' else benchmark.schedule
+    schedule = PROBE_SCHEDULE if method == PROBE else benchmark.schedule
     files = f'models/{benchmark.backbone}', f'datasets/own_{48 if is_small else 224}'
     bases = [f'{PREFIX}_base_/{file}.py' for file in (*files, f'schedules/{schedule}')]
     config = Config.fromstring(f'_base_ = {bases}', '.py')

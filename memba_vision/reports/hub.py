@@ -9,17 +9,15 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.files import check_output_path, escape_surrogates, write_atomically
+from memba_vision.models.modules.patches import input_size
 from memba_vision.reports.model_card import SharedModel, model_card
 from memba_vision.runs.backbone import shipped_name
 from memba_vision.runs.checkpoints import find_checkpoint
-from memba_vision.runs.record import folder_of_run
-from memba_vision.runs.result import RESULT_FILE, Result
-from memba_vision.runs.result_files import read_result
 from memba_vision.serving.inference import Inferencer
 from memba_vision.serving.predict import load_trained
 from memba_vision.serving.shared import ABOUT, ADAPTER, About, from_pretrained, hub_errors
 from memba_vision.weights.licences import licence_of
-from memba_vision.zoo.adapter_files import write_adapter
+from memba_vision.zoo.adapter_files import result_of, write_adapter
 
 CARD = 'README.md'
 TOLERANCE = 1e-4  # of a probability, between a model and what is read of its folder
@@ -52,17 +50,17 @@ def save_pretrained(
     check_output_path(folder / ADAPTER)
     info = write_adapter(str(checkpoint), folder / ADAPTER)
     config = trained._config
+    module = config.model.backbone.module
     about = About(
         backbone=shipped_name(config),
-        image_size=config.model.backbone.module.img_size,
+        image_size=module.get('img_size') or input_size(trained.backbone.module),
         classes=trained._dataset_meta.get('classes'),
     )
     write_atomically(folder / ABOUT, about.text().encode())
     if about.backbone:
         _compare(trained, from_pretrained(folder), run)
-    model = SharedModel(
-        about, info, _result(checkpoint), _base_licence(config), licence, repository
-    )
+    result, base_licence = result_of(checkpoint), _base_licence(config)
+    model = SharedModel(about, info, result, base_licence, licence, repository)
     write_atomically(folder / CARD, escape_surrogates(model_card(model)).encode())
     return folder
 
@@ -100,12 +98,6 @@ def push_to_hub(
             message = 'Share a model that memba_vision adapted'
             api.create_commit(address.repo_id, files, commit_message=message)
     return str(address)
-
-
-def _result(checkpoint: Path) -> Result | None:
-    path = folder_of_run(checkpoint.parent) / RESULT_FILE
-    result = read_result(path) if path.is_file() else None
-    return result if result and result.is_of(checkpoint) else None
 
 
 def _base_licence(config: Config) -> str | None:

@@ -1,8 +1,8 @@
 """Tables as text."""
 
-import csv
-import io
 from collections.abc import Callable, Sequence
+
+from memba_vision.files import csv_table as csv_table  # beside the other tables
 
 MINUS = '\N{MINUS SIGN}'
 
@@ -41,10 +41,3 @@ def with_deviation(mean: float, deviation: float | None, number: Callable[[float
 def signed(value: float, number: Callable[[float], str]) -> str:
     """Return a change as text, with its sign."""
     return f'{MINUS if value < 0 else "+"}{number(abs(value))}'
-
-
-def csv_table(table: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells, the first being the header, as comma-separated values."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows(table)
-    return text.getvalue()

@@ -7,10 +7,12 @@ from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import Benchmark, benchmark_of
 from memba_vision.errors import UserError
+from memba_vision.models.modules.patches import Size
 from memba_vision.runs.backbone import shipped_name
 from memba_vision.runs.base_models import BASE_MODELS, read_base_model
 from memba_vision.runs.chosen_settings import chosen_settings
 from memba_vision.runs.external_bases import PREFIX
+from memba_vision.runs.image_size import stated_image_size
 from memba_vision.runs.known_settings import find_setting
 from memba_vision.runs.presets import read_config, read_preset
 from memba_vision.runs.trial import setting_places
@@ -29,8 +31,8 @@ def config_text(task: str, method: str, backbone: str | None = None) -> str:
 
     Args:
         task: of a benchmark.
-        method: a preset, as ``--peft`` takes it.
-        backbone: a model, as ``--backbone`` takes it; None stands for that of the benchmark.
+        method: a shipped preset, as ``--peft`` takes it.
+        backbone: a shipped model, as ``--backbone`` takes it; None stands for the benchmark's.
 
     Returns:
         Its text: differences to the shipped bases.
@@ -41,12 +43,17 @@ def config_text(task: str, method: str, backbone: str | None = None) -> str:
     """
     benchmark = _benchmark(task)
     name = backbone or benchmark.backbone
+    for own in (part for part in (method, name) if part.endswith('.py')):
+        raise UserError(
+            f'{own}: configs are written of shipped methods and backbones; a file of your own goes '
+            'to --methods or --backbones of the sweep that runs them'
+        )
     base, method = read_base_model(name), method.replace('-', '_')
     model = f'models/{name}_{method.replace("_", "-")}.py'
     adapted = {}
     if not (BASES / model).is_file():
         model, adapted = f'models/{name}.py', _adapted(method, base)
-    dataset = _dataset(benchmark, base.model.backbone.module.img_size)
+    dataset = _dataset(benchmark, stated_image_size(base, f'--backbone {name}'))
     schedule = f'schedules/{benchmark.schedule}.py'
     settings: dict[str, Any] = {
         'model': {**adapted, 'head': {'num_classes': _Code('num_classes(task)')}},
@@ -105,7 +112,7 @@ def _adapted(method: str, base: Config) -> dict[str, Any]:
     return {'backbone': {'type': 'PEFTModel', 'adapters': preset['adapters'], **module}}
 
 
-def _dataset(benchmark: Benchmark, img_size: int) -> str:
+def _dataset(benchmark: Benchmark, img_size: int | Size) -> str:
     file = f'datasets/{benchmark.dataset}_{img_size}.py'
     if not (BASES / file).is_file():
         raise UserError(

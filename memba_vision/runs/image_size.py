@@ -54,6 +54,25 @@ def image_size(config: Config) -> Size | None:
         return None
 
 
+def stated_image_size(config: Config, source: str) -> int | Size:
+    """Return ``img_size`` of the backbone that a config adapts, as it stands there.
+
+    Args:
+        config: of a model, with ``model.backbone.module``.
+        source: the config's name, for the error.
+
+    Raises:
+        UserError: it states none.
+    """
+    size = config.model.backbone.module.get('img_size')
+    if size is None:
+        raise UserError(
+            f'{source}: it does not say how large its images are: state img_size, in pixels, in '
+            'model.backbone.module'
+        )
+    return size
+
+
 def pipelines_below(part: object) -> Iterator[list[dict]]:
     """Yield the pipelines of datasets, which may be wrapped, and lie in lists."""
     children = part.items() if isinstance(part, dict) else ()

@@ -12,7 +12,7 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.modules.patches import input_size
 from memba_vision.models.peft.model import PEFTModel
-from memba_vision.models.peft.sharing import copy_sharing_weights, copy_trainable_parameters
+from memba_vision.models.peft.sharing import copy_sharing_weights, copy_trained_tensors
 from memba_vision.registry import MODELS
 from memba_vision.zoo.adapter_files import AdapterInfo, read_adapter
 
@@ -53,7 +53,7 @@ class AdapterBank:
         copied = copy.deepcopy(self.backbone) if apart else copy_sharing_weights(self.backbone)
         adapted = PEFTModel(copied, info.adapters)
         model = _build_classifier(adapted, state_dict, self._pools)
-        copy_trainable_parameters(model.backbone.module, self.backbone)
+        copy_trained_tensors(model.backbone.module, self.backbone)
         _load(model, state_dict, path)
         self._models[name] = model.eval()
         self._infos[name] = info

@@ -15,7 +15,7 @@ from torch import nn
 from memba_vision.engine.config_errors import one_line
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
-from memba_vision.models.modules.patches import input_size
+from memba_vision.models.modules.patches import input_size, to_pair
 from memba_vision.models.peft import FoldedBackbone, fold
 
 #: The formats, and how their files' names end.
@@ -99,18 +99,23 @@ def deploy(
 
 
 def describe(classifier: nn.Module) -> dict[str, Any]:
-    """Describe the graph's use: the preprocessing of an image, and the classes."""
+    """Describe the graph's use: the preprocessing of an image, and the classes.
+
+    Raises:
+        UserError: the preprocessing is none that the description has words for.
+    """
     config, scaling = classifier._config, classifier.data_preprocessor
     resize = _resize_of(config)
     number = classifier.head.num_classes
+    order = 'RGB' if scaling.to_rgb else 'BGR'
     return {
-        'input': 'images: (batch, 3, height, width) float32; (pixel - mean) / std of RGB pixels '
-        'from 0 to 255',
+        'input': 'images: (batch, 3, height, width) float32; (pixel - mean) / std of '
+        f'{order} pixels from 0 to 255',
         'output': 'logits: (batch, classes) float32, before the softmax',
-        'size': list(resize['scale']),
+        'size': list(to_pair(resize['scale'], 'scale')),
         'interpolation': resize.get('interpolation', 'bilinear'),
-        'mean': scaling.mean.flatten().tolist(),
-        'std': scaling.std.flatten().tolist(),
+        'mean': _numbers(scaling, 'mean', 0.0),
+        'std': _numbers(scaling, 'std', 1.0),
         'classes': list(classifier._dataset_meta.get('classes') or map(str, range(number))),
     }
 
@@ -118,13 +123,27 @@ def describe(classifier: nn.Module) -> dict[str, Any]:
 def _resize_of(config: Config) -> dict:
     steps = config.test_dataloader.dataset.pipeline
     found = [step for step in steps if step['type'] == 'Resize']
-    if len(found) != 1 or len(steps) != 3:
-        kinds = ', '.join(step['type'] for step in steps)
+    if len(found) != 1 or len(steps) != 3 or _follows_image(found[0]):
         raise UserError(
-            'the test pipeline of the config is not "load, resize, pack", so its preprocessing '
-            f'cannot be described in the file: it is {kinds}'
+            'the test pipeline of the config is not "load, resize to one size, pack", so its '
+            'preprocessing cannot be described in the file: it is '
+            + ', '.join(step['type'] + _follows_image(step) for step in steps)
         )
     return found[0]
+
+
+def _follows_image(step: dict) -> str:
+    """Return the setting by which images have several sizes behind a step, '' without one."""
+    if step['type'] != 'Resize':
+        return ''
+    if step.get('keep_ratio'):
+        return ' with keep_ratio'
+    return ' without scale' if step.get('scale') is None else ''
+
+
+def _numbers(scaling: nn.Module, name: str, default: float) -> list[float]:
+    """Return the three numbers of a preprocessor, which may have none."""
+    return getattr(scaling, name, torch.full((3,), default)).flatten().tolist()
 
 
 def trace(model: LogitsOfImages) -> torch.export.ExportedProgram:

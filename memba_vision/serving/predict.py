@@ -1,7 +1,5 @@
 """Classes and probabilities for images, from a checkpoint of a run."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from memba_vision.engine.training_checkpoints import (
     read_training_checkpoint,
 )
 from memba_vision.errors import UserError
-from memba_vision.files import escape_surrogates
+from memba_vision.files import csv_table, escape_surrogates
 from memba_vision.models.peft import fold
 from memba_vision.runs.checkpoints import find_checkpoint
 from memba_vision.runs.record import read_config
@@ -156,9 +154,9 @@ class Predictor:
 
 def csv_pieces(predictions: Iterable[Prediction]) -> Iterator[str]:
     """Yield lines ``image,class,probability``, a piece per image with a line per named class."""
-    yield _csv([('image', 'class', 'probability')])
+    yield csv_table([('image', 'class', 'probability')])
     for p in predictions:
-        yield _csv([(p.image, name, f'{value:.6f}') for name, value in p.classes])
+        yield csv_table([(p.image, name, f'{value:.6f}') for name, value in p.classes])
 
 
 def json_pieces(predictions: Iterable[Prediction]) -> Iterator[str]:
@@ -184,10 +182,4 @@ def confusion_csv(
     for prediction, label in zip(predictions, labels, strict=True):
         counts[label][prediction.label] += 1
     rows = [(name, *row) for name, row in zip(classes, counts, strict=True)]
-    return _csv([('true class', *classes), *rows])
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerows(rows)
-    return text.getvalue()
+    return csv_table([('true class', *classes), *rows])

@@ -12,7 +12,7 @@ from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
 from memba_vision.models.peft.model import HEADER, header_tensor, parse_header
 from memba_vision.runs.record import folder_of_run
-from memba_vision.runs.result import RESULT_FILE, result_file_of
+from memba_vision.runs.result import RESULT_FILE, Result, result_file_of
 from memba_vision.runs.result_files import read_result
 from memba_vision.weights import read_checkpoint, resolve
 
@@ -100,12 +100,22 @@ def read_adapter_state(checkpoint: str) -> dict[str, torch.Tensor]:
 def _describe(header: dict, tensors: dict[str, torch.Tensor], checkpoint: Path) -> AdapterInfo:
     known = dict(adapters=header['adapters'], base=header['base'], rounded=header.get('rounded'))
     known['classes'] = len(tensors['head.fc.weight'])
+    result = result_of(checkpoint)
+    if result:
+        return AdapterInfo(result.method, task=result.task, accuracy=result.top1, **known)
+    return AdapterInfo(header['method'], **known)
+
+
+def result_of(checkpoint: Path) -> Result | None:
+    """Return what was measured with a checkpoint: the result of its run, or one of its own.
+
+    Returns:
+        The result of this very file; None where there is none beside it.
+    """
     folder, file = folder_of_run(checkpoint.parent), resolve(str(checkpoint))
     paths = [folder / name for name in (RESULT_FILE, result_file_of(checkpoint))]
     results = (read_result(path) for path in paths if path.is_file())
-    for result in (result for result in results if result.is_of(file)):
-        return AdapterInfo(result.method, task=result.task, accuracy=result.top1, **known)
-    return AdapterInfo(header['method'], **known)
+    return next((result for result in results if result.is_of(file)), None)
 
 
 def is_adapter_file(path: str | Path) -> bool:

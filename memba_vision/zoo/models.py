@@ -20,7 +20,7 @@ from memba_vision.models.modules.patches import input_size, to_pair
 from memba_vision.package_data import package_data_folder
 from memba_vision.registry import MODELS, ignore_missing_operator
 from memba_vision.runs.base_models import architectures, read_base_model
-from memba_vision.runs.image_size import following_image_size
+from memba_vision.runs.image_size import following_image_size, stated_image_size
 from memba_vision.runs.presets import preset_names, read_config, use_preset
 from memba_vision.zoo.arguments import check_arguments, move_to_device
 from memba_vision.zoo.combinations import unsupported_reason
@@ -132,7 +132,7 @@ def model_config(name: str) -> Config:
     """
     architecture, preset = _split(name)
     config = read_base_model(architecture)
-    use_own_data(config, config.model.backbone.module.img_size)
+    use_own_data(config, stated_image_size(config, architecture))
     if preset:
         use_preset(config, preset)
     else:

@@ -1,15 +1,20 @@
 """Entering published models into timm's registry."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import (
+    adapt_input_conv,
+    build_model_with_cfg,
+    generate_default_cfgs,
+    register_model,
+)
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.weights import announce, licence_of
+from memba_vision.weights import announce, licence_of, load_strictly
 from memba_vision.zoo.official import Official
 
 HEAD = 'head.'
@@ -73,6 +78,32 @@ def checkpoint_filter_fn(
             'the model that it was made with'
         )
     return model.files.fit(model, weights, 'the checkpoint')
+
+
+def load_adapted(model: nn.Module, weights: dict[str, Any], first_conv: str, source: str) -> None:
+    """Load weights strictly, but for a head of another number of classes, which stays.
+
+    The first convolution is adapted to the model's ``in_chans`` as timm does.
+
+    Args:
+        model: with ``in_chans``, ``num_classes`` and ``head``.
+        weights: as the model takes them.
+        first_conv: the name of its first convolution.
+        source: of the weights, for errors.
+    """
+    weights, conv = dict(weights), f'{first_conv}.weight'
+    if conv in weights and weights[conv].shape[1] != model.in_chans:
+        weights[conv] = adapt_input_conv(model.in_chans, weights[conv])
+    head = weights.get(f'{HEAD}bias')
+    if head is None or len(head) != model.num_classes:
+        weights = {name: w for name, w in weights.items() if not name.startswith(HEAD)}
+        weights |= {f'{HEAD}{name}': w for name, w in model.head.state_dict().items()}
+    load_strictly(model, weights, source)
+
+
+def parameters_ending_in(model: nn.Module, endings: Collection[str]) -> set[str]:
+    """Return the full names of the parameters whose own name is one of ``endings``."""
+    return {name for name, _ in model.named_parameters() if name.split('.')[-1] in endings}
 
 
 def enter(

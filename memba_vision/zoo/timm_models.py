@@ -8,15 +8,19 @@ from typing import Any
 
 import torch
 from timm.layers import Format, nchw_to, resample_patch_embed
-from timm.models import adapt_input_conv
 from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models import MambaReg, Vim
 from memba_vision.models.modules.patches import Size, resize_pos_embed, to_pair
-from memba_vision.weights import load_strictly
 from memba_vision.zoo.official import OFFICIAL, PATCH_SIZE, Official
-from memba_vision.zoo.timm_entries import HEAD, checkpoint_filter_fn, default_cfgs_of, enter
+from memba_vision.zoo.timm_entries import (
+    checkpoint_filter_fn,
+    default_cfgs_of,
+    enter,
+    load_adapted,
+    parameters_ending_in,
+)
 
 try:
     from timm.models._input import update_model_input_size
@@ -259,7 +263,7 @@ class TimmVim(Vim):
 
     def no_weight_decay(self) -> set[str]:
         """The parameters that weight decay would harm, by their full names."""
-        return {n for n, _ in self.named_parameters() if n.split('.')[-1] in self.no_decay}
+        return parameters_ending_in(self, self.no_decay)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass."""
@@ -277,14 +281,7 @@ class TimmVim(Vim):
         interpolated.
         """
         weights = checkpoint_filter_fn(self.files.read(path).tensors, self)
-        conv = weights['patch_embed.proj.weight']
-        if conv.shape[1] != self.in_chans:
-            weights['patch_embed.proj.weight'] = adapt_input_conv(self.in_chans, conv)
-        head = weights.get('head.bias')
-        if head is None or len(head) != self.num_classes:
-            weights = {n: w for n, w in weights.items() if not n.startswith(HEAD)}
-            weights |= {f'{HEAD}{name}': w for name, w in self.head.state_dict().items()}
-        load_strictly(self, weights, str(path))
+        load_adapted(self, weights, 'patch_embed.proj', str(path))
 
 
 def _formatted(patches: torch.Tensor, grid: Size, output_fmt: str) -> torch.Tensor:

@@ -8,14 +8,12 @@ from typing import Any
 
 import torch
 from timm.layers import Format, nchw_to
-from timm.models import adapt_input_conv
 from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models import MambaVision, VMamba
-from memba_vision.weights import load_strictly
 from memba_vision.zoo.official import OFFICIAL
-from memba_vision.zoo.timm_entries import HEAD, default_cfgs_of, enter
+from memba_vision.zoo.timm_entries import default_cfgs_of, enter, load_adapted, parameters_ending_in
 
 POOLS = ('', 'avg', 'max', 'avgmax')
 STAGES = (0, 1, 2, 3)  # of all published models
@@ -161,7 +159,7 @@ class TimmStaged:
 
     def no_weight_decay(self) -> set[str]:
         """Return the parameters that weight decay would harm, by their full names."""
-        return {n for n, _ in self.named_parameters() if n.split('.')[-1] in self.no_decay}
+        return parameters_ending_in(self, self.no_decay)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each block in the backward pass."""
@@ -182,14 +180,7 @@ class TimmStaged:
         The first convolution is adapted to ``in_chans`` as timm does.
         """
         weights = self.files.fit(self, self.files.read(path).tensors, str(path))
-        conv = f'{self.first_conv}.weight'
-        if conv in weights and weights[conv].shape[1] != self.in_chans:
-            weights[conv] = adapt_input_conv(self.in_chans, weights[conv])
-        head = weights.get(f'{HEAD}bias')
-        if head is None or len(head) != self.num_classes:
-            weights = {n: w for n, w in weights.items() if not n.startswith(HEAD)}
-            weights |= {f'{HEAD}{name}': w for name, w in self.head.state_dict().items()}
-        load_strictly(self, weights, str(path))
+        load_adapted(self, weights, self.first_conv, str(path))
 
 
 class TimmVMamba(TimmStaged, VMamba):

@@ -276,6 +276,12 @@ def make_classifier(seed=0, **settings):
     return MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
 
 
+def test_weights_of_the_wrapper_itself_are_refused():
+    weights = dict(type='Pretrained', checkpoint='none.pth')
+    with pytest.raises(UserError, match=r'^PEFTModel has no weights of its own, .+ into module'):
+        build(dict(type='PEFTModel', module=VIM, init_cfg=weights))
+
+
 def test_state_dict_holds_the_adapters_and_a_header():
     model = make_memba()
     expected = {f'module.{name}' for name in model.adapter_parameters()} | {HEADER}

@@ -327,7 +327,8 @@ def test_a_model_waits_for_its_choice(method, tmp_path):
     assert not waiting.backbone.adapter_parameters()
     with pytest.raises(UserError, match=f'^{method} chooses by data what it trains, and has not'):
         waiting.train()(make_images())
-    plain = build().backbone
+    plain, (folded, reasons) = build().backbone, waiting.backbone.merge()
+    assert not reasons and folded.state_dict().keys() == plain.module.state_dict().keys()
     torch.testing.assert_close(waiting.eval().backbone(make_images())[0], plain(make_images())[0])
     again = copy.deepcopy(model)
     torch.manual_seed(3)
@@ -356,9 +357,33 @@ def test_the_choice_of_other_settings_is_not_taken():
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_the_choice_of_another_backbone_is_refused(method):
-    with pytest.raises(UserError, match=r'has nothing for .+: it was made for another backbone'):
-        build(METHODS[method]).backbone.decide([{}])
+def test_the_choice_of_another_backbone_is_refused_and_changes_nothing(method):
+    model = build(METHODS[method]).backbone
+    good = decided(build(METHODS[method])).backbone.adapters[0].choice
+    last = list(good)[-1]
+    for choice in ({}, {k: v for k, v in good.items() if k != last}, {**good, 'other': good[last]}):
+        with pytest.raises(UserError, match=rf'^{method}: its choice does not fit .+ another back'):
+            model.decide([choice])
+        assert model.undecided == (0,)
+        with pytest.raises(UserError, match='its choice does not fit'):
+            build(METHODS[method] | dict(choice=choice))
+    model.decide([good])
+    assert model.adapter_parameters()
+
+
+@pytest.mark.parametrize(
+    'other', [dict(type='ParallelAdapter', rank=3), dict(type='LoRA', targets=['mix.x'], rank=5)]
+)
+def test_values_at_the_start_reach_the_adapter_that_gave_them(other):
+    targets = ['out_proj'] if other['type'] == 'ParallelAdapter' else ['in_proj']
+    eva = METHODS['EVA'] | dict(targets=targets, rho=1)
+    alone, both = (decided(build(eva, *more)).backbone.module for more in ([], [other]))
+    for number in range(len(alone.layers)):
+        expected, adapted = (
+            getattr(module.layers[number].mixer, targets[0]) for module in (alone, both)
+        )
+        assert isinstance(adapted.base_layer, LoRALinear)
+        assert torch.equal(adapted.base_layer.down.weight, expected.down.weight)
 
 
 def test_others_wait_with_them_and_keep_their_order():

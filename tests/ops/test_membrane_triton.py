@@ -14,7 +14,8 @@ if presence.MISSING:
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 # length, number of chunks: chunks that do not fill the sequence, more chunks than positions, and
 # more than the bits of a number
-SIZES = [(1, 1), (1, 4), (2, 3), (37, 4), (70, 8), (9, 40), (70, 66)]
+SIZES = [(1, 1), (1, 4), (2, 3), (37, 4), (70, 8), (9, 40)]
+SIZES += [pytest.param(70, 66, marks=pytest.mark.slow)]
 # What a value may differ by where rounding errors do not tip a reset.
 CLOSE = dict(rtol=1e-5, atol=1e-6)
 

@@ -316,6 +316,43 @@ def test_a_folder_that_was_begun_otherwise_is_refused(world, backbone):
         (world / 'birds/red/new.png').unlink()
 
 
+def replaced_photo(photos: Path, backbone: Path) -> Path:
+    return make_photo(photos / 'red' / '5.png', 2, np.random.default_rng(9))
+
+
+def changed_backbone(photos: Path, backbone: Path) -> Path:
+    backbone.write_text(backbone.read_text().replace('rank=2', 'rank=3'))
+    return backbone
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (replaced_photo, 'there are other photos in the files'),
+        (changed_backbone, 'what the file of the backbone or the method says has changed'),
+    ],
+)
+def test_files_that_changed_after_the_training(world, backbone, change, message):
+    places = world / 'birds/red/5.png', Path(backbone)
+    before = {path: path.read_bytes() for path in places}
+    try:
+        change(world / 'birds', Path(backbone))
+        assert message in command(world, backbone, '--skip-broken', '--balance').error()
+    finally:
+        for path, content in before.items():
+            path.write_bytes(content)
+
+
+def test_a_record_of_an_older_version_goes_on(world, backbone):
+    path = world / 'made' / 'adapt.json'
+    record = json.loads(path.read_text())
+    older = {key: value for key, value in record.items() if key not in ('contents', 'configs')}
+    path.write_text(json.dumps(older))
+    outcome = command(world, backbone, '--skip-broken', '--balance')
+    assert outcome.status == 0, outcome
+    assert json.loads(path.read_text()) == record
+
+
 def test_from_python_with_a_linear_probe_alone(backbone, short, tmp_path):
     forget_runs()
     photos, told = make_photos(tmp_path / 'photos', {'a': 6, 'b': 6}), []
@@ -353,11 +390,17 @@ def test_folders_that_are_no_task(tmp_path, counts, message):
         (['nowhere'], 'no folder or csv at nowhere'),
         (['.', '--method', 'memb'], 'did you mean memba'),
         (['.', '--backbone', 'vim-smal'], 'did you mean vim-small'),
+        (['.', '--backbone', 'sizeless.py'], '--backbone sizeless.py: it does not say how large'),
+        (['.', '--seed', '-1'], '--seed -1: expected 0 or more'),
+        (['.', '--method', 'my/linear-probing.py'], 'linear_probing is another part of the folder'),
+        (['.', '--method', 'my/data.py'], 'data is another part of the folder'),
     ],
     ids=str,
 )
 def test_arguments_that_cannot_be(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
+    module = "dict(type='Vim', arch='tiny')"
+    Path('sizeless.py').write_text(f'model = dict(backbone=dict(module={module}))\n')
     assert message in run_tool('adapt', *arguments).error()
 
 

@@ -76,6 +76,11 @@ def test_splits_that_the_source_gives_are_kept():
         (photos_of({'a': 2, 'b': 2}), 'leave none for val'),
         (photos_of({'a': 1, 'b': 1}), 'leave none for val and test'),
         (photos_of({'a': 5}, TRAIN) + photos_of({'b': 2}, TEST), 'train on in 1 class.*such as b'),
+        (
+            [p for s in (TRAIN, VAL, TEST) for p in photos_of({'a': 5, 'b': 2 * (s != TRAIN)}, s)],
+            'train on in 1 class.*such as b',
+        ),
+        (photos_of({'a': 5}, VAL) + photos_of({'a': 2, 'b': 2}, TEST), 'leave none for train'),
     ],
 )
 def test_too_few_photos(photos, message):

@@ -24,6 +24,18 @@ def made(datasets, rows, schema):
     return datasets.Dataset(table, fingerprint='made')  # its own way pickles classes of pyarrow
 
 
+def saved(datasets, paths, labels, splits, folder) -> None:
+    """Save photos, None for a row without one, with the labels of ant, 0, and bee, 1."""
+    kinds = datasets.Features(
+        {'image': datasets.Image(), 'label': datasets.ClassLabel(names=['ant', 'bee'])}
+    )
+    images = [path and {'bytes': path.read_bytes(), 'path': None} for path in paths]
+    rows = [{'image': i, 'label': n} for i, n in zip(images, labels, strict=True)]
+    one = made(datasets, rows, kinds.arrow_schema)
+    whole = datasets.DatasetDict(dict.fromkeys(splits, one)) if splits else one
+    whole.save_to_disk(folder)
+
+
 def found(source, tmp_path) -> Counter:
     skipped = []
     photos = find_photos(source, skipped, tmp_path / 'copies')
@@ -56,10 +68,18 @@ def test_trees_of_splits(tmp_path, folders, splits):
     assert found(tmp_path / 'tree', tmp_path) == expected
 
 
-def test_a_tree_without_training_photos(tmp_path):
-    for folder in ('val', 'test'):
+@pytest.mark.parametrize(
+    ('folders', 'message'),
+    [
+        (['val', 'test'], 'holds val, test and no train'),
+        (['train', 'test', 'eval'], 'holds eval and test, all named after the split test: move'),
+    ],
+    ids=str,
+)
+def test_trees_of_no_clear_splits(tmp_path, folders, message):
+    for folder in folders:
         make_photos(tmp_path / 'tree' / folder, {'a': 1, 'b': 1})
-    with pytest.raises(UserError, match='holds val, test and no train'):
+    with pytest.raises(UserError, match=message):
         found(tmp_path / 'tree', tmp_path)
 
 
@@ -77,25 +97,44 @@ def test_a_saved_dataset_wants_its_library(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'splits', [(), ('train', 'test'), ('train', 'validation', 'test')], ids=str
+    ('splits', 'expected'),
+    [
+        ((), {''}),
+        (('full',), {''}),
+        (('train', 'test'), {TRAIN, TEST}),
+        (('train', 'validation', 'test'), {TRAIN, VAL, TEST}),
+        (('Train', 'testing'), {TRAIN, TEST}),
+        (('training_2024', 'dev', 'eval'), {TRAIN, VAL, TEST}),
+    ],
+    ids=str,
 )
-def test_a_saved_dataset(tmp_path, datasets, splits):
+def test_a_saved_dataset(tmp_path, datasets, splits, expected):
     photos = sorted(make_photos(tmp_path / 'photos', {'a': 3, 'b': 3}).rglob('*.png'))
-    kinds = datasets.Features(
-        {'image': datasets.Image(), 'label': datasets.ClassLabel(names=['ant', 'bee'])}
-    )
-    rows = [
-        {'image': {'bytes': path.read_bytes(), 'path': None}, 'label': int(path.parent.name == 'b')}
-        for path in photos
-    ]
-    one = made(datasets, rows, kinds.arrow_schema)
-    whole = datasets.DatasetDict(dict.fromkeys(splits, one)) if splits else one
-    whole.save_to_disk(tmp_path / 'saved')
-    names = {'validation': VAL}
-    expected = {(c, names.get(s, s)): 3 for s in splits or ('',) for c in ('ant', 'bee')}
-    assert found(tmp_path / 'saved', tmp_path) == expected
+    labels = [int(path.parent.name == 'b') for path in photos]
+    saved(datasets, [*photos, None], [*labels, 0], splits, tmp_path / 'saved')
+    counts = {(c, s): n for s in expected for c, n in (('ant', 4), ('bee', 3))}
+    assert found(tmp_path / 'saved', tmp_path) == counts
     copies = {path.read_bytes() for path in (tmp_path / 'copies').rglob('*') if path.is_file()}
-    assert copies == {path.read_bytes() for path in photos}
+    assert copies == {b'', *(path.read_bytes() for path in photos)}, 'a row has no photo'
+
+
+@pytest.mark.parametrize(
+    ('splits', 'labels', 'message'),
+    [
+        (('train', 'extra'), [0, 1], 'extra does not say whether it is for the training'),
+        (('train', 'traintest'), [0, 1], 'traintest does not say'),
+        (('validation', 'test'), [0, 1], 'holds validation, test and no train'),
+        (('train', 'test'), [0, -1], r'saved/train: the photo of row 1 has no class.* is -1'),
+        ((), [None, 1], r'saved: the photo of row 0 has no class, its label is None'),
+    ],
+    ids=str,
+)
+def test_a_saved_dataset_of_no_clear_splits_or_labels(tmp_path, datasets, splits, labels, message):
+    photos = sorted(make_photos(tmp_path / 'photos', {'a': 2}).rglob('*.png'))
+    saved(datasets, photos, labels, splits, tmp_path / 'saved')
+    with pytest.raises(UserError, match=message):
+        found(tmp_path / 'saved', tmp_path)
+    assert not list((tmp_path / 'copies').rglob('*.png'))
 
 
 def test_a_dataset_of_something_else(tmp_path, datasets):

@@ -17,6 +17,7 @@ import memba_vision
 from memba_vision.errors import UserError
 from memba_vision.photos.task import prepare_task, write_task
 from memba_vision.photos.training import SHIPPED, Choices, run_method
+from memba_vision.weights import resolve
 from memba_vision.zoo.adapter_files import read_adapter
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8)
@@ -81,6 +82,28 @@ def test_the_card_says_what_the_run_says(run, shared):
     share = f'{result["top1"]:.1f} % of {result["test_images"]} test images (95 % interval '
     for text in (base, share, 'vim-mini-v2', '48 x 48', 'Apache-2.0', *CLASSES):
         assert text in card.text
+
+
+def test_the_card_of_a_checkpoint_that_was_tested_by_itself(run, shared, tmp_path):
+    copy = Path(shutil.copytree(run, tmp_path / 'run'))
+    (checkpoint,) = copy.glob('best_*.pth')
+    (copy / 'result.json').rename(copy / f'result_{checkpoint.stem}.json')
+    folder = memba_vision.save_pretrained(checkpoint, tmp_path / 'out')
+    assert (folder / 'README.md').read_text() == (shared / 'README.md').read_text()
+
+
+def test_a_run_whose_config_states_no_size_of_images(run, tmp_path):
+    """It is that of the backbone as it was built. The weights are a file of one's own here."""
+    copy = Path(shutil.copytree(run, tmp_path / 'run'))
+    record = json.loads((copy / 'run.json').read_text())
+    module = record[-1]['config']['model']['backbone']['module']
+    del module['img_size']
+    shutil.copy(resolve(module['init_cfg']['checkpoint']), tmp_path / 'own.safetensors')
+    module['init_cfg']['checkpoint'] = str(tmp_path / 'own.safetensors')
+    (copy / 'run.json').write_text(json.dumps(record))
+    folder = memba_vision.save_pretrained(copy, tmp_path / 'out')
+    about = json.loads((folder / 'memba_vision.json').read_text())
+    assert (about['backbone'], about['image_size']) == (None, [224, 224])
 
 
 def test_push_and_fetch(run, hub, tmp_path):

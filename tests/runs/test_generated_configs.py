@@ -58,6 +58,12 @@ def test_a_generated_config_is_that_of_the_command_line(method, task, tmp_path):
         assert generated.test_dataloader == given.test_dataloader
 
 
+@pytest.mark.parametrize('parts', [('lora', 'my/own.py'), ('my/own.py', None)], ids=str)
+def test_files_of_ones_own_are_no_part_of_it(parts):
+    with pytest.raises(UserError, match=r'^my/own\.py: configs are written of shipped methods'):
+        config_text('digits', *parts)
+
+
 def test_a_task_of_ones_own_has_none():
     with pytest.raises(UserError, match='flowers is no task of a benchmark: copy a file of'):
         config_text('flowers', 'lora')

@@ -9,6 +9,7 @@ from helpers import DEMO, as_arguments, run_tool, tiny_options
 from mmpretrain.registry import MODELS
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from small_families import ARCHS
 
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
@@ -31,10 +32,10 @@ def make_images(size=32):
     return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def make_classifier(adapters, classes=5, neck=None, base=None, seed=0):
+def make_classifier(adapters, classes=5, neck=None, base=None, seed=0, width=16):
     """A classifier whose adapters, head and neck are as if they had been trained."""
     backbone = PEFTModel(base or make_base(), adapters)
-    head = dict(type='LinearClsHead', num_classes=classes, in_channels=16)
+    head = dict(type='LinearClsHead', num_classes=classes, in_channels=width)
     settings = dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)
     model = MODELS.build(settings).eval()
     generator = torch.Generator().manual_seed(seed)
@@ -103,6 +104,25 @@ def test_the_result_of_another_checkpoint_is_not_taken(trained, tmp_path):
         (tmp_path / name).write_bytes((trained.parent / name).read_bytes())
     (tmp_path / 'epoch_2.pth').rename(tmp_path / 'epoch_1.pth')
     assert write_adapter(str(tmp_path / 'epoch_1.pth'), tmp_path / 'a.safetensors').task is None
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (
+            ['--as', 'adapter', '--config', DEMO, '--peft', 'lora'],
+            'adapter writes what the checkpoint holds, whatever --config and --peft may say',
+        ),
+        (['--as', 'backbone', '--cfg-options', 'a=1'], 'backbone writes what the checkpoint holds'),
+        (['--as', 'merged', '--backbone', 'vim-mini'], '--backbone goes with --config'),
+        (['--as', 'hf', '--peft', 'lora'], '--peft goes with --config'),
+        (['--as', 'onnx', '--cfg-options', 'a=1'], '--cfg-options goes with --config'),
+    ],
+    ids=lambda case: case[1] if isinstance(case, list) else '',
+)
+def test_options_that_would_have_no_effect(tmp_path, arguments, message):
+    out = tmp_path / ('out.onnx' if 'onnx' in arguments else 'out.safetensors')
+    assert message in run_tool('export', 'a.pth', out, *arguments).error()
 
 
 def test_the_header_comes_back_as_it_was():
@@ -198,6 +218,26 @@ def test_adapters_of_many_methods_share_one_backbone(tmp_path):
     assert shared is base.layers[0].mixer.in_proj.weight
 
 
+def test_statistics_of_norms_that_one_adapter_trains_are_its_own(tmp_path):
+    def base():
+        torch.manual_seed(0)
+        arch = ARCHS['mamba_vision_tiny'] | dict(stem_dims=8)
+        return MODELS.build(dict(type='MambaVision', arch=arch, img_size=32)).eval()
+
+    bank, expected = AdapterBank(base()), {}
+    for name, adapter in dict(
+        lora=LORA, norms=dict(type='PartialTuning', patterns=['norm']), probe=None
+    ).items():
+        adapters = [adapter] if adapter else []
+        model = make_classifier(adapters, base=base(), width=32)
+        model.backbone.train()
+        model(3 + 2 * make_images())
+        expected[name] = model.eval()(make_images())
+        bank.add(name, save_adapter(model, tmp_path, name))
+    for name, answer in expected.items():
+        assert torch.equal(bank(name, make_images()), answer)
+
+
 def test_a_bank_takes_the_neck_of_a_probe_along(tmp_path):
     neck = dict(type='FeatureNorm', input_features=16)
     model = make_classifier([], neck=neck)
@@ -216,7 +256,7 @@ def test_threads_add_to_a_bank_one_after_the_other(tmp_path, monkeypatch):
         for n, adapters in enumerate(presets)
     ]
     filled, threads = AdapterBank(base), []
-    own = bank_module.copy_trainable_parameters
+    own = bank_module.copy_trained_tensors
 
     def disturbed(*arguments):
         if not threads:
@@ -225,7 +265,7 @@ def test_threads_add_to_a_bank_one_after_the_other(tmp_path, monkeypatch):
             threads[0].join(timeout=0.5)
         own(*arguments)
 
-    monkeypatch.setattr(bank_module, 'copy_trainable_parameters', disturbed)
+    monkeypatch.setattr(bank_module, 'copy_trained_tensors', disturbed)
     filled.add('first', paths[0])
     threads[0].join()
     assert all(torch.equal(base.state_dict()[name], tensor) for name, tensor in before.items())

@@ -13,6 +13,7 @@ from helpers import CONFIGS, DEMO, as_arguments, run_tool, tiny_options
 
 import memba_vision
 from memba_vision.errors import UserError
+from memba_vision.registry import MODELS
 from memba_vision.serving import deploy as deploying
 from memba_vision.serving.deploy import METADATA, LogitsOfImages, deploy, describe, trace
 
@@ -146,6 +147,32 @@ def test_preprocessing_that_a_file_cannot_describe(model):
     model._config.test_dataloader.dataset.pipeline.insert(2, dict(type='CenterCrop', crop_size=40))
     with pytest.raises(UserError, match='LoadImageFromFile, Resize, CenterCrop, PackInputs'):
         describe(model)
+
+
+@pytest.mark.parametrize(
+    ('resize', 'said'),
+    [
+        (dict(scale=48), [48, 48]),
+        (dict(scale=(64, 48), keep_ratio=False), [64, 48]),
+        (dict(scale=(64, 48), keep_ratio=True), 'Resize with keep_ratio, PackInputs'),
+        (dict(scale_factor=0.5), 'Resize without scale, PackInputs'),
+    ],
+    ids=str,
+)
+def test_the_size_is_described_if_there_is_one(model, resize, said):
+    model._config.test_dataloader.dataset.pipeline[1] = dict(type='Resize', **resize)
+    if isinstance(said, list):
+        assert describe(model)['size'] == said
+    else:
+        with pytest.raises(UserError, match=said):
+            describe(model)
+
+
+def test_pixels_are_described_as_the_model_takes_them(model):
+    assert 'RGB' in describe(model)['input']
+    model.data_preprocessor = MODELS.build(dict(type='ClsDataPreprocessor'))
+    found = describe(model)
+    assert ('BGR' in found['input'], found['mean'], found['std']) == (True, [0.0] * 3, [1.0] * 3)
 
 
 @pytest.mark.parametrize('preset', ['hybrid', 'memba_gate', 'memba_lstm', 'ssm_lora'])

@@ -39,7 +39,10 @@ SHARE = f'import os; print("threads", os.environ["OMP_NUM_THREADS"], os.getcwd()
 FAIL = 'raise SystemExit("error: it cannot be")'
 
 
-@pytest.fixture(params=[*EXECUTORS, 'forks'])
+OTHERS = sorted(EXECUTORS.keys() - {'ray'})  # which takes long to start
+
+
+@pytest.fixture(params=[*OTHERS, 'forks', pytest.param('ray', marks=pytest.mark.slow)])
 def runner(request, tmp_path):
     is_fresh = request.param != 'forks'
     given = arguments(gpus_per_run=0, slurm_options=['timeout_min=5'], fresh_processes=is_fresh)
@@ -98,6 +101,7 @@ def test_a_limit_lets_jobs_be_queued(count):
     assert (outcome.status, f'expected 1 or more, found {count}' in outcome.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_ray_is_not_asked_for_what_no_node_has(tmp_path):
     with pytest.raises(UserError, match=r'1 cores and 99 GPUs, and no node has that .*--gpus-per'):
         EXECUTORS['ray'](arguments(gpus_per_run=99), tmp_path)

@@ -1,5 +1,6 @@
-# For a linear probe that is to converge: memba-vision adapt takes it. On mini-VTAB a probe trains for
-# as many epochs as every other method, at a rate that validation data choose (docs/mini_vtab.md).
+# For a linear probe that is to converge: memba-vision adapt takes it. On mini-VTAB a probe trains
+# for as many epochs as every other method, at a rate that validation data choose
+# (docs/mini_vtab.md).
 _base_ = './vtab1k_100e.py'
 
 optim_wrapper = dict(optimizer=dict(lr=1e-2))

@@ -135,7 +135,7 @@ def _see(
     right = (pixels - reach * draw_uniform(rng, -1, 1, count)) / unit
     up = (reach * draw_uniform(rng, -1, 1, count) - pixels[:, None]) / unit
     origin, direction = _rays(right, up, angles, elevation)
-    light = _draw_light(rng, angles, elevation)
+    light = _draw_light(rng, angles)
     depth = np.full((count, size, size), FAR)
     shades, numbers = np.zeros_like(depth), np.zeros(depth.shape, np.int8)
     for number, part in enumerate(parts):
@@ -168,7 +168,7 @@ def _rays(
     return origin, forward
 
 
-def _draw_light(rng: np.random.Generator, angles: np.ndarray, elevation: np.ndarray) -> Vector:
+def _draw_light(rng: np.random.Generator, angles: np.ndarray) -> Vector:
     # A direction to the light in the frame of the solid, above it and on the camera's side.
     around = draw_uniform(rng, -np.pi / 2 - 1.2, -np.pi / 2 + 1.2, len(angles)) - angles
     height = draw_uniform(rng, np.deg2rad(20), np.deg2rad(70), len(angles))

@@ -12,7 +12,7 @@ from memba_vision.datasets.mini_vtab.canvas import (
     photograph,
 )
 from memba_vision.datasets.mini_vtab.clutter import render_clutter
-from memba_vision.datasets.mini_vtab.shapes import local_coordinates
+from memba_vision.datasets.mini_vtab.shapes import box, local_coordinates
 from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, draw_splits
 from memba_vision.datasets.tasks import MINI_TASKS
 
@@ -22,12 +22,8 @@ NUM_DISTRACTORS = 3
 CONTRAST = 0.5
 
 
-def _box(x: np.ndarray, y: np.ndarray, half_width: float, half_height: float) -> np.ndarray:
-    return np.maximum(np.abs(x) - half_width, np.abs(y) - half_height)
-
-
 def _pin(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.minimum(np.hypot(x, y - 0.5) - 0.45, _box(x, y + 0.35, 0.13, 0.6))
+    return np.minimum(np.hypot(x, y - 0.5) - 0.45, box(x, y + 0.35, 0.13, 0.6))
 
 
 def _dart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -42,17 +38,17 @@ def _drop(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _house(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     roof = np.maximum((np.abs(x) + y - 0.9) * np.float32(np.sqrt(0.5)), 0.15 - y)
-    return np.minimum(roof, _box(x, y + 0.35, 0.45, 0.5))
+    return np.minimum(roof, box(x, y + 0.35, 0.45, 0.5))
 
 
 def _hammer(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.minimum(_box(x, y - 0.65, 0.65, 0.24), _box(x, y + 0.2, 0.15, 0.7))
+    return np.minimum(box(x, y - 0.65, 0.65, 0.24), box(x, y + 0.2, 0.15, 0.7))
 
 
 def _bell(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     dome = np.maximum(np.hypot(x, y - 0.2) - 0.6, 0.2 - y)
-    foot = _box(x, y + 0.55, 0.85, 0.15)
-    return np.minimum(np.minimum(dome, _box(x, y + 0.2, 0.6, 0.45)), foot)
+    foot = box(x, y + 0.55, 0.85, 0.15)
+    return np.minimum(np.minimum(dome, box(x, y + 0.2, 0.6, 0.45)), foot)
 
 
 #: Signed distances to the outline in a frame where y points to the head, as in ``shapes.py``.

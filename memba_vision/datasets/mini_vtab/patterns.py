@@ -56,8 +56,8 @@ def _honeycomb(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.nda
     # The distance to the border of the hexagons around the points of a triangular lattice.
     inner = np.full_like(x, -np.inf)
     for shift in (0, 0.5):
-        right = np.abs(_from_lattice(x - shift))
-        down = np.abs(_from_lattice((y - shift * SQRT3) / SQRT3)) * SQRT3
+        right = np.abs(from_lattice(x - shift))
+        down = np.abs(from_lattice((y - shift * SQRT3) / SQRT3)) * SQRT3
         inner = np.maximum(inner, 0.5 - np.maximum(right, right * 0.5 + down * SQRT3 / 2))
     return (inner > draw_uniform(rng, 0.06, 0.12, len(x))).astype(np.float32)
 
@@ -65,12 +65,12 @@ def _honeycomb(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.nda
 def _dots(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     radius = draw_uniform(rng, 0.2, 0.34, len(x))
     row_shift = 0.5 * (draw_uniform(rng, 0, 1, len(x)) < 0.5) * (np.floor(y) % 2)
-    right, down = _from_lattice(x - 0.5 + row_shift), _from_lattice(y - 0.5)
+    right, down = from_lattice(x - 0.5 + row_shift), from_lattice(y - 0.5)
     return _inside(np.hypot(right, down) - radius)
 
 
 def _rings(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    right, down = _from_lattice(x / 1.5), _from_lattice(y / 1.5)
+    right, down = from_lattice(x / 1.5), from_lattice(y / 1.5)
     width = draw_uniform(rng, 0.06, 0.11, len(x))
     return _inside(np.abs(np.hypot(right, down) - 0.33) - width)
 
@@ -81,7 +81,7 @@ def _scales(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarra
     drawn = np.zeros_like(x)
     for step in (1, 0, -1):
         row = np.floor(y) + step
-        right = _from_lattice(x - 0.5 * (row % 2))
+        right = from_lattice(x - 0.5 * (row % 2))
         away = np.hypot(right, (y - row) / 2) / 0.6
         drawn = np.where(away < 1, 1 - away**3, drawn)
     return drawn ** draw_uniform(rng, 0.6, 1.5, len(x))
@@ -153,13 +153,13 @@ def _bands(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     return (0.5 + sharpness * 0.5 * (np.sin(2 * np.pi * x) - share)).clip(0, 1)
 
 
-def _from_lattice(x: np.ndarray) -> np.ndarray:
-    # The offset from the nearest whole number, -0.5 to 0.5.
+def from_lattice(x: np.ndarray) -> np.ndarray:
+    """Return the offsets from the nearest whole numbers, -0.5 to 0.5."""
     return x - np.floor(x + 0.5)
 
 
 def _from_whole(x: np.ndarray) -> np.ndarray:
-    return np.abs(_from_lattice(x))
+    return np.abs(from_lattice(x))
 
 
 def _inside(distance: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 
 def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return _box(x, y, 0.7, 0.7)
+    return box(x, y, 0.7, 0.7)
 
 
 def _ellipse(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.minimum(_box(x, y, 0.95, 0.27), _box(x, y, 0.27, 0.95))
+    return np.minimum(box(x, y, 0.95, 0.27), box(x, y, 0.27, 0.95))
 
 
 def _ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -64,17 +64,18 @@ def _crescent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _arrow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     head = np.maximum((np.abs(x) + y - 0.95) * np.sqrt(0.5), 0.15 - y)
-    shaft = _box(x, y + 0.35, 0.2, 0.6)
+    shaft = box(x, y + 0.35, 0.2, 0.6)
     return np.minimum(head, shaft)
 
 
 def _letter_l(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    upright = _box(x + 0.3, y, 0.22, 0.85)
-    foot = _box(x, y + 0.63, 0.52, 0.22)
+    upright = box(x + 0.3, y, 0.22, 0.85)
+    foot = box(x, y + 0.63, 0.52, 0.22)
     return np.minimum(upright, foot)
 
 
-def _box(x: np.ndarray, y: np.ndarray, half_width: float, half_height: float) -> np.ndarray:
+def box(x: np.ndarray, y: np.ndarray, half_width: float, half_height: float) -> np.ndarray:
+    """Return the signed distance to the outline of a box around 0."""
     return np.maximum(np.abs(x) - half_width, np.abs(y) - half_height)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from memba_vision.datasets.mini_vtab.canvas import draw_uniform, expose, halve, paint, photograph
 from memba_vision.datasets.mini_vtab.ground import Land, draw_land, draw_meadow, draw_view_colors
 from memba_vision.datasets.mini_vtab.noise import fractal_noise, random_cells, smooth_noise
+from memba_vision.datasets.mini_vtab.patterns import from_lattice
 from memba_vision.datasets.mini_vtab.splits import IMAGE_SIZE, Split, draw_splits
 
 FINENESS = 2  # drawn pixels along one of the image
@@ -123,7 +124,7 @@ def _houses(rng: np.random.Generator, land: Land) -> np.ndarray:
     images = draw_meadow(rng, land)
     spacing = draw_uniform(rng, 7, 9.5, len(land.x))
     x, y = land.x / spacing, land.y / spacing
-    street = np.minimum(np.abs(_from_whole(x / 4)) * 4, np.abs(_from_whole(y / 2)) * 2)
+    street = np.minimum(np.abs(from_lattice(x / 4)) * 4, np.abs(from_lattice(y / 2)) * 2)
     paint(images, ((0.17 - street) * 10).clip(0, 1), land.stone)
     _build(rng, images, land, (x - 0.5, y - 0.5), (0.2, 0.33), 0.85)
     width = 4
@@ -236,7 +237,7 @@ def _build(
     )
     there = smooth_noise(rng, column + 9, row) < share
     sun_x, sun_y = land.sun
-    right, down = _from_whole(x), _from_whole(y)
+    right, down = from_lattice(x), from_lattice(y)
     shadow = np.maximum(np.abs(right + 0.1 * sun_x) - half_x, np.abs(down + 0.1 * sun_y) - half_y)
     paint(images, (shadow < 0) * there * 0.55, np.zeros_like(land.stone))
     roof = (np.maximum(np.abs(right) - half_x, np.abs(down) - half_y) < 0) * there
@@ -253,7 +254,3 @@ def _turned(rng: np.random.Generator, land: Land) -> np.ndarray:
     angle = draw_uniform(rng, 0, np.pi, len(land.x))
     away = draw_uniform(rng, -18, 18, len(land.x))
     return np.cos(angle) * land.x + np.sin(angle) * land.y - away
-
-
-def _from_whole(x: np.ndarray) -> np.ndarray:
-    return x - np.floor(x + 0.5)

@@ -177,8 +177,26 @@ def split_folders(source: Path) -> dict[str, Path]:
     """Return the folders 'train', 'val' and 'test' that a folder has in the place of classes.
 
     An empty dict: it has classes.
+
+    Raises:
+        UserError: two folders are named after one split.
     """
-    return _splits_among([f for f in _visible_folders(source) if f.name not in SYSTEM_FOLDERS])
+    folders = [f for f in _visible_folders(source) if f.name not in SYSTEM_FOLDERS]
+    splits = _splits_among(folders)
+    for split in splits:
+        found = [shown(folder.name) for folder in folders if split in splits_named(folder.name)]
+        if len(found) > 1:
+            raise UserError(
+                f'{source} holds {" and ".join(found)}, all named after the split {split}: move '
+                'their photos into one folder'
+            )
+    return splits
+
+
+def splits_named(name: str) -> list[str]:
+    """Return those of 'train', 'val' and 'test' that a name says: ``seg_train``, ``Train2017``."""
+    words = set(re.findall('[a-z]+', name.casefold()))
+    return [split for split, known in _SPLIT_WORDS.items() if words.intersection(known)]
 
 
 def _splits_among(folders: Sequence[Path]) -> dict[str, Path]:
@@ -186,17 +204,12 @@ def _splits_among(folders: Sequence[Path]) -> dict[str, Path]:
         kind: folder
         for kind in _SPLIT_WORDS
         for folder in folders
-        if _is_split_folder(folder, kind)
+        if kind in splits_named(folder.name)
     }
     inner = [{f.name for f in _visible_folders(folder)} for folder in splits.values()]
     named_alike = len(inner) > 1 and set.intersection(*inner)
     all_named = all(folder.name.casefold() in _SPLIT_NAMES for folder in folders)
     return splits if named_alike or all_named else {}
-
-
-def _is_split_folder(folder: Path, kind: str) -> bool:
-    """Return True for a folder named after a split, as ``Train``, ``seg_train``, ``train2017``."""
-    return any(word in _SPLIT_WORDS[kind] for word in re.findall('[a-z]+', folder.name.casefold()))
 
 
 def _splits_found(source: Path, splits: dict[str, Path]) -> UserError:

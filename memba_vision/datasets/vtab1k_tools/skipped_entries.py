@@ -1,10 +1,10 @@
 """List of entries that a builder skips: grouped for the console, in full as a csv."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
+
+from memba_vision.files import csv_table
 
 #: The full list, in the folder of the task that was built.
 LEFT_OUT = 'left_out.csv'
@@ -34,10 +34,8 @@ def as_text(entries: Sequence[SkippedEntry]) -> str:
 
 def as_csv(entries: Sequence[SkippedEntry]) -> str:
     """Return lines ``path,reason`` under a header."""
-    text = StringIO()
     rows = [(shown(entry.path), entry.reason) for entry in entries]
-    csv.writer(text, lineterminator='\n').writerows([('path', 'reason'), *rows])
-    return text.getvalue()
+    return csv_table([('path', 'reason'), *rows])
 
 
 def shown(name: str | Path) -> str:

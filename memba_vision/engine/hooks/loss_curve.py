@@ -9,10 +9,10 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from memba_vision.engine.metric_names import TOP1
 from memba_vision.files import CURVE_FILE
 from memba_vision.registry import HOOKS
 
-ACCURACY = 'accuracy/top1'
 STEPS = 10  # at the end of an epoch, over which the loss is averaged
 
 
@@ -48,8 +48,8 @@ class LossCurveHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Append a line for a validation in the training."""
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        if by_epoch and ACCURACY in (metrics or {}) and is_main_process():
-            self._append(runner, runner.epoch, ACCURACY, float(metrics[ACCURACY]))
+        if by_epoch and TOP1 in (metrics or {}) and is_main_process():
+            self._append(runner, runner.epoch, TOP1, float(metrics[TOP1]))
 
     def _append(self, runner: Runner, epoch: int, name: str, value: float) -> None:
         entry = {'epoch': epoch, name: value}

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from memba_vision.engine.durations import duration
+from memba_vision.engine.metric_names import TOP1
 
 #: Beginnings of mmengine's lines of which the log's file has all, and the console need not.
 DETAILS = (
@@ -23,7 +24,7 @@ DETAILS = (
     *('The best checkpoint with', 'The previous best checkpoint'),
 )
 RECENT = 5  # epochs, whose median time says how long the others will take
-LOSS, ACCURACY = 'train/loss', 'accuracy/top1'
+LOSS = 'train/loss'
 
 
 class ProgressHook(Hook):
@@ -98,8 +99,8 @@ class ProgressHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Note the accuracy of a validation."""
-        if self._line and metrics and ACCURACY in metrics:
-            self._line += f'  validation {metrics[ACCURACY]:.2f} %'
+        if self._line and metrics and TOP1 in metrics:
+            self._line += f'  validation {metrics[TOP1]:.2f} %'
 
     def after_train(self, runner: Runner) -> None:
         """Give the console back."""

@@ -96,13 +96,14 @@ class EVA(SelectingAdapter):
         self.rho = rho
         self.settings = dict(scale=scale, drop_rate=drop_rate)
 
-    def _layers(self, backbone: nn.Module) -> dict[str, nn.Module]:
+    def places(self, backbone: nn.Module) -> dict[str, nn.Module]:
+        """Return the layers of the targets by name."""
         return find_targets(backbone, self.targets, [nn.Linear])
 
     @torch.no_grad()
     def measure(self, task: Task) -> dict[str, torch.Tensor]:
         """Return the directions of the inputs and their shares of the variance, by layer."""
-        layers = {n: ObservedLayer(layer) for n, layer in self._layers(task.backbone).items()}
+        layers = {n: ObservedLayer(layer) for n, layer in self.places(task.backbone).items()}
         for name, layer in layers.items():
             replace_module(task.backbone, name, layer)
         for batch in task.batches(self.images):
@@ -130,7 +131,7 @@ class EVA(SelectingAdapter):
     def without_data(self, backbone: nn.Module) -> dict[str, torch.Tensor]:
         """Return shares that are the same for ``rank`` directions of each layer."""
         found = {}
-        for name, layer in self._layers(backbone).items():
+        for name, layer in self.places(backbone).items():
             found[name + SHARES] = torch.zeros(layer.in_features, device='cpu')
             found[name + SHARES][: self.rank] = 1 / self.rank
         return found
@@ -145,7 +146,7 @@ class EVA(SelectingAdapter):
 
     def attach(self, backbone: nn.Module) -> None:
         """Put LoRA of the chosen rank on each layer."""
-        for name, layer in self._layers(backbone).items():
+        for name, layer in self.places(backbone).items():
             if self.choice[name]:
                 adapted = LoRALinear(layer, self.choice[name], **self.settings)
                 replace_module(backbone, name, adapted)

@@ -72,7 +72,8 @@ class GPS(SelectingAdapter):
         self.targets = tuple(targets)
         self.k = k
 
-    def _layers(self, backbone: nn.Module) -> dict[str, nn.Module]:
+    def places(self, backbone: nn.Module) -> dict[str, nn.Module]:
+        """Return the layers of the targets by name."""
         return find_targets(backbone, self.targets, [nn.Linear, nn.Conv2d])
 
     def measure(self, task: Task) -> dict[str, torch.Tensor]:
@@ -81,7 +82,7 @@ class GPS(SelectingAdapter):
         def loss(batch: Batch) -> torch.Tensor:
             return supervised_contrastive_loss(task.features(batch), batch.labels)
 
-        weights = {name: layer.weight for name, layer in self._layers(task.backbone).items()}
+        weights = {name: layer.weight for name, layer in self.places(task.backbone).items()}
         return sum_gradients(task, self.images, weights, loss)
 
     def choose(self, backbone: nn.Module, statistics: dict[str, torch.Tensor]) -> dict:
@@ -96,12 +97,12 @@ class GPS(SelectingAdapter):
 
     def without_data(self, backbone: nn.Module) -> dict[str, torch.Tensor]:
         """Return gradients that are all the same."""
-        shapes = {name: layer.weight.shape for name, layer in self._layers(backbone).items()}
+        shapes = {name: layer.weight.shape for name, layer in self.places(backbone).items()}
         return {n: torch.ones((), device='cpu').expand(shape) for n, shape in shapes.items()}
 
     def attach(self, backbone: nn.Module) -> None:
         """Have the chosen entries of the weights train, and the biases."""
-        layers = self._layers(backbone)
+        layers = self.places(backbone)
         for name, layer in layers.items():
             positions = decode_positions(self.choice[name])
             replace_module(backbone, name, SparseLayer(layer, positions))

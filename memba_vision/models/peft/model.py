@@ -4,7 +4,8 @@ import copy
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from memba_vision.errors import UserError
 from memba_vision.models.backbones.initialization import initialize_backbone
 from memba_vision.models.parameter_counts import count_parameters
 from memba_vision.models.peft.adapter import Adapter
-from memba_vision.models.peft.selection import is_undecided
+from memba_vision.models.peft.selection import SelectingAdapter, is_undecided
+from memba_vision.models.peft.sharing import trained_norms
 from memba_vision.registry import ADAPTERS, MODELS
 from memba_vision.weights import ADAPTER_HEADER as HEADER
 from memba_vision.weights import fingerprint, rounded_fingerprint
@@ -60,15 +62,22 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
         module: config of the backbone, or the backbone itself with its weights loaded.
         adapters: configs of the adapters, in the order they are attached. None at all is linear
             probing.
+        init_cfg: None; the weights are those of ``module``.
 
     Raises:
-        UserError: an unknown adapter, a target that does not exist, or settings out of range.
+        UserError: an unknown adapter, a target that does not exist, settings out of range, a choice
+            for another backbone, or an ``init_cfg`` outside ``module``.
     """
 
     def __init__(
         self, module: dict | nn.Module, adapters: Sequence[dict] = (), init_cfg: None = None
     ) -> None:
-        super().__init__(init_cfg)
+        if init_cfg is not None:
+            raise UserError(
+                f'{type(self).__name__} has no weights of its own, got init_cfg={init_cfg!r}: put '
+                'it into module (model.backbone.module.init_cfg)'
+            )
+        super().__init__()
         if isinstance(module, dict):
             module = MODELS.build(module)
             initialize_backbone(module)
@@ -79,15 +88,23 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
         self.register_load_state_dict_post_hook(_forget_the_base)
         self._base_names: frozenset[str] = frozenset()
 
-    def _attach(self, configs: Sequence[dict], selection: dict | None = None) -> None:
+    def _attach(
+        self,
+        configs: Sequence[dict],
+        selection: dict | None = None,
+        starts: Sequence[dict[str, torch.Tensor]] = (),
+    ) -> None:
         """Attach adapters to the backbone; all wait where one of them has no choice."""
+        adapters = [_build_adapter(config) for config in configs]
+        self.module.requires_grad_(False)
+        _check_choices(self.module, adapters)
         base = self.module.state_dict(keep_vars=True)
         #: Of all weights before they are adapted; the header has that of those that stay frozen.
         self.base_fingerprint = fingerprint(base)
-        self.adapters = [_build_adapter(config) for config in configs]
+        self.adapters = adapters
         #: The adapters whose choice is to be made still, by their places in the list.
         self.undecided = tuple(n for n, a in enumerate(self.adapters) if is_undecided(a))
-        _attach_all(self.module, [] if self.undecided else self.adapters)
+        _attach_all(self.module, [] if self.undecided else self.adapters, starts)
         rewritten = {id(weight) for adapter in self.adapters for weight in adapter.rewritten}
         weights = {name: w for name, w in base.items() if id(w) not in rewritten}
         frozen = {name: weight for name, weight in weights.items() if not weight.requires_grad}
@@ -101,27 +118,27 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
         self._owned = _owned(self.module, weights)
         self._keep_statistics()
 
-    def decide(self, choices: Sequence[dict | None], selection: dict | None = None) -> None:
+    def decide(
+        self,
+        choices: Sequence[dict | None],
+        selection: dict | None = None,
+        starts: Sequence[dict[str, torch.Tensor]] = (),
+    ) -> None:
         """Attach the adapters with their choices.
 
         Args:
             choices: one for each adapter, None for those that choose nothing.
             selection: a note for the header on what the choices were made of.
+            starts: values at the start of parameters by their paths, for each adapter; or none.
 
         Raises:
-            UserError: they are of another backbone.
+            UserError: they are of another backbone, which stays as it is.
         """
         decided = [
             {**config, 'choice': choice} if number in self.undecided else config
             for number, (config, choice) in enumerate(zip(self._configs, choices, strict=True))
         ]
-        try:
-            self._attach(decided, selection)
-        except KeyError as error:
-            raise UserError(
-                f'the choice of the adapters has nothing for {error.args[0]}: it was made for '
-                'another backbone than that of the config'
-            ) from error
+        self._attach(decided, selection, starts)
         self.train(self.training)  # the new modules too
 
     def decide_without_data(self) -> None:
@@ -205,8 +222,9 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
         """
         backbone = copy.deepcopy(self.module)
         backbone.eval()
+        attached = [] if self.undecided else self.adapters
         with torch.autocast(next(backbone.parameters()).device.type, enabled=False):
-            reasons = [adapter.merge(backbone) for adapter in self.adapters]
+            reasons = [adapter.merge(backbone) for adapter in attached]
         return backbone.requires_grad_(False), [reason for reason in reasons if reason]
 
     def save_hf(self, folder: str | Path) -> None:
@@ -235,20 +253,38 @@ def attach_adapters(module: nn.Module, configs: Sequence[dict]) -> list[Adapter]
     module.requires_grad_(False)
     for adapter in filter(is_undecided, adapters):
         adapter.choice = adapter.choose(module, adapter.without_data(module))
+    _check_choices(module, adapters)
     _attach_all(module, adapters)
     return adapters
 
 
-def _attach_all(module: nn.Module, adapters: Sequence[Adapter]) -> None:
-    module.requires_grad_(False)
+def _check_choices(module: nn.Module, adapters: Sequence[Adapter]) -> None:
+    """Raise a UserError where a choice is of another backbone than ``module``, not adapted yet."""
     for adapter in adapters:
+        if isinstance(adapter, SelectingAdapter) and adapter.choice is not None:
+            adapter.check_choice(module)
+
+
+def _attach_all(
+    module: nn.Module,
+    adapters: Sequence[Adapter],
+    starts: Sequence[dict[str, torch.Tensor]] = (),
+) -> None:
+    for adapter, values in zip_longest(adapters, starts[: len(adapters)], fillvalue={}):
         adapter.attach(module)
+        _start_from(module, values)  # before the next one may wrap what this one has put in
+
+
+@torch.no_grad()
+def _start_from(module: nn.Module, values: dict[str, torch.Tensor]) -> None:
+    for path, value in values.items():
+        module.get_parameter(path).copy_(value)
 
 
 def _owned(module: nn.Module, base: dict[str, torch.Tensor]) -> frozenset[str]:
     """Return the names of an adapted backbone's tensors that train or are not of the base."""
     saved = module.state_dict(keep_vars=True)
-    statistics = {id(buffer) for norm in _trained_norms(module) for buffer in norm.buffers()}
+    statistics = {id(buffer) for norm in trained_norms(module) for buffer in norm.buffers()}
     of_base = {id(tensor) for tensor in base.values()} - statistics
     tensors = [*module.named_parameters(), *module.named_buffers()]  # shared ones once
     return frozenset(
@@ -256,15 +292,6 @@ def _owned(module: nn.Module, base: dict[str, torch.Tensor]) -> frozenset[str]:
         for name, tensor in tensors
         if name in saved and (tensor.requires_grad or id(tensor) not in of_base)
     )
-
-
-def _trained_norms(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the norms with running statistics whose parameters all train."""
-    for norm in module.modules():
-        parameters = [*norm.parameters(recurse=False)]
-        has_statistics = getattr(norm, 'running_mean', None) is not None
-        if has_statistics and parameters and all(p.requires_grad for p in parameters):
-            yield norm
 
 
 def _dotted(*parts: str) -> str:
@@ -358,7 +385,7 @@ def _told(adapters: Sequence[dict]) -> str:
 
 def _statistics(model: PEFTModel) -> set[str]:
     """Return the names of trained norms' statistics: version 0.1 kept the base's and saved none."""
-    trained = {id(norm) for norm in _trained_norms(model.module)}
+    trained = {id(norm) for norm in trained_norms(model.module)}
     norms = ((n, m) for n, m in model.module.named_modules() if id(m) in trained)
     return {_dotted(name, buffer) for name, norm in norms for buffer, _ in norm.named_buffers()}
 

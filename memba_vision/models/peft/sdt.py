@@ -105,6 +105,10 @@ class SDT(SelectingAdapter):
             optimizer.step()
         return {slot: A_log.detach() - before[slot] for slot, A_log in logs.items()}
 
+    def places(self, backbone: nn.Module) -> list[str]:
+        """Return the paths of the scans."""
+        return [scan.slot for scan in self._scans(backbone)]
+
     def _scans(self, backbone: nn.Module) -> list[ScanSite]:
         return self.sites(backbone).scans()
 

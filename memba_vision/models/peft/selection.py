@@ -5,7 +5,7 @@ makes a choice of them: plain data, one of its settings, with which it is attach
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -87,6 +87,23 @@ class SelectingAdapter(Adapter):
             backbone: before it is adapted; it is not changed.
             statistics: of :meth:`measure`.
         """
+
+    @abstractmethod
+    def places(self, backbone: nn.Module) -> Collection[str]:
+        """Return the names that a choice has an entry for, in a backbone before it is adapted."""
+
+    def check_choice(self, backbone: nn.Module) -> None:
+        """Check a choice before a backbone is adapted.
+
+        Raises:
+            UserError: it has other places than the backbone.
+        """
+        differing = sorted(self.choice.keys() ^ set(self.places(backbone)))
+        if differing:
+            raise UserError(
+                f'{type(self).__name__}: its choice does not fit {differing[0]}: it was made for '
+                'another backbone than that of the config'
+            )
 
     @abstractmethod
     def without_data(self, backbone: nn.Module) -> dict[str, torch.Tensor]:

@@ -75,12 +75,13 @@ class SPTLoRA(SelectingAdapter):
         self.alpha = alpha
         self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)
 
-    def _layers(self, backbone: nn.Module) -> dict[str, nn.Module]:
+    def places(self, backbone: nn.Module) -> dict[str, nn.Module]:
+        """Return the layers of the targets by name."""
         return find_targets(backbone, self.targets, [nn.Linear])
 
     def measure(self, task: Task) -> dict[str, torch.Tensor]:
         """Return the sums of the weights' squared gradients by layer."""
-        weights = {name: layer.weight for name, layer in self._layers(task.backbone).items()}
+        weights = {name: layer.weight for name, layer in self.places(task.backbone).items()}
         return sum_gradients(task, self.images, weights, task.loss, power=2)
 
     def choose(self, backbone: nn.Module, statistics: dict[str, torch.Tensor]) -> dict:
@@ -113,12 +114,12 @@ class SPTLoRA(SelectingAdapter):
         generator = torch.Generator('cpu').manual_seed(0)
         return {
             name: torch.rand(layer.weight.shape, generator=generator, device='cpu')
-            for name, layer in self._layers(backbone).items()
+            for name, layer in self.places(backbone).items()
         }
 
     def attach(self, backbone: nn.Module) -> None:
         """Wrap the targets, each by LoRA or by its sensitive weights, if it has any."""
-        for name, layer in self._layers(backbone).items():
+        for name, layer in self.places(backbone).items():
             text = self.choice[name]
             if text is None:
                 replace_module(backbone, name, LoRALinear(layer, **self.settings))
