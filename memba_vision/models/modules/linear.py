@@ -11,6 +11,9 @@ from memba_vision.ops import linear
 class Linear(nn.Linear):
     """``torch.nn.Linear``, multiplied by the fastest library at hand."""
 
+    #: Times that the model adds the bias: here, and wherever else a mixer reads it.
+    bias_uses = 1
+
     def forward(self, x: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
         """Map (..., in_features) to (..., out_features), and add another such tensor."""
         return linear(x, self.weight, self.bias, added=added)

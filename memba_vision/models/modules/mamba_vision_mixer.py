@@ -26,6 +26,12 @@ class SameConv1d(nn.Conv1d):
         return F.silu(super().forward(x))
 
 
+class TwiceBiasedDelta(DeltaProjection):
+    """A projection to the step size whose mixer adds its bias once more."""
+
+    bias_uses = 2
+
+
 class MambaVisionMixer(nn.Module):
     """Scan one half of the channels, convolve the other, and project both (Hatamizadeh et al.).
 
@@ -54,7 +60,7 @@ class MambaVisionMixer(nn.Module):
         self.conv1d_x = SameConv1d(self.d_inner)
         self.conv1d_z = SameConv1d(self.d_inner)
         self.x_proj = Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
-        self.dt_proj = DeltaProjection(self.dt_rank, self.d_inner)
+        self.dt_proj = TwiceBiasedDelta(self.dt_rank, self.d_inner)
         A = torch.arange(1, d_state + 1, dtype=torch.float32).repeat(self.d_inner, 1)
         self.A_log = nn.Parameter(A.log())
         self.D = nn.Parameter(torch.ones(self.d_inner))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.adapter import Adapter, replace_module
+from memba_vision.models.peft.adapter import Adapter, merging_into, replace_module
 from memba_vision.models.peft.hf_targets import as_plain_linear, check_parameters, find_modules
 from memba_vision.models.peft.targets import check_targets, name_all
 from memba_vision.models.sites import is_named
@@ -119,7 +119,8 @@ class HFPeft(Adapter):
         for name in sorted(layers, key=lambda name: -name.count('.')):  # inner ones first
             layer = copy.deepcopy(backbone.get_submodule(name))  # merging can fail half-way
             try:
-                layer.merge()
+                with merging_into(layer.get_base_layer()):
+                    layer.merge()
             except PEFT_ERRORS as error:
                 method = self.config.peft_type.name
                 return f'HFPeft {method} stays: peft cannot merge it ({_one_line(error)})'

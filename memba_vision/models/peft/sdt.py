@@ -5,7 +5,7 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.scan import ScanCall, WrappedScan
-from memba_vision.models.peft.adapter import merge_layers, replace_module, wrap_scans
+from memba_vision.models.peft.adapter import merge_layers, replace_module, untie, wrap_scans
 from memba_vision.models.peft.lora_layers import LoRALinear
 from memba_vision.models.peft.low_rank import check_low_rank
 from memba_vision.models.peft.selection import SelectingAdapter, Task, parameter_of
@@ -159,6 +159,8 @@ class SDT(SelectingAdapter):
         for site in self._scans(backbone):
             scan = backbone.get_submodule(site.slot)
             if isinstance(scan, SparseScan):
+                owner, _, name = site.A_log.rpartition('.')
+                untie(backbone, backbone.get_submodule(owner), name)
                 tensor_at(backbone, site.A_log).add_(scan.change())
                 replace_module(backbone, site.slot, scan.base_layer)
         if any(isinstance(module, SparseScan) for module in backbone.modules()):
