@@ -214,6 +214,28 @@ def test_prodial_mixes_inside_its_blocks(blocks):
     assert len(layer.blocks) == (blocks or 16)
 
 
+ON_STEPS = {
+    'lora': dict(type='LoRA', rank=2),
+    'parallel': dict(type='ParallelAdapter', rank=2),
+    'glora': dict(type='GLoRA'),
+    'gps': dict(type='GPS'),
+}
+
+
+@pytest.mark.parametrize('adapter', ON_STEPS.values(), ids=ON_STEPS)
+@torch.no_grad()
+def test_a_step_size_keeps_its_bias_in_float32_under_autocast(adapter):
+    model = make_peft(adapter | dict(targets=['dt_proj']))
+    if model.undecided:
+        model.decide_without_data()
+    layer = model.eval().module.layers[0].mixer.dt_proj
+    low_rank = torch.randn(4, 5, layer.in_features) * 0.01
+    with torch.autocast('cpu', torch.bfloat16):
+        steps = F.softplus(layer(low_rank))
+    exact = F.softplus(layer(low_rank))
+    assert ((steps - exact).abs() / exact).mean() < 1e-3
+
+
 def test_a_parallel_adapter_has_a_relu():
     layer = randomise(make_peft(PARALLEL)).module.layers[0].mixer.out_proj
     hidden = torch.randn(4, 32)

@@ -135,8 +135,10 @@ def gradient_of(tensor: torch.Tensor) -> torch.Tensor:
     parameter = parameter_of(tensor)
     if parameter.grad is None:
         return torch.zeros_like(tensor)
-    place = tensor.shape, tensor.stride(), tensor.storage_offset()
-    return parameter.grad.contiguous().as_strided(*place)
+    grad = parameter.grad.contiguous()
+    # Neither has to begin where its memory does.
+    offset = grad.storage_offset() + tensor.storage_offset() - parameter.storage_offset()
+    return grad.as_strided(tensor.shape, tensor.stride(), offset)
 
 
 def sum_gradients(
