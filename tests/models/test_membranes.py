@@ -201,3 +201,13 @@ def test_together_with_a_membrane_that_hands_on_nothing():
     assert torch.isfinite(model(make_images())[0]).all()
     model = make('vim', dict(LORA, targets=['out_proj']), HIDDEN | dict(target='mix.out') | WITHOUT)
     assert isinstance(model.module.layers[0].mixer.out_proj, MembraneLoRALinear)
+
+
+def test_a_membrane_without_a_transfer_passes_on_the_state_of_others():
+    model = make('vim', LORA, HIDDEN, GATE | WITHOUT)
+    given = []
+    for module in model.modules():
+        if isinstance(module, MembraneLoRALinear):
+            module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[1] is not None))
+    model(make_images())
+    assert given == [False, *[True] * (len(given) - 1)] and len(given) > 1

@@ -27,8 +27,8 @@ def linear(
         x: (..., in_features), any strides.
         weight: (out_features, in_features).
         bias: (out_features,).
-        added: (..., out_features), any strides. Inside autocast, one of a wider dtype is not rounded
-            to that of autocast, and the sum has its dtype.
+        added: (..., out_features), any strides. Autocast does not round it where it is wider, and
+            the sum has its dtype then.
         backend: 'auto' (or None), or one of ``BACKENDS.names()``.
 
     Returns:
