@@ -1,5 +1,6 @@
 """Settings of the leaky-integrate membrane, shared by every op that contains one."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +19,7 @@ class MembraneSettings:
         threshold: a potential above it is reset to zero; infinity never resets.
 
     Raises:
-        UserError: ``num_chunks`` or ``leak`` is out of range.
+        UserError: a setting is out of range.
     """
 
     num_chunks: int = 4
@@ -35,6 +36,8 @@ class MembraneSettings:
             raise UserError(f'num_chunks must be at least 1, got {self.num_chunks}')
         if not 0 < self.leak <= 1:
             raise UserError(f'leak must be in (0, 1], got {self.leak}')
+        if math.isnan(self.threshold):
+            raise UserError('threshold must be a number, got nan: None stands for no reset')
 
     @property
     def fields(self) -> tuple[int, float, float]:

@@ -124,6 +124,8 @@ CHANGE_BIASES = {
 @torch.no_grad()
 def test_a_bias_that_is_added_twice_folds(adapter, monkeypatch):
     backbone = MambaVision(MAMBA_VISION | dict(window_sizes=(2, 1)), img_size=32)
+    if adapter['type'] == 'HFPeft':
+        pytest.importorskip('peft')
     model = shaken(PEFTModel(backbone, [adapter]))
     steps, run = [], DirectionScan.run
 

@@ -3,9 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from backbones_for_contracts import BACKBONES
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from memba_vision.engine.optim import split_by_decay
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
 from memba_vision.models.modules.mixer import BidirectionalMixer
@@ -95,6 +97,15 @@ def affixed(mixer, seed):
         tokens = PlainTokens(3, 2 * mixer.d_inner, mixer.A_log)
         setattr(mixer, f'scan{suffix}', AffixScan(getattr(mixer, f'scan{suffix}'), tokens))
     return mixer
+
+
+@pytest.mark.parametrize('name', ['vim', 'vmamba_v2'])
+def test_the_rates_of_new_states_are_not_decayed(name):
+    model = PEFTModel(BACKBONES[name], [WIDER])
+    decayed, others = (set(map(id, group)) for group in split_by_decay(model))
+    own = model.adapter_parameters()
+    assert {id(p) for n, p in own.items() if n.endswith('.A_log')} == others
+    assert {id(p) for n, p in own.items() if n.endswith('.x_proj.weight')} == decayed
 
 
 def test_an_affix_comes_first_in_the_scan_of_either_direction():

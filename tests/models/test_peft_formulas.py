@@ -451,6 +451,7 @@ REFUSED = {
     'shallow': ([dict(type='VPT', blocks=[0, 0.5])], 'blocks is for deep prompts'),
     'form': ([dict(type='GLoRA', C='scalar')], "unknown form 'scalar' of C; known are lora, vec"),
     'no_form': ([dict(type='GLoRA', **dict.fromkeys('ABCDE', 'none'))], 'so nothing trains'),
+    'no_bias': ([dict(type='GLoRA', A='none', B='none')], 'no layer of branch_proj has a bias'),
     'on_lora': ([dict(LORA, targets=['in_proj']), dict(type='RepAdapter')], 'an adapter already'),
 }
 

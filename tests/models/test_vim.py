@@ -608,6 +608,8 @@ ON_PATCHES = {
 
 @pytest.mark.parametrize('adapter', ON_PATCHES.values(), ids=ON_PATCHES)
 def test_images_of_any_size_with_an_adapter_on_the_patch_embedding(adapter):
+    if adapter['type'] == 'HFPeft':
+        pytest.importorskip('peft')
     vim = make_vim(dynamic_img_size=True)
     images = torch.randn(2, 3, 40, 24)
     expected = vim(images)[0]

@@ -22,6 +22,8 @@ class WiderScan(WrappedScan):
         num_states: dimensions to add.
     """
 
+    no_weight_decay = ('A_log',)
+
     def __init__(self, base_layer: nn.Module, A_log: torch.Tensor, num_states: int) -> None:
         super().__init__(base_layer)
         self.A_log = nn.Parameter(A_log.detach()[:, :1].repeat(1, num_states))

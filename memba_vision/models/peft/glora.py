@@ -151,8 +151,13 @@ class GLoRA(Adapter):
     def attach(self, backbone: nn.Module) -> None:
         """Wrap the targets."""
         found = find_targets(backbone, self.targets, [nn.Linear], blocks=self.blocks)
-        for name, layer in found.items():
-            adapted = GeneralizedLinear(layer, self.forms, self.rank)
+        layers = {n: GeneralizedLinear(layer, self.forms, self.rank) for n, layer in found.items()}
+        if not any(len(adapted.supports) for adapted in layers.values()):
+            raise UserError(
+                f'GLoRA: A and B are "none" and no layer of {", ".join(self.targets)} has a bias, '
+                'so nothing trains: give A or B a form'
+            )
+        for name, adapted in layers.items():
             if len(adapted.supports):
                 replace_module(backbone, name, adapted)
 

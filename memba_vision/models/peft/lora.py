@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.patches import innermost
 from memba_vision.models.peft.adapter import merge_layers, replace_module
 from memba_vision.models.peft.hf_format import save_low_rank
 from memba_vision.models.peft.lora_layers import (
@@ -88,6 +89,8 @@ class LoRA(LowRankAdapter):
         found = find_targets(backbone, whole, kinds, [AdditiveLayer], blocks=self.blocks)
         self._check_whole(found, parts)
         for name, layer in found.items():
+            _check_convolution(name, layer)
+        for name, layer in found.items():
             self._put(backbone, name, self._wrapped(layer))
         for role, places in parts.items():
             for place in places:
@@ -139,3 +142,14 @@ class LoRA(LowRankAdapter):
                 'this adapter changes some outputs of one alone: export it --as merged'
             )
         save_low_rank(backbone, [LoRALinear, LoRAConv2d], self.targets, folder)
+
+
+def _check_convolution(name: str, layer: nn.Module) -> None:
+    """Raise a UserError for a convolution into whose kernel two convolutions do not fold."""
+    plain = innermost(layer)
+    if isinstance(plain, nn.Conv2d) and (plain.groups > 1 or plain.padding_mode != 'zeros'):
+        raise UserError(
+            f'LoRA: {name} is a convolution with groups={plain.groups} and '
+            f'padding_mode={plain.padding_mode!r}, and LoRA changes those of one group that are '
+            'padded with zeros: choose other targets, or SSF or GPS for this one'
+        )

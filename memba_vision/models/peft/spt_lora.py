@@ -18,6 +18,8 @@ from memba_vision.registry import ADAPTERS
 #: The most weights that count as sensitive, in units of the budget; those of matrices with LoRA
 #: cost nothing more.
 MOST_SENSITIVE = 8
+#: The share of the weights that train, where nothing else is said.
+BUDGET = 0.005
 
 
 @ADAPTERS.register_module()
@@ -44,7 +46,7 @@ class SPTLoRA(SelectingAdapter):
         images: see :class:`~memba_vision.models.peft.selection.SelectingAdapter`.
         choice: likewise; the sensitive positions in each layer's flat weight, None for LoRA.
         lora_share: trained parameters, as a share of those that LoRA would have in all of the
-            layers; in place of ``budget``.
+            layers; in place of ``budget``, which is left out then.
     """
 
     added_later = (*SelectingAdapter.added_later, 'lora_share')
@@ -52,7 +54,7 @@ class SPTLoRA(SelectingAdapter):
     def __init__(
         self,
         targets: Sequence[str] = ('all_proj',),
-        budget: float = 0.005,
+        budget: float = BUDGET,
         rank: int = 8,
         scale: float = 1.0,
         drop_rate: float = 0.0,
@@ -66,6 +68,12 @@ class SPTLoRA(SelectingAdapter):
         for name, share in (('budget', budget), ('lora_share', lora_share)):
             if share is not None and not 0 < share <= 1:
                 raise UserError(f'SPTLoRA: {name} must be above 0 and at most 1, got {share}')
+        # Headers of checkpoints name the default beside a lora_share.
+        if lora_share is not None and budget != BUDGET:
+            raise UserError(
+                f'SPTLoRA: budget={budget} and lora_share={lora_share} both say how much trains: '
+                'leave one of them out'
+            )
         if alpha < 1:
             raise UserError(f'SPTLoRA: alpha must be at least 1, got {alpha}')
         super().__init__(images, choice)
