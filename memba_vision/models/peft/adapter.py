@@ -170,18 +170,28 @@ def check_free(backbone: nn.Module, adapter: str, slot: str) -> nn.Module:
 
 
 def check_state_free(backbone: nn.Module, adapter: str, otherwise: str) -> None:
-    """Raise a UserError where another adapter's state goes from block to block already.
+    """Raise a UserError where a state cannot go from block to block, or another adapter's does.
 
     Args:
         backbone: the backbone.
         adapter: the adapter that hands on a state, for the error's text.
         otherwise: the way out, beside leaving one of them out.
     """
-    if any(getattr(module, 'hands_on_state', False) for module in backbone.modules()):
+    if hands_on_state(backbone):
         raise UserError(
             f"{adapter}: another adapter's state goes from block to block already: use one of the "
             f'two, or {otherwise}'
         )
+    if any(getattr(module, 'in_some_blocks', False) for module in backbone.modules()):
+        raise UserError(
+            f'{adapter}: its state goes from block to block, and blocks of VPT makes the sequence '
+            'longer in some of them: leave blocks out, or set cross_layer=False where there is one'
+        )
+
+
+def hands_on_state(backbone: nn.Module) -> bool:
+    """Return True where an adapter hands on a state of the sequence from block to block."""
+    return any(getattr(module, 'hands_on_state', False) for module in backbone.modules())
 
 
 def wrap_scans(

@@ -7,6 +7,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.scan import ScanCall, WrappedScan, minus_exp
 from memba_vision.models.peft.adapter import Adapter, wrap_scans
+from memba_vision.models.peft.setting_checks import check_whole
 from memba_vision.models.sites import ScanSite, tensor_at
 from memba_vision.ops import ScanInputs
 from memba_vision.registry import ADAPTERS
@@ -58,8 +59,7 @@ class AdditionalScan(Adapter):
     needs = ('scan',)
 
     def __init__(self, num_states: int = 6) -> None:
-        if num_states < 1:
-            raise UserError(f'AdditionalScan: num_states must be at least 1, got {num_states}')
+        check_whole('AdditionalScan', 'num_states', num_states)
         self.num_states = num_states
 
     def attach(self, backbone: nn.Module) -> None:

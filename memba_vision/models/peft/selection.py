@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import Adapter
+from memba_vision.models.peft.setting_checks import check_whole
 
 
 class Batch(NamedTuple):
@@ -70,8 +70,8 @@ class SelectingAdapter(Adapter):
     added_later = ('choice',)
 
     def __init__(self, images: int | None, choice: dict | None) -> None:
-        if images is not None and images < 1:
-            raise UserError(f'{type(self).__name__}: images must be at least 1, got {images}')
+        if images is not None:
+            check_whole(type(self).__name__, 'images', images)
         self.images = images
         self.choice = choice
 

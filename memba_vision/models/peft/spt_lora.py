@@ -11,6 +11,7 @@ from memba_vision.models.peft.adapter import merge_layers, replace_module
 from memba_vision.models.peft.lora_layers import LoRALinear
 from memba_vision.models.peft.low_rank import check_low_rank
 from memba_vision.models.peft.selection import SelectingAdapter, Task, sum_gradients
+from memba_vision.models.peft.setting_checks import check_above_zero, check_least
 from memba_vision.models.peft.sparse import SparseLayer, decode_positions, encode_positions
 from memba_vision.models.peft.targets import check_targets, find_targets
 from memba_vision.registry import ADAPTERS
@@ -64,18 +65,17 @@ class SPTLoRA(SelectingAdapter):
         lora_share: float | None = None,
     ) -> None:
         check_targets('SPTLoRA', targets)
-        check_low_rank('SPTLoRA', rank, drop_rate)
+        check_low_rank('SPTLoRA', rank, drop_rate, scale)
         for name, share in (('budget', budget), ('lora_share', lora_share)):
-            if share is not None and not 0 < share <= 1:
-                raise UserError(f'SPTLoRA: {name} must be above 0 and at most 1, got {share}')
+            if share is not None:
+                check_above_zero('SPTLoRA', name, share, most=1)
         # Headers of checkpoints name the default beside a lora_share.
         if lora_share is not None and budget != BUDGET:
             raise UserError(
                 f'SPTLoRA: budget={budget} and lora_share={lora_share} both say how much trains: '
                 'leave one of them out'
             )
-        if alpha < 1:
-            raise UserError(f'SPTLoRA: alpha must be at least 1, got {alpha}')
+        check_least('SPTLoRA', 'alpha', alpha, 1)
         super().__init__(images, choice)
         self.targets = tuple(targets)
         self.budget = budget
