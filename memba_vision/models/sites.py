@@ -184,7 +184,10 @@ class Sites:
         return [block.parts for block in self.blocks if block.parts]
 
     def within(self, share: Sequence[float] | None) -> 'Sites':
-        """Return the places of some blocks alone; see :func:`check_share_of_blocks`.
+        """Return the places of some blocks alone.
+
+        Args:
+            share: beginning and end in the depth; see :func:`check_share_of_blocks`.
 
         Raises:
             UserError: it is not one block.

@@ -86,4 +86,3 @@ class VimFiles(WeightFiles):
 
 
 FILES = VimFiles()
-read_vim = FILES.read

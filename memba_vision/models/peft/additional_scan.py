@@ -48,9 +48,9 @@ class AdditionalScan(Adapter):
     """Additional dimensions of the state in every scan, with their rows of A, B and C.
 
     Trains ``3 * num_states * d_inner`` parameters for each direction of a block: with 6 on Vim-S
-    663,552, with 1 on VMamba's small_s2l15 188,928. What
-    the new dimensions contribute is not zero at the start: their rows of ``x_proj`` are random, as
-    in the authors' code. Source: Yoshimura et al. 2025 (MambaPEFT), section 3.2.
+    663,552, with 1 on VMamba's small_s2l15 188,928. What the new dimensions contribute is not zero
+    at the start: their rows of ``x_proj`` are random, as in the authors' code. Source: Yoshimura et
+    al. 2025 (MambaPEFT), section 3.2.
 
     Args:
         num_states: dimensions to add.

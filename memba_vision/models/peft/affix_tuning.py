@@ -48,11 +48,11 @@ class AffixTuning(Adapter):
     """Learned tokens before every scan, and before its convolution where it has one of its own.
 
     Trains, for each direction, ``num_tokens`` times the width of in_proj: with 3 tokens on Vim-S
-    221,184, on VMamba's small_s2l15 188,928.
-    With ``project``, a two-layer network with tanh makes the tokens of all blocks; its first
-    layer is shared, its hidden width that of the tokens: 115,685,376. That is what the authors'
-    code builds and 1.1 % less than the published 117,000 K, which no hidden width but an odd one
-    (1,553) would meet. Source: Yoshimura et al. 2025 (MambaPEFT), section 3.2.
+    221,184, on VMamba's small_s2l15 188,928. With ``project``, a two-layer network with tanh makes
+    the tokens of all blocks; its first layer is shared, its hidden width that of the tokens:
+    115,685,376. That is what the authors' code builds and 1.1 % less than the published 117,000 K,
+    which no hidden width but an odd one (1,553) would meet. Source: Yoshimura et al. 2025
+    (MambaPEFT), section 3.2.
 
     Args:
         num_tokens: tokens per block and direction.

@@ -15,7 +15,9 @@ from memba_vision.registry import ADAPTERS
 
 
 class MembraneLoRALinear(AdaptedLayer):
-    """``y = W h + b + up(scale * dropout(mean over k of LIM_k(down h)))``.
+    """Projection with LoRA, whose hidden activations are integrated by a membrane.
+
+    ``y = W h + b + up(scale * dropout(mean over k of LIM_k(down h)))``
 
     Args:
         lora: the layer that this one takes over, with its parameters.

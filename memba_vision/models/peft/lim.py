@@ -72,7 +72,7 @@ def membrane_settings(num_chunks: int, leak: float, threshold: float | None) -> 
 
 
 class MembraneGate(nn.Module):
-    """Site 'gate': the membrane integrates the whole gate pre-activation, ``silu(LIM_k(z))``."""
+    """Gate of site 'gate': its membrane integrates the whole pre-activation, ``silu(LIM_k(z))``."""
 
     owner = 'LIM'
 

@@ -47,7 +47,13 @@ class LowRankLayer(AdaptedLayer):
 def make_bottleneck(
     base_layer: nn.Module, rank: int, out_features: int
 ) -> tuple[nn.Linear, nn.Linear]:
-    """Return ``down`` and ``up`` without biases, with the device and dtype of a linear layer."""
+    """Return ``down`` and ``up`` without biases, with the device and dtype of a linear layer.
+
+    Args:
+        base_layer: the linear layer, whose inputs ``down`` takes.
+        rank: width between the two.
+        out_features: outputs of ``up``.
+    """
     like = dict(device=base_layer.weight.device, dtype=base_layer.weight.dtype)
     down = Linear(base_layer.in_features, rank, bias=False, **like)
     return down, Linear(rank, out_features, bias=False, **like)

@@ -17,7 +17,7 @@ TAP_STAYS = "and in_proj's LoRA on the way to it: it integrates that LoRA's hidd
 
 
 class LowRankMembraneGate(nn.Module):
-    """Site 'lora': the membrane integrates LoRA's hidden activations on their way to the gate.
+    """Gate of site 'lora': its membrane integrates LoRA's hidden activations on their way there.
 
     ``silu(W_z h + up(scale * dropout(LIM_k(down h))))``
 
