@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import Adapter
 from memba_vision.models.peft.setting_checks import check_whole
 
