@@ -6,6 +6,7 @@ classes. Places are named by the dotted paths of modules and parameters in the b
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from types import MappingProxyType
 
 import torch
@@ -183,7 +184,10 @@ class Sites:
         return [block.parts for block in self.blocks if block.parts]
 
     def within(self, share: Sequence[float] | None) -> 'Sites':
-        """Return the places of some blocks alone; see :func:`check_share_of_blocks`.
+        """Return the places of some blocks alone.
+
+        Args:
+            share: beginning and end in the depth; see :func:`check_share_of_blocks`.
 
         Raises:
             UserError: it is not one block.
@@ -243,10 +247,12 @@ def check_share_of_blocks(adapter: str, share: Sequence[float] | None) -> None:
     """
     if share is None:
         return
-    if not (len(share) == 2 and 0 <= share[0] < share[1] <= 1):
+    is_pair = isinstance(share, Sequence) and len(share) == 2
+    are_numbers = is_pair and all(isinstance(part, Real) for part in share)
+    if not (are_numbers and 0 <= share[0] < share[1] <= 1):
         raise UserError(
             f'{adapter}: blocks must be two numbers from 0 to 1, the smaller one first, as '
-            f'[0, 0.5] for the first half of the depth; got {list(share)}'
+            f'[0, 0.5] for the first half of the depth; got {share!r}'
         )
 
 
@@ -303,7 +309,10 @@ def lacking(backbone: nn.Module, needs: Iterable[str]) -> str | None:
 def absence(backbone: nn.Module, need: str) -> str:
     """Return a line on a place that a backbone lacks."""
     described = {**ROLES, **PARAMETERS, **SLOTS}.get(need, 'place of that name')
-    return f'needs "{need}" ({described}), which {type(backbone).__name__} has not'
+    line = f'needs "{need}" ({described}), which {type(backbone).__name__} has not'
+    if need == 'patches' and getattr(backbone, 'dynamic_img_size', False):
+        return f'{line} with dynamic_img_size=True: leave that out, and set img_size'
+    return line
 
 
 def check_sites(backbone: nn.Module, adapter: str, *needs: str) -> Sites:

@@ -1,7 +1,9 @@
 """Settings of the leaky-integrate membrane, shared by every op that contains one."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
 
 from memba_vision.errors import UserError
@@ -18,7 +20,7 @@ class MembraneSettings:
         threshold: a potential above it is reset to zero; infinity never resets.
 
     Raises:
-        UserError: ``num_chunks`` or ``leak`` is out of range.
+        UserError: a setting is out of range.
     """
 
     num_chunks: int = 4
@@ -33,8 +35,13 @@ class MembraneSettings:
             raise UserError(f'num_chunks must be a whole number, got {self.num_chunks!r}')
         if self.num_chunks < 1:
             raise UserError(f'num_chunks must be at least 1, got {self.num_chunks}')
-        if not 0 < self.leak <= 1:
-            raise UserError(f'leak must be in (0, 1], got {self.leak}')
+        if not isinstance(self.leak, Real) or not 0 < self.leak <= 1:
+            raise UserError(f'leak must be in (0, 1], got {self.leak!r}')
+        if not isinstance(self.threshold, Real) or math.isnan(self.threshold):
+            raise UserError(
+                f'threshold must be a number, or infinity (None in an adapter) for no reset, got '
+                f'{self.threshold!r}'
+            )
 
     @property
     def fields(self) -> tuple[int, float, float]:

@@ -6,7 +6,13 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.modules.patches import Size, input_size, take_from_middle, to_pair
+from memba_vision.models.modules.patches import (
+    Size,
+    innermost,
+    input_size,
+    take_from_middle,
+    to_pair,
+)
 from memba_vision.models.sites import sites_of
 
 FORWARD, BACKWARD = 0, 1
@@ -83,7 +89,7 @@ def token_grid(backbone: nn.Module) -> TokenGrid:
         tokens = prompts.remove(torch.arange(length)[None, :, None])
     grid = to_pair(backbone.grid_size, 'grid_size')
     patches = _patches_of(backbone, tokens, grid)
-    proj = backbone.patch_embed.proj
+    proj = innermost(backbone.patch_embed.proj)
     top, left = ((s - t) / 2 for s, t in zip(proj.kernel_size, proj.stride, strict=True))
     bottom, right = top + proj.stride[0] * grid[0], left + proj.stride[1] * grid[1]
     return TokenGrid(length, patches.flatten().unflatten(0, grid), (left, right, bottom, top))

@@ -9,7 +9,9 @@ from mmpretrain.registry import MODELS
 
 import memba_vision
 from memba_vision.errors import UserError
-from memba_vision.models.peft import FoldedBackbone
+from memba_vision.models.backbones import MambaVision, Vim
+from memba_vision.models.modules.scan import DirectionScan
+from memba_vision.models.peft import FoldedBackbone, PEFTModel
 from memba_vision.models.peft.low_rank import LowRankLayer
 
 VIM = dict(type='Vim', arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
@@ -106,3 +108,69 @@ def test_weights_are_summed_in_their_own_precision_under_autocast():
         half = folded(images()).float()
     assert torch.equal(folded(images()), plain(images()))
     torch.testing.assert_close(half, model(images()), rtol=0.05, atol=0.05)
+
+
+MAMBA_VISION = dict(embed_dims=8, stem_dims=8, depths=(1, 1, 2, 2), num_heads=(2, 4))
+CHANGE_BIASES = {
+    'ssf': dict(type='SSF'),
+    'glora': dict(type='GLoRA', targets=['dt_proj']),
+    'rep_adapter': dict(type='RepAdapter', targets=['dt_proj'], rank=2, groups=1),
+    'ia3': dict(type='HFPeft', peft_type='IA3', target_modules=['dt_proj'], feedforward_modules=[]),
+    'lora': dict(type='LoRA', targets=['dt_proj'], rank=2),
+}
+
+
+@pytest.mark.parametrize('adapter', CHANGE_BIASES.values(), ids=CHANGE_BIASES)
+@torch.no_grad()
+def test_a_bias_that_is_added_twice_folds(adapter, monkeypatch):
+    backbone = MambaVision(MAMBA_VISION | dict(window_sizes=(2, 1)), img_size=32)
+    if adapter['type'] == 'HFPeft':
+        pytest.importorskip('peft')
+    model = shaken(PEFTModel(backbone, [adapter]))
+    steps, run = [], DirectionScan.run
+
+    def watched(scan, inputs, call):
+        steps.append(inputs.delta + inputs.delta_bias[:, None])
+        return run(scan, inputs, call)
+
+    monkeypatch.setattr(DirectionScan, 'run', watched)
+    folded = memba_vision.fold(model)
+    assert not folded.stays
+    model(images())
+    first, steps[:] = list(steps), []
+    folded(images())
+    assert first
+    torch.testing.assert_close(steps, first, rtol=1e-4, atol=1e-4)
+
+
+def shaken(model):
+    """An adapted backbone in evaluation mode, its adapters far from where they start."""
+    torch.manual_seed(1)
+    if model.undecided:
+        model.decide_without_data()
+    with torch.no_grad():
+        for parameter in model.adapter_parameters().values():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model.eval()
+
+
+TIED = {
+    'weight': ('dt_proj.weight', dict(type='SSF')),
+    'bias': ('dt_proj.bias', dict(type='GLoRA', targets=['dt_proj', 'dt_proj_b'])),
+    'A_log': ('A_log', dict(type='SDT', channels=0.5, states=0.5)),
+}
+
+
+@pytest.mark.parametrize(('name', 'adapter'), TIED.values(), ids=TIED)
+@torch.no_grad()
+def test_tied_parameters_fold_alone(name, adapter):
+    torch.manual_seed(0)
+    backbone = Vim(VIM['arch'], img_size=32, patch_size=8)
+    for layer in backbone.layers:
+        module, _, last = f'mixer.{name}'.rpartition('.')
+        other = 'A_b_log' if last == 'A_log' else last
+        shared = getattr(layer.get_submodule(module), last)
+        setattr(layer.get_submodule(module.replace('dt_proj', 'dt_proj_b')), other, shared)
+    model = shaken(PEFTModel(backbone, [adapter]))
+    expected = model(images())
+    torch.testing.assert_close(memba_vision.fold(model)(images()), expected, rtol=1e-4, atol=1e-4)

@@ -8,6 +8,7 @@ from torch import nn
 
 from memba_vision.engine.optim import TrainableOptimWrapperConstructor, check_rates
 from memba_vision.errors import UserError
+from memba_vision.models.peft.model import attach_adapters
 from memba_vision.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 LORA = dict(type='LoRA', targets=['in_proj', 'out_proj'], rank=4, scale=0.5, drop_rate=0.0)
@@ -153,6 +154,18 @@ ERRORS = {
 def test_what_is_refused(adapters, message):
     with pytest.raises(UserError, match=message):
         build(*adapters)
+
+
+@pytest.mark.parametrize(
+    'settings', [dict(groups=3), dict(padding=1, padding_mode='reflect')], ids=str
+)
+def test_convolutions_that_it_does_not_fold_into_are_refused(settings):
+    backbone = MODELS.build(BACKBONES['vim'])
+    backbone.patch_embed.proj = nn.Conv2d(3, 18, 8, 8, **settings)
+    name, value = list(settings.items())[-1]
+    with pytest.raises(UserError, match=f'embed.proj is a convolution with .*{name}={value!r}'):
+        attach_adapters(backbone, [LORA | dict(targets=['in_proj', 'embed'])])
+    assert not any(hasattr(module, 'base_layer') for module in backbone.modules())
 
 
 def test_the_files_of_peft_do_not_hold_a_start(tmp_path):

@@ -173,9 +173,16 @@ GATE = LIM | dict(site='gate')
 WITHOUT = dict(cross_layer=False)
 OTHER_RANK = dict(type='LoRA', targets=['layers.1.mixer.in_proj'], rank=2)
 FIRST = dict(type='LoRA', targets=['layers.0.mixer.in_proj'], rank=3)
+HALF = LORA | dict(blocks=[0, 0.5])
+PROMPTS = dict(type='VPT', deep=True, blocks=[0, 0.5])
 REFUSED = {
     'no_lora': ([HIDDEN], 'HiddenLIM: it integrates .* of a LoRA on in_proj: put dict'),
     'dora': ([dict(type='DoRA', targets=['in_proj'], rank=2), HIDDEN], 'put dict'),
+    'blocks': ([HALF, HIDDEN], 'of every block, and layers.1.mixer.in_proj has none .* blocks'),
+    'lim_blocks': ([HALF, LIM], 'of every block, .* blocks of that LoRA out, .* or choose site'),
+    'prompts': ([LORA, HIDDEN, PROMPTS], 'VPT: blocks makes .* leave blocks out, or set cross_la'),
+    'prompts_first': ([LORA, PROMPTS, LIM], 'LIM: its state .* blocks of VPT .* set cross_layer'),
+    'prompts_ssm_lora': ([PROMPTS, dict(type='SSMLoRA', rank=2)], 'SSMLoRA: its .* leave blocks'),
     'twice': ([LORA, HIDDEN, HIDDEN], 'put dict.*before it'),
     'lim_after': ([LORA, HIDDEN, GATE], "LIM: another adapter's state goes from block to block"),
     'ssm_lora': ([LORA, HIDDEN, dict(type='SSMLoRA', rank=2)], "SSMLoRA: another adapter's state"),
@@ -201,3 +208,18 @@ def test_together_with_a_membrane_that_hands_on_nothing():
     assert torch.isfinite(model(make_images())[0]).all()
     model = make('vim', dict(LORA, targets=['out_proj']), HIDDEN | dict(target='mix.out') | WITHOUT)
     assert isinstance(model.module.layers[0].mixer.out_proj, MembraneLoRALinear)
+
+
+def test_prompts_of_some_blocks_go_with_a_membrane_without_a_transfer():
+    model = make('vim', LORA, LIM | WITHOUT, PROMPTS)
+    assert torch.isfinite(model(make_images())[0]).all()
+
+
+def test_a_membrane_without_a_transfer_passes_on_the_state_of_others():
+    model = make('vim', LORA, HIDDEN, GATE | WITHOUT)
+    given = []
+    for module in model.modules():
+        if isinstance(module, MembraneLoRALinear):
+            module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[1] is not None))
+    model(make_images())
+    assert given == [False, *[True] * (len(given) - 1)] and len(given) > 1

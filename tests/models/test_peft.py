@@ -607,6 +607,7 @@ MEMBA_ERRORS = {
     'leak_0': (dict(leak=0.0), r'leak must be in \(0, 1\], got 0.0'),
     'leak_2': (dict(leak=2), r'leak must be in \(0, 1\], got 2'),
     'num_chunks': (dict(num_chunks=0), 'num_chunks must be at least 1, got 0'),
+    'threshold': (dict(threshold=float('nan')), 'threshold must be a number, .* got nan'),
     'site': (dict(site='z'), "unknown site 'z'; known are lora, gate"),
     'unknown_target': (
         dict(targets=['in_proj', 'qkv']),

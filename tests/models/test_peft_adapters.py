@@ -3,9 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from backbones_for_contracts import BACKBONES
 from mmpretrain.registry import MODELS
 from torch import nn
 
+from memba_vision.engine.optim import split_by_decay
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
 from memba_vision.models.modules.mixer import BidirectionalMixer
@@ -95,6 +97,15 @@ def affixed(mixer, seed):
         tokens = PlainTokens(3, 2 * mixer.d_inner, mixer.A_log)
         setattr(mixer, f'scan{suffix}', AffixScan(getattr(mixer, f'scan{suffix}'), tokens))
     return mixer
+
+
+@pytest.mark.parametrize('name', ['vim', 'vmamba_v2'])
+def test_the_rates_of_new_states_are_not_decayed(name):
+    model = PEFTModel(BACKBONES[name], [WIDER])
+    decayed, others = (set(map(id, group)) for group in split_by_decay(model))
+    own = model.adapter_parameters()
+    assert {id(p) for n, p in own.items() if n.endswith('.A_log')} == others
+    assert {id(p) for n, p in own.items() if n.endswith('.x_proj.weight')} == decayed
 
 
 def test_an_affix_comes_first_in_the_scan_of_either_direction():
@@ -212,6 +223,28 @@ def test_prodial_mixes_inside_its_blocks(blocks):
     hidden = torch.randn(4, 16)
     torch.testing.assert_close(layer(hidden), hidden @ weight.T, rtol=1e-4, atol=1e-5)
     assert len(layer.blocks) == (blocks or 16)
+
+
+ON_STEPS = {
+    'lora': dict(type='LoRA', rank=2),
+    'parallel': dict(type='ParallelAdapter', rank=2),
+    'glora': dict(type='GLoRA'),
+    'gps': dict(type='GPS'),
+}
+
+
+@pytest.mark.parametrize('adapter', ON_STEPS.values(), ids=ON_STEPS)
+@torch.no_grad()
+def test_a_step_size_keeps_its_bias_in_float32_under_autocast(adapter):
+    model = make_peft(adapter | dict(targets=['dt_proj']))
+    if model.undecided:
+        model.decide_without_data()
+    layer = model.eval().module.layers[0].mixer.dt_proj
+    low_rank = torch.randn(4, 5, layer.in_features) * 0.01
+    with torch.autocast('cpu', torch.bfloat16):
+        steps = F.softplus(layer(low_rank))
+    exact = F.softplus(layer(low_rank))
+    assert ((steps - exact).abs() / exact).mean() < 1e-3
 
 
 def test_a_parallel_adapter_has_a_relu():

@@ -433,6 +433,17 @@ PROMPT = dict(type='PromptTuning', num_tokens=2)
 REFUSED = {
     'twice': ([UPDATES['mona'], UPDATES['mona']], 'use one adapter of that kind alone'),
     'rank': ([dict(type='AdaptFormer', rank=0)], 'rank must be at least 1'),
+    'rank_2.0': ([dict(type='AdaptFormer', rank=2.0)], 'rank must be a whole number, got 2.0'),
+    'rank_text': ([dict(type='SVP', rank='2')], "rank must be a whole number, got '2'"),
+    'scale_text': ([LORA | dict(scale='1')], "scale must be a number, got '1'"),
+    'drop_text': ([dict(type='Mona', drop_rate='0')], "drop_rate must be a number, got '0'"),
+    'prompts_8.0': ([PROMPT | dict(num_tokens=8.0)], 'num_tokens must be a whole number, got 8.0'),
+    'affix_3.0': ([dict(type='AffixTuning', num_tokens=3.0)], 'num_tokens must be a whole number'),
+    'states': ([dict(type='AdditionalScan', num_states='2')], 'num_states must be a whole number'),
+    'every': ([dict(type='SSMLoRA', every=0.5)], 'every must be a whole number, got 0.5'),
+    'leak': ([dict(type='LIM', site='gate', leak='0.5')], r"leak must be in \(0, 1\], got '0.5'"),
+    'block': ([dict(type='AdaptFormer', blocks=0.5)], 'blocks must be two numbers .* got 0.5'),
+    'block_text': ([dict(type='AdaptFormer', blocks=['0', '1'])], 'blocks must be two numbers'),
     'groups': ([dict(type='RepAdapter', rank=8, groups=3)], 'groups must divide rank, 8; got 3'),
     'inputs': ([dict(type='RepAdapter', rank=6, groups=3)], 'must divide the 16 inputs of layers'),
     'fact_form': ([dict(type='FacT', form='cp')], "unknown form 'cp'; known are tt, tk"),
@@ -451,6 +462,7 @@ REFUSED = {
     'shallow': ([dict(type='VPT', blocks=[0, 0.5])], 'blocks is for deep prompts'),
     'form': ([dict(type='GLoRA', C='scalar')], "unknown form 'scalar' of C; known are lora, vec"),
     'no_form': ([dict(type='GLoRA', **dict.fromkeys('ABCDE', 'none'))], 'so nothing trains'),
+    'no_bias': ([dict(type='GLoRA', A='none', B='none')], 'no layer of branch_proj has a bias'),
     'on_lora': ([dict(LORA, targets=['in_proj']), dict(type='RepAdapter')], 'an adapter already'),
 }
 
@@ -464,7 +476,7 @@ def test_what_is_refused(adapters, message):
 @pytest.mark.parametrize('name', ['convpass', 'mona', 'svp'])
 def test_a_grid_has_to_be_known(name):
     adapter = UPDATES[name]
-    with pytest.raises(UserError, match='needs "patches"'):
+    with pytest.raises(UserError, match=r'needs "patches" .* dynamic_img_size=True: leave'):
         build(adapter, dynamic_img_size=True)
     with pytest.raises(UserError, match=r'expects 17 tokens, .* and got 19: leave out .*prompts'):
         build(adapter, PROMPT)(make_images())

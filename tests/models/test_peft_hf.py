@@ -1,6 +1,7 @@
 """Hugging Face's peft: its methods as adapters, and adapters in its format."""
 
 import importlib.util
+import json
 import sys
 
 import pytest
@@ -323,6 +324,13 @@ def test_peft_loads_what_we_save(adapter, tmp_path):
     expected = model(make_images())[0]
     torch.testing.assert_close(loaded(make_images())[0], expected, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(make_base()(make_images())[0], expected)
+
+
+def test_what_we_save_of_some_blocks_names_these(tmp_path):
+    vim = VIM | dict(arch=VIM['arch'] | dict(num_layers=2))
+    PEFTModel(Vim(**vim), [LORA | dict(targets=['in_proj'], blocks=[0, 0.5])]).save_hf(tmp_path)
+    config = json.loads((tmp_path / 'adapter_config.json').read_text())
+    assert config['target_modules'] == ['layers.0.mixer.in_proj']
 
 
 @needs_peft

@@ -55,7 +55,14 @@ def test_positions_survive_as_text(positions):
     assert torch.equal(decode_positions(encode_positions(given)), given)
 
 
-@pytest.mark.parametrize('base', [nn.Linear(5, 3), nn.Conv2d(4, 3, 3, padding=1)], ids=str)
+LAYERS = {
+    'linear': nn.Linear(5, 3),
+    'convolution': nn.Conv2d(4, 3, 3, padding=1),
+    'reflecting': nn.Conv2d(4, 3, 3, padding=1, padding_mode='reflect'),
+}
+
+
+@pytest.mark.parametrize('base', LAYERS.values(), ids=LAYERS)
 def test_single_weights_change(base):
     layer = SparseLayer(base.requires_grad_(False), torch.tensor([1, 7, 12]))
     x = torch.randn(2, 4, 6, 5)
@@ -68,8 +75,9 @@ def test_single_weights_change(base):
     torch.testing.assert_close(layer.merged()(x), changed(x))
 
 
-def test_a_part_of_a_parameter_has_a_part_of_its_gradient():
-    whole = nn.Parameter(torch.randn(3, 4, 2))
+@pytest.mark.parametrize('start', [0, 5])
+def test_a_part_of_a_parameter_has_a_part_of_its_gradient(start):
+    whole = nn.Parameter(torch.randn(start + 24)[start:].view(3, 4, 2))
     part = whole[1]
     (whole**2).sum().backward()
     torch.testing.assert_close(gradient_of(part), 2 * part)
@@ -426,6 +434,7 @@ def test_an_endless_loader_is_gone_through_once_and_not_moved(method):
         (dict(type='GPS', images=0), 'images must be at least 1'),
         (dict(type='SPTLoRA', budget=0), 'budget must be above 0'),
         (dict(type='SPTLoRA', lora_share=2), 'lora_share must be above 0 and at most 1, got 2'),
+        (dict(type='SPTLoRA', budget=0.1, lora_share=0.5), 'leave one of them out'),
         (dict(type='SPTLoRA', alpha=0.5), 'alpha must be at least 1'),
         (dict(type='SDT', channels=2), 'channels must be above 0 and at most 1'),
         (dict(type='SDT', lr=0), 'lr must be above 0'),

@@ -314,3 +314,9 @@ def test_depths_are_those_of_timm():
 def test_what_timm_has_not_is_told(settings, message):
     with pytest.raises(UserError, match=message):
         build(dict(type='TimmModel', **settings))
+
+
+@pytest.mark.parametrize('module', [VIT, TIMM], ids=['mmpretrain', 'timm'])
+def test_an_unknown_setting_of_a_file_is_told(module):
+    with pytest.raises(UserError, match='init_cfg has unknown prefx; known are type, checkpoint'):
+        build(pretrained(module, 'weights.pth', prefx='backbone'))

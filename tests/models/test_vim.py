@@ -14,9 +14,10 @@ from memba_vision.models import Vim
 from memba_vision.models.backbones import vim as vim_module
 from memba_vision.models.backbones.vim import resize_pos_embed
 from memba_vision.models.modules.mixer import BidirectionalMixer
-from memba_vision.models.peft import MembaModel
+from memba_vision.models.peft import MembaModel, PEFTModel
 from memba_vision.models.peft.model import attach_adapters
 from memba_vision.ops import selective_scan
+from memba_vision.visualization.maps import token_grid
 
 ARCH = dict(embed_dims=16, num_layers=2, d_state=4)
 SETTINGS = dict(arch=ARCH, img_size=32, patch_size=8)  # 4 x 4 patches, 17 tokens
@@ -597,6 +598,25 @@ def test_images_of_any_size():
     assert torch.equal(vim(make_images())[0], make_vim(out_type='featmap')(make_images())[0])
     with pytest.raises(UserError, match='an image of 4 x 32 pixels is smaller than a patch, 8'):
         vim(torch.zeros(1, 3, 4, 32))
+
+
+ON_PATCHES = {
+    'lora': dict(type='LoRA', targets=['patch_embed.proj'], rank=2),
+    'peft': dict(type='HFPeft', peft_type='LORA', target_modules=['patch_embed.proj'], r=2),
+}
+
+
+@pytest.mark.parametrize('adapter', ON_PATCHES.values(), ids=ON_PATCHES)
+def test_images_of_any_size_with_an_adapter_on_the_patch_embedding(adapter):
+    if adapter['type'] == 'HFPeft':
+        pytest.importorskip('peft')
+    vim = make_vim(dynamic_img_size=True)
+    images = torch.randn(2, 3, 40, 24)
+    expected = vim(images)[0]
+    model = PEFTModel(vim, [adapter]).eval()
+    torch.testing.assert_close(model(images)[0], expected)
+    model.module.set_img_size((40, 24))
+    assert token_grid(model.module).extent == (0, 24, 40, 0)
 
 
 @pytest.mark.parametrize('img_size', ['32', 0, (32,), (32, -8), 32.5, (8, 8, 8)], ids=str)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
 from memba_vision.models.backbones.vim import resize_pos_embed
-from memba_vision.models.backbones.vim_weights import read_vim
+from memba_vision.models.backbones.vim_weights import FILES
 
 TINY = dict(arch=dict(embed_dims=8, num_layers=2), img_size=32, patch_size=16)
 OURS = 'vim_small_patch16_224_bimambav2_final_pool_mean_abs_pos_embed_with_midclstok_div2'
@@ -93,7 +93,7 @@ def test_heads(tmp_path, weights, prefix, stem, bias):
         named |= {before_head + key: tensor for key, tensor in head.items()}
         path = write(tmp_path / 'zip.pth', named, 'state_dict')
         assert_holds(load(path), weights)
-        found = read_vim(str(path)).tensors
+        found = FILES.read(str(path)).tensors
         assert torch.equal(found['head.weight'], head[f'{stem}weight'])
         assert torch.equal(found['head.bias'], head.get(f'{stem}bias', torch.zeros(7)))
 
@@ -102,7 +102,7 @@ def test_a_head_of_several_layers_is_left_aside(tmp_path, weights):
     head = {f'head.{n}.weight': torch.randn(8, 8) for n in (0, 2)}
     path = write(tmp_path / 'zip.pth', weights | head)
     assert_holds(load(path), weights)
-    assert read_vim(str(path)).tensors.keys() == weights.keys()
+    assert FILES.read(str(path)).tensors.keys() == weights.keys()
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])

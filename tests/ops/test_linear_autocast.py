@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from memba_vision.errors import UserError
 from memba_vision.ops import linear, linear_each
 from memba_vision.ops.linear import autocast
 
@@ -72,6 +73,35 @@ def test_parts_of_a_weight_share_its_conversion(conversions):
     torch.testing.assert_close(torch.cat([first, rest], 1), expected(x, weight))
     torch.testing.assert_close(column, expected(x[:, 1:4], weight[:, 1:4]))
     assert len(conversions) == 1
+
+
+@pytest.mark.parametrize('entry', range(3))
+def test_parts_of_a_weight_that_does_not_begin_where_its_memory_does(entry):
+    # As torch.nn.utils.vector_to_parameters leaves them.
+    weight = nn.Parameter(torch.randn(7 + 3 * 5 * 8)[7:].view(3, 5, 8), requires_grad=False)
+    x = torch.randn(4, 8)
+    torch.testing.assert_close(in_bfloat16(x, weight[entry]), expected(x, weight[entry]))
+
+
+def test_float64_is_left_alone(conversions):
+    x, weight = torch.randn(3, 8, dtype=torch.float64), frozen(5, 8)
+    assert torch.equal(in_bfloat16(x, weight.double()), F.linear(x, weight.double()))
+    assert not conversions
+    with pytest.raises(UserError, match='autocast, which leaves float64 as it is'):
+        in_bfloat16(x, weight)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_what_is_added_is_not_rounded(dtype):
+    x, weight = torch.randn(3, 8), frozen(5, 8)
+    added = torch.randn(3, 5, dtype=dtype, requires_grad=True)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = linear(x, weight, added=added)
+    assert out.dtype == dtype
+    tolerance = 0.02 if dtype == torch.bfloat16 else 1e-6
+    torch.testing.assert_close(out, expected(x, weight) + added, rtol=tolerance, atol=tolerance)
+    out.sum().backward()
+    assert torch.equal(added.grad, torch.ones_like(added))
 
 
 def test_trained_weights_get_gradients_in_their_own_dtype(conversions):

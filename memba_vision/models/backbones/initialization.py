@@ -8,6 +8,7 @@ import torch
 from mmengine.model import BaseModule, PretrainedInit
 
 from memba_vision.models.backbones.transformer_weights import names_of_mmpretrain
+from memba_vision.models.backbones.weight_files import check_pretrained
 from memba_vision.weights import BESIDE_THE_BACKBONE, load_through_hooks, read_state_dict
 
 #: Addresses that are read here; mmengine knows others, such as ``torchvision://``.
@@ -26,7 +27,7 @@ def initialize_backbone(backbone: BaseModule) -> None:
             :func:`memba_vision.weights.read_weights`).
 
     Raises:
-        UserError: a file cannot be read, or does not fit.
+        UserError: a file cannot be read, or does not fit; an entry for one has other settings.
     """
     library = type(backbone).init_weights.__module__.partition('.')[0]
     if library not in ('mmengine', 'mmpretrain'):
@@ -35,6 +36,8 @@ def initialize_backbone(backbone: BaseModule) -> None:
     given = backbone.init_cfg
     entries = [given] if isinstance(given, Mapping) else list(given or [])
     files = [entry for entry in entries if _is_file(entry)]
+    for entry in files:
+        check_pretrained(entry)
     named = [entry for entry in files if entry.get('checkpoint') is not None]
     if not named:
         backbone.init_cfg = [entry for entry in entries if entry not in files] or None

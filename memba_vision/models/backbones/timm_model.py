@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.backbones.weight_files import check_pretrained
 from memba_vision.models.modules.patches import Size, to_pair
 from memba_vision.registry import MODELS
 from memba_vision.weights import load_strictly, read_state_dict, under_names
@@ -74,6 +75,7 @@ class TimmModel(BaseModule):
         given = self.init_cfg or {}
         if given and (not isinstance(given, dict) or given.get('type') != 'Pretrained'):
             raise UserError(f"TimmModel: init_cfg is dict(type='Pretrained', …), got {given!r}")
+        check_pretrained(given)
         if given.get('checkpoint') is None:
             return
         source = str(given['checkpoint'])

@@ -29,6 +29,7 @@ from memba_vision.models.modules.mixer import BidirectionalMixer
 from memba_vision.models.modules.norm import RMSNorm
 from memba_vision.models.modules.patches import (
     Size,
+    innermost,
     put_in_middle,
     resize_pos_embed,
     take_from_middle,
@@ -62,13 +63,21 @@ class PatchEmbed(nn.Module):
         """Embed (batch, channels, height, width) as (batch, patches, embed_dims)."""
         return self.proj(images).flatten(2).transpose(1, 2)
 
+    @property
+    def patch_size(self) -> Size:
+        """Height and width of a patch, in pixels."""
+        return innermost(self.proj).kernel_size
+
+    @property
+    def stride(self) -> Size:
+        """Distance between patches, in pixels, down and across."""
+        return innermost(self.proj).stride
+
     def grid_of(self, height: int, width: int) -> Size:
         """Return rows and columns of the patches of an image of ``height`` by ``width`` pixels."""
         rows, columns = (
             (side - patch) // step + 1
-            for side, patch, step in zip(
-                (height, width), self.proj.kernel_size, self.proj.stride, strict=True
-            )
+            for side, patch, step in zip((height, width), self.patch_size, self.stride, strict=True)
         )
         return rows, columns
 
@@ -228,7 +237,7 @@ class Vim(Backbone):
         Raises:
             UserError: it is smaller than a patch.
         """
-        size, patch_size = to_pair(img_size, 'img_size'), self.patch_embed.proj.kernel_size
+        size, patch_size = to_pair(img_size, 'img_size'), self.patch_embed.patch_size
         if size[0] < patch_size[0] or size[1] < patch_size[1]:
             raise UserError(
                 f'{self.family}: img_size {_spelled(size)} is smaller than patch_size '
@@ -362,7 +371,7 @@ class Vim(Backbone):
         if min(grid) < 1:
             raise UserError(
                 f'{self.family}: an image of {height} x {width} pixels is smaller than a patch, '
-                f'{_spelled(self.patch_embed.proj.kernel_size)}: enlarge it'
+                f'{_spelled(self.patch_embed.patch_size)}: enlarge it'
             )
         return grid
 

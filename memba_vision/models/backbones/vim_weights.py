@@ -69,7 +69,7 @@ class VimFiles(WeightFiles):
     def load(self, backbone: nn.Module, stored: StoredWeights) -> None:
         """Load strictly, and warn where the name of the model says another stride."""
         named = re.search(r'_stride(\d+)_', stored.model_name or '')
-        stride = backbone.patch_embed.proj.stride[0]
+        stride = backbone.patch_embed.stride[0]
         if named and int(named[1]) != stride:
             print_log(
                 f'{stored.source} is of {stored.model_name}, with a stride of {named[1]}; this Vim '
@@ -86,4 +86,3 @@ class VimFiles(WeightFiles):
 
 
 FILES = VimFiles()
-read_vim = FILES.read

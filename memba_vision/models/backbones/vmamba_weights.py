@@ -98,4 +98,3 @@ def _is_kernel(tensor: torch.Tensor, own: torch.Tensor | None) -> bool:
 
 
 FILES = VMambaFiles()
-read_vmamba = FILES.read

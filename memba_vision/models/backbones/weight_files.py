@@ -25,7 +25,16 @@ from memba_vision.weights import (
     under_names,
 )
 
+#: Settings of ``type='Pretrained'``; mmengine's ``map_location`` changes nothing, since tensors go
+#: to where the backbone is.
 _SETTINGS = ('type', 'checkpoint', 'prefix', 'key', 'map_location')
+
+
+def check_pretrained(entry: Mapping[str, Any]) -> None:
+    """Raise a UserError where an entry of ``init_cfg`` that names a file has unknown settings."""
+    if unknown := [name for name in entry if name not in _SETTINGS]:
+        known = ', '.join(_SETTINGS)
+        raise UserError(f'init_cfg has unknown {", ".join(unknown)}; known are {known}')
 
 
 class WeightFiles:
@@ -114,9 +123,7 @@ class WeightFiles:
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise UserError(f'init_cfg {given}: {" ".join(str(error).split())}') from error
         for entry in files:
-            if unknown := [name for name in entry if name not in _SETTINGS]:
-                known = ', '.join(_SETTINGS)
-                raise UserError(f'init_cfg has unknown {", ".join(unknown)}; known are {known}')
+            check_pretrained(entry)
             if entry.get('checkpoint') is not None:
                 location = str(entry['checkpoint'])
                 with _telling_size(backbone):

@@ -11,6 +11,9 @@ from memba_vision.ops import linear
 class Linear(nn.Linear):
     """``torch.nn.Linear``, multiplied by the fastest library at hand."""
 
+    #: Times that the model adds the bias: here, and wherever else a mixer reads it.
+    bias_uses = 1
+
     def forward(self, x: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
         """Map (..., in_features) to (..., out_features), and add another such tensor."""
         return linear(x, self.weight, self.bias, added=added)
@@ -31,9 +34,16 @@ class DeltaLinear(Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Project (..., dt_rank) to (..., dim), before the softplus."""
-        if torch.is_autocast_enabled(x.device.type):
-            return linear(x, self.weight).float() + self.bias.float()
-        return super().forward(x)
+        return project_delta(x, self.weight, self.bias)
+
+
+def project_delta(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Compute ``x @ weight.T + bias``, the sum in float32 at the least under autocast."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return linear(x, weight, bias)
+    projected = linear(x, weight)
+    dtype = torch.promote_types(projected.dtype, torch.float32)
+    return projected.to(dtype) + bias.to(dtype)
 
 
 def project(

@@ -9,8 +9,9 @@ from torch import nn
 from memba_vision.models.modules.gates import GateState
 from memba_vision.models.modules.linear import Linear, project
 from memba_vision.models.modules.mixer import DeltaProjection
+from memba_vision.models.modules.mixer_sites import MixerSizes, mixer_projections
 from memba_vision.models.modules.scan import DirectionScan, ScanCall
-from memba_vision.models.sites import BlockSites, Rows, ScanSite
+from memba_vision.models.sites import BlockSites, ScanSite
 
 WIDTH = 3  # of the convolutions
 
@@ -24,6 +25,12 @@ class SameConv1d(nn.Conv1d):
     def forward(self, x: torch.Tensor, reverse: bool = False) -> torch.Tensor:
         """Convolve (batch, dim, length) along its last axis, in either direction, and activate."""
         return F.silu(super().forward(x))
+
+
+class TwiceBiasedDelta(DeltaProjection):
+    """A projection to the step size whose mixer adds its bias once more."""
+
+    bias_uses = 2
 
 
 class MambaVisionMixer(nn.Module):
@@ -54,7 +61,7 @@ class MambaVisionMixer(nn.Module):
         self.conv1d_x = SameConv1d(self.d_inner)
         self.conv1d_z = SameConv1d(self.d_inner)
         self.x_proj = Linear(self.d_inner, self.dt_rank + 2 * d_state, bias=False)
-        self.dt_proj = DeltaProjection(self.dt_rank, self.d_inner)
+        self.dt_proj = TwiceBiasedDelta(self.dt_rank, self.d_inner)
         A = torch.arange(1, d_state + 1, dtype=torch.float32).repeat(self.d_inner, 1)
         self.A_log = nn.Parameter(A.log())
         self.D = nn.Parameter(torch.ones(self.d_inner))
@@ -82,20 +89,9 @@ class MambaVisionMixer(nn.Module):
 
     def block_sites(self, name: str) -> BlockSites:
         """Return the places that adapters find here; ``name`` is the path of this module."""
-        dt_rank, d_state, d_inner = self.dt_rank, self.d_state, self.d_inner
-        places = {
-            'mix.in': Rows(f'{name}.in_proj'),
-            'mix.x': Rows(f'{name}.in_proj', range(d_inner)),
-            'mix.z': Rows(f'{name}.in_proj', range(d_inner, 2 * d_inner)),
-            'mix.params': Rows(f'{name}.x_proj'),
-            'mix.delta': Rows(f'{name}.x_proj', range(dt_rank)),
-            'mix.B': Rows(f'{name}.x_proj', range(dt_rank, dt_rank + d_state)),
-            'mix.C': Rows(f'{name}.x_proj', range(dt_rank + d_state, dt_rank + 2 * d_state)),
-            'mix.dt': Rows(f'{name}.dt_proj'),
-            'mix.out': Rows(f'{name}.out_proj'),
-        }
+        sizes = MixerSizes(self.d_inner, self.dt_rank, self.d_state)
         return BlockSites(
-            projections={role: (rows,) for role, rows in places.items()},
+            projections=mixer_projections(f'{name}.', [f'{name}.{{}}'], sizes),
             scans=(ScanSite(f'{name}.scan', f'{name}.A_log', f'{name}.D'),),
             parameters={
                 'scan.A': (f'{name}.A_log',),

@@ -8,8 +8,9 @@ from torch import nn
 
 from memba_vision.models.modules.gates import GateState, SiLUGate
 from memba_vision.models.modules.linear import DeltaLinear, Linear, project
+from memba_vision.models.modules.mixer_sites import MixerSizes, mixer_projections
 from memba_vision.models.modules.scan import DirectionScan, ScanCall
-from memba_vision.models.sites import BlockSites, Rows, ScanSite
+from memba_vision.models.sites import BlockSites, ScanSite
 from memba_vision.ops import bidirectional_scan, causal_conv1d, goes_in_one_launch
 
 DELTA_MIN, DELTA_MAX, DELTA_FLOOR = 1e-3, 1e-1, 1e-4
@@ -114,25 +115,11 @@ class BidirectionalMixer(nn.Module):
     def block_sites(self, name: str) -> BlockSites:
         """Return the places that adapters find here; ``name`` is the path of this module."""
         prefix = f'{name}.' if name else ''
-        dt_rank, d_state = self.dt_rank, self.A_log.shape[1]
         directions = ('', '_b')
-
-        def each(projection: str, rows: range | None = None) -> tuple[Rows, ...]:
-            return tuple(Rows(f'{prefix}{projection}{suffix}', rows) for suffix in directions)
-
-        in_proj = f'{prefix}in_proj'
+        sizes = MixerSizes(self.d_inner, self.dt_rank, self.A_log.shape[1])
+        paths = [f'{prefix}{{}}{suffix}' for suffix in directions]
         return BlockSites(
-            projections={
-                'mix.in': (Rows(in_proj),),
-                'mix.x': (Rows(in_proj, range(self.d_inner)),),
-                'mix.z': (Rows(in_proj, range(self.d_inner, 2 * self.d_inner)),),
-                'mix.params': each('x_proj'),
-                'mix.delta': each('x_proj', range(dt_rank)),
-                'mix.B': each('x_proj', range(dt_rank, dt_rank + d_state)),
-                'mix.C': each('x_proj', range(dt_rank + d_state, dt_rank + 2 * d_state)),
-                'mix.dt': each('dt_proj'),
-                'mix.out': (Rows(f'{prefix}out_proj'),),
-            },
+            projections=mixer_projections(prefix, paths, sizes),
             scans=tuple(
                 ScanSite(f'{prefix}scan{suffix}', f'{prefix}A{suffix}_log', f'{prefix}D{suffix}')
                 for suffix in directions

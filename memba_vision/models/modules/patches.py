@@ -26,6 +26,13 @@ def to_pair(size: int | Sequence[int], name: str) -> Size:
     return tuple(pair)
 
 
+def innermost(layer: nn.Module) -> nn.Module:
+    """Return the layer inside the adapters that are around it, itself where there are none."""
+    while hasattr(layer, 'base_layer'):
+        layer = layer.base_layer
+    return layer
+
+
 def input_size(backbone: nn.Module) -> Size:
     """Return height and width of the images that a backbone was built for."""
     size = getattr(backbone, 'img_size', None)

@@ -9,10 +9,11 @@ from torch import nn
 from memba_vision.models.modules.gates import GateState, SiLUGate
 from memba_vision.models.modules.linear import Linear, project
 from memba_vision.models.modules.mixer import init_delta, split_gate
+from memba_vision.models.modules.mixer_sites import MixerSizes, mixer_projections
 from memba_vision.models.modules.norm import LayerNorm
 from memba_vision.models.modules.scan import DirectionScan, ScanCall
 from memba_vision.models.modules.stacked import StackedDirection, prepare_together
-from memba_vision.models.sites import BlockSites, Rows, ScanSite
+from memba_vision.models.sites import BlockSites, ScanSite
 from memba_vision.ops import cross_scan
 
 DIRECTIONS = 4
@@ -111,27 +112,11 @@ class SS2D(nn.Module):
 
     def block_sites(self, name: str) -> BlockSites:
         """Return the places that adapters find here; ``name`` is the path of this module."""
-        dt_rank, d_inner, d_state = self.dt_rank, self.d_inner, self.A_logs.shape[1]
         directions = [f'{name}.directions.{k}' for k in range(DIRECTIONS)]
-
-        def each(projection: str, rows: range | None = None) -> tuple[Rows, ...]:
-            return tuple(Rows(f'{direction}.{projection}', rows) for direction in directions)
-
-        in_proj = f'{name}.in_proj'
-        projections = {
-            'mix.in': (Rows(in_proj),),
-            'mix.x': (Rows(in_proj, range(d_inner)),),
-            'mix.params': each('x_proj'),
-            'mix.delta': each('x_proj', range(dt_rank)),
-            'mix.B': each('x_proj', range(dt_rank, dt_rank + d_state)),
-            'mix.C': each('x_proj', range(dt_rank + d_state, dt_rank + 2 * d_state)),
-            'mix.dt': each('dt_proj'),
-            'mix.out': (Rows(f'{name}.out_proj'),),
-        }
-        if self.gate is not None:
-            projections['mix.z'] = (Rows(in_proj, range(d_inner, 2 * d_inner)),)
+        sizes = MixerSizes(self.d_inner, self.dt_rank, self.A_logs.shape[1])
+        paths = [f'{direction}.{{}}' for direction in directions]
         return BlockSites(
-            projections=projections,
+            projections=mixer_projections(f'{name}.', paths, sizes, with_z=self.gate is not None),
             scans=tuple(
                 ScanSite(f'{direction}.scan', f'{direction}.A_log', f'{direction}.D')
                 for direction in directions

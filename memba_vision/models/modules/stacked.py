@@ -99,6 +99,9 @@ def prepare_together(mixer: nn.Module, x: torch.Tensor) -> list[ScanInputs]:
     Args:
         mixer: the owner of plain directions, see :class:`StackedDirection`.
         x: (batch, d_inner, length).
+
+    Returns:
+        The inputs of the recurrence for each direction.
     """
     directions, d_state = len(mixer.directions), mixer.A_logs.shape[1]
     projected = linear(x.transpose(1, 2), mixer.x_proj_weight.flatten(0, 1))

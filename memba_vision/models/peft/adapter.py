@@ -1,9 +1,11 @@
 """Base classes of adapters and of adapted layers, and helpers that replace modules and slots."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from memba_vision.errors import UserError
@@ -110,18 +112,42 @@ def merge_layers(backbone: nn.Module, *kinds: type[nn.Module]) -> None:
     for name in reversed(names):  # inner ones first
         layer = backbone.get_submodule(name)
         if not hasattr(layer.base_layer, 'base_layer'):
-            _untie(backbone, layer.base_layer)
-            replace_module(backbone, name, layer.merged())
+            untie(backbone, layer.base_layer, 'weight', 'bias')
+            with merging_into(layer.base_layer):
+                merged = layer.merged()
+            replace_module(backbone, name, merged)
 
 
-def _untie(backbone: nn.Module, layer: nn.Module) -> None:
-    """Give a layer a weight of its own where another one, which has no such update, shares it."""
-    weight = getattr(layer, 'weight', None)
-    if weight is None:
-        return
-    holders = [m for m in backbone.modules() if any(p is weight for p in m._parameters.values())]
-    if len(holders) > 1:
-        layer.weight = nn.Parameter(weight.detach().clone(), weight.requires_grad)
+@contextmanager
+def merging_into(layer: nn.Module) -> Iterator[None]:
+    """Merge an adapter into a plain layer in the context, whose new bias is then set right.
+
+    A mixer that adds the bias of a projection a second time reads the frozen one beside an adapter,
+    and the merged one later: each of these takes up its share of the change.
+    """
+    uses = getattr(layer, 'bias_uses', 1)
+    before = layer.bias.detach().clone() if uses > 1 else None
+    yield
+    if before is not None:
+        layer.bias.data.copy_(before.lerp(layer.bias.detach(), 1 / uses))
+
+
+@torch.no_grad()
+def untie(backbone: nn.Module, owner: nn.Module, *names: str) -> None:
+    """Give a module parameters of its own where others, which have no such update, share them.
+
+    Args:
+        backbone: the backbone.
+        owner: the module whose parameters change.
+        names: theirs in it; those that it lacks, and parts of other modules', are left alone.
+    """
+    for name in names:
+        shared = owner._parameters.get(name)
+        if shared is None:
+            continue
+        places = [p for m in backbone.modules() for p in m._parameters.values() if p is shared]
+        if len(places) > 1:
+            setattr(owner, name, nn.Parameter(shared.detach().clone(), shared.requires_grad))
 
 
 def check_free(backbone: nn.Module, adapter: str, slot: str) -> nn.Module:
@@ -144,18 +170,28 @@ def check_free(backbone: nn.Module, adapter: str, slot: str) -> nn.Module:
 
 
 def check_state_free(backbone: nn.Module, adapter: str, otherwise: str) -> None:
-    """Raise a UserError where another adapter's state goes from block to block already.
+    """Raise a UserError where a state cannot go from block to block, or another adapter's does.
 
     Args:
         backbone: the backbone.
         adapter: the adapter that hands on a state, for the error's text.
         otherwise: the way out, beside leaving one of them out.
     """
-    if any(getattr(module, 'hands_on_state', False) for module in backbone.modules()):
+    if hands_on_state(backbone):
         raise UserError(
             f"{adapter}: another adapter's state goes from block to block already: use one of the "
             f'two, or {otherwise}'
         )
+    if any(getattr(module, 'in_some_blocks', False) for module in backbone.modules()):
+        raise UserError(
+            f'{adapter}: its state goes from block to block, and blocks of VPT makes the sequence '
+            'longer in some of them: leave blocks out, or set cross_layer=False where there is one'
+        )
+
+
+def hands_on_state(backbone: nn.Module) -> bool:
+    """Return True where an adapter hands on a state of the sequence from block to block."""
+    return any(getattr(module, 'hands_on_state', False) for module in backbone.modules())
 
 
 def wrap_scans(

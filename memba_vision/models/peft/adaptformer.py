@@ -51,7 +51,7 @@ class AdaptFormer(Adapter):
         drop_rate: float = 0.1,
         blocks: Sequence[float] | None = None,
     ) -> None:
-        check_low_rank('AdaptFormer', rank, drop_rate)
+        check_low_rank('AdaptFormer', rank, drop_rate, scale)
         check_share_of_blocks('AdaptFormer', blocks)
         self.blocks = blocks
         self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)

@@ -7,6 +7,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.modules.scan import ScanCall, WrappedScan, minus_exp
 from memba_vision.models.peft.adapter import Adapter, wrap_scans
+from memba_vision.models.peft.setting_checks import check_whole
 from memba_vision.models.sites import ScanSite, tensor_at
 from memba_vision.ops import ScanInputs
 from memba_vision.registry import ADAPTERS
@@ -21,6 +22,8 @@ class WiderScan(WrappedScan):
             its first one, their neighbour.
         num_states: dimensions to add.
     """
+
+    no_weight_decay = ('A_log',)
 
     def __init__(self, base_layer: nn.Module, A_log: torch.Tensor, num_states: int) -> None:
         super().__init__(base_layer)
@@ -45,9 +48,9 @@ class AdditionalScan(Adapter):
     """Additional dimensions of the state in every scan, with their rows of A, B and C.
 
     Trains ``3 * num_states * d_inner`` parameters for each direction of a block: with 6 on Vim-S
-    663,552, with 1 on VMamba's small_s2l15 188,928. What
-    the new dimensions contribute is not zero at the start: their rows of ``x_proj`` are random, as
-    in the authors' code. Source: Yoshimura et al. 2025 (MambaPEFT), section 3.2.
+    663,552, with 1 on VMamba's small_s2l15 188,928. What the new dimensions contribute is not zero
+    at the start: their rows of ``x_proj`` are random, as in the authors' code. Source: Yoshimura et
+    al. 2025 (MambaPEFT), section 3.2.
 
     Args:
         num_states: dimensions to add.
@@ -56,8 +59,7 @@ class AdditionalScan(Adapter):
     needs = ('scan',)
 
     def __init__(self, num_states: int = 6) -> None:
-        if num_states < 1:
-            raise UserError(f'AdditionalScan: num_states must be at least 1, got {num_states}')
+        check_whole('AdditionalScan', 'num_states', num_states)
         self.num_states = num_states
 
     def attach(self, backbone: nn.Module) -> None:

@@ -6,6 +6,7 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.modules.scan import ScanCall, WrappedScan, column_order, row_order
 from memba_vision.models.peft.adapter import Adapter, wrap_scans
+from memba_vision.models.peft.setting_checks import check_whole
 from memba_vision.models.peft.virtual_tokens import PlainTokens, ProjectedTokens, TokenTrunk
 from memba_vision.models.sites import BlockSites, ScanSite, tensor_at
 from memba_vision.registry import ADAPTERS
@@ -47,11 +48,11 @@ class AffixTuning(Adapter):
     """Learned tokens before every scan, and before its convolution where it has one of its own.
 
     Trains, for each direction, ``num_tokens`` times the width of in_proj: with 3 tokens on Vim-S
-    221,184, on VMamba's small_s2l15 188,928.
-    With ``project``, a two-layer network with tanh makes the tokens of all blocks; its first
-    layer is shared, its hidden width that of the tokens: 115,685,376. That is what the authors'
-    code builds and 1.1 % less than the published 117,000 K, which no hidden width but an odd one
-    (1,553) would meet. Source: Yoshimura et al. 2025 (MambaPEFT), section 3.2.
+    221,184, on VMamba's small_s2l15 188,928. With ``project``, a two-layer network with tanh makes
+    the tokens of all blocks; its first layer is shared, its hidden width that of the tokens:
+    115,685,376. That is what the authors' code builds and 1.1 % less than the published 117,000 K,
+    which no hidden width but an odd one (1,553) would meet. Source: Yoshimura et al. 2025
+    (MambaPEFT), section 3.2.
 
     Args:
         num_tokens: tokens per block and direction.
@@ -61,8 +62,7 @@ class AffixTuning(Adapter):
     needs = ('scan', 'mix.x')
 
     def __init__(self, num_tokens: int = 3, project: bool = False) -> None:
-        if num_tokens < 1:
-            raise UserError(f'AffixTuning: num_tokens must be at least 1, got {num_tokens}')
+        check_whole('AffixTuning', 'num_tokens', num_tokens)
         self.num_tokens = num_tokens
         self.project = project
 

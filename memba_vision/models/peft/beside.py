@@ -88,6 +88,11 @@ def fix_grid(backbone: nn.Module, sites: Sites) -> None:
     """Have the backbone refuse images whose patches are another grid than its sites say.
 
     Sequences of other grids may be as long: the patches would be taken for others without a word.
+    Such images raise a UserError when they come.
+
+    Args:
+        backbone: the backbone.
+        sites: its places.
     """
     grids = {part.patches.grid for part in sites.parts() if part.patches} - {None}
     if grids and sites.embed:

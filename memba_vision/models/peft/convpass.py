@@ -72,7 +72,7 @@ class Convpass(Adapter):
     needs = ('block', 'patches')
 
     def __init__(self, rank: int = 8, scale: float = 1.0, drop_rate: float = 0.1) -> None:
-        check_low_rank('Convpass', rank, drop_rate)
+        check_low_rank('Convpass', rank, drop_rate, scale)
         self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)
 
     def attach(self, backbone: nn.Module) -> None:

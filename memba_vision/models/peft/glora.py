@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.linear import DeltaLinear, project_delta
 from memba_vision.models.peft.adapter import AdaptedLayer, Adapter, merge_layers, replace_module
 from memba_vision.models.peft.low_rank import check_low_rank
 from memba_vision.models.peft.targets import check_targets, find_targets
@@ -87,7 +88,10 @@ class GeneralizedLinear(AdaptedLayer):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Project (..., in_features) to (..., out_features)."""
-        return linear(hidden, *self.weights())
+        weight, bias = self.weights()
+        if isinstance(self.base_layer, DeltaLinear):
+            return project_delta(hidden, weight, bias)
+        return linear(hidden, weight, bias)
 
     @torch.no_grad()
     def merged(self) -> nn.Module:
@@ -147,8 +151,13 @@ class GLoRA(Adapter):
     def attach(self, backbone: nn.Module) -> None:
         """Wrap the targets."""
         found = find_targets(backbone, self.targets, [nn.Linear], blocks=self.blocks)
-        for name, layer in found.items():
-            adapted = GeneralizedLinear(layer, self.forms, self.rank)
+        layers = {n: GeneralizedLinear(layer, self.forms, self.rank) for n, layer in found.items()}
+        if not any(len(adapted.supports) for adapted in layers.values()):
+            raise UserError(
+                f'GLoRA: A and B are "none" and no layer of {", ".join(self.targets)} has a bias, '
+                'so nothing trains: give A or B a form'
+            )
+        for name, adapted in layers.items():
             if len(adapted.supports):
                 replace_module(backbone, name, adapted)
 

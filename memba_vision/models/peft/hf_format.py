@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from memba_vision.models.peft.adapter import AdaptedLayer
-from memba_vision.models.peft.targets import name_all
+from memba_vision.models.peft.targets import name_these
 
 #: The prefix that peft puts before a module's name in the backbone.
 PREFIX = 'base_model.model'
@@ -35,8 +35,8 @@ def save_low_rank(
         'task_type': None,
         'base_model_name_or_path': None,
         'inference_mode': True,
-        # Roles are unknown to peft.
-        'target_modules': list(targets) if name_all(targets, layers) else list(layers),
+        # Roles are unknown to peft, and so are blocks.
+        'target_modules': list(targets) if name_these(backbone, targets, layers) else list(layers),
         'r': rank,
         'lora_alpha': first.scale * rank,  # peft's scale is lora_alpha / r
         'lora_dropout': first.dropout.p,

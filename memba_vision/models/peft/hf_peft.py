@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 from memba_vision.errors import UserError
-from memba_vision.models.peft.adapter import Adapter, replace_module
+from memba_vision.models.peft.adapter import Adapter, merging_into, replace_module
 from memba_vision.models.peft.hf_targets import as_plain_linear, check_parameters, find_modules
-from memba_vision.models.peft.targets import check_targets, name_all
-from memba_vision.models.sites import is_named
+from memba_vision.models.peft.targets import check_targets, name_these
 from memba_vision.registry import ADAPTERS
 
 #: The errors that peft raises for settings that do not fit a method or a layer.
@@ -96,7 +95,8 @@ class HFPeft(Adapter):
         name = self.config.peft_type.name
         targets = find_modules(backbone, self.targets, name) if self.targets else {}
         check_parameters(backbone, self.parameters)
-        if targets and not _means(self.targets, targets, backbone):
+        is_text = isinstance(self.targets, str)
+        if targets and (is_text or not name_these(backbone, self.targets, targets)):
             self.config.target_modules = set(targets)
         trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
         weights = [(w, w.detach().clone()) for m in targets.values() for w in m.parameters()]
@@ -119,7 +119,8 @@ class HFPeft(Adapter):
         for name in sorted(layers, key=lambda name: -name.count('.')):  # inner ones first
             layer = copy.deepcopy(backbone.get_submodule(name))  # merging can fail half-way
             try:
-                layer.merge()
+                with merging_into(layer.get_base_layer()):
+                    layer.merge()
             except PEFT_ERRORS as error:
                 method = self.config.peft_type.name
                 return f'HFPeft {method} stays: peft cannot merge it ({_one_line(error)})'
@@ -141,16 +142,6 @@ class HFPeft(Adapter):
                 'the files of peft do not hold those: export it --as merged'
             )
         self.peft_model.save_pretrained(str(folder))
-
-
-def _means(
-    names: Sequence[str] | str, targets: Mapping[str, nn.Module], backbone: nn.Module
-) -> bool:
-    """Return True if peft finds by ``names`` these targets, and no module of another adapter."""
-    if isinstance(names, str) or not name_all(names, targets):
-        return False
-    modules = (name for name, _ in backbone.named_modules())
-    return targets.keys() == {m for m in modules if any(is_named(m, name) for name in names)}
 
 
 def _check_method(peft: ModuleType, peft_type: str) -> None:

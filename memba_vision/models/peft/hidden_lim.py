@@ -8,13 +8,16 @@ from memba_vision.models.modules.gates import GateState
 from memba_vision.models.peft.adapter import AdaptedLayer, Adapter, check_state_free, replace_module
 from memba_vision.models.peft.lim import Membrane, membrane_settings
 from memba_vision.models.peft.lora_layers import LoRALinear
+from memba_vision.models.peft.low_rank_gate import check_loras
 from memba_vision.models.peft.targets import places_of
 from memba_vision.models.sites import Sites
 from memba_vision.registry import ADAPTERS
 
 
 class MembraneLoRALinear(AdaptedLayer):
-    """``y = W h + b + up(scale * dropout(mean over k of LIM_k(down h)))``.
+    """Projection with LoRA, whose hidden activations are integrated by a membrane.
+
+    ``y = W h + b + up(scale * dropout(mean over k of LIM_k(down h)))``
 
     Args:
         lora: the layer that this one takes over, with its parameters.
@@ -82,28 +85,19 @@ class HiddenLIM(Adapter):
         """Let a membrane integrate in every LoRA on the target."""
         sites = self.sites(backbone)
         paths = dict.fromkeys(place.module for place in places_of(backbone, self.target))
-        loras = {path: self._lora(backbone, path) for path in paths}
+        loras = {path: backbone.get_submodule(path) for path in paths}
         if not loras:
             raise UserError(
                 f'HiddenLIM: target {self.target!r} names no layer of {type(backbone).__name__}'
             )
+        lacking = [path for path, layer in loras.items() if type(layer) is not LoRALinear]
+        check_loras('HiddenLIM: it', self.target, [*loras], lacking)
         if self.cross_layer:
             check_state_free(backbone, 'HiddenLIM', 'set cross_layer=False in one')
             self._check_transfer(sites, loras)
         for path, lora in loras.items():
             layer = MembraneLoRALinear(lora, Membrane(self.settings, self.cross_layer))
             replace_module(backbone, path, layer)
-
-    def _lora(self, backbone: nn.Module, path: str) -> LoRALinear:
-        layer = backbone.get_submodule(path)
-        if type(layer) is not LoRALinear:
-            raise UserError(
-                "HiddenLIM: it integrates the hidden activations (init='zero') of a LoRA on "
-                f'{self.target}: put '
-                f"dict(type='LoRA', targets=['{self.target}', …]), the last adapter of {path}, "
-                'before it'
-            )
-        return layer
 
     def _check_transfer(self, sites: Sites, loras: dict[str, LoRALinear]) -> None:
         stages = {

@@ -46,15 +46,15 @@ class Membrane(nn.Module):
             directions in scan order, (2 * batch, dim, chunk) float32.
         """
         potentials, mean = bidirectional_membrane(current, self.initial(state), self.settings)
-        return potentials, self.next_state(mean)
+        return potentials, self.next_state(mean, state)
 
     def initial(self, state: GateState) -> torch.Tensor | None:
         """Return the initial potentials, given the state of the block before."""
         return state[0] if state is not None and self.cross_layer else None
 
-    def next_state(self, mean: torch.Tensor) -> GateState:
-        """Return the state for the next block."""
-        return (mean,) if self.cross_layer else None
+    def next_state(self, mean: torch.Tensor, state: GateState) -> GateState:
+        """Return the state for the next block, that of the block before where it is not its own."""
+        return (mean,) if self.cross_layer else state
 
     def extra_repr(self) -> str:
         """Show the settings when the model is printed."""
@@ -72,7 +72,7 @@ def membrane_settings(num_chunks: int, leak: float, threshold: float | None) -> 
 
 
 class MembraneGate(nn.Module):
-    """Site 'gate': the membrane integrates the whole gate pre-activation, ``silu(LIM_k(z))``."""
+    """Gate of site 'gate': its membrane integrates the whole pre-activation, ``silu(LIM_k(z))``."""
 
     owner = 'LIM'
 
@@ -94,7 +94,7 @@ class MembraneGate(nn.Module):
             self.membrane.initial(state),
             self.membrane.settings,
         )
-        return merged.transpose(1, 2), self.membrane.next_state(mean)
+        return merged.transpose(1, 2), self.membrane.next_state(mean, state)
 
 
 @ADAPTERS.register_module()

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from memba_vision.errors import UserError
+from memba_vision.models.modules.patches import innermost
 from memba_vision.models.peft.adapter import merge_layers, replace_module
 from memba_vision.models.peft.hf_format import save_low_rank
 from memba_vision.models.peft.lora_layers import (
@@ -17,6 +18,7 @@ from memba_vision.models.peft.lora_layers import (
 )
 from memba_vision.models.peft.lora_starts import STARTS, StartedLoRALinear
 from memba_vision.models.peft.low_rank import AdditiveLayer, LowRankAdapter, LowRankLayer
+from memba_vision.models.peft.setting_checks import check_above_zero
 from memba_vision.models.peft.targets import find_parts, find_targets
 from memba_vision.models.sites import check_share_of_blocks
 from memba_vision.registry import ADAPTERS
@@ -64,8 +66,7 @@ class LoRA(LowRankAdapter):
         if init not in ('zero', *STARTS):
             known = ', '.join(('zero', *STARTS))
             raise UserError(f'LoRA: unknown init {init!r}; known are {known}')
-        if up_lr_factor <= 0:
-            raise UserError(f'LoRA: up_lr_factor must be above 0, got {up_lr_factor}')
+        check_above_zero('LoRA', 'up_lr_factor', up_lr_factor)
         if rank_stabilized:
             self.settings['scale'] = scale / math.sqrt(rank)
         if init == 'pissa' and scale <= 0:
@@ -87,6 +88,8 @@ class LoRA(LowRankAdapter):
         kinds = [nn.Linear, nn.Conv2d]
         found = find_targets(backbone, whole, kinds, [AdditiveLayer], blocks=self.blocks)
         self._check_whole(found, parts)
+        for name, layer in found.items():
+            _check_convolution(name, layer)
         for name, layer in found.items():
             self._put(backbone, name, self._wrapped(layer))
         for role, places in parts.items():
@@ -139,3 +142,14 @@ class LoRA(LowRankAdapter):
                 'this adapter changes some outputs of one alone: export it --as merged'
             )
         save_low_rank(backbone, [LoRALinear, LoRAConv2d], self.targets, folder)
+
+
+def _check_convolution(name: str, layer: nn.Module) -> None:
+    """Raise a UserError for a convolution into whose kernel two convolutions do not fold."""
+    plain = innermost(layer)
+    if isinstance(plain, nn.Conv2d) and (plain.groups > 1 or plain.padding_mode != 'zeros'):
+        raise UserError(
+            f'LoRA: {name} is a convolution with groups={plain.groups} and '
+            f'padding_mode={plain.padding_mode!r}, and LoRA changes those of one group that are '
+            'padded with zeros: choose other targets, or SSF or GPS for this one'
+        )

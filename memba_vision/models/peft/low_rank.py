@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from memba_vision.errors import UserError
 from memba_vision.models.modules.dropout import ScaledDropout
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.peft.adapter import AdaptedLayer, Adapter
+from memba_vision.models.peft.setting_checks import check_drop_rate, check_number, check_whole
 from memba_vision.models.peft.targets import check_targets
 
 
@@ -47,7 +47,13 @@ class LowRankLayer(AdaptedLayer):
 def make_bottleneck(
     base_layer: nn.Module, rank: int, out_features: int
 ) -> tuple[nn.Linear, nn.Linear]:
-    """Return ``down`` and ``up`` without biases, with the device and dtype of a linear layer."""
+    """Return ``down`` and ``up`` without biases, with the device and dtype of a linear layer.
+
+    Args:
+        base_layer: the linear layer, whose inputs ``down`` takes.
+        rank: width between the two.
+        out_features: outputs of ``up``.
+    """
     like = dict(device=base_layer.weight.device, dtype=base_layer.weight.dtype)
     down = Linear(base_layer.in_features, rank, bias=False, **like)
     return down, Linear(rank, out_features, bias=False, **like)
@@ -74,12 +80,11 @@ class LowRankLinear(LowRankLayer):
         super().__init__(base_layer, down, up, scale, drop_rate)
 
 
-def check_low_rank(adapter: str, rank: int, drop_rate: float) -> None:
-    """Raise a UserError where a rank or a drop rate is out of range."""
-    if rank < 1:
-        raise UserError(f'{adapter}: rank must be at least 1, got {rank}')
-    if not 0 <= drop_rate < 1:
-        raise UserError(f'{adapter}: drop_rate must be in [0, 1), got {drop_rate}')
+def check_low_rank(adapter: str, rank: int, drop_rate: float, scale: float = 1.0) -> None:
+    """Raise a UserError where a rank, a drop rate or a scale is no such number, or out of range."""
+    check_whole(adapter, 'rank', rank)
+    check_drop_rate(adapter, drop_rate)
+    check_number(adapter, 'scale', scale)
 
 
 class LowRankAdapter(Adapter):
@@ -100,6 +105,6 @@ class LowRankAdapter(Adapter):
         drop_rate: float = 0.1,
     ) -> None:
         check_targets(type(self).__name__, targets)
-        check_low_rank(type(self).__name__, rank, drop_rate)
+        check_low_rank(type(self).__name__, rank, drop_rate, scale)
         self.targets = tuple(targets)
         self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)

@@ -1,6 +1,6 @@
 """Gates that read LoRA's hidden activations, and the step that puts them on a LoRA of in_proj."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ TAP_STAYS = "and in_proj's LoRA on the way to it: it integrates that LoRA's hidd
 
 
 class LowRankMembraneGate(nn.Module):
-    """Site 'lora': the membrane integrates LoRA's hidden activations on their way to the gate.
+    """Gate of site 'lora': its membrane integrates LoRA's hidden activations on their way there.
 
     ``silu(W_z h + up(scale * dropout(LIM_k(down h))))``
 
@@ -76,14 +76,35 @@ def check_taps(backbone: nn.Module, adapter: str, user: str, otherwise: str = ''
     """
     free_gates(backbone, adapter)
     check_sites(backbone, adapter, 'mix.z')
-    for _, rows in gates_and_rows(backbone):
-        if not hasattr(backbone.get_submodule(rows.module), 'expose'):
-            raise UserError(
-                f"{adapter}: {user} integrates the hidden activations (init='zero') of a LoRA on "
-                'in_proj: put '
-                f"dict(type='LoRA', targets=['in_proj', …]), the last adapter of in_proj, before it"
-                f'{otherwise}'
-            )
+    paths = [rows.module for _, rows in gates_and_rows(backbone)]
+    lacking = [path for path in paths if not hasattr(backbone.get_submodule(path), 'expose')]
+    check_loras(f'{adapter}: {user}', 'in_proj', paths, lacking, otherwise)
+
+
+def check_loras(
+    user: str, target: str, paths: Sequence[str], lacking: Sequence[str], otherwise: str = ''
+) -> None:
+    """Raise a UserError where projections lack the LoRA whose hidden activations are integrated.
+
+    Args:
+        user: the adapter that integrates them, for the error's text.
+        target: the name of the projections.
+        paths: the projections.
+        lacking: projections among them whose last adapter is no LoRA.
+        otherwise: further advice, beside adding a LoRA.
+    """
+    if not lacking:
+        return
+    text = f"{user} integrates the hidden activations (init='zero') of a LoRA on {target}"
+    if len(lacking) < len(paths):
+        raise UserError(
+            f'{text} of every block, and {lacking[0]} has none as its last adapter: leave blocks '
+            f'of that LoRA out, and name {target} as a whole in its targets{otherwise}'
+        )
+    raise UserError(
+        f"{text}: put dict(type='LoRA', targets=['{target}', …]), the last adapter of {target}, "
+        f'before it{otherwise}'
+    )
 
 
 def tap_gates(

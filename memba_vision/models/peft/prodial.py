@@ -8,6 +8,7 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import merge_layers, replace_module
 from memba_vision.models.peft.low_rank import LowRankAdapter, LowRankLinear
+from memba_vision.models.peft.setting_checks import check_whole
 from memba_vision.models.peft.targets import find_targets
 from memba_vision.registry import ADAPTERS
 
@@ -83,13 +84,15 @@ class ProDiaL(LowRankAdapter):
         drop_rate: float = 0.1,
     ) -> None:
         super().__init__(targets, rank, scale, drop_rate)
+        if blocks is not None:
+            check_whole('ProDiaL', 'blocks', blocks)
         self.blocks = blocks
 
     def attach(self, backbone: nn.Module) -> None:
         """Wrap the targets, each in a :class:`ProDiaLLinear`."""
         found = find_targets(backbone, self.targets, [nn.Linear])
         for name, layer in found.items():
-            if self.blocks is not None and (self.blocks < 1 or layer.in_features % self.blocks):
+            if self.blocks is not None and layer.in_features % self.blocks:
                 raise UserError(
                     f'ProDiaL: blocks must divide the {layer.in_features} inputs of {name}, got '
                     f'{self.blocks}'

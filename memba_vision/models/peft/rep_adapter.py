@@ -10,6 +10,7 @@ from memba_vision.models.modules.dropout import ScaledDropout
 from memba_vision.models.modules.linear import Linear
 from memba_vision.models.peft.adapter import AdaptedLayer, merge_layers, replace_module
 from memba_vision.models.peft.low_rank import LowRankAdapter
+from memba_vision.models.peft.setting_checks import check_whole
 from memba_vision.models.peft.targets import find_targets
 from memba_vision.registry import ADAPTERS
 
@@ -108,7 +109,8 @@ class RepAdapter(LowRankAdapter):
         drop_rate: float = 0.1,
     ) -> None:
         super().__init__(targets, rank, scale, drop_rate)
-        if groups < 1 or rank % groups:
+        check_whole('RepAdapter', 'groups', groups)
+        if rank % groups:
             raise UserError(f'RepAdapter: groups must divide rank, {rank}; got {groups}')
         self.groups = groups
 

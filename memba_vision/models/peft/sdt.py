@@ -3,12 +3,12 @@
 import torch
 from torch import nn
 
-from memba_vision.errors import UserError
 from memba_vision.models.modules.scan import ScanCall, WrappedScan
-from memba_vision.models.peft.adapter import merge_layers, replace_module, wrap_scans
+from memba_vision.models.peft.adapter import merge_layers, replace_module, untie, wrap_scans
 from memba_vision.models.peft.lora_layers import LoRALinear
 from memba_vision.models.peft.low_rank import check_low_rank
 from memba_vision.models.peft.selection import SelectingAdapter, Task, parameter_of
+from memba_vision.models.peft.setting_checks import check_above_zero
 from memba_vision.models.peft.sparse import (
     SparseLayer,
     SparseUpdate,
@@ -73,12 +73,10 @@ class SDT(SelectingAdapter):
         images: int | None = None,
         choice: dict | None = None,
     ) -> None:
-        check_low_rank('SDT', rank, drop_rate)
-        for name, share in (('channels', channels), ('states', states)):
-            if not 0 < share <= 1:
-                raise UserError(f'SDT: {name} must be above 0 and at most 1, got {share}')
-        if lr <= 0:
-            raise UserError(f'SDT: lr must be above 0, got {lr}')
+        check_low_rank('SDT', rank, drop_rate, scale)
+        check_above_zero('SDT', 'channels', channels, most=1)
+        check_above_zero('SDT', 'states', states, most=1)
+        check_above_zero('SDT', 'lr', lr)
         super().__init__(images, choice)
         self.channels, self.states, self.lr = channels, states, lr
         self.settings = dict(rank=rank, scale=scale, drop_rate=drop_rate)
@@ -159,6 +157,8 @@ class SDT(SelectingAdapter):
         for site in self._scans(backbone):
             scan = backbone.get_submodule(site.slot)
             if isinstance(scan, SparseScan):
+                owner, _, name = site.A_log.rpartition('.')
+                untie(backbone, backbone.get_submodule(owner), name)
                 tensor_at(backbone, site.A_log).add_(scan.change())
                 replace_module(backbone, site.slot, scan.base_layer)
         if any(isinstance(module, SparseScan) for module in backbone.modules()):

@@ -14,6 +14,7 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import Adapter
+from memba_vision.models.peft.setting_checks import check_whole
 
 
 class Batch(NamedTuple):
@@ -70,8 +71,8 @@ class SelectingAdapter(Adapter):
     added_later = ('choice',)
 
     def __init__(self, images: int | None, choice: dict | None) -> None:
-        if images is not None and images < 1:
-            raise UserError(f'{type(self).__name__}: images must be at least 1, got {images}')
+        if images is not None:
+            check_whole(type(self).__name__, 'images', images)
         self.images = images
         self.choice = choice
 
@@ -135,8 +136,10 @@ def gradient_of(tensor: torch.Tensor) -> torch.Tensor:
     parameter = parameter_of(tensor)
     if parameter.grad is None:
         return torch.zeros_like(tensor)
-    place = tensor.shape, tensor.stride(), tensor.storage_offset()
-    return parameter.grad.contiguous().as_strided(*place)
+    grad = parameter.grad.contiguous()
+    # Neither has to begin where its memory does.
+    offset = grad.storage_offset() + tensor.storage_offset() - parameter.storage_offset()
+    return grad.as_strided(tensor.shape, tensor.stride(), offset)
 
 
 def sum_gradients(

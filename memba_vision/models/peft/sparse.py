@@ -5,7 +5,6 @@ import zlib
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from memba_vision.models.modules.linear import Linear
@@ -68,8 +67,7 @@ class SparseLayer(AdaptedLayer):
         """Apply the layer with the changed weight."""
         base, change = self.base_layer, self.change()
         if isinstance(base, nn.Conv2d):
-            geometry = base.stride, base.padding, base.dilation, base.groups
-            return base(hidden) + F.conv2d(hidden, change, None, *geometry)
+            return base(hidden) + base._conv_forward(hidden, change, None)
         if type(base) in (Linear, nn.Linear):  # one product, where nothing else is in between
             return linear(hidden, base.weight + change, base.bias)
         return linear(hidden, change, added=base(hidden))

@@ -11,6 +11,7 @@ from memba_vision.models.peft.adapter import merge_layers, replace_module
 from memba_vision.models.peft.lora_layers import LoRALinear
 from memba_vision.models.peft.low_rank import check_low_rank
 from memba_vision.models.peft.selection import SelectingAdapter, Task, sum_gradients
+from memba_vision.models.peft.setting_checks import check_above_zero, check_least
 from memba_vision.models.peft.sparse import SparseLayer, decode_positions, encode_positions
 from memba_vision.models.peft.targets import check_targets, find_targets
 from memba_vision.registry import ADAPTERS
@@ -18,6 +19,8 @@ from memba_vision.registry import ADAPTERS
 #: The most weights that count as sensitive, in units of the budget; those of matrices with LoRA
 #: cost nothing more.
 MOST_SENSITIVE = 8
+#: The share of the weights that train, where nothing else is said.
+BUDGET = 0.005
 
 
 @ADAPTERS.register_module()
@@ -44,7 +47,7 @@ class SPTLoRA(SelectingAdapter):
         images: see :class:`~memba_vision.models.peft.selection.SelectingAdapter`.
         choice: likewise; the sensitive positions in each layer's flat weight, None for LoRA.
         lora_share: trained parameters, as a share of those that LoRA would have in all of the
-            layers; in place of ``budget``.
+            layers; in place of ``budget``, which is left out then.
     """
 
     added_later = (*SelectingAdapter.added_later, 'lora_share')
@@ -52,7 +55,7 @@ class SPTLoRA(SelectingAdapter):
     def __init__(
         self,
         targets: Sequence[str] = ('all_proj',),
-        budget: float = 0.005,
+        budget: float = BUDGET,
         rank: int = 8,
         scale: float = 1.0,
         drop_rate: float = 0.0,
@@ -62,12 +65,17 @@ class SPTLoRA(SelectingAdapter):
         lora_share: float | None = None,
     ) -> None:
         check_targets('SPTLoRA', targets)
-        check_low_rank('SPTLoRA', rank, drop_rate)
+        check_low_rank('SPTLoRA', rank, drop_rate, scale)
         for name, share in (('budget', budget), ('lora_share', lora_share)):
-            if share is not None and not 0 < share <= 1:
-                raise UserError(f'SPTLoRA: {name} must be above 0 and at most 1, got {share}')
-        if alpha < 1:
-            raise UserError(f'SPTLoRA: alpha must be at least 1, got {alpha}')
+            if share is not None:
+                check_above_zero('SPTLoRA', name, share, most=1)
+        # Headers of checkpoints name the default beside a lora_share.
+        if lora_share is not None and budget != BUDGET:
+            raise UserError(
+                f'SPTLoRA: budget={budget} and lora_share={lora_share} both say how much trains: '
+                'leave one of them out'
+            )
+        check_least('SPTLoRA', 'alpha', alpha, 1)
         super().__init__(images, choice)
         self.targets = tuple(targets)
         self.budget = budget

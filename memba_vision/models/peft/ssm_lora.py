@@ -5,7 +5,6 @@ import math
 import torch
 from torch import nn
 
-from memba_vision.errors import UserError
 from memba_vision.models.modules.dropout import ScaledDropout
 from memba_vision.models.modules.gates import GateState, Scans
 from memba_vision.models.modules.linear import Linear
@@ -16,6 +15,7 @@ from memba_vision.models.peft.adapter import (
     replace_module,
 )
 from memba_vision.models.peft.low_rank import check_low_rank, make_bottleneck
+from memba_vision.models.peft.setting_checks import check_whole
 from memba_vision.models.peft.targets import find_targets
 from memba_vision.registry import ADAPTERS
 
@@ -122,9 +122,8 @@ class SSMLoRA(Adapter):
     def __init__(
         self, rank: int = 64, scale: float = 0.1, drop_rate: float = 0.1, every: int = 2
     ) -> None:
-        check_low_rank('SSMLoRA', rank, drop_rate)
-        if every < 1:
-            raise UserError(f'SSMLoRA: every must be at least 1, got {every}')
+        check_low_rank('SSMLoRA', rank, drop_rate, scale)
+        check_whole('SSMLoRA', 'every', every)
         self.rank = rank
         self.scale = scale
         self.drop_rate = drop_rate

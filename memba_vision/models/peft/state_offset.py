@@ -12,7 +12,9 @@ from memba_vision.registry import ADAPTERS
 
 
 class StateOffsetScan(WrappedScan):
-    """``y_t = C_t (h_t + offset) + D x_t``: an offset that C reads and the recurrence never sees.
+    """Scan with an offset that C reads and the recurrence never sees.
+
+    ``y_t = C_t (h_t + offset) + D x_t``
 
     Args:
         base_layer: the scan.
@@ -30,7 +32,9 @@ class StateOffsetScan(WrappedScan):
 
 
 class OutputOffsetScan(WrappedScan):
-    """``y_t = C_t h_t + D x_t + offset``: the smaller variant, one number per channel.
+    """Scan with an offset of its output, the smaller variant: one number per channel.
+
+    ``y_t = C_t h_t + D x_t + offset``
 
     Args:
         base_layer: the scan.

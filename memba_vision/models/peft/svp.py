@@ -13,6 +13,7 @@ from memba_vision.models.modules.linear import Linear
 from memba_vision.models.peft.adapter import Adapter
 from memba_vision.models.peft.beside import add_before, fix_grid
 from memba_vision.models.peft.low_rank import check_low_rank
+from memba_vision.models.peft.setting_checks import check_whole
 from memba_vision.registry import ADAPTERS
 
 
@@ -95,8 +96,7 @@ class SVP(Adapter):
 
     def __init__(self, rank: int = 64, share: int = 8) -> None:
         check_low_rank('SVP', rank, 0)
-        if share < 1:
-            raise UserError(f'SVP: share must be at least 1, got {share}')
+        check_whole('SVP', 'share', share)
         self.rank = rank
         self.share = share
 

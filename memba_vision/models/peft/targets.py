@@ -60,10 +60,15 @@ def places_within(
     return found
 
 
-def name_all(targets: Collection[str], layers: Collection[str]) -> bool:
-    """Return True if ``targets`` are no roles, and name all of the adapted ``layers``."""
-    named = all(any(is_named(layer, target) for target in targets) for layer in layers)
-    return named and not ROLES.keys() & set(targets)
+def name_these(backbone: nn.Module, names: Collection[str], layers: Collection[str]) -> bool:
+    """Return True if ``names`` are no roles, and name these ``layers`` and no module beside them.
+
+    They mean the same to Hugging Face's peft then.
+    """
+    if ROLES.keys() & set(names):
+        return False
+    modules = (module for module, _ in backbone.named_modules())
+    return set(layers) == {m for m in modules if any(is_named(m, name) for name in names)}
 
 
 def find_targets(

@@ -10,8 +10,9 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.dropout import ScaledDropout
-from memba_vision.models.peft.adapter import Adapter, check_free, replace_module
+from memba_vision.models.peft.adapter import Adapter, check_free, hands_on_state, replace_module
 from memba_vision.models.peft.beside import first_of, put_child, with_first
+from memba_vision.models.peft.setting_checks import check_drop_rate, check_whole
 from memba_vision.models.sites import Sites, absence, check_share_of_blocks
 from memba_vision.registry import ADAPTERS
 
@@ -30,6 +31,8 @@ class VisualPrompts(nn.Module):
     """
 
     owner = 'VPT'
+    #: True where other blocks of the backbone have shorter sequences.
+    in_some_blocks = False
 
     def __init__(
         self, count: int, width: int, inputs: int, like: torch.Tensor, drop_rate: float
@@ -93,10 +96,8 @@ class VPT(Adapter):
         if blocks is not None and not deep:
             raise UserError('VPT: blocks is for deep prompts: set deep=True, or leave it out')
         self.blocks = blocks
-        if num_tokens < 1:
-            raise UserError(f'VPT: num_tokens must be at least 1, got {num_tokens}')
-        if not 0 <= drop_rate < 1:
-            raise UserError(f'VPT: drop_rate must be in [0, 1), got {drop_rate}')
+        check_whole('VPT', 'num_tokens', num_tokens)
+        check_drop_rate('VPT', drop_rate)
         self.count = num_tokens
         self.deep = deep
         self.drop_rate = drop_rate
@@ -106,8 +107,18 @@ class VPT(Adapter):
         """Put prompts before the first block, or around every one."""
         sites = self.sites(backbone)
         if self.deep:
-            for part in sites.within(self.blocks).parts():
-                block = put_child(backbone, part.block, 'vpt', self._prompts(backbone, sites, part))
+            parts = sites.within(self.blocks).parts()
+            in_some_blocks = len(parts) < len(sites.parts())
+            if in_some_blocks and hands_on_state(backbone):
+                raise UserError(
+                    'VPT: blocks makes the sequence longer in some of the blocks, and the state of '
+                    'another adapter goes from block to block: leave blocks out, or set '
+                    'cross_layer=False where there is one'
+                )
+            for part in parts:
+                prompts = self._prompts(backbone, sites, part)
+                prompts.in_some_blocks = in_some_blocks
+                block = put_child(backbone, part.block, 'vpt', prompts)
                 block.register_forward_pre_hook(_insert)
                 block.register_forward_hook(_remove)
         elif sites.tokens:

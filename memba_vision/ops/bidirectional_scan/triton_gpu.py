@@ -8,12 +8,13 @@ import torch
 from memba_vision.ops.bidirectional_scan import BACKENDS
 from memba_vision.ops.bidirectional_scan.inputs import ScanInputs
 from memba_vision.ops.bidirectional_scan.torch_separate import bidirectional_scan_torch
+from memba_vision.ops.layout import empty_channel_last
 from memba_vision.ops.second_derivatives import register_second_derivatives
 from memba_vision.ops.selective_scan import BACKENDS as ONE_WAY
 from memba_vision.ops.selective_scan.grids import Grid
 from memba_vision.ops.selective_scan.torch_portable import scan_gradients
 from memba_vision.ops.triton_kernels import presence
-from memba_vision.ops.triton_kernels.layout import empty_like, empty_states
+from memba_vision.ops.triton_kernels.layout import empty_states
 
 
 def unsupported_reason(tensor: torch.Tensor) -> str | None:
@@ -87,7 +88,7 @@ def _scan(
 @_scan.register_fake
 def _(*arguments):
     u, _, A, *_ = arguments
-    return empty_like(u), empty_like(u), empty_states(u, A, arguments[-1], 2)
+    return empty_channel_last(u), empty_channel_last(u), empty_states(u, A, arguments[-1], 2)
 
 
 @torch.library.custom_op('memba_vision::bidirectional_scan_triton_backward', mutates_args=())
@@ -122,8 +123,8 @@ def _(grad_outs, states, forward, backward, has_D, has_delta_bias, *flags):
         grad
         for _ in range(2)
         for grad in (
-            empty_like(u),
-            empty_like(delta),
+            empty_channel_last(u),
+            empty_channel_last(delta),
             A.new_empty(A.T.shape).T if needs[0] else u.new_empty(0),
             B.new_empty(B.mT.shape).mT,
             C.new_empty(C.mT.shape).mT,

@@ -10,7 +10,7 @@ import torch
 from memba_vision.ops.causal_conv1d import BACKENDS
 from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
 from memba_vision.ops.compiled import compiled_op
-from memba_vision.ops.layout import empty_channel_last
+from memba_vision.ops.layout import empty_channel_last, empty_gradient
 from memba_vision.ops.numba_kernels.layout import (
     as_rows,
     as_sequences,
@@ -37,10 +37,6 @@ def causal_conv1d_numba(
 
 def _outputs(x, weight, bias, silu, reverse):
     return [empty_channel_last(x)]
-
-
-def _gradient_like(tensor):
-    return empty_channel_last(tensor) if tensor.ndim == 3 else tensor.new_empty(tensor.shape)
 
 
 def _forward(out, x, weight, bias, silu, reverse):
@@ -90,6 +86,6 @@ _convolve = compiled_op(
     forward=_forward,
     backward=_backward,
     reference=causal_conv1d_torch,
-    gradient_like=_gradient_like,
+    gradient_like=empty_gradient,
     optional=['weight', 'bias'],
 )

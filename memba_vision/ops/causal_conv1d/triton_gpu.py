@@ -8,7 +8,7 @@ import torch
 from memba_vision.ops.causal_conv1d import BACKENDS
 from memba_vision.ops.causal_conv1d.torch_conv import causal_conv1d_torch
 from memba_vision.ops.compiled import compiled_op
-from memba_vision.ops.layout import empty_channel_last
+from memba_vision.ops.layout import empty_channel_last, empty_gradient
 from memba_vision.ops.triton_kernels.presence import DTYPES, PRIORITY, unsupported_reason
 
 
@@ -41,10 +41,6 @@ def _backward(*arguments):
     causal_conv1d.backward(*arguments)
 
 
-def _gradient_like(tensor):
-    return empty_channel_last(tensor) if tensor.ndim == 3 else tensor.new_empty(tensor.shape)
-
-
 _convolve = compiled_op(
     'causal_conv1d_triton',
     '(Tensor x, Tensor weight, Tensor? bias, bool silu, bool reverse) -> Tensor',
@@ -52,6 +48,6 @@ _convolve = compiled_op(
     forward=_forward,
     backward=_backward,
     reference=causal_conv1d_torch,
-    gradient_like=_gradient_like,
+    gradient_like=empty_gradient,
     optional=['weight', 'bias'],
 )

@@ -11,6 +11,7 @@ import torch
 from memba_vision.ops.bidirectional_scan import ScanInputs
 from memba_vision.ops.cross_scan import BACKENDS
 from memba_vision.ops.cross_scan.torch_separate import cross_scan_torch
+from memba_vision.ops.layout import as_channel_last
 from memba_vision.ops.numba_kernels.layout import unsupported_reason
 from memba_vision.ops.selective_scan.grids import Grid
 from memba_vision.ops.selective_scan.numba_cpu import scan_numba
@@ -29,10 +30,10 @@ def cross_scan_numba(scans: Sequence[ScanInputs], delta_softplus: bool, grid: Gr
         return cross_scan_torch(scans, delta_softplus, grid)
     out_dtype = scans[0].u.dtype
     dtype = torch.promote_types(out_dtype, torch.float32)
-    delta = [_channel_last(way.delta.to(dtype)) for way in scans]
+    delta = [as_channel_last(way.delta.to(dtype)) for way in scans]
     A, D, bias = (_stack([getattr(way, name) for way in scans], dtype) for name in ADJACENT)
     B, C = (_stack([getattr(way, name).mT for way in scans], dtype).mT for name in 'BC')
-    inputs = _channel_last(scans[0].u.to(dtype)), delta, A, B, C, D, bias
+    inputs = as_channel_last(scans[0].u.to(dtype)), delta, A, B, C, D, bias
     return scan_numba(*inputs, delta_softplus, REVERSE, [1, grid[0]] * 2).to(out_dtype)
 
 
@@ -48,10 +49,6 @@ def _go_together(scans: Sequence[ScanInputs]) -> bool:
         and all((way.D is None) == (first.D is None) for way in others)
         and all((way.delta_bias is None) == (first.delta_bias is None) for way in others)
     )
-
-
-def _channel_last(sequence: torch.Tensor) -> torch.Tensor:
-    return sequence.mT.contiguous().mT
 
 
 def _stack(tensors: list[torch.Tensor | None], dtype: torch.dtype) -> torch.Tensor | None:

@@ -10,6 +10,7 @@ import torch
 from memba_vision.ops.compiled import compiled_op
 from memba_vision.ops.gated_merge import BACKENDS
 from memba_vision.ops.gated_merge.torch_gate import gated_merge_torch, merged_dtype
+from memba_vision.ops.layout import empty_contiguous
 from memba_vision.ops.numba_kernels.layout import as_rows, as_sequences, unsupported_reason
 from memba_vision.ops.numba_kernels.threads import run
 
@@ -30,12 +31,8 @@ def gated_merge_numba(
     return _separate(*as_sequences(forward_scan, backward_scan, gate, updates)).to(out_dtype)
 
 
-def _empty(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.new_empty(tensor.shape)  # contiguous, as empty_like of a part would not be
-
-
 def _outputs(forward_scan, backward_scan, gate, *updates):
-    return [_empty(gate)]
+    return [empty_contiguous(gate)]
 
 
 def _shared_forward(*tensors):
@@ -78,7 +75,7 @@ _shared = compiled_op(
     forward=_shared_forward,
     backward=_shared_backward,
     reference=lambda *tensors: gated_merge_torch(*tensors, None),
-    gradient_like=_empty,
+    gradient_like=empty_contiguous,
     equal={'backward_scan': 'forward_scan'},
 )
 _separate = compiled_op(
@@ -88,5 +85,5 @@ _separate = compiled_op(
     forward=_separate_forward,
     backward=_separate_backward,
     reference=gated_merge_torch,
-    gradient_like=_empty,
+    gradient_like=empty_contiguous,
 )

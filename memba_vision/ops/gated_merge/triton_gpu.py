@@ -8,6 +8,7 @@ import torch
 from memba_vision.ops.compiled import compiled_op
 from memba_vision.ops.gated_merge import BACKENDS
 from memba_vision.ops.gated_merge.torch_gate import gated_merge_torch, merged_dtype
+from memba_vision.ops.layout import empty_contiguous
 from memba_vision.ops.triton_kernels.presence import DTYPES, PRIORITY, unsupported_reason
 
 
@@ -24,10 +25,6 @@ def gated_merge_triton(
     dtype = torch.promote_types(forward_scan.dtype, backward_scan.dtype)
     scans = forward_scan.to(dtype), backward_scan.to(dtype)
     return _shared(*scans, gate) if updates is None else _separate(*scans, gate, updates)
-
-
-def _empty(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.new_empty(tensor.shape)  # contiguous, as empty_like of a part would not be
 
 
 def _outputs(forward_scan, backward_scan, gate, *updates):
@@ -58,7 +55,7 @@ _shared = compiled_op(
     forward=_forward,
     backward=_shared_backward,
     reference=lambda *tensors: gated_merge_torch(*tensors, None),
-    gradient_like=_empty,
+    gradient_like=empty_contiguous,
     equal={'backward_scan': 'forward_scan'},
 )
 _separate = compiled_op(
@@ -68,5 +65,5 @@ _separate = compiled_op(
     forward=_forward,
     backward=_separate_backward,
     reference=gated_merge_torch,
-    gradient_like=_empty,
+    gradient_like=empty_contiguous,
 )

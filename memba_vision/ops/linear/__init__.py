@@ -5,7 +5,7 @@ import torch
 from memba_vision.discovery import import_submodules
 from memba_vision.errors import UserError
 from memba_vision.ops.backends import BackendTable
-from memba_vision.ops.linear.autocast import in_autocast_dtype
+from memba_vision.ops.linear.autocast import in_autocast_dtype, is_wider
 
 __all__ = ['BACKENDS', 'linear', 'linear_each']
 
@@ -27,15 +27,17 @@ def linear(
         x: (..., in_features), any strides.
         weight: (out_features, in_features).
         bias: (out_features,).
-        added: (..., out_features), any strides.
+        added: (..., out_features), any strides. Autocast does not round it where it is wider, and
+            the sum has its dtype then.
         backend: 'auto' (or None), or one of ``BACKENDS.names()``.
 
     Returns:
-        (..., out_features); inside autocast in the dtype of autocast.
+        (..., out_features); inside autocast in the dtype of autocast, unless ``added`` is wider or
+        all is float64, which autocast leaves alone.
 
     Raises:
-        UserError: shapes, dtypes (outside autocast) or devices disagree; the backend is unknown or
-            cannot run on these tensors.
+        UserError: shapes, dtypes (outside autocast, or of float64 with another) or devices
+            disagree; the backend is unknown or cannot run on these tensors.
     """
     return _run(x, [weight], bias, added, backend)[0]
 
@@ -55,8 +57,11 @@ def _run(x, weights, bias, added, backend) -> list[torch.Tensor]:
     if not torch.jit.is_tracing():  # tracing turns sizes into tensors; torch checks those itself
         for number, weight in enumerate(weights):
             _check(x, weight, *((None, None) if number else (bias, added)))
+    wider = added if added is not None and is_wider(added) else None
+    added = added if wider is None else None
     x, bias, added, *weights = in_autocast_dtype(x, bias, added, *weights)
-    return BACKENDS.select(backend, x).function(x, weights, bias, added)
+    outs = BACKENDS.select(backend, x).function(x, weights, bias, added)
+    return outs if wider is None else [outs[0] + wider, *outs[1:]]
 
 
 def _check(
@@ -78,8 +83,12 @@ def _check(
     for other in (weight, bias, added):
         if other is None or (other.dtype, other.device) == (x.dtype, x.device):
             continue
-        if other.device != x.device or not torch.is_autocast_enabled(x.device.type):
+        converts = torch.is_autocast_enabled(x.device.type)
+        if other is not added:
+            converts &= torch.float64 not in (x.dtype, other.dtype)
+        if other.device != x.device or not converts:
             raise UserError(
                 f'linear: x is {x.dtype} on {x.device} and its weights are {other.dtype} on '
-                f'{other.device}: bring both to one dtype and device, or run under torch.autocast'
+                f'{other.device}: bring both to one dtype and device, or run under torch.autocast, '
+                'which leaves float64 as it is'
             )

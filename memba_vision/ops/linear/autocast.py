@@ -32,12 +32,22 @@ def in_autocast_dtype(*tensors: torch.Tensor | None) -> list[torch.Tensor | None
     return [None if tensor is None else _convert(tensor, dtype) for tensor in tensors]
 
 
+def is_wider(tensor: torch.Tensor) -> bool:
+    """Return True for a tensor that the present autocast region would round."""
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return False
+    return tensor.dtype.itemsize > torch.get_autocast_dtype(device).itemsize
+
+
 def _convert(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    if tensor.dtype == dtype:
+    if tensor.dtype in (dtype, torch.float64):  # torch leaves float64 alone, too
         return tensor
     if tensor._is_view() and _is_kept(tensor._base) and tensor._base.is_contiguous():
         whole = _convert(tensor._base, dtype)
-        return whole.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+        # Neither has to begin where its memory does.
+        offset = whole.storage_offset() + tensor.storage_offset() - tensor._base.storage_offset()
+        return whole.as_strided(tensor.shape, tensor.stride(), offset)
     if not _is_kept(tensor):
         return tensor.to(dtype)
     kept = _converted.get(tensor)

@@ -27,14 +27,14 @@ def is_channel_last(tensor: torch.Tensor) -> bool:
 
 
 def empty_like(tensor: torch.Tensor) -> torch.Tensor:
-    """An uninitialised (…, dim, length), channel-last where ``tensor`` is."""
+    """Allocate a (…, dim, length), channel-last where ``tensor`` is."""
     if is_channel_last(tensor):
         return tensor.new_empty(tensor.mT.shape).mT
     return tensor.new_empty(tensor.shape)
 
 
 def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool) -> torch.Tensor:
-    """Memory for the state at the start of each tile; (scans, batch, blocks, tiles, state, WIDTH).
+    """Allocate the states at the start of tiles, (scans, batch, blocks, tiles, state, WIDTH).
 
     ``A`` is (dim, state) of one scan, or (scans, dim, state).
     """

@@ -123,7 +123,7 @@ def _sequence(tensor: torch.Tensor) -> tuple[np.ndarray, bool]:
 
 
 def _result(tensor: torch.Tensor, like: torch.Tensor) -> np.ndarray:
-    """Memory for a result, with the axes in the order that :func:`_sequence` has for ``like``.
+    """Return the memory of a result, its axes in the order that :func:`_sequence` has for ``like``.
 
     The result itself cannot be asked: of one channel or one position, it is laid out in both ways.
     """

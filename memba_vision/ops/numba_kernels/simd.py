@@ -188,7 +188,7 @@ def _broadcast(builder, number):
 
 
 def _arithmetic(name: str):
-    """An intrinsic of two values that LLVM may fuse with others into a multiply-add.
+    """Return an intrinsic of two values that LLVM may fuse with others into a multiply-add.
 
     A single row is repeated where the other value has several.
     """
@@ -238,7 +238,7 @@ def _(a, b):
 
 
 def _choice(comparison: str):
-    """An intrinsic of two rows that returns the first where it compares so to the second."""
+    """Return an intrinsic of two rows that returns the first where it compares so to the second."""
 
     @intrinsic
     def operation(typing_context, a, b):

@@ -11,7 +11,7 @@ from memba_vision.ops.numba_kernels.simd import store as store_row
 
 @part()
 def empty_rows(rows, dtype):
-    """A tile, (rows, WIDTH), that starts on a cache line: no vector lies across two of them."""
+    """Allocate a tile, (rows, WIDTH), from a cache line on: no vector lies across two of them."""
     memory = np.empty(rows * WIDTH + 64, dtype)
     start = (-memory.ctypes.data % 64) // memory.itemsize
     return memory[start : start + rows * WIDTH].reshape(rows, WIDTH)

@@ -6,15 +6,16 @@ Needs no nvcc. Kernels: :mod:`memba_vision.ops.triton_kernels`.
 import torch
 import torch.nn.functional as F
 
+from memba_vision.ops.layout import empty_channel_last
 from memba_vision.ops.selective_scan import BACKENDS
 from memba_vision.ops.selective_scan.compiled import define_scan
 from memba_vision.ops.selective_scan.grids import Grid
 from memba_vision.ops.selective_scan.groups import one_group_at_a_time
-from memba_vision.ops.triton_kernels.layout import empty_like, empty_states
+from memba_vision.ops.triton_kernels.layout import empty_states
 from memba_vision.ops.triton_kernels.presence import DTYPES, PRIORITY, unsupported_reason
 
 scan_triton = define_scan(
-    'triton', 'memba_vision.ops.triton_kernels.selective_scan', empty_like, empty_states
+    'triton', 'memba_vision.ops.triton_kernels.selective_scan', empty_channel_last, empty_states
 )
 
 

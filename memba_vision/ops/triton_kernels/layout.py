@@ -12,13 +12,8 @@ STATES_PER_WARP = 16
 CHUNK = 32
 
 
-def empty_like(sequence: torch.Tensor) -> torch.Tensor:
-    """An uninitialised (batch, dim, length), a view of (batch, length, dim) memory."""
-    return sequence.new_empty(sequence.mT.shape).mT
-
-
 def empty_states(u: torch.Tensor, A: torch.Tensor, keep: bool, ways: int = 1) -> torch.Tensor:
-    """Memory for the state before each chunk; (ways, batch, chunks, state, dim) float32."""
+    """Allocate the states before each chunk, (ways, batch, chunks, state, dim) float32."""
     batch, dim, length = u.shape
     chunks = -(-length // CHUNK) if keep else 0
     return u.new_empty(ways, batch, chunks, A.shape[1], dim, dtype=torch.float32)

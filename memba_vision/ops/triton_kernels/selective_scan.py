@@ -5,13 +5,13 @@ import math
 import torch
 import triton
 
+from memba_vision.ops.layout import empty_channel_last
 from memba_vision.ops.triton_kernels import scan_backward, scan_forward
 from memba_vision.ops.triton_kernels.launch import launch
 from memba_vision.ops.triton_kernels.layout import (
     BLOCK,
     CHUNK,
     STATES_PER_WARP,
-    empty_like,
     empty_states,
 )
 
@@ -52,7 +52,7 @@ def forward_ways(ways: list[Inputs], softplus, reverse: bool, rows: int, keep_st
     directions must have the same dtypes; ``reverse`` counts where there is one.
     """
     u, _, A, *_ = ways[0]
-    outs = [empty_like(u) for _ in ways]
+    outs = [empty_channel_last(u) for _ in ways]
     states = empty_states(u, A, keep_states, len(ways))
     inputs, strides, aligned = _laid_out(ways)
     per_way = [[out, *way] for out, way in zip(outs, inputs, strict=True)]
@@ -78,8 +78,8 @@ def backward_ways(grad_outs, states, ways: list[Inputs], softplus, reverse, rows
     (batch, dim, length), state = u.shape, A.shape[1]
     sizes, programs = _sizes(A), _programs(u)
     float32 = dict(dtype=torch.float32, device=u.device)
-    grad_us = [empty_like(u) for _ in ways]
-    grad_deltas = [empty_like(delta) for _ in ways]
+    grad_us = [empty_channel_last(u) for _ in ways]
+    grad_deltas = [empty_channel_last(delta) for _ in ways]
     grad_A, grad_D, grad_bias = (
         torch.empty(len(ways), batch, count, dim, **float32) if needed else None
         for count, needed in zip((state, 1, 1), needs, strict=True)
