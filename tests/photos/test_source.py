@@ -99,12 +99,12 @@ def test_a_saved_dataset_wants_its_library(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('splits', 'expected'),
     [
-        ((), {''}),
-        (('full',), {''}),
-        (('train', 'test'), {TRAIN, TEST}),
-        (('train', 'validation', 'test'), {TRAIN, VAL, TEST}),
-        (('Train', 'testing'), {TRAIN, TEST}),
-        (('training_2024', 'dev', 'eval'), {TRAIN, VAL, TEST}),
+        ((), ('',)),
+        (('full',), ('',)),
+        (('train', 'test'), (TRAIN, TEST)),
+        (('train', 'validation', 'test'), (TRAIN, VAL, TEST)),
+        (('Train', 'testing'), (TRAIN, TEST)),
+        (('training_2024', 'dev', 'eval'), (TRAIN, VAL, TEST)),
     ],
     ids=str,
 )
