@@ -99,7 +99,7 @@ _FIRST_FAMILY = 'vim_'  # names may come without it
 
 
 def official_name(name: str) -> str:
-    """Return the name in :data:`OFFICIAL`, of which hyphens and a missing 'vim_' make no other.
+    """Return the name in :data:`OFFICIAL`, of which hyphens and a missing ``vim_`` make no other.
 
     Raises:
         UserError: there is none.
