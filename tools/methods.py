@@ -43,7 +43,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Print the table that the command line asks for."""
-    from memba_vision.reports.text_tables import csv_table, markdown_table
+    from memba_vision.files import csv_table
+    from memba_vision.reports.text_tables import markdown_table
 
     if args.out and Path(args.out).suffix not in ('.md', '.csv'):
         raise UserError(f'--out {args.out}: the name must end in .md or .csv')

@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader
 
 from memba_vision.datasets.wrapped_data import inner_datasets
 from memba_vision.engine.config_errors import CONFIG_ERRORS, one_line
-from memba_vision.engine.metric_names import TOP1 as TOP1  # for those who take it from here
 from memba_vision.engine.plain_model import plain_model
 from memba_vision.engine.runner import describe_empty_loader, reporting_dead_workers
 from memba_vision.errors import UserError

@@ -10,8 +10,8 @@ from statistics import fmean
 from typing import Any
 
 from memba_vision.files import CURVE_FILE
+from memba_vision.runs.metrics import TOP1
 
-ACCURACY = 'accuracy/top1'
 SCALARS = '*/vis_data/scalars.json'  # in the folder of a run, once for each start
 
 
@@ -32,7 +32,7 @@ def loss_curve(folder: Path) -> dict[int, float]:
 
 def accuracy_curve(folder: Path) -> dict[int, float]:
     """Return the accuracy of the validation after each epoch that had one, in percent."""
-    return _curve(folder, ACCURACY, 'step')
+    return _curve(folder, TOP1, 'step')
 
 
 def _curve(folder: Path, key: str, epoch_in_logs: str) -> dict[int, float]:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from memba_vision.files import csv_table
 from memba_vision.reports.collect import Run
 from memba_vision.reports.comparisons import Comparison, unpaired_in_words
 from memba_vision.reports.content import Content, Section
 from memba_vision.reports.differences import Difference, half_width
 from memba_vision.reports.scores import SuiteScores, mean_cost
 from memba_vision.reports.statistics import Mean
-from memba_vision.reports.text_tables import csv_table
 from memba_vision.runs.metrics import Metric
 
 COSTS = ('adapter_parameters', 'trained_parameters', 'training_seconds', 'peak_memory_mib')

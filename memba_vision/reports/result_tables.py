@@ -7,9 +7,9 @@ from pathlib import Path
 
 from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
 from memba_vision.errors import UserError
-from memba_vision.files import encode_surrogates, write_atomically
+from memba_vision.files import csv_table, encode_surrogates, write_atomically
 from memba_vision.reports.statistics import mean_over_groups
-from memba_vision.reports.text_tables import csv_table, markdown_table
+from memba_vision.reports.text_tables import markdown_table
 from memba_vision.runs.backbone import Backbone, backbone_labels
 from memba_vision.runs.metrics import Metric
 from memba_vision.runs.result import Result

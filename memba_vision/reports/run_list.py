@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from memba_vision.reports.text_tables import csv_table
+from memba_vision.files import csv_table
 from memba_vision.runs.backbone import UNKNOWN, Backbone
 from memba_vision.runs.metrics import Metric
 from memba_vision.runs.result import Result

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from memba_vision.files import csv_table as csv_table  # beside the other tables
-
 MINUS = '\N{MINUS SIGN}'
 
 

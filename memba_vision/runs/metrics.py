@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-TOP1 = 'accuracy/top1'
+from memba_vision.engine.metric_names import TOP1
+
 TEST = 'test'
 
 

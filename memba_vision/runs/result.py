@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from memba_vision.engine.metric_names import TOP1
 from memba_vision.files import sha256_of, write_atomically
 from memba_vision.runs.backbone import UNKNOWN, Backbone
 from memba_vision.runs.method_names import method_without_settings, spelled_as_preset
-from memba_vision.runs.metrics import TEST, TOP1, Metric
+from memba_vision.runs.metrics import TEST, Metric
 
 #: In the folder of a run.
 RESULT_FILE = 'result.json'

@@ -8,9 +8,10 @@ from mmengine.dist import is_main_process
 
 from memba_vision.datasets.wrapped_data import inner_datasets
 from memba_vision.engine.hooks.cost import recorded_cost
+from memba_vision.engine.metric_names import TOP1
 from memba_vision.engine.plain_model import plain_model
 from memba_vision.engine.runner import ReadableRunner
-from memba_vision.engine.sanity_check import TOP1, check_test
+from memba_vision.engine.sanity_check import check_test
 from memba_vision.errors import UserError
 from memba_vision.files import check_output_path, sha256_of
 from memba_vision.models.parameter_counts import count_parameters

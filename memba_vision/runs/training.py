@@ -15,10 +15,11 @@ from memba_vision.engine.hooks.keep_features import KeepFeaturesHook
 from memba_vision.engine.hooks.loss_curve import LossCurveHook
 from memba_vision.engine.hooks.progress import showing_progress
 from memba_vision.engine.hooks.resumed_validation import ResumedValidationHook
+from memba_vision.engine.metric_names import TOP1
 from memba_vision.engine.open_trackers import track_test, trackers_kept_open
 from memba_vision.engine.peers import ending_together
 from memba_vision.engine.runner import ReadableRunner
-from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
+from memba_vision.engine.sanity_check import SanityCheckHook
 from memba_vision.errors import UserError
 from memba_vision.files import check_output_path, remove_unfinished
 from memba_vision.runs.checkpoints import (

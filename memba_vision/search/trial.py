@@ -18,8 +18,9 @@ from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
 from memba_vision.command_line import prepare_process, user_message
+from memba_vision.engine.metric_names import TOP1
 from memba_vision.engine.runner import ReadableRunner
-from memba_vision.engine.sanity_check import TOP1, SanityCheckHook
+from memba_vision.engine.sanity_check import SanityCheckHook
 from memba_vision.errors import DiskFull, Terminated, UserError
 from memba_vision.runs.training import resume_from
 

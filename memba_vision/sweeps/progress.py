@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from memba_vision.engine.checkpoint_folders import checkpoint_folders
+from memba_vision.engine.metric_names import TOP1
 from memba_vision.files import CURVE_FILE
-from memba_vision.reports.curves import ACCURACY, SCALARS, read_entry
+from memba_vision.reports.curves import SCALARS, read_entry
 from memba_vision.sweeps.jobs import Job
 
 END = 1 << 14  # bytes that are read at the end of a log
@@ -43,7 +44,7 @@ def read_progress(folder: Path, length: tuple[str, int]) -> Progress:
         records = [read_entry(line) for line in last_lines(path)]
         steps = [record for record in records if 'loss' in record]
         if steps:
-            scores = [r[ACCURACY] for r in records if ACCURACY in r]
+            scores = [r[TOP1] for r in records if TOP1 in r]
             return _progress(steps[-1], scores, length, time.time() - path.stat().st_mtime)
     return _from_curve(folder / CURVE_FILE)
 
@@ -53,7 +54,7 @@ def _from_curve(path: Path) -> Progress:
         return Progress()
     records = [read_entry(line) for line in last_lines(path)]
     steps = [record for record in records if {'loss', 'epoch'} <= record.keys()]
-    scores = [record[ACCURACY] for record in records if ACCURACY in record]
+    scores = [record[TOP1] for record in records if TOP1 in record]
     last = steps[-1] if steps else {'epoch': 0, 'loss': None}
     return Progress(last['epoch'], last['loss'], scores[-1] if scores else None)
 

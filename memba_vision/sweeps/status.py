@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from memba_vision.engine.metric_names import TOP1
 from memba_vision.leases import machine, seems_held
-from memba_vision.runs.metrics import TOP1, Metric
+from memba_vision.runs.metrics import Metric
 from memba_vision.sweeps.supervise import (
     LEASE_FILE,
     LOCK_FILE,
