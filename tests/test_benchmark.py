@@ -474,11 +474,9 @@ def test_peers_that_are_missing_are_named_in_the_report(no_peers, tmp_path):
         (['--parts', 'scan', 'mixers'], "unknown part 'mixers'; known are scan, mixer, model"),
         (['--out', 'table.csv'], '--out table.csv: the name must end in .md or .json'),
         (['--out', 'nowhere/table.md'], 'there is no folder nowhere; make it first'),
-        (['--threads', '0'], '--threads must be at least 1, got 0'),
         (['--only', 'vit'], '--only selects within part peers: add --parts peers'),
         (['--parts', 'peers', '--only', 'vi'], "unknown word 'vi'; known are vit, swin, vim-lora"),
         (['--seconds', '0'], '--seconds must be positive'),
-        (['--depth', '0'], '--depth must be at least 1'),
     ],
     ids=' '.join,
 )

@@ -32,6 +32,35 @@ def test_a_tool_that_is_nearly_one(name, meant):
 
 
 @pytest.mark.parametrize(
+    ('arguments', 'allowed'),
+    [
+        (['sweep', '--gpus-per-run', '-1'], '0 or more'),
+        (['sweep', '--retries', '-1'], '0 or more'),
+        (['sweep', '--jobs', '0'], '1 or more'),
+        (['sweep', '--jobs-per-gpu', '-1'], '1 or more'),
+        (['sweep', '--seeds', '0', '-1'], '0 to 4294967295'),
+        (['sweep', '--seeds', '4294967296'], '0 to 4294967295'),
+        (['train', 'x.py', '--seed', '-1'], '0 to 4294967295'),
+        (['adapt', 'photos', '--seed', '1.5'], '0 to 4294967295'),
+        (['prepare_vtab1k', 'check', '--jobs', '0'], '1 or more'),
+        (['predict', 'x.jpg', '--run', 'r', '--top', '0'], '1 or more'),
+        (['predict', 'x.jpg', '--run', 'r', '--batch-size', '-2'], '1 or more'),
+        (['app', '--port', '99999'], '1 to 65535'),
+        (['weights', 'verify', 'x.safetensors', '--img-size', '0'], '1 or more'),
+        (['benchmark', '--threads', '0'], '1 or more'),
+        (['benchmark', '--depth', '0'], '1 or more'),
+    ],
+    ids=str,
+)
+def test_a_number_that_means_nothing(arguments, allowed):
+    wrong = f'argument {arguments[-2]}' if arguments[-2].startswith('--') else 'argument --'
+    outcome = run_tool(*arguments)
+    assert outcome.status == 2
+    assert wrong in outcome.err
+    assert outcome.err.endswith(f'expected {allowed}, found {arguments[-1]}\n')
+
+
+@pytest.mark.parametrize(
     ('arguments', 'meant'),
     [
         (['train', 'x.py', '--epohcs', '3'], '--epochs'),

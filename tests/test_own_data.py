@@ -331,7 +331,6 @@ def test_a_checkpoint_of_another_model(world, tmp_path):
         (['IMAGE', '--list', 'x'], 'one of the two'),
         (['IMAGE', '--confusion', 'x'], '--confusion needs the true classes'),
         (['IMAGE', '--renamed-classes'], '--renamed-classes compares the classes of a list'),
-        (['IMAGE', '--top', '0'], 'at least 1'),
         (['--list', 'nowhere.txt'], 'no list file at nowhere.txt'),
         (['nowhere.png'], r'cannot read image nowhere.png'),
         (['TEXT'], r'cannot read image .*run\.json'),

@@ -7,7 +7,7 @@ python tools/adapt.py photos.csv --method lora --epochs 20 --work-dir work_dirs/
 import argparse
 
 from memba_vision.command_line import run_tool, tool_parser
-from memba_vision.runs.tool_options import HELP, add_options_argument, positive
+from memba_vision.runs.tool_options import HELP, add_options_argument, positive, seed_number
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -39,7 +39,9 @@ def parse_arguments() -> argparse.Namespace:
         metavar='N',
         help='train for N epochs (without, it follows the number of photos)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the split and of the training')
+    parser.add_argument(
+        '--seed', type=seed_number, default=0, help='of the split and of the training'
+    )
     parser.add_argument(
         '--balance', action='store_true', help='let small classes count as much as large ones'
     )

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from memba_vision.command_line import run_tool, tool_parser
-from memba_vision.runs.tool_options import RUN
+from memba_vision.runs.tool_options import RUN, port_number
 
 DEMO = Path(__file__).parents[1] / 'configs' / 'demo' / 'digits_memba.py'
 
@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
         '--config', help="says which backbone; without, the first run's own, or the demo's"
     )
     parser.add_argument('--host', default='127.0.0.1', help='0.0.0.0 lets other machines in')
-    parser.add_argument('--port', type=int, help='without, the first free one from 7860')
+    parser.add_argument('--port', type=port_number, help='without, the first free one from 7860')
     parser.add_argument('--device', help='cpu or cuda; without, a GPU where there is one')
     return parser.parse_args()
 

@@ -16,8 +16,8 @@ from dataclasses import replace
 from benchmarking.parts import PARTS
 
 from memba_vision.command_line import run_tool, tool_parser
-from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
+from memba_vision.runs.tool_options import positive
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -39,7 +39,9 @@ def parse_arguments() -> argparse.Namespace:
         'an unknown word shows all',
     )
     parser.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'])
-    parser.add_argument('--threads', type=int, help="threads on the CPU; torch's number by default")
+    parser.add_argument(
+        '--threads', type=positive, help="threads on the CPU; torch's number by default"
+    )
     parser.add_argument(
         '--seconds',
         type=float,
@@ -47,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
         help='about how long to measure each part (60); slow peers get three repeats in any case',
     )
     parser.add_argument(
-        '--depth', type=int, help='blocks in membrane and growth: 6 by default, on a GPU 24'
+        '--depth', type=positive, help='blocks in membrane and growth: 6 by default, on a GPU 24'
     )
     parser.add_argument(
         '--fresh-kernels',
@@ -81,8 +83,6 @@ def main(args: argparse.Namespace) -> None:
     setting = choose_setting(args.device, args.quick, args.seconds, args.depth)
     setting = replace(setting, only=frozenset(args.only))
     if args.threads is not None:
-        if args.threads < 1:
-            raise UserError(f'--threads must be at least 1, got {args.threads}')
         torch.set_num_threads(args.threads)
     command = shlex.join(['python', 'tools/benchmark.py', *sys.argv[1:]])
     facts = describe_machine(setting.device)

@@ -18,7 +18,7 @@ from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.engine.class_names import HELP, OPTION
 from memba_vision.errors import UserError
 from memba_vision.files import check_output_file, encode_surrogates, write_atomically
-from memba_vision.runs.tool_options import RUN, add_options_argument
+from memba_vision.runs.tool_options import RUN, add_options_argument, positive
 
 if TYPE_CHECKING:
     from memba_vision.serving.predict import Prediction
@@ -43,14 +43,16 @@ def parse_arguments() -> argparse.Namespace:
         help=f'{RUN}; or a shared model: its folder, or hf://OWNER/NAME',
     )
     parser.add_argument('--config', help="without, the one in run.json in the checkpoint's folder")
-    parser.add_argument('--top', type=int, default=1, help='how many classes to name per image')
+    parser.add_argument(
+        '--top', type=positive, default=1, help='how many classes to name per image'
+    )
     parser.add_argument('--format', choices=['csv', 'json'], default='csv')
     parser.add_argument('--out', type=Path, help='a file; without, the terminal')
     parser.add_argument(
         '--confusion', type=Path, metavar='CSV', help='write the confusion matrix of --list'
     )
     parser.add_argument(OPTION, action='store_true', help=f'with --list: {HELP}')
-    parser.add_argument('--batch-size', type=int, default=32)
+    parser.add_argument('--batch-size', type=positive, default=32)
     parser.add_argument('--device', help='cpu or cuda; without, a GPU where there is one')
     add_options_argument(parser)
     return parser.parse_args()
@@ -64,8 +66,6 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError('--confusion needs the true classes: give --list FILE')
     if args.renamed_classes and not args.list:
         raise UserError(f'{OPTION} compares the classes of a list: give --list FILE')
-    if args.top < 1 or args.batch_size < 1:
-        raise UserError('--top and --batch-size must be at least 1')
     if args.list and not args.list.is_file():
         raise UserError(f'no list file at {args.list}')
     for path in filter(None, (args.out, args.confusion)):

@@ -16,6 +16,7 @@ from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.datasets.vtab1k_tools import archive
 from memba_vision.errors import UserError
+from memba_vision.runs.tool_options import positive
 from memba_vision.sweeps.devices import usable_cores
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:
     cores = usable_cores()
-    parser.add_argument('--jobs', type=int, default=cores, help=f'processes (here {cores})')
+    parser.add_argument('--jobs', type=positive, default=cores, help=f'processes (here {cores})')
 
 
 def run_download(args: argparse.Namespace) -> None:
@@ -107,7 +108,7 @@ def run_check(args: argparse.Namespace) -> None:
     from memba_vision.datasets.vtab1k_tools.findings import as_text
 
     tasks = [_task(args.root, name) for name in args.tasks or VTAB1K_TASKS]
-    settings = Settings(not args.quick, max(1, args.jobs), args.renew_manifest)
+    settings = Settings(not args.quick, args.jobs, args.renew_manifest)
     reports = check_tree(args.root, tasks, settings)
     print(as_text(reports), end='')
     if any(report.verdict != 'right' for report in reports):
@@ -144,7 +145,7 @@ def run_build(args: argparse.Namespace) -> None:
         raise UserError(f'{task.name} has {task.num_classes} classes, {args.source} {found}')
     sizes, known = _sizes(args), len(skipped)
     try:
-        counts = build_task(folder, images, sizes, args.seed, test, max(1, args.jobs), skipped)
+        counts = build_task(folder, images, sizes, args.seed, test, args.jobs, skipped)
     finally:
         say(skipped_text(skipped[known:]))
     if skipped:
@@ -153,7 +154,7 @@ def run_build(args: argparse.Namespace) -> None:
     made = ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
     say(f'{folder}: {made}\n')
     built = [str(path) for path in (folder / 'images').glob('*/*')]
-    facts = (found for _, found in examine_all(built, False, max(1, args.jobs), args.task))
+    facts = (found for _, found in examine_all(built, False, args.jobs, args.task))
     say(f'{summary(facts)}\n')
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.datasets.benchmarks import suites
 from memba_vision.errors import DiskFull, ExitStatus, UserError
-from memba_vision.runs.tool_options import add_epochs_argument, positive
+from memba_vision.runs.tool_options import add_epochs_argument, not_negative, positive, seed_number
 from memba_vision.sweeps.executors import EXECUTORS
 from memba_vision.sweeps.executors.local import are_forked, local_slots, one_slot
 
@@ -57,7 +57,7 @@ def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
         metavar='NAME',
         help="models of configs/_base_/models, or files like those (default: the configs' own)",
     )
-    group.add_argument('--seeds', nargs='+', type=int, help='seeds (default: 0)')
+    group.add_argument('--seeds', nargs='+', type=seed_number, help='seeds (default: 0)')
     group.add_argument(
         '--validate',
         action='store_true',
@@ -103,14 +103,16 @@ def add_policy_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument('--executor', choices=list(EXECUTORS), default='local')
     group.add_argument(
-        '--gpus-per-run', type=int, help='GPUs that one run trains on (default: 1; 0: the CPU)'
+        '--gpus-per-run',
+        type=not_negative,
+        help='GPUs that one run trains on (default: 1; 0: the CPU)',
     )
     group.add_argument(
         '--cpus-per-run', type=positive, default=4, help='cores of a run on a cluster (default: 4)'
     )
     group.add_argument(
         '--retries',
-        type=int,
+        type=not_negative,
         default=2,
         help='how often a run that was killed or lost is started again, not counted where it had '
         'saved more than before (default: 2)',

@@ -12,6 +12,7 @@ from memba_vision.runs.tool_options import (
     add_config_arguments,
     add_epochs_argument,
     add_trial_arguments,
+    seed_number,
 )
 
 
@@ -27,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
         help='go on from this checkpoint, or the newest one of this folder or of the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='train under bfloat16 autocast')
-    parser.add_argument('--seed', type=int, help="replaces the config's randomness.seed")
+    parser.add_argument('--seed', type=seed_number, help="replaces the config's randomness.seed")
     add_epochs_argument(parser)
     add_config_arguments(parser)
     add_trial_arguments(parser)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.errors import UserError
+from memba_vision.runs.tool_options import positive
 from memba_vision.zoo.official import OFFICIAL, official_name
 
 
@@ -42,7 +43,9 @@ def parse_arguments() -> argparse.Namespace:
     command.add_argument(
         '--name', type=known_name, help='what it is to be; without, it is told by its shapes'
     )
-    command.add_argument('--img-size', type=int, help='of the images in training (default: 224)')
+    command.add_argument(
+        '--img-size', type=positive, help='of the images in training (default: 224)'
+    )
     add_choice(command)
     command.set_defaults(run=run_verify)
     return parser.parse_args()

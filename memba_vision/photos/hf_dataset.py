@@ -88,11 +88,12 @@ def _photos(folder: Path, dataset: Any, copies: Path) -> Iterator[tuple[Path, st
     kinds = dataset.features
     images = [name for name, kind in kinds.items() if isinstance(kind, datasets.Image)]
     labels = [name for name, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]
-    labels += [name for name in ('label', 'labels', 'class') if name in kinds]
-    if len(images) != 1 or not labels:
+    labels = labels or [name for name in ('label', 'labels', 'class') if name in kinds]
+    if len(images) != 1 or len(labels) != 1:
         raise UserError(
             f'{folder}: expected one column of images and one of classes, found '
-            f'{", ".join(f"{name} ({type(kind).__name__})" for name, kind in kinds.items())}'
+            f'{", ".join(f"{name} ({type(kind).__name__})" for name, kind in kinds.items())}: save '
+            'it with those two alone, by select_columns'
         )
     classes = _classes(folder, dataset[labels[0]], getattr(kinds[labels[0]], 'names', None))
     dataset = dataset.cast_column(images[0], datasets.Image(decode=False))

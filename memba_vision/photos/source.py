@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from memba_vision.datasets.vtab1k_tools.folders import split_folders
+from memba_vision.datasets.vtab1k_tools.folders import entries_beside, split_folders
 from memba_vision.datasets.vtab1k_tools.skipped_entries import SkippedEntry
 from memba_vision.datasets.vtab1k_tools.sources import labelled_images
 from memba_vision.errors import UserError
@@ -50,6 +50,7 @@ def find_photos(source: Path, skipped: list[SkippedEntry], copies: Path) -> list
             f'{source} holds {", ".join(f.name for f in folders.values())} and no train: name the '
             'folder of the photos to train on "train"'
         )
+    skipped += entries_beside(source, folders.values())
     return _named_splits(
         [
             Photo(path.absolute(), label, split)

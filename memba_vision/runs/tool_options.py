@@ -123,9 +123,21 @@ def not_negative(text: str) -> int:
     return _whole_number(text, 0)
 
 
-def _whole_number(text: str, least: int) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) < least:
-        raise argparse.ArgumentTypeError(f'expected {least} or more, found {text}')
+def seed_number(text: str) -> int:
+    """Read a seed that torch and numpy both take, for argparse."""
+    return _whole_number(text, 0, 2**32 - 1)
+
+
+def port_number(text: str) -> int:
+    """Read the number of a port, for argparse."""
+    return _whole_number(text, 1, 65535)
+
+
+def _whole_number(text: str, least: int, most: int | None = None) -> int:
+    is_number = text.isascii() and text.isdigit()
+    if not is_number or int(text) < least or (most is not None and int(text) > most):
+        allowed = f'{least} or more' if most is None else f'{least} to {most}'
+        raise argparse.ArgumentTypeError(f'expected {allowed}, found {text}')
     return int(text)
 
 

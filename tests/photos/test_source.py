@@ -83,6 +83,22 @@ def test_trees_of_no_clear_splits(tmp_path, folders, message):
         found(tmp_path / 'tree', tmp_path)
 
 
+def test_what_lies_beside_the_splits_is_said(tmp_path):
+    tree = tmp_path / 'tree'
+    for folder in ('train', 'test', 'more', '.cache'):
+        make_photos(tree / folder, {'a': 1, 'b': 1})
+    (tree / 'readme.txt').touch()
+    skipped = []
+    photos = find_photos(tree, skipped, tmp_path / 'copies')
+    assert {photo.split for photo in photos} == {TRAIN, TEST}
+    beside = 'beside the folders of train, val and test'
+    assert {(entry.path.name, entry.reason) for entry in skipped} == {
+        ('.cache', 'hidden (the name begins with a dot)'),
+        ('more', beside),
+        ('readme.txt', beside),
+    }
+
+
 def test_a_csv(tmp_path):
     make_photos(tmp_path, {'a': 2})
     (tmp_path / 'list.csv').write_text('file,class\na/0.png,x\na/1.png,y\n')
@@ -116,6 +132,25 @@ def test_a_saved_dataset(tmp_path, datasets, splits, expected):
     assert found(tmp_path / 'saved', tmp_path) == counts
     copies = {path.read_bytes() for path in (tmp_path / 'copies').rglob('*') if path.is_file()}
     assert copies == {b'', *(path.read_bytes() for path in photos)}, 'a row has no photo'
+
+
+@pytest.mark.parametrize(
+    ('names', 'expected'),
+    [
+        (['image', 'species', 'family'], 'species (ClassLabel), family (ClassLabel): save it'),
+        (['image', 'other_image', 'species'], 'other_image (Image), species (ClassLabel): save it'),
+        (['image'], 'found image (Image): save it with those two alone, by select_columns'),
+    ],
+    ids=str,
+)
+def test_a_saved_dataset_with_one_column_too_many_or_few(tmp_path, datasets, names, expected):
+    kind = {True: datasets.Image(), False: datasets.ClassLabel(names=['ant', 'bee'])}
+    features = datasets.Features({name: kind['image' in name] for name in names})
+    row = {name: {'bytes': b'', 'path': None} if 'image' in name else 0 for name in names}
+    made(datasets, [row], features.arrow_schema).save_to_disk(tmp_path / 'saved')
+    with pytest.raises(UserError) as error:
+        found(tmp_path / 'saved', tmp_path)
+    assert expected in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,6 @@ def choose_setting(device: str, quick: bool, seconds: float, part_depth: int | N
     """
     if seconds <= 0:
         raise UserError(f'--seconds must be positive, got {seconds:g}')
-    if part_depth is not None and part_depth < 1:
-        raise UserError(f'--depth must be at least 1, got {part_depth}')
     place = _device(device)
     on_gpu = place.type == 'cuda'
     sizes = QUICK if quick else replace(Sizes(), part_depth=Sizes.depth if on_gpu else 6)

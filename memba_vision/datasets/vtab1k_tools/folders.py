@@ -40,6 +40,7 @@ LOOP = 'a loop of links (or a second way to a folder that was taken)'
 A_TASK = 'a task that was built (and no class)'
 NO_FILE = 'neither a file nor a folder'
 NO_CLASS = 'in no folder of a class'
+NO_SPLIT = 'beside the folders of train, val and test'
 EMPTY_CLASS = 'a class without an image'
 EMPTY = 'an empty folder'
 FOREIGN = 'of a format that is not read (convert to PNG or JPEG)'
@@ -191,6 +192,15 @@ def split_folders(source: Path) -> dict[str, Path]:
                 'their photos into one folder'
             )
     return splits
+
+
+def entries_beside(source: Path, splits: Collection[Path]) -> list[SkippedEntry]:
+    """Return what a folder holds beside the folders of its splits."""
+    return [
+        SkippedEntry(entry, _reason_to_skip_unseen(entry) or NO_SPLIT)
+        for entry in sorted(source.iterdir())
+        if entry not in splits
+    ]
 
 
 def splits_named(name: str) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memba_vision.errors import UserError
+from memba_vision.runs.tool_options import positive
 from memba_vision.sweeps.devices import (
     Slot,
     cpu_slots,
@@ -58,9 +59,11 @@ class LocalExecutor(Executor):
             help='GPUs to use, by their names in CUDA_VISIBLE_DEVICES where that is set '
             '(default: all that torch sees)',
         )
-        group.add_argument('--jobs-per-gpu', type=int, default=1, help='runs that share a GPU')
+        group.add_argument('--jobs-per-gpu', type=positive, default=1, help='runs that share a GPU')
         group.add_argument(
-            '--jobs', type=int, help='runs at a time on the CPU (default: one for every two cores)'
+            '--jobs',
+            type=positive,
+            help='runs at a time on the CPU (default: one for every two cores)',
         )
         group.add_argument(
             '--fresh-processes',
@@ -135,10 +138,6 @@ def local_slots(args: argparse.Namespace) -> list[Slot]:
     Raises:
         UserError: the options contradict each other or the machine.
     """
-    for name in ('jobs', 'jobs_per_gpu'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UserError(f'--{name.replace("_", "-")} must be at least 1, not {value}')
     gpus_per_run = 1 if args.gpus_per_run is None else args.gpus_per_run
     gpus = visible_gpus()
     if not gpus and (args.gpus or gpus_per_run > 1):
