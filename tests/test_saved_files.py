@@ -80,6 +80,18 @@ def test_a_result_is_that_of_its_file(make_world, tmp_path, text, name):
     assert world.result() == result
 
 
+def test_an_adapter_file_is_measured_as_its_checkpoint_was(make_world, tmp_path):
+    world = make_world('')
+    world.run('train')
+    adapter, elsewhere = tmp_path / 'adapter.safetensors', world.work_dir.with_name('two')
+    write_adapter(world.result()['checkpoint'], adapter)
+    world.run('test', adapter, work_dir=elsewhere)
+    found = json.loads((elsewhere / 'result.json').read_text())
+    assert (found['top1'], found['checkpoint']) == (world.result()['top1'], str(adapter))
+    resumed = run_tool('train', world.config, '--resume', adapter, *world.options)
+    assert "holds no 'epoch', so training cannot go on from it" in resumed.error()
+
+
 def test_a_resumed_run_that_had_finished_tests_its_file(make_world):
     world = make_world("custom_hooks = [dict(type='EMAHook', momentum=1e-6)]")
     world.run('train')

@@ -2,6 +2,7 @@
 
 python tools/test.py configs/demo/digits_memba.py
 python tools/test.py work_dirs/digits_memba
+python tools/test.py configs/demo/digits_memba.py digits.safetensors
 python tools/test.py configs/vtab1k/*_memba.py --out table.md
 """
 
@@ -23,9 +24,9 @@ def parse_arguments() -> argparse.Namespace:
         'configs',
         nargs='+',
         metavar='CONFIG [RUN]',
-        help='a config and maybe its run, a folder or a checkpoint, or several configs; without a '
-        'run, the newest checkpoint of each work dir is tested. A run alone has the config in its '
-        'folder',
+        help='a config and maybe its run (a folder, a checkpoint or an adapter file), or several '
+        'configs; without a run, the newest checkpoint of each work dir is tested. A run alone has '
+        'the config in its folder',
     )
     parser.add_argument('--out', metavar='FILE', help='write the table to FILE.md, .csv or .json')
     add_config_arguments(parser)

@@ -7,21 +7,25 @@ from torch import nn
 
 from memba_vision.engine.config_errors import one_line
 from memba_vision.errors import UserError
+from memba_vision.models.peft.adapter_files import is_adapter_file, read_adapter
 from memba_vision.weights import read_checkpoint
 
 
 def read_training_checkpoint(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
-    """Read a checkpoint that ``tools/train.py`` wrote.
+    """Read a checkpoint that ``tools/train.py`` wrote, or an adapter file, which has an empty meta.
 
     Raises:
         UserError: the file is damaged, holds pickled code, or is something else.
     """
+    if is_adapter_file(filename):
+        return {'state_dict': read_adapter(filename)[0], 'meta': {}}
     checkpoint = read_checkpoint(filename, map_location)
     parts = [checkpoint.get('state_dict'), checkpoint.get('meta')]
     if not all(isinstance(part, dict) for part in parts):
         raise UserError(
-            f'{filename} was not written by tools/train.py: name a checkpoint of this config '
-            '(base weights go into model.backbone.module.init_cfg.checkpoint)'
+            f'{filename} was not written by tools/train.py or tools/export.py: name a checkpoint '
+            'of this config, or an adapter file (base weights go into '
+            'model.backbone.module.init_cfg.checkpoint)'
         )
     # mmengine would run this text as a config: code, out of a file of weights.
     checkpoint['meta'].pop('config', None)

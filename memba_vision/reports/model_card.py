@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from memba_vision.models.peft.adapter_files import AdapterInfo
 from memba_vision.reports.shares import wilson_interval
 from memba_vision.reports.text_tables import markdown_table
 from memba_vision.runs.result import Result
 from memba_vision.serving.shared import ABOUT, ADAPTER, HUB, About
-from memba_vision.zoo.adapter_files import AdapterInfo
 
 #: The Hub's names of licences, by the beginning of ours.
 HUB_LICENCES = {'Apache-2.0': 'apache-2.0', 'MIT': 'mit', 'CC-BY-NC-SA-4.0': 'cc-by-nc-sa-4.0'}

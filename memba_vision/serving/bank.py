@@ -11,10 +11,10 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.patches import input_size
+from memba_vision.models.peft.adapter_files import AdapterInfo, read_adapter
 from memba_vision.models.peft.model import PEFTModel
 from memba_vision.models.peft.sharing import copy_sharing_weights, copy_trained_tensors
 from memba_vision.registry import MODELS
-from memba_vision.zoo.adapter_files import AdapterInfo, read_adapter
 
 #: Adapters that may change the frozen weights where they are attached.
 CHANGE_THE_BASE = ('HFPeft',)

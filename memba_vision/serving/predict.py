@@ -22,7 +22,6 @@ from memba_vision.runs.checkpoints import find_checkpoint
 from memba_vision.runs.record import read_config
 from memba_vision.serving.images import ImagePipeline, batches
 from memba_vision.serving.shared import from_pretrained, is_shared
-from memba_vision.zoo.adapter_files import read_adapter
 from memba_vision.zoo.arguments import default_device, is_positive_integer, move_to_device
 from memba_vision.zoo.models import build_classifier
 
@@ -60,10 +59,7 @@ def load_trained(
     if config is None and is_shared(checkpoint):
         return from_pretrained(checkpoint, device=device)
     checkpoint = find_checkpoint(checkpoint)
-    if checkpoint.suffix == '.safetensors':
-        content = {'state_dict': read_adapter(checkpoint)[0], 'meta': {}}
-    else:
-        content = read_training_checkpoint(str(checkpoint))
+    content = read_training_checkpoint(str(checkpoint))
     model = build_classifier(config or read_config(checkpoint.parent))
     load_training_checkpoint(model, content, str(checkpoint))
     names = names_of_checkpoint(content['meta'])

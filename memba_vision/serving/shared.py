@@ -16,8 +16,8 @@ from torch import nn
 from memba_vision.engine.class_names import check_number
 from memba_vision.engine.training_checkpoints import load_training_checkpoint
 from memba_vision.errors import UserError
+from memba_vision.models.peft.adapter_files import read_adapter
 from memba_vision.runs.base_models import architectures, read_base_model
-from memba_vision.zoo.adapter_files import read_adapter
 from memba_vision.zoo.arguments import move_to_device
 from memba_vision.zoo.models import build_classifier, use_own_data
 

@@ -1,65 +1,18 @@
-"""Self-describing files of trained adapters, and models made of them."""
+"""Files of trained adapters, written out of checkpoints of trainings."""
 
-import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
-from memba_vision.models.peft.model import HEADER, header_tensor, parse_header
+from memba_vision.models.peft.adapter_files import BACKBONE, AdapterInfo
+from memba_vision.models.peft.model import HEADER, parse_header
 from memba_vision.runs.record import folder_of_run
 from memba_vision.runs.result import RESULT_FILE, Result, result_file_of
 from memba_vision.runs.result_files import read_result
 from memba_vision.weights import read_checkpoint, resolve
-
-BACKBONE = 'backbone.'
-
-
-@dataclass(frozen=True)
-class AdapterInfo:
-    """The header of an adapter file.
-
-    Attributes:
-        method: the method, as in tables of results.
-        adapters: the adapters with all their settings.
-        base: fingerprint of the frozen weights that it was trained over.
-        classes: outputs of the head.
-        task: the task it was trained on; None where that is not known.
-        accuracy: top-1 on the task's test split, in percent; None where it was not measured.
-        rounded: fingerprint of the base in any precision, for images of any size; None in files of
-            an older version.
-    """
-
-    method: str
-    adapters: list[dict]
-    base: str
-    classes: int
-    task: str | None = None
-    accuracy: float | None = None
-    rounded: dict | None = None
-
-    def as_metadata(self) -> dict[str, str]:
-        """Return the metadata for safetensors: text by name, in JSON unless the value is text."""
-        values = {key: value for key, value in asdict(self).items() if value is not None}
-        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
-
-    @classmethod
-    def from_metadata(cls, metadata: dict[str, str]) -> 'AdapterInfo':
-        """Return the inverse of :meth:`as_metadata`; a missing or damaged entry raises."""
-        accuracy = metadata.get('accuracy')
-        return cls(
-            method=metadata['method'],
-            adapters=json.loads(metadata['adapters']),
-            base=metadata['base'],
-            classes=int(metadata['classes']),
-            task=metadata.get('task'),
-            accuracy=None if accuracy is None else float(accuracy),
-            rounded=json.loads(metadata.get('rounded', 'null')),
-        )
 
 
 def write_adapter(checkpoint: str, out: str | Path) -> AdapterInfo:
@@ -116,35 +69,3 @@ def result_of(checkpoint: Path) -> Result | None:
     paths = [folder / name for name in (RESULT_FILE, result_file_of(checkpoint))]
     results = (read_result(path) for path in paths if path.is_file())
     return next((result for result in results if result.is_of(file)), None)
-
-
-def is_adapter_file(path: str | Path) -> bool:
-    """Return True if a file has the header of an adapter; of linear probing it has no more."""
-    try:
-        with safe_open(resolve(str(path)), framework='pt') as file:
-            return {'method', 'adapters', 'base'} <= (file.metadata() or {}).keys()
-    except SafetensorError:  # of another format
-        return False
-
-
-def read_adapter(path: str | Path) -> tuple[dict[str, torch.Tensor], AdapterInfo]:
-    """Read an adapter file.
-
-    Returns:
-        The state dict of the classifier, to be loaded into one with the same adapters over the
-        same base, and the file's header.
-
-    Raises:
-        UserError: it is no adapter file.
-    """
-    tensors = read_checkpoint(str(path))
-    try:
-        with safe_open(resolve(str(path)), framework='pt') as file:
-            info = AdapterInfo.from_metadata(file.metadata() or {})
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise UserError(
-            f'{path} is no adapter file ({type(error).__name__}: {error}): make one with '
-            '"python tools/export.py CHECKPOINT OUT.safetensors --as adapter"'
-        ) from error
-    header = {key: getattr(info, key) for key in ('method', 'adapters', 'base', 'rounded')}
-    return {**tensors, BACKBONE + HEADER: header_tensor(header)}, info

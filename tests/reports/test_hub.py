@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 import memba_vision
 from memba_vision.errors import UserError
+from memba_vision.models.peft.adapter_files import read_adapter
 from memba_vision.photos.task import prepare_task, write_task
 from memba_vision.photos.training import SHIPPED, Choices, run_method
 from memba_vision.weights import resolve
-from memba_vision.zoo.adapter_files import read_adapter
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8)
 FILES = {'README.md', 'adapter.safetensors', 'memba_vision.json'}

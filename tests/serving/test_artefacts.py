@@ -13,11 +13,12 @@ from small_families import ARCHS
 
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
+from memba_vision.models.peft.adapter_files import AdapterInfo, read_adapter
 from memba_vision.runs.presets import preset_names, read_preset
 from memba_vision.serving import bank as bank_module
 from memba_vision.serving.bank import AdapterBank
 from memba_vision.serving.export import export_backbone
-from memba_vision.zoo.adapter_files import AdapterInfo, read_adapter, write_adapter
+from memba_vision.zoo.adapter_files import write_adapter
 
 VIM = dict(arch=dict(embed_dims=16, num_layers=2, d_state=4), img_size=32, patch_size=8)
 LORA = dict(type='LoRA', targets=['in_proj', 'out_proj'], rank=3)
