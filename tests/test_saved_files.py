@@ -88,6 +88,7 @@ def test_an_adapter_file_is_measured_as_its_checkpoint_was(make_world, tmp_path)
     world.run('test', adapter, work_dir=elsewhere)
     found = json.loads((elsewhere / 'result.json').read_text())
     assert (found['top1'], found['checkpoint']) == (world.result()['top1'], str(adapter))
+    assert (world.result()['seed'], found['seed']) == (0, None), 'the file does not say it'
     resumed = run_tool('train', world.config, '--resume', adapter, *world.options)
     assert "holds no 'epoch', so training cannot go on from it" in resumed.error()
 

@@ -31,7 +31,7 @@ class Result:
         test_images: images it was measured on.
         trained_parameters: adapters and head.
         adapter_parameters: adapters alone.
-        seed: seed of the run.
+        seed: of the training; None: unknown, as of an adapter file.
         config: path of the config file.
         checkpoint: path of the checkpoint that was tested; empty where none was saved.
         training_seconds: wall-clock time of the training that led to the weights, over all its

@@ -12,6 +12,7 @@ from memba_vision.engine.metric_names import TOP1
 from memba_vision.engine.plain_model import plain_model
 from memba_vision.engine.runner import ReadableRunner
 from memba_vision.engine.sanity_check import check_test
+from memba_vision.engine.training_checkpoints import read_training_checkpoint
 from memba_vision.errors import UserError
 from memba_vision.files import check_output_path, sha256_of
 from memba_vision.models.parameter_counts import count_parameters
@@ -24,7 +25,7 @@ from memba_vision.runs.record import is_finished
 from memba_vision.runs.result import RESULT_FILE, Result, result_file_of
 from memba_vision.runs.result_files import read_result
 from memba_vision.runs.validation import VALIDATION, validates
-from memba_vision.weights import read_checkpoint, resolve
+from memba_vision.weights import resolve
 
 LOCAL = 'LocalVisBackend'
 
@@ -112,7 +113,7 @@ def record_result(
     model = plain_model(runner)
     # Only the first process writes: for another one there may be no such file.
     is_there = checkpoint is not None and is_main_process()
-    content = read_checkpoint(str(checkpoint)) if is_there else {}
+    content = read_training_checkpoint(str(checkpoint)) if is_there else {}
     cost = recorded_cost(content)
     result = Result(
         task=runner.cfg.task,
@@ -121,7 +122,7 @@ def record_result(
         test_images=len(runner.test_dataloader.dataset),
         trained_parameters=count_parameters(model)[0],
         adapter_parameters=count_parameters(model.backbone)[0],
-        seed=content.get('meta', {}).get('seed', runner.seed),  # the seed of the training
+        seed=content['meta'].get('seed') if is_there else runner.seed,  # that of the training
         config=str(runner.cfg.filename),
         checkpoint=str(checkpoint or ''),
         checkpoint_sha256=sha256_of(resolve(str(checkpoint))) if is_there else None,
