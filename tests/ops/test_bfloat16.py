@@ -1,5 +1,10 @@
 """The CPU kernels on bfloat16: float32's results on the same numbers, rounded once."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -121,3 +126,47 @@ def test_special_numbers_survive():
     out = causal_conv1d(x.mT, torch.ones(70, 1), backend='numba').mT
     torch.testing.assert_close(out[..., :6], x[..., :6], equal_nan=True, rtol=0, atol=1e-38)
     assert out[0, 0, 6] == x[0, 0, 6]
+
+
+ROUND_IN_KERNEL = """
+import numpy as np
+import torch
+from memba_vision.ops.numba_kernels.jit import part
+from memba_vision.ops.numba_kernels.layout import WIDTH
+from memba_vision.ops.numba_kernels.simd import load, load_number, store, store_number
+
+@part()
+def round_all(rows, back, numbers, values):
+    for i in range(0, values.size, WIDTH):
+        store(rows, (i,), load(values, (i,)))
+        store(back, (i,), load(rows, (i,)))
+        for k in range(WIDTH):
+            store_number(numbers, (i + k,), load_number(values, (i + k,)))
+
+bits = np.random.default_rng(0).integers(0, 1 << 32, 32 * WIDTH, dtype=np.uint32)
+special = [0, 0x80000000, 1, 0x3F808000, 0x3F818000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x007FFFFF]
+bits[: len(special)] = special
+values = torch.from_numpy(bits.view(np.float32))
+rows, numbers = np.empty(bits.size, np.uint16), np.empty(bits.size, np.uint16)
+back = torch.empty_like(values)
+round_all(rows, back.numpy(), numbers, values.numpy())
+expected, is_number = values.bfloat16(), ~values.isnan()
+for found in (rows, numbers):
+    rounded = torch.from_numpy(found).view(torch.bfloat16)
+    assert torch.equal(rounded[is_number], expected[is_number])
+    assert rounded.isnan().equal(~is_number)
+assert torch.equal(back[is_number], expected[is_number].float())
+"""
+
+
+@pytest.mark.parametrize('cpu', ['', 'haswell'])
+def test_kernels_round_as_torch_does(cpu, tmp_path):
+    """Also on CPUs without an instruction for it, where LLVM ended the process."""
+    if cpu and platform.machine() != 'x86_64':
+        pytest.skip('a CPU of another kind')
+    environment = {**os.environ, 'NUMBA_CPU_NAME': cpu, 'NUMBA_CACHE_DIR': str(tmp_path)}
+    if not cpu:
+        del environment['NUMBA_CPU_NAME']
+    command = [sys.executable, '-c', ROUND_IN_KERNEL]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -35,19 +35,6 @@ class _RowModel(models.PrimitiveModel):
         )
 
 
-class _BFloat16(ir.Type):
-    """LLVM's type of that name, which llvmlite has no class for."""
-
-    def _to_string(self) -> str:
-        return 'bfloat'
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self))
-
-    def __hash__(self) -> int:
-        return hash(type(self))
-
-
 def vector_of(element: ir.Type) -> ir.VectorType:
     """Return the type of a row of ``element``."""
     return ir.VectorType(element, WIDTH)
@@ -60,18 +47,38 @@ def _computed(dtype: types.Number) -> types.Float:
 
 def _read(builder, pointer, dtype: types.Number, shape, align: int):
     """Load numbers of an array of ``dtype``; ``shape`` makes an LLVM type of that of a number."""
+    number = builder.load(pointer, align=align)
     if dtype != types.uint16:
-        return builder.load(pointer, align=align)
-    pointer = builder.bitcast(pointer, shape(_BFloat16()).as_pointer())
-    return builder.fpext(builder.load(pointer, align=align), shape(ir.FloatType()))
+        return number
+    wide = shape(ir.IntType(32))
+    bits = builder.shl(builder.zext(number, wide), _constant(wide, 16))
+    return builder.bitcast(bits, shape(ir.FloatType()))
 
 
 def _write(builder, value, pointer, dtype: types.Number, shape, align: int) -> None:
     """Store numbers into an array; see :func:`_read`."""
     if dtype == types.uint16:
-        pointer = builder.bitcast(pointer, shape(_BFloat16()).as_pointer())
-        value = builder.fptrunc(value, shape(_BFloat16()))
+        value = _round_to_bfloat16(builder, value, shape)
     builder.store(value, pointer, align=align)
+
+
+def _round_to_bfloat16(builder, value, shape):
+    """Return the upper halves of float32s, rounded to the nearest, of two such to the even one.
+
+    In integers: LLVM has an instruction for it on few CPUs, and calls a function elsewhere that no
+    library here has.
+    """
+    wide = shape(ir.IntType(32))
+    bits, half = builder.bitcast(value, wide), _constant(wide, 16)
+    is_odd = builder.and_(builder.lshr(bits, half), _constant(wide, 1))
+    rounded = builder.add(builder.add(bits, _constant(wide, 0x7FFF)), is_odd)
+    quiet = builder.or_(bits, _constant(wide, 0x400000))  # NaN, which must not become infinite
+    chosen = builder.select(builder.fcmp_unordered('uno', value, value), quiet, rounded)
+    return builder.trunc(builder.lshr(chosen, half), shape(ir.IntType(16)))
+
+
+def _constant(kind: ir.Type, number: int):
+    return ir.Constant(kind, [number] * WIDTH if isinstance(kind, ir.VectorType) else number)
 
 
 def _scalar(element: ir.Type) -> ir.Type:
