@@ -1,11 +1,12 @@
 """Photos of a dataset that Hugging Face's library has saved in a folder."""
 
+import contextlib
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from memba_vision.datasets.vtab1k_tools.folders import splits_named
+from memba_vision.datasets.vtab1k_tools.folders import split_of_each
 from memba_vision.errors import UserError
 
 _OF_ONE, _OF_SEVERAL = 'dataset_info.json', 'dataset_dict.json'
@@ -32,7 +33,7 @@ def photos_of_dataset(folder: Path, copies: Path) -> list[tuple[Path, str, str]]
             photo has no class, or the name of a split does not say what it is for.
     """
     loaded = _load(folder)
-    splits = _splits_of(folder, loaded)
+    splits = split_of_each(folder, list(loaded))
     shutil.rmtree(copies, ignore_errors=True)
     return [
         (path, label, splits[name])
@@ -42,24 +43,28 @@ def photos_of_dataset(folder: Path, copies: Path) -> list[tuple[Path, str, str]]
     ]
 
 
-def _splits_of(folder: Path, names: Collection[str]) -> dict[str, str]:
-    """Return the split that each name says; '' for the one name of a dataset that says none."""
-    said = {name: splits_named(name) for name in names}
-    unclear = [name for name, splits in said.items() if len(splits) != 1]
-    if len(names) == 1 and unclear:
-        return dict.fromkeys(names, '')
-    if unclear:
-        raise UserError(
-            f'{folder} has the splits {", ".join(names)}, and {unclear[0]} does not say whether it '
-            'is for the training, the validation or the test: name it train, val or test, or save '
-            'the dataset without it'
-        )
-    if ['train'] not in said.values():
-        raise UserError(
-            f'{folder} holds {", ".join(names)} and no train: name the split of the photos to '
-            'train on "train"'
-        )
-    return {name: splits[0] for name, splits in said.items()}
+@contextlib.contextmanager
+def earlier_copies_kept(copies: Path) -> Iterator[None]:
+    """Keep the photos that an earlier call has copied, and put them back after an error.
+
+    Those new photos that are refused would else take the place of the ones that a run is of.
+    """
+    aside = copies.with_name(f'{copies.name}.earlier')
+    _put_back(aside, copies)  # a call was killed
+    if copies.is_dir():
+        copies.rename(aside)
+    try:
+        yield
+    except BaseException:
+        _put_back(aside, copies)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put_back(aside: Path, copies: Path) -> None:
+    if aside.is_dir():
+        shutil.rmtree(copies, ignore_errors=True)
+        aside.rename(copies)
 
 
 def _load(folder: Path) -> dict[str, Any]:

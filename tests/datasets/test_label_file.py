@@ -24,7 +24,7 @@ def folder(tmp_path) -> Path:
 def read(folder: Path, content: str | bytes) -> list[tuple[str, str]]:
     source = folder / 'labels.csv'
     source.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return [(str(path.relative_to(folder)), label) for path, label in images_in_csv(source)]
+    return [(str(path.relative_to(folder)), label) for path, label, _ in images_in_csv(source)]
 
 
 def table(*rows: tuple[str, ...], separator: str = ',', end: str = '\n') -> str:

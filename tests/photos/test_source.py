@@ -8,6 +8,7 @@ import pytest
 from photo_folders import make_photos
 
 from memba_vision.errors import UserError
+from memba_vision.photos.hf_dataset import earlier_copies_kept
 from memba_vision.photos.source import TEST, TRAIN, VAL, find_photos
 
 
@@ -71,8 +72,9 @@ def test_trees_of_splits(tmp_path, folders, splits):
 @pytest.mark.parametrize(
     ('folders', 'message'),
     [
-        (['val', 'test'], 'holds val, test and no train'),
+        (['val', 'test'], 'holds test, val and no train'),
         (['train', 'test', 'eval'], 'holds eval and test, all named after the split test: move'),
+        (['train_val', 'test'], 'the splits test, train_val, and train_val does not say whether'),
     ],
     ids=str,
 )
@@ -103,6 +105,51 @@ def test_a_csv(tmp_path):
     make_photos(tmp_path, {'a': 2})
     (tmp_path / 'list.csv').write_text('file,class\na/0.png,x\na/1.png,y\n')
     assert found(tmp_path / 'list.csv', tmp_path) == {('x', ''): 1, ('y', ''): 1}
+
+
+@pytest.mark.parametrize(
+    ('column', 'written', 'splits'),
+    [
+        ('split', ['train', 'Train', 'test'], [TRAIN, TRAIN, TEST]),
+        ('Subset', ['training', 'training', 'dev'], [TRAIN, TRAIN, TEST]),
+        ('partition', ['train', 'valid', 'eval'], [TRAIN, VAL, TEST]),
+        ('split', ['train', 'train', 'train'], ['', '', '']),
+        ('split', ['full', 'full', 'full'], ['', '', '']),
+        ('split', ['', '', ''], ['', '', '']),
+        ('subject', ['0', '1', '2'], ['', '', '']),
+    ],
+    ids=str,
+)
+def test_a_csv_with_a_column_of_splits(tmp_path, column, written, splits):
+    make_photos(tmp_path, {'a': 3})
+    rows = ''.join(f'a/{n}.png,{split},x\n' for n, split in enumerate(written))
+    (tmp_path / 'list.csv').write_text(f'file,{column},class\n{rows}')
+    photos = find_photos(tmp_path / 'list.csv', [], tmp_path / 'copies')
+    assert [photo.split for photo in photos] == splits
+
+
+@pytest.mark.parametrize(
+    ('written', 'message'),
+    [
+        (['0', '1', '2'], 'has the splits 0, 1, 2, and 0 does not say whether'),
+        (['train', 'test', ''], 'and an empty name does not say whether'),
+        (['val', 'test', 'test'], 'holds val, test and no train'),
+        (['train', 'test', 'eval'], 'holds test and eval, all named after the split test'),
+    ],
+    ids=str,
+)
+def test_a_csv_of_no_clear_splits(tmp_path, written, message):
+    make_photos(tmp_path, {'a': 3})
+    rows = ''.join(f'a/{n}.png,x,{split}\n' for n, split in enumerate(written))
+    (tmp_path / 'list.csv').write_text(f'file,class,split\n{rows}')
+    with pytest.raises(UserError, match=message):
+        found(tmp_path / 'list.csv', tmp_path)
+
+
+def test_classes_of_a_tree_of_splits_are_spelled_alike(tmp_path):
+    for split, name in {'train': 'caf\u00e9', 'test': 'cafe\u0301'}.items():
+        make_photos(tmp_path / 'tree' / split, {name: 1, 'b': 1})
+    assert {label for label, _ in found(tmp_path / 'tree', tmp_path)} == {'caf\u00e9', 'b'}
 
 
 def test_a_saved_dataset_wants_its_library(tmp_path, monkeypatch):
@@ -159,6 +206,7 @@ def test_a_saved_dataset_with_one_column_too_many_or_few(tmp_path, datasets, nam
         (('train', 'extra'), [0, 1], 'extra does not say whether it is for the training'),
         (('train', 'traintest'), [0, 1], 'traintest does not say'),
         (('validation', 'test'), [0, 1], 'holds validation, test and no train'),
+        (('train', 'validation', 'dev'), [0, 1], 'validation and dev, all named after the split'),
         (('train', 'test'), [0, -1], r'saved/train: the photo of row 1 has no class.* is -1'),
         ((), [None, 1], r'saved: the photo of row 0 has no class, its label is None'),
     ],
@@ -179,3 +227,30 @@ def test_a_dataset_of_something_else(tmp_path, datasets):
     (tmp_path / 'saved' / 'state.json').write_text('{')
     with pytest.raises(UserError, match='cannot be read by datasets'):
         found(tmp_path / 'saved', tmp_path)
+
+
+def test_classes_of_a_saved_dataset_are_spelled_alike(tmp_path, datasets):
+    (photo,) = make_photos(tmp_path / 'photos', {'a': 1}).rglob('*.png')
+    features = datasets.Features({'image': datasets.Image(), 'label': datasets.Value('string')})
+    image = {'bytes': photo.read_bytes(), 'path': None}
+    names = ('cat', ' cat', 'caf\u00e9', 'cafe\u0301')
+    rows = [{'image': image, 'label': name} for name in names]
+    made(datasets, rows, features.arrow_schema).save_to_disk(tmp_path / 'saved')
+    assert found(tmp_path / 'saved', tmp_path) == {('cat', ''): 2, ('caf\u00e9', ''): 2}
+
+
+def test_copies_of_an_earlier_call_come_back_after_an_error(tmp_path):
+    copies = tmp_path / 'photos'
+    copies.mkdir()
+    (copies / '0.png').write_bytes(b'old')
+    with pytest.raises(UserError), earlier_copies_kept(copies):
+        copies.mkdir()
+        (copies / '0.png').write_bytes(b'new')
+        raise UserError('refused')
+    assert (copies / '0.png').read_bytes() == b'old'
+    copies.rename(tmp_path / 'photos.earlier')  # as a call leaves it that is killed
+    with earlier_copies_kept(copies):
+        assert not copies.exists()
+        copies.mkdir()
+        (copies / '0.png').write_bytes(b'new')
+    assert [path.read_bytes() for path in tmp_path.rglob('*.png')] == [b'new']

@@ -31,6 +31,7 @@ RAW_ENDINGS = (
 )
 #: Folders that operating systems, file servers and notebooks put among the files of their users.
 SYSTEM_FOLDERS = ('__MACOSX', '@eaDir', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
+NAMES_LISTED = 5  # of splits, in an error
 BUILT = 'train800val200.txt'  # a file that marks the folder of a task
 
 HIDDEN = 'hidden (the name begins with a dot)'
@@ -180,17 +181,12 @@ def split_folders(source: Path) -> dict[str, Path]:
     An empty dict: it has classes.
 
     Raises:
-        UserError: two folders are named after one split.
+        UserError: see :func:`split_of_each`.
     """
     folders = [f for f in _visible_folders(source) if f.name not in SYSTEM_FOLDERS]
     splits = _splits_among(folders)
-    for split in splits:
-        found = [shown(folder.name) for folder in folders if split in splits_named(folder.name)]
-        if len(found) > 1:
-            raise UserError(
-                f'{source} holds {" and ".join(found)}, all named after the split {split}: move '
-                'their photos into one folder'
-            )
+    if splits:
+        split_of_each(source, [f.name for f in folders if splits_named(f.name)])
     return splits
 
 
@@ -209,6 +205,43 @@ def splits_named(name: str) -> list[str]:
     return [split for split, known in _SPLIT_WORDS.items() if words.intersection(known)]
 
 
+def split_of_each(source: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return the split that each of several names says; '' for a single name that says none.
+
+    Args:
+        source: for the errors.
+        names: different names of what holds the photos of a split.
+
+    Raises:
+        UserError: a name says no split or several, two say the same, or none says train.
+    """
+    said = {name: splits_named(name) for name in names}
+    unclear = [name for name, splits in said.items() if len(splits) != 1]
+    if unclear and len(said) == 1:
+        return dict.fromkeys(said, '')
+    listed = ', '.join(shown(name) for name in names[:NAMES_LISTED])
+    listed += ', …' * (len(names) > NAMES_LISTED)
+    if unclear:
+        raise UserError(
+            f'{source} has the splits {listed}, and {shown(unclear[0]) or "an empty name"} does '
+            'not say whether it is for the training, the validation or the test: name it train, '
+            'val or test, or leave it out'
+        )
+    for split in _SPLIT_WORDS:
+        alike = [shown(name) for name, splits in said.items() if splits == [split]]
+        if len(alike) > 1:
+            raise UserError(
+                f'{source} holds {" and ".join(alike)}, all named after the split {split}: move '
+                'their photos into one'
+            )
+    if ['train'] not in said.values():
+        raise UserError(
+            f'{source} holds {listed} and no train: name the split of the photos to train on '
+            '"train"'
+        )
+    return {name: split for name, (split,) in said.items()}
+
+
 def _splits_among(folders: Sequence[Path]) -> dict[str, Path]:
     splits = {
         kind: folder
@@ -216,7 +249,7 @@ def _splits_among(folders: Sequence[Path]) -> dict[str, Path]:
         for folder in folders
         if kind in splits_named(folder.name)
     }
-    inner = [{f.name for f in _visible_folders(folder)} for folder in splits.values()]
+    inner = [{f.name for f in _visible_folders(folder)} for folder in set(splits.values())]
     named_alike = len(inner) > 1 and set.intersection(*inner)
     all_named = all(folder.name.casefold() in _SPLIT_NAMES for folder in folders)
     return splits if named_alike or all_named else {}

@@ -24,28 +24,37 @@ LABEL_NAMES = (
     *('category_name', 'species', 'labels', 'classes', 'class_id', 'label_id', 'category_id'),
     *('class_label', 'gt_label', 'tag', 'y'),
 )
+#: Names of a column of splits.
+SPLIT_NAMES = ('split', 'subset', 'partition')
 
 Row = tuple[int, list[str]]  # its line in the file, from 1, and its cells
 
 
 class Columns(NamedTuple):
-    """Columns of path and label in a csv, and the number of its columns."""
+    """Columns of path and label in a csv, the number of its columns, and that of splits if any."""
 
     path: int = 0
     label: int = 1
     width: int = 2
+    split: int | None = None
 
     def fit(self, cells: list[str]) -> bool:
         """Return True for a row that has a path and a label, and nothing beyond its columns."""
         enough = len(cells) > max(self.path, self.label) and not any(cells[self.width :])
         return enough and bool(cells[self.path] and cells[self.label])
 
+    def split_in(self, cells: list[str]) -> str:
+        """Return what a row says of its split, in small letters; '' if it says nothing."""
+        is_there = self.split is not None and self.split < len(cells)
+        return cells[self.split].casefold() if is_there else ''
 
-def images_in_csv(source: Path) -> list[tuple[Path, str]]:
-    """Return images and labels, in the order of the lines.
+
+def images_in_csv(source: Path) -> list[tuple[Path, str, str]]:
+    """Return images, labels and what a column says of the split, in the order of the lines.
 
     Columns are separated by commas, semicolons or tabs. A header says which are meant, in any order
-    and among others; without one there are two. Paths are relative to the folder of the csv.
+    and among others; without one there are two. The split is '' where no column has it. Paths
+    are relative to the folder of the csv.
 
     Raises:
         UserError: the file is no text, a line does not have a path and a label, or there is no
@@ -60,7 +69,7 @@ def images_in_csv(source: Path) -> list[tuple[Path, str]]:
                 'image a line, or have a first line that names the columns path and label'
             )
         image = _locate(source.parent, cells[columns.path])
-        found.append((image, cells[columns.label]))
+        found.append((image, cells[columns.label], columns.split_in(cells)))
         if not os.path.isfile(image):
             missing.append((line, image))
     if missing:
@@ -130,7 +139,8 @@ def _columns(folder: Path, header: list[str]) -> Columns | None:
     path = next((names.index(name) for name in PATH_NAMES if name in names), None)
     label = next((names.index(name) for name in LABEL_NAMES if name in names), None)
     if None not in (path, label):
-        return Columns(path, label, len(header))
+        split = next((names.index(name) for name in SPLIT_NAMES if name in names), None)
+        return Columns(path, label, len(header), split)
     # Of two columns one known name is enough, unless it is an image's label.
     is_image = header[0].lower().endswith(IMAGE_ENDINGS) or os.path.isfile(
         _locate(folder, header[0])

@@ -2,7 +2,7 @@
 
 import logging
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -29,11 +29,27 @@ def labelled_images(source: Path, skipped: list[SkippedEntry] | None = None) -> 
         skipped: is extended by everything in the folder that is not taken.
 
     Raises:
-        UserError: there is no such file or folder, a line does not parse, or there is no image.
+        UserError: there is no such file or folder, a line does not parse, there is no image, or a
+            csv says which splits its images are for.
     """
-    skipped = [] if skipped is None else skipped
+    found = images_of(source, [] if skipped is None else skipped)
+    splits = sorted({split for *_, split in found})
+    if len(splits) > 1:
+        raise UserError(
+            f'{source} has a column of splits ({", ".join(map(shown, splits[:5]))}), which are '
+            'drawn here: give a csv of each, by --from and --test-from, or remove the column'
+        )
+    labels = spelled_alike(source, [label for _, label, _ in found])
+    return [(path, label) for (path, *_), label in zip(found, labels, strict=True)]
+
+
+def images_of(source: Path, skipped: list[SkippedEntry]) -> list[tuple[Path, str, str]]:
+    """Return images, the names of their classes as they are written, and splits.
+
+    The split is what a csv says of it, '' where it says nothing; else see :func:`labelled_images`.
+    """
     if source.is_dir():
-        found = images_in_folders(source, skipped)
+        found = [(path, label, '') for path, label in images_in_folders(source, skipped)]
     elif source.is_file():
         kind = kind_of(source)
         if kind not in (*TABLES, ''):
@@ -49,7 +65,7 @@ def labelled_images(source: Path, skipped: list[SkippedEntry] | None = None) -> 
             f'{source} holds no image: expected one folder per class with images '
             f'({", ".join(FORMATS)}), or a csv with lines "path,label"'
         )
-    return _normalise_class_names(source, found)
+    return found
 
 
 def class_names(labels: Iterable[str]) -> list[str]:
@@ -60,10 +76,10 @@ def class_names(labels: Iterable[str]) -> list[str]:
     return sorted(names)
 
 
-def _normalise_class_names(source: Path, images: Images) -> Images:
-    """Return the images with one spelling of each class's name, and warn of similar names."""
+def spelled_alike(source: Path, labels: Sequence[str]) -> list[str]:
+    """Return labels with one spelling of each class's name, and warn of similar names."""
     written: dict[str, set[str]] = {}
-    for _, label in images:
+    for label in labels:
         written.setdefault(_class_name(label), set()).add(label)
     for name, forms in written.items():
         if len(forms) > 1:
@@ -76,7 +92,7 @@ def _normalise_class_names(source: Path, images: Images) -> Images:
         other = small.setdefault(name.casefold(), name)
         if other != name:
             _warn(f'{source} has the classes {shown(other)} and {shown(name)}: taken as two')
-    return [(path, _class_name(label)) for path, label in images]
+    return [_class_name(label) for label in labels]
 
 
 def _class_name(label: str) -> str:
