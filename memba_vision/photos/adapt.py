@@ -15,10 +15,11 @@ from mmengine.config import Config
 from memba_vision.datasets.benchmarks import benchmark_of
 from memba_vision.errors import UserError
 from memba_vision.files import check_output_path, encode_surrogates, write_atomically
+from memba_vision.photos.hf_dataset import earlier_copies_kept
 from memba_vision.photos.outcome import Outcome, test_outcome
 from memba_vision.photos.page import Trained, make_page
 from memba_vision.photos.source import TEST, TRAIN, VAL
-from memba_vision.photos.task import PhotoTask, prepare_task, write_task
+from memba_vision.photos.task import COPIES, PhotoTask, prepare_task, write_task
 from memba_vision.photos.training import PROBE, SHIPPED, Choices, run_method
 from memba_vision.runs.base_models import read_base_model
 from memba_vision.runs.image_size import stated_image_size
@@ -122,9 +123,11 @@ def adapt(
     settings = json.loads(json.dumps(settings, default=str))  # as the record has them
     _check_record(folder, settings)
     jobs = usable_cores()
-    task = prepare_task(source, folder / DATA / name, seed, skip_broken, jobs, tell)
-    settings.update(digest=task.digest(), contents=task.contents())
-    _check_record(folder, settings)
+    place = folder / DATA / name
+    with earlier_copies_kept(place / COPIES):
+        task = prepare_task(source, place, seed, skip_broken, jobs, tell)
+        settings.update(digest=task.digest(), contents=task.contents())
+        _check_record(folder, settings)
     write_task(task)
     write_atomically(folder / RECORD, encode_surrogates(json.dumps(settings, indent=1)))
     tell(describe_task(task))
@@ -178,8 +181,11 @@ def _check_record(folder: Path, settings: dict) -> None:
     path = folder / RECORD
     try:
         before = json.loads(path.read_text(encoding='utf-8', errors='surrogateescape'))
-    except FileNotFoundError:
-        return
+    except FileNotFoundError as error:  # it is written before any training
+        raise UserError(
+            f'{folder} holds runs of something else, for it has no {RECORD}: give another '
+            '--work-dir'
+        ) from error
     except ValueError:
         before = {}
     differing = [key for key, value in settings.items() if before.get(key, value) != value]
@@ -197,16 +203,13 @@ def _check_record(folder: Path, settings: dict) -> None:
 def _train(
     task: PhotoTask, choices: Choices, method: str, folder: Path, tell: Callable[[str], object]
 ) -> Trained:
-    title = _TITLES.get(method, method)
+    title = 'linear probe' if method == PROBE else method
     is_bound = choices.epochs and method == choices.method
     until = '' if is_bound else ', until its validation gets no better'
     tell(f'\n{title} on {choices.backbone}{until}:')
     result = run_method(task, choices, method, folder)
     outcome = test_outcome(task, result.checkpoint)
     return Trained(title, result, outcome, folder / Path(method).stem)
-
-
-_TITLES = {PROBE: 'linear probe'}
 
 
 def _finish(

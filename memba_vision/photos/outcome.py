@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from torch.hub import tqdm
 
+from memba_vision.engine.class_names import describe_difference
+from memba_vision.errors import UserError
 from memba_vision.photos.source import TEST
 from memba_vision.photos.task import PhotoTask
 from memba_vision.reports.shares import sign_test, wilson_interval
@@ -99,11 +101,19 @@ class Outcome:
 
 
 def test_outcome(task: PhotoTask, checkpoint: str) -> Outcome:
-    """Return the answers of a checkpoint on the photos of a task's test."""
+    """Return the answers of a checkpoint on the photos of a task's test.
+
+    Raises:
+        UserError: it was trained on other classes.
+    """
     photos = task.of(TEST)
     number_of = {name: number for number, name in enumerate(task.classes)}
     scores = np.zeros((len(photos), len(task.classes)))
     predictor = Predictor(checkpoint)
+    both = f'the classes in {checkpoint} and of the photos'
+    difference = describe_difference(predictor.classes, task.classes, both)
+    if difference:
+        raise UserError(f'{difference}: give another --work-dir')
     found = predictor([str(photo.path) for photo in photos], top=len(task.classes))
     shown = tqdm(found, total=len(photos), desc='test', unit=' photos', disable=None)
     for row, prediction in zip(scores, shown, strict=True):

@@ -22,7 +22,7 @@ from memba_vision.datasets.vtab1k_tools.sources import class_names
 from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 from memba_vision.photos.remarks import remarks_on
-from memba_vision.photos.source import TRAIN, Photo, find_photos
+from memba_vision.photos.source import TEST, TRAIN, VAL, Photo, find_photos
 from memba_vision.photos.split import SPLITS, split_photos
 
 LISTED = 50  # files that cannot be used, on the console
@@ -108,8 +108,11 @@ def prepare_task(
     bad = _as_named(source, _unusable(examined))
     if bad and not (skip_broken and len(bad) < len(found)):
         raise _cannot_be_used(bad, len(found), folder, tell)
-    used, copies = _without(examined, {entry.path.absolute() for entry in bad})
+    used, copies, lost = _without(examined, {entry.path.absolute() for entry in bad})
     photos, facts = [photo for photo, _ in used], [fact for _, fact in used]
+    if bad:
+        tell(as_text(bad).rstrip())
+        check_classes(class_names(p.label for p in photos), [p.path for p in photos], 'give')
     groups, told_apart = groups_of_alike([f.look for f in facts], [p.label for p in photos])
     splits = split_photos(photos, groups, seed)
     return PhotoTask(
@@ -119,7 +122,7 @@ def prepare_task(
         splits=tuple(splits),
         hashes=tuple(fact.sha256 for fact in facts),
         pixels=sum(fact.size[0] * fact.size[1] for fact in facts),
-        remarks=tuple(remarks_on(used, splits, groups, told_apart)),
+        remarks=(*remarks_on(used, splits, groups, told_apart), *lost),
         skipped=(*skipped, *bad, *_as_named(source, copies)),
     )
 
@@ -166,7 +169,7 @@ def _as_named(source: Path, entries: Iterable[SkippedEntry]) -> list[SkippedEntr
 def _problem_of_name(path: str) -> str:
     """Return the reason why a list cannot have a path, '' if there is none."""
     is_text = path.encode(errors='replace') == path.encode(errors='surrogateescape')
-    if is_text and path == path.strip() and '\n' not in path:
+    if is_text and path == path.strip() and not {'\n', '\r'}.intersection(path):
         return ''
     return 'its name ends in a blank, or has line breaks or bytes that are no text'
 
@@ -185,18 +188,28 @@ def _cannot_be_used(bad: Sequence[SkippedEntry], total: int, folder: Path, tell:
     )
 
 
-def _without(examined: Examined, bad: Collection[Path]) -> tuple[Examined, list[SkippedEntry]]:
-    """Return the photos that are used, and the copies of some of them.
+def _without(
+    examined: Examined, bad: Collection[Path]
+) -> tuple[Examined, list[SkippedEntry], list[str]]:
+    """Return the photos that are used, the copies of some of them, and remarks on splits.
 
-    Of a photo that is in the training and in the test, the one of the test is used.
+    Of a photo that is in several splits, the one of the test is used, or else of the validation.
     """
-    first: dict[str, tuple[Photo, ImageFacts]] = {}
-    copies = []
-    for photo, fact in sorted(examined, key=lambda pair: pair[0].split == TRAIN):
-        if photo.path in bad:
+    good = [pair for pair in examined if pair[0].path not in bad]
+    first: dict[str, Photo] = {}
+    for photo, fact in sorted(good, key=lambda pair: (TEST, VAL, TRAIN, '').index(pair[0].split)):
+        first.setdefault(fact.sha256, photo)
+    used, copies, lost = [], [], Counter()
+    for photo, fact in sorted(good, key=lambda pair: pair[0].split == TRAIN):
+        taken = first[fact.sha256]
+        if taken is photo:
+            used.append((photo, fact))
             continue
-        if fact.sha256 in first:
-            copies.append(SkippedEntry(photo.path, COPY))
-        else:
-            first[fact.sha256] = (photo, fact)
-    return list(first.values()), copies
+        copies.append(SkippedEntry(photo.path, COPY))
+        lost[photo.split, taken.split] += photo.split != taken.split
+    remarks = [
+        f'{count:,} photos of {split} are in {other} as well, and are used there alone'
+        for (split, other), count in lost.items()
+        if count
+    ]
+    return used, copies, remarks

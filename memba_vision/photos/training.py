@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from mmengine.config import Config
 from memba_vision.datasets.benchmarks import BENCHMARKS
 from memba_vision.engine.checkpoint_folders import best_checkpoint
 from memba_vision.engine.metric_names import TOP1
+from memba_vision.errors import UserError
 from memba_vision.files import write_atomically
 from memba_vision.models.modules.patches import to_pair
 from memba_vision.photos.source import TEST, TRAIN, VAL
 from memba_vision.photos.task import PhotoTask
 from memba_vision.runs.base_models import read_base_model
-from memba_vision.runs.checkpoints import checkpoints_newest_first
+from memba_vision.runs.checkpoints import checkpoints_newest_first, find_checkpoint
 from memba_vision.runs.config import load_config
 from memba_vision.runs.epochs import set_epochs
 from memba_vision.runs.external_bases import PREFIX
@@ -71,10 +72,13 @@ def run_method(task: PhotoTask, choices: Choices, method: str, folder: Path) -> 
         choices: of the user.
         method: the user's, or the baseline.
         folder: of all runs on the photos; gets the run's folder, and its config.
+
+    Raises:
+        UserError: the run's folder has a result, but no longer its checkpoint.
     """
     work_dir = folder / Path(method).stem
     if (work_dir / RESULT_FILE).is_file():
-        return read_result(work_dir / RESULT_FILE)
+        return _finished(work_dir)
     path = folder / f'{task.folder.name}_{Path(method).stem.replace("_", "-")}.py'
     config = make_config(task, choices, method, work_dir)
     write_atomically(path, config.pretty_text.encode())
@@ -82,6 +86,18 @@ def run_method(task: PhotoTask, choices: Choices, method: str, folder: Path) -> 
     if checkpoints_newest_first(config):
         resume_from(config, 'auto')
     return train(config, best_checkpoint)
+
+
+def _finished(work_dir: Path) -> Result:
+    """Return the result in a run's folder, with its checkpoint as it lies there now."""
+    result = read_result(work_dir / RESULT_FILE)
+    checkpoint = find_checkpoint(work_dir)
+    if not result.is_of(checkpoint):
+        raise UserError(
+            f'{work_dir} no longer holds the checkpoint that its {RESULT_FILE} is of: remove this '
+            'folder, so that the training is made again'
+        )
+    return replace(result, checkpoint=str(checkpoint.absolute()))
 
 
 def make_config(task: PhotoTask, choices: Choices, method: str, work_dir: Path) -> Config:
@@ -103,9 +119,9 @@ def make_config(task: PhotoTask, choices: Choices, method: str, work_dir: Path) 
     hook.update(save_best=TOP1, rule='greater', max_keep_ckpts=1)
     chosen = choices.epochs if method == choices.method else None
     set_epochs(config, chosen or _epochs(task, config, method))
+    apply_options(config, choices.options)  # they may set the epochs, which the patience follows
     if not chosen:
         config.custom_hooks = [*config.get('custom_hooks', []), _early_stopping(config)]
-    apply_options(config, choices.options)
     return config
 
 

@@ -28,6 +28,7 @@ from memba_vision.files import check_output_path
 from memba_vision.photos import training
 from memba_vision.photos.figures import draw_curves
 from memba_vision.photos.outcome import Outcome, Share
+from memba_vision.photos.outcome import test_outcome as outcome_of_test
 from memba_vision.photos.source import TEST, TRAIN, VAL
 from memba_vision.photos.task import prepare_task
 from memba_vision.runs.presets import read_config
@@ -343,6 +344,29 @@ def test_files_that_changed_after_the_training(world, backbone, change, message)
             path.write_bytes(content)
 
 
+def test_runs_of_something_else_are_no_runs_on_these_photos(world, tmp_path):
+    """As training by hand leaves them, without the record of this command."""
+    made = tmp_path / 'made'
+    shutil.copytree(world / 'made' / 'memba', made / 'memba')
+    photos = make_photos(tmp_path / 'photos', {'a': 4, 'b': 4})
+    error = run_tool('adapt', photos, '--work-dir', made).error()
+    assert f'{made} holds runs of something else, for it has no adapt.json: give another' in error
+    assert [path.name for path in made.iterdir()] == ['memba']
+    task = prepare_task(photos, tmp_path / 'task', 0, False, 1, lambda line: None)
+    with pytest.raises(UserError, match="not the same: label 0 was 'blue tit' and is 'a'"):
+        outcome_of_test(task, str(made / 'memba'))
+
+
+def test_a_finished_run_is_read_where_it_lies_now(world, tmp_path):
+    copied = Path(shutil.copytree(world / 'made' / 'memba', tmp_path / 'memba'))
+    checkpoint = Path(training._finished(copied).checkpoint)
+    assert checkpoint.parent == copied
+    result = json.loads((copied / 'result.json').read_text())
+    (copied / 'result.json').write_text(json.dumps({**result, 'checkpoint_sha256': '0' * 64}))
+    with pytest.raises(UserError, match='no longer holds the checkpoint that its result'):
+        training._finished(copied)
+
+
 def test_a_record_of_an_older_version_goes_on(world, backbone):
     path = world / 'made' / 'adapt.json'
     record = json.loads(path.read_text())
@@ -445,13 +469,46 @@ def test_many_files_are_split_quickly(tmp_path, monkeypatch):
 
 def test_a_name_that_no_list_can_have(tmp_path):
     photos = make_photos(tmp_path / 'photos', {'a': 4, 'b': 4})
-    make_photo(photos / 'a' / 'line\nbreak.png', 0, np.random.default_rng(9))
+    for end in '\n\r':
+        make_photo(photos / 'a' / f'line{end}break.png', 0, np.random.default_rng(ord(end)))
     told = []
-    with pytest.raises(UserError, match='1 of 9 files cannot be used'):
+    with pytest.raises(UserError, match='2 of 10 files cannot be used'):
         prepare_task(photos, tmp_path / 'task', 0, False, 1, told.append)
     assert told[0].startswith(f'{photos}/a/line\\nbreak.png: its name')
-    task = prepare_task(photos, tmp_path / 'task', 0, True, 1, lambda line: None)
+    assert told[1].startswith(f'{photos}/a/line\\rbreak.png: its name')
+    told.clear()
+    task = prepare_task(photos, tmp_path / 'task', 0, True, 1, told.append)
     assert len(task.photos) == 8
+    assert told[0].startswith('left out: 2\n  2 its name')
+
+
+def test_one_class_that_can_be_used(tmp_path):
+    photos = make_photos(tmp_path / 'photos', {'a': 6, 'b': 2})
+    for number in range(2):
+        (photos / 'b' / f'{number}.png').write_bytes(bytes(number))
+    with pytest.raises(UserError, match='there is one class alone, a,'):
+        prepare_task(photos, tmp_path / 'task', 0, True, 1, lambda line: None)
+
+
+def test_a_photo_of_several_splits_is_tested_on(tmp_path):
+    splits = {'train': 6, 'val': 4, 'test': 2}  # of the same photos
+    for split, count in splits.items():
+        make_photos(tmp_path / 'tree' / split, {'a': 1}, seed=len(split))
+        for name, seed in {'a': 1, 'b': 2}.items():
+            make_photos(tmp_path / 'tree' / split, {name: count}, seed)
+    task = prepare_task(tmp_path / 'tree', tmp_path / 'task', 0, False, 1, lambda line: None)
+    assert {split: len(task.of(split)) for split in splits} == {'train': 4, 'val': 4, 'test': 4}
+    assert '4 photos of val are in test as well, and are used there alone' in task.remarks
+    assert '4 photos of train are in val as well, and are used there alone' in task.remarks
+
+
+@pytest.mark.parametrize(('epochs', 'patience'), [(200, 50), (20, 10)])
+def test_the_patience_follows_the_epochs_of_the_options(tmp_path, backbone, epochs, patience):
+    photos = make_photos(tmp_path / 'photos', {'a': 4, 'b': 4})
+    task = prepare_task(photos, tmp_path / 'task', 0, False, 1, lambda line: None)
+    choices = training.Choices(backbone, 'memba', options={'train_cfg.max_epochs': epochs})
+    config = training.make_config(task, choices, 'memba', tmp_path / 'run')
+    assert [hook.patience for hook in config.custom_hooks] == [patience]
 
 
 def test_the_worst_mistakes_come_first():
