@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import hashlib
 import os
 import pickle
 import re
@@ -239,6 +240,29 @@ def test_two_files_of_one_name_stay_two(server, tmp_path):
             assert read_checkpoint(f'{server.url}/{folder}/model.pth')['x'] == number
     assert len(server.requests) == 2
     assert len([name for name in kept_files(tmp_path) if name.endswith('.pth')]) == 2
+
+
+def test_addresses_that_differ_in_what_they_ask_for_are_two_files(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path))
+    monkeypatch.setattr(reading, 'download', lambda url, path: path.write_text(url))
+    drive = 'https://drive.google.com/uc?export=download&id='
+    paths = [resolve(f'{drive}{number}') for number in (1, 2, 1)]
+    assert paths[0] == paths[2] == tmp_path / 'checkpoints/uc'
+    assert paths[0] != paths[1]
+    signed = 'https://a.org/w.pth?v=1&X-Amz-Signature={0}&Expires={0}&sig={0}&se={0}&token={0}'
+    assert len({resolve(signed.format(number)) for number in (1, 2)}) == 1
+    assert len({resolve(f'https://a.org/x.pth{end}') for end in ('', '?download=true', '#a')}) == 1
+
+
+def test_a_file_of_an_address_without_a_question_is_found_again(server, tmp_path):
+    """Under the names that earlier versions gave."""
+    folder = tmp_path / 'torch_home/hub/checkpoints'
+    folder.mkdir(parents=True)
+    (folder / 'vim.pth.url').write_text('https://elsewhere.org/vim.pth')
+    digest = hashlib.sha256(f'{server.url}/vim.pth'.encode()).hexdigest()[:8]
+    save(folder / f'vim-{digest}.pth')
+    assert_same(read_checkpoint(f'{server.url}/vim.pth'))
+    assert not server.requests
 
 
 def test_of_two_processes_that_want_files_of_one_name_one_gets_the_name(tmp_path):

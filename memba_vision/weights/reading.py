@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import os
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from importlib import resources
@@ -26,6 +27,14 @@ PACKAGE_SCHEME = 'memba_vision://'
 LOCAL_FILE = (
     'base weights: --cfg-options model.backbone.module.init_cfg.checkpoint=FILE, or a --backbone '
     'file that says so; in Python pretrained=FILE'
+)
+
+
+#: Keys of an address that sign it, or say how it is sent: with others it is the same file.
+_OF_THE_TRANSFER = re.compile(
+    r'(x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|key-pair-id|policy|signature|expires|token'
+    r'|s[eprvt]|sig|spr|sip|sk(oid|tid|t|e|s|v)|response-.*|download)=.*',
+    re.IGNORECASE,
 )
 
 
@@ -67,7 +76,7 @@ def resolve(location: str) -> Path:
 
 
 def _download(url: str) -> Path:
-    plain = urlparse(url)._replace(query='', fragment='').geturl()
+    plain = _without_signature(url)
     path = Path(torch.hub.get_dir(), 'checkpoints', os.path.basename(urlparse(url).path))
     if not _claim(path, plain):  # many repositories call their file the same
         digest = hashlib.sha256(plain.encode()).hexdigest()[:8]
@@ -83,6 +92,13 @@ def _download(url: str) -> Path:
             raise
         raise MissingWeights(f'{error} ({LOCAL_FILE}){describe_hash(url)}') from error
     return path
+
+
+def _without_signature(url: str) -> str:
+    """Return an address as long as it tells files apart, as by ``?id=``."""
+    parts = urlparse(url)
+    told = [pair for pair in parts.query.split('&') if not _OF_THE_TRANSFER.fullmatch(pair)]
+    return parts._replace(query='&'.join(told), fragment='').geturl()
 
 
 def _claim(path: Path, url: str) -> bool:
