@@ -36,7 +36,8 @@ CURVE_FILE = 'losses.jsonl'
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write ``content`` under a temporary name, flush it to the disk, then rename it.
 
-    A process that is killed in between leaves what was at ``path`` before.
+    A process that is killed in between leaves what was at ``path`` before. A link stays, and leads
+    to the new content; into what is no file, such as a pipe or ``/dev/stdout``, it is written.
 
     Raises:
         UserError: the disk is full, and what was at ``path`` is still there; or no file can be
@@ -44,6 +45,10 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     """
     path = Path(path)
     check_output_file(path)
+    if _is_special(path):
+        path.write_bytes(content)
+        return
+    path = Path(os.path.realpath(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileNotFoundError as error:  # as in /proc, where nothing can be made
@@ -112,9 +117,16 @@ def check_output_file(path: str | Path) -> None:
     Raises:
         UserError: see :func:`check_output_path`, or there is a folder.
     """
-    check_output_path(path)
+    if _is_special(Path(path)):
+        return
+    check_output_path(os.path.realpath(path) if os.path.islink(path) else path)
     if Path(path).is_dir():
         raise UserError(f'{path} is a folder: name a file')
+
+
+def _is_special(path: Path) -> bool:
+    """Return True for a pipe, a terminal or another device, also behind a link."""
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def encode_surrogates(text: str) -> bytes:
@@ -215,20 +227,21 @@ def write_checksum(path: Path, **facts: str) -> dict[str, object]:
     return record
 
 
+def remove_checksum(path: Path) -> None:
+    """Remove the record of a file that is about to be written anew."""
+    if _recorded(path):
+        _record_of(path).unlink()
+
+
 def verify_checksum(path: Path) -> bool:
     """Compare a file with the record of it; False if there is none.
 
     Raises:
-        UserError: the file's size or hash differs from the record.
+        UserError: the file's size or hash differs from the record, or that cannot be read.
     """
-    record_path = _record_of(path)
-    if not record_path.is_file():
+    expected, record_path = _recorded(path), _record_of(path)
+    if expected is None:
         return False
-    try:
-        record = json.loads(record_path.read_text(encoding='utf-8'))
-        expected = (record['size'], record['sha256'])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{record_path} cannot be read: remove it, or restore it') from error
     found = (path.stat().st_size, sha256_of(path))
     if found != expected:
         raise UserError(
@@ -237,6 +250,19 @@ def verify_checksum(path: Path) -> bool:
             'it was damaged or replaced; remove both and fetch it again'
         )
     return True
+
+
+def _recorded(path: Path) -> tuple[int, str] | None:
+    """Return the size and the hash that a record states; None where no file beside it is one."""
+    record_path = _record_of(path)
+    if not record_path.is_file():
+        return None
+    try:
+        record = json.loads(record_path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise UserError(f'{record_path} cannot be read: remove it, or restore it') from error
+    is_record = isinstance(record, dict) and {'size', 'sha256'} <= record.keys()
+    return (record['size'], record['sha256']) if is_record else None
 
 
 def _record_of(path: Path) -> Path:

@@ -11,6 +11,7 @@ from torch import nn
 
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
+from memba_vision.files import remove_checksum
 from memba_vision.models.necks import FeatureNorm
 from memba_vision.registry import MODELS
 from memba_vision.weights import ADAPTER_HEADER, read_state_dict
@@ -102,5 +103,6 @@ def load_adapted(config: Config, checkpoint: str) -> nn.Module:
 
 
 def _write(weights: dict[str, torch.Tensor], out: str) -> str:
+    remove_checksum(Path(out))
     write_atomically(out, save({k: v.contiguous() for k, v in weights.items()}))
     return f'{out}: {len(weights)} tensors, {sum(v.numel() for v in weights.values()):,} values'

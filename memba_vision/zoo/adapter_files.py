@@ -7,6 +7,7 @@ from safetensors.torch import save
 
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
+from memba_vision.files import remove_checksum
 from memba_vision.models.peft.adapter_files import BACKBONE, AdapterInfo
 from memba_vision.models.peft.model import HEADER, parse_header
 from memba_vision.runs.record import folder_of_run
@@ -29,6 +30,7 @@ def write_adapter(checkpoint: str, out: str | Path) -> AdapterInfo:
     tensors = read_adapter_state(checkpoint)
     header = parse_header(tensors.pop(BACKBONE + HEADER))
     info = _describe(header, tensors, Path(checkpoint))
+    remove_checksum(Path(out))
     write_atomically(
         out, save({k: v.contiguous() for k, v in tensors.items()}, metadata=info.as_metadata())
     )

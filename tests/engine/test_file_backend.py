@@ -18,6 +18,27 @@ def test_writes_and_replaces(tmp_path):
     assert os.listdir(path.parent) == ['file']
 
 
+def test_a_link_stays_and_leads_to_the_new_content(tmp_path):
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'link').symlink_to('elsewhere/file')
+    for content in (b'first', b'second'):
+        write_atomically(tmp_path / 'link', content)
+        assert (tmp_path / 'link').is_symlink()
+        assert (tmp_path / 'elsewhere/file').read_bytes() == content
+    assert os.listdir(tmp_path / 'elsewhere') == ['file']
+
+
+def test_a_pipe_is_written_to(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'link').symlink_to('pipe')
+    reader = os.open(tmp_path / 'pipe', os.O_RDONLY | os.O_NONBLOCK)
+    for name in ('pipe', 'link'):
+        write_atomically(tmp_path / name, b'content')
+        assert os.read(reader, 100) == b'content'
+    os.close(reader)
+    assert sorted(os.listdir(tmp_path)) == ['link', 'pipe']
+
+
 @pytest.mark.parametrize('call', ['fsync', 'replace'])
 @pytest.mark.parametrize('error', [OSError('disk full'), KeyboardInterrupt()], ids=repr)
 def test_a_failure_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch, call, error):

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from memba_vision.errors import UserError
 from memba_vision.models import Vim
+from memba_vision.serving.export import export_backbone
 from memba_vision.weights import read_checkpoint
 from memba_vision.zoo import official_weights
 from memba_vision.zoo.official import OFFICIAL
@@ -85,6 +86,19 @@ def test_converted_holds_the_same_weights(official, tmp_path, weights):
     content[-100] ^= 1  # safetensors has no checksum; the record beside the file has
     out.write_bytes(content)
     assert 'it was damaged' in run_tool('weights', 'verify', out, '--name', 'small').error()
+
+
+def test_weights_that_are_written_over_converted_ones(official, tmp_path, weights):
+    source, out = official.folder / 'vim.pth', tmp_path / 'v.safetensors'
+    assert run_tool('weights', 'convert', source, out).status == 0
+    torch.save({f'backbone.{name}': tensor for name, tensor in weights.items()}, tmp_path / 'a.pth')
+    export_backbone(str(tmp_path / 'a.pth'), str(out))
+    assert not (tmp_path / 'v.safetensors.json').exists()
+    assert read_checkpoint(str(out)).keys() == weights.keys()
+    (tmp_path / 'v.safetensors.json').write_text('{"layers": 2}')  # about something else
+    export_backbone(str(tmp_path / 'a.pth'), str(out))
+    assert read_checkpoint(str(out)).keys() == weights.keys()
+    assert (tmp_path / 'v.safetensors.json').is_file()
 
 
 @pytest.mark.parametrize(
