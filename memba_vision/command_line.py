@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import codecs
 import difflib
 import errno
 import io
@@ -23,6 +24,8 @@ from memba_vision.registration import register_everything
 
 #: The variable by which torch's launcher names the file for a process's exception.
 ERROR_FILE = 'TORCHELASTIC_ERROR_FILE'
+#: The way in which the standard output takes what its encoding does not have.
+BYTES_OR_ESCAPES = 'memba_vision.bytes_or_escapes'
 #: The option that makes a tool's parser come out as ParserMade.
 HAND_OVER = '--hand-over-the-parser'
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -111,9 +114,9 @@ def run_tool(
         registers: False for a tool that builds nothing, and need not wait for torch and mmpretrain.
     """
     keep_freed_memory()
-    # A file's name need not be UTF-8; it is written byte by byte.
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
-        sys.stdout.reconfigure(errors='surrogateescape')
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        codecs.register_error(BYTES_OR_ESCAPES, _as_bytes_or_escapes)
+        sys.stdout.reconfigure(errors=BYTES_OR_ESCAPES)
     try:
         args = parse_arguments()
         if registers:
@@ -135,6 +138,14 @@ def run_tool(
     except KeyboardInterrupt as end:
         sys.stderr.write(f'{end or "interrupted"}\n')
         sys.exit(ExitStatus.INTERRUPTED)
+
+
+def _as_bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write a file's name byte by byte, for it need not be UTF-8, and escape other letters."""
+    try:
+        return codecs.lookup_error('surrogateescape')(error)
+    except UnicodeError:  # the output's encoding has no such letter
+        return codecs.backslashreplace_errors(error)
 
 
 def _run_recorded(main: Callable[[argparse.Namespace], None], args: argparse.Namespace) -> None:

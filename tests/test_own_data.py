@@ -184,6 +184,15 @@ def test_a_terminal_gets_names_that_are_no_utf_8(monkeypatch):
     assert written.getvalue() == b'caf\xe9\n'
 
 
+@pytest.mark.parametrize('errors', ['strict', 'surrogateescape'])
+def test_a_terminal_that_lacks_letters(monkeypatch, errors):
+    written = io.BytesIO()
+    terminal = io.TextIOWrapper(written, 'ascii', errors, write_through=True)
+    monkeypatch.setattr(sys, 'stdout', terminal)
+    run_main(lambda: None, lambda _: sys.stdout.write('caf\u00e9, \udce9\n'), registers=False)
+    assert written.getvalue() == b'caf\\xe9, \xe9\n'
+
+
 @pytest.mark.parametrize('batch_size', [1, 2, 32])
 def test_what_can_be_answered_is_and_the_rest_is_listed(world, tmp_path, batch_size):
     good, broken = [world / f'photos/red/{n}.png' for n in (1, 2, 3)], tmp_path / 'broken.png'
@@ -242,6 +251,12 @@ def test_a_list_gives_the_accuracy_of_the_run_and_the_confusions(world, tmp_path
     counts = np.array([row[1:] for row in rows[1:]], int)
     assert counts.sum(axis=1).tolist() == [3, 3, 3]
     assert counts.trace() == round(top1 * 9 / 100)
+
+
+def test_one_file_for_predictions_and_confusions(world, tmp_path):
+    files = '--out', tmp_path / 'a.csv', '--confusion', tmp_path / 'x' / '..' / 'a.csv'
+    error = predict(world, '--list', world / 'own/birds/test.txt', *files).error()
+    assert '--out and --confusion are both' in error
 
 
 def test_a_confusion_matrix_by_hand():

@@ -68,6 +68,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError(f'{OPTION} compares the classes of a list: give --list FILE')
     if args.list and not args.list.is_file():
         raise UserError(f'no list file at {args.list}')
+    if args.out and args.confusion and args.out.resolve() == args.confusion.resolve():
+        raise UserError(f'--out and --confusion are both {args.out}: name two files')
     for path in filter(None, (args.out, args.confusion)):
         check_output_file(path)
 
