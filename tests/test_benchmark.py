@@ -476,12 +476,18 @@ def test_peers_that_are_missing_are_named_in_the_report(no_peers, tmp_path):
         (['--out', 'nowhere/table.md'], 'there is no folder nowhere; make it first'),
         (['--only', 'vit'], '--only selects within part peers: add --parts peers'),
         (['--parts', 'peers', '--only', 'vi'], "unknown word 'vi'; known are vit, swin, vim-lora"),
-        (['--seconds', '0'], '--seconds must be positive'),
     ],
     ids=' '.join,
 )
 def test_mistakes(arguments, expected):
     assert expected in run_tool('benchmark', '--quick', *arguments).error()
+
+
+@pytest.mark.parametrize('seconds', ['0', 'nan', 'inf'])
+def test_a_time_that_is_none(seconds):
+    outcome = run_tool('benchmark', '--quick', '--seconds', seconds)
+    assert outcome.status == 2
+    assert f'--seconds: expected more than 0, up to 1e+09, found {seconds}' in outcome.err
 
 
 def test_gpu_that_is_not_there(monkeypatch):

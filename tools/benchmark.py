@@ -17,7 +17,7 @@ from benchmarking.parts import PARTS
 
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.files import write_atomically
-from memba_vision.runs.tool_options import positive
+from memba_vision.runs.tool_options import positive, positive_number
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         '--seconds',
-        type=float,
+        type=positive_number,
         default=60,
         help='about how long to measure each part (60); slow peers get three repeats in any case',
     )

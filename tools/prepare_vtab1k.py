@@ -16,7 +16,7 @@ from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.datasets.tasks import MINI_TASKS, VTAB1K_TASKS, Task, find_task
 from memba_vision.datasets.vtab1k_tools import archive
 from memba_vision.errors import UserError
-from memba_vision.runs.tool_options import positive
+from memba_vision.runs.tool_options import positive, positive_number
 from memba_vision.sweeps.devices import usable_cores
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def _add_extract(parser: argparse.ArgumentParser) -> None:
     default = Path('data/vtab-1k.zip')
     parser.add_argument('archive', type=Path, nargs='?', default=default, help='a zip or a tar')
     parser.add_argument('--out', type=Path, default=Path('data'))
-    parser.add_argument('--max-gigabytes', type=float, default=archive.MAX_BYTES / 1e9)
+    most = archive.MAX_BYTES / 1e9
+    parser.add_argument('--max-gigabytes', type=positive_number, default=most, metavar='N')
     parser.set_defaults(run=run_extract)
 
 
@@ -138,7 +139,7 @@ def run_build(args: argparse.Namespace) -> None:
         images = labelled_images(args.source, skipped)
         test = labelled_images(args.test_from, skipped) if args.test_from else None
     finally:  # the skipped files may explain an error
-        say(skipped_text(skipped))
+        print(skipped_text(skipped), end='')
     task = VTAB1K_TASKS.get(args.task)
     found = len({label for _, label in [*images, *(test or [])]})
     if task and found != task.num_classes:
@@ -147,15 +148,15 @@ def run_build(args: argparse.Namespace) -> None:
     try:
         counts = build_task(folder, images, sizes, args.seed, test, args.jobs, skipped)
     finally:
-        say(skipped_text(skipped[known:]))
+        print(skipped_text(skipped[known:]), end='')
     if skipped:
-        say(f'all that was left out: {folder / LEFT_OUT}\n')
-    say(markdown_table(count_images(folder), 1))
+        print(f'all that was left out: {folder / LEFT_OUT}')
+    print(markdown_table(count_images(folder), 1), end='')
     made = ', '.join(f'{count:,} images in {name}' for name, count in counts.items())
-    say(f'{folder}: {made}\n')
+    print(f'{folder}: {made}')
     built = [str(path) for path in (folder / 'images').glob('*/*')]
     facts = (found for _, found in examine_all(built, False, args.jobs, args.task))
-    say(f'{summary(facts)}\n')
+    print(summary(facts))
 
 
 def _sizes(args: argparse.Namespace) -> Sizes:
@@ -175,16 +176,12 @@ def _sizes(args: argparse.Namespace) -> Sizes:
     return prescribed
 
 
-def say(text: str) -> None:
-    """Print, with escapes for what the terminal's encoding does not have."""
-    encoding = sys.stdout.encoding or 'utf-8'
-    print(text.encode(encoding, 'backslashreplace').decode(encoding), end='')
-
-
 def _place(args: argparse.Namespace) -> Path:
     """The folder of the task to build."""
     if args.task in VTAB1K_TASKS:
         return args.out / VTAB1K_TASKS[args.task].folder
+    if args.task in MINI_TASKS:  # its results would count as those of the benchmark
+        raise UserError(f'--task {args.task}: mini-VTAB has a task of this name: choose another')
     if Path(args.task).name != args.task or args.task in ('', '..') or not args.task.isprintable():
         raise UserError(f'--task {args.task}: expected a name that can be a folder of --out')
     return args.out / args.task

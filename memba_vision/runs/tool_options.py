@@ -9,6 +9,7 @@ from memba_vision.errors import UserError
 
 #: The setting of the number of epochs.
 EPOCHS = 'train_cfg.max_epochs'
+MOST = 1e9  # of what positive_number reads
 HELP = (
     'settings that replace those of the config, such as optim_wrapper.optimizer.lr=5e-4; '
     'KEY+=VALUE adds what the config does not have, or an entry to a list'
@@ -131,6 +132,17 @@ def seed_number(text: str) -> int:
 def port_number(text: str) -> int:
     """Read the number of a port, for argparse."""
     return _whole_number(text, 1, 65535)
+
+
+def positive_number(text: str) -> float:
+    """Read a number above zero, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= MOST:
+        raise argparse.ArgumentTypeError(f'expected more than 0, up to {MOST:g}, found {text}')
+    return number
 
 
 def _whole_number(text: str, least: int, most: int | None = None) -> int:

@@ -156,7 +156,7 @@ def test_a_link_under_a_file_s_name_is_replaced_not_followed(make, tmp_path):
 @each_kind
 def test_limits_on_size_and_number(make, tmp_path, kind):
     refused(make(kind), tmp_path / 'out', 'more than 70,000 bytes', max_bytes=70_000)
-    refused(make(kind), tmp_path / 'out', 'or 2 files', max_files=2)
+    refused(make(kind), tmp_path / 'out', 'more than 2 files', max_files=2)
 
 
 def test_a_bomb_is_not_unpacked(tmp_path):
@@ -270,10 +270,11 @@ def test_an_interrupted_call_is_continued(make, tmp_path, kind, monkeypatch):
     assert first.stat().st_mtime_ns == written
 
 
-def test_a_file_that_another_program_left_damaged_is_replaced(make, tmp_path):
-    extract(make('zip'), tmp_path / 'out')
+@each_kind
+def test_a_file_that_another_program_left_damaged_is_replaced(make, tmp_path, kind):
+    extract(make(kind), tmp_path / 'out')
     (tmp_path / 'out/vtab-1k/cifar/images/test/0.png').write_bytes(bytes(70_000))
-    extract(make('zip'), tmp_path / 'out')
+    extract(make(kind), tmp_path / 'out')
     assert files_below(tmp_path / 'out') == FILES
 
 
@@ -286,6 +287,13 @@ def test_the_tools_of_download_and_extract(make, tmp_path, file_server, monkeypa
     assert outcome.out.startswith(f'{tmp_path}/out: 3 files')
     assert files_below(tmp_path / 'out') == FILES
     assert 'give the path' in run_tool('prepare_vtab1k', 'extract', tmp_path / 'no.zip').error()
+
+
+@pytest.mark.parametrize('size', ['inf', 'nan', '-1', '0', '1e300', 'much'])
+def test_a_limit_that_is_none(make, size):
+    outcome = run_tool('prepare_vtab1k', 'extract', make('zip'), f'--max-gigabytes={size}')
+    assert outcome.status == 2
+    assert f'--max-gigabytes: expected more than 0, up to 1e+09, found {size}' in outcome.err
 
 
 def test_google_drive_without_gdown(tmp_path, monkeypatch):

@@ -1,7 +1,4 @@
-import contextlib
 import csv
-import importlib.util
-import io
 import os
 import re
 import unicodedata
@@ -10,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TOOLS, run_tool
+from helpers import run_tool
 from PIL import Image
 
 from memba_vision.datasets.own_data import OwnData
@@ -302,15 +299,26 @@ def test_a_copy_has_the_ending_of_its_format_where_its_own_is_none(build, photos
     assert endings == {'.jpg': 1, '.tif': 1, '.gif': 1, '.jfif': 1, '.webp': 1}
 
 
-def test_a_terminal_that_lacks_letters():
-    spec = importlib.util.spec_from_file_location('tool', TOOLS / 'prepare_vtab1k.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    terminal = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
-    with contextlib.redirect_stdout(terminal):
-        tool.say('caf\u00e9, \udce9\n')
-    terminal.flush()
-    assert terminal.buffer.getvalue() == b'caf\\xe9, \\udce9\n'
+@pytest.mark.parametrize(('column', 'status'), [(('train', 'test'), 2), (('train', 'train'), 0)])
+def test_a_csv_with_a_column_of_splits(build, photos, column, status):
+    source = photos / 'list.csv'
+    rows = [
+        f'{path},{label},{column[n % 2]}' for n, (path, label) in enumerate(labelled_images(photos))
+    ]
+    source.write_text('\n'.join(['path,label,split', *rows]))
+    outcome = build(source=source)
+    assert outcome.status == status, outcome
+    if status:
+        advice = (
+            'a column of splits (test, train), which are drawn here: give a csv of each, by --from'
+        )
+        assert advice in outcome.error()
+
+
+@pytest.mark.parametrize('task', ['digits', 'letters'])
+def test_a_name_of_mini_vtab(build, tmp_path, task):
+    assert f'--task {task}: mini-VTAB has a task of this name: choose' in build(task=task).error()
+    assert not (tmp_path / 'own').exists()
 
 
 # Names of classes

@@ -116,10 +116,8 @@ def choose_setting(device: str, quick: bool, seconds: float, part_depth: int | N
     On a GPU there is a large batch in bfloat16 too, and every model has its full depth.
 
     Raises:
-        UserError: there is no such device, or a number is out of range.
+        UserError: there is no such device.
     """
-    if seconds <= 0:
-        raise UserError(f'--seconds must be positive, got {seconds:g}')
     place = _device(device)
     on_gpu = place.type == 'cuda'
     sizes = QUICK if quick else replace(Sizes(), part_depth=Sizes.depth if on_gpu else 6)

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from filecmp import cmp
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -198,10 +199,15 @@ def _check(found: Iterator[Member], archive: Path, max_bytes: int, max_files: in
     members, total, seen = [], 0, set()
     for member in found:
         total += member.size
-        if total > max_bytes or len(members) >= max_files:
+        if total > max_bytes:
             raise UserError(
-                f'{archive} holds more than {max_bytes:,} bytes or {max_files:,} files, so it was '
-                'not unpacked: raise --max-gigabytes if that is what you expect'
+                f'{archive} holds more than {max_bytes:,} bytes, so it was not unpacked: raise '
+                '--max-gigabytes if that is what you expect'
+            )
+        if len(members) >= max_files:
+            raise UserError(
+                f'{archive} holds more than {max_files:,} files, so it was not unpacked: no '
+                'archive of VTAB-1k does, so get another one'
             )
         if member.path in seen:
             raise _refused(str(member.path), 'is there twice')
@@ -225,7 +231,8 @@ def _refuse_links_in_the_target(out: Path, folders: set[PurePosixPath]) -> None:
 
 
 def _write(member: Member, path: Path) -> None:
-    if _is_extracted(member, path):
+    is_there = not path.is_symlink() and path.is_file() and path.stat().st_size == member.size
+    if is_there and _checksum_of(path) == member.checksum:
         return
     temporary = temporary_name(path)
     with _reporting_write_errors(path):
@@ -242,6 +249,9 @@ def _write(member: Member, path: Path) -> None:
                     target.write(piece)
         if written != member.size:
             raise EOFError(f'{member.path} ends after {written:,} of {member.size:,} bytes')
+        if is_there and member.checksum is None and cmp(temporary, path, shallow=False):
+            temporary.unlink()
+            return
         with _reporting_write_errors(path):
             os.replace(temporary, path)
     except BaseException:
@@ -262,13 +272,9 @@ def _reporting_write_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _is_extracted(member: Member, path: Path) -> bool:
-    if path.is_symlink() or not path.is_file() or path.stat().st_size != member.size:
-        return False
-    if member.checksum is None:
-        return True
+def _checksum_of(path: Path) -> int:
     checksum = 0
     with path.open('rb') as file:
         while piece := file.read(PIECE):
             checksum = zlib.crc32(piece, checksum)
-    return checksum == member.checksum
+    return checksum
