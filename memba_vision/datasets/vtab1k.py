@@ -115,8 +115,8 @@ class VTAB1k(ClassificationDataset):
         list_file = folder / f'{self.split}.txt'
         if not list_file.is_file():
             raise UserError(
-                f'{folder} has no list file {list_file.name}: the data is incomplete, unpack it '
-                'again'
+                f'{folder} has no list file {list_file.name}: the data is incomplete, unpack or '
+                'build it again'
             )
         entries = read_list_file(list_file, self.task.num_classes)
         _check_images_exist(list_file, entries)
@@ -190,7 +190,9 @@ def read_list_file(list_file: Path, num_classes: int) -> list[tuple[str, int]]:
     try:
         lines = list_file.read_text(encoding='utf-8-sig').split('\n')
     except UnicodeDecodeError as error:
-        raise UserError(f'{list_file} is not a text file: unpack the data again') from error
+        raise UserError(
+            f'{list_file} is not a text file: unpack or build the data again'
+        ) from error
     entries = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -207,7 +209,7 @@ def read_list_file(list_file: Path, num_classes: int) -> list[tuple[str, int]]:
             )
         entries.append((str(list_file.parent / path.strip()), int(label)))
     if not entries:
-        raise UserError(f'{list_file} lists no image: unpack the data again')
+        raise UserError(f'{list_file} lists no image: unpack or build the data again')
     return entries
 
 
@@ -219,11 +221,11 @@ def _check_images_exist(list_file: Path, entries: list[tuple[str, int]]) -> None
         for folder in folders
         if os.path.isdir(folder)
         for entry in os.scandir(folder)
-        if entry.is_file()
+        if entry.is_file(follow_symlinks=False) or os.path.isfile(entry)  # a loop of links is none
     }
     missing = [path for path, _ in entries if path not in present]
     if missing:
         raise UserError(
             f'{list_file} lists {len(missing)} image(s) that do not exist, the first is '
-            f'{missing[0]}: unpack the data again'
+            f'{missing[0]}: put them back, or unpack or build the data again'
         )

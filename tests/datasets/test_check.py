@@ -177,6 +177,16 @@ def test_what_changed_since_the_manifest_is_found(tree, plant, texts):
         assert all(any(re.search(text, f.text) for f in report.findings) for text in texts)
 
 
+def test_names_of_classes_that_were_swapped_are_found(tree):
+    check(tree)
+    (tree / 'svhn/classes.txt').write_text('a\nb\n')
+    assert check(tree)['svhn'].manifest == 'verified', 'older manifests say nothing of it'
+    check(tree, Settings(renew=True, split_sizes=SPLIT_SIZES))
+    (tree / 'svhn/classes.txt').write_text('b\na\n')
+    (finding,) = check(tree)['svhn'].findings
+    assert re.search(r'1 file\(s\) changed since .*such as classes\.txt', finding.text)
+
+
 def test_a_change_can_be_accepted(tree):
     check(tree)
     change_a_pixel(tree / 'svhn')

@@ -140,6 +140,14 @@ def test_an_image_that_is_a_link(folder):
     assert len(read(folder, 'test')) == 3
 
 
+def test_a_loop_of_links(folder):
+    loop = folder / 'images/test/loop.png'
+    loop.symlink_to(loop)
+    assert len(read(folder, 'test')) == 3, 'it is not listed'
+    write_list(folder, 'images/test/loop.png 0')
+    assert 'lists 1 image(s) that do not exist' in error_of(folder)
+
+
 @pytest.mark.parametrize('content', [b'', b'not an image'])
 def test_image_that_does_not_decode_is_named(folder, content):
     image = folder / 'images/test/000.png'

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from memba_vision.datasets.own_data import CLASSES
 from memba_vision.datasets.tasks import OWN_DATA, SPLIT_SIZES, Task
 from memba_vision.datasets.vtab1k import read_list_file
 from memba_vision.datasets.vtab1k_tools.findings import MISSING, NOTE, WRONG, TaskReport
@@ -201,7 +202,8 @@ def _check_manifest(
     folder: Path, lists: Lists, facts: dict[str, ImageFacts], renew: bool, report: TaskReport
 ) -> None:
     found = {path: fact.sha256 for path, fact in facts.items() if fact.sha256}
-    found |= {f'{split}.txt': sha256_of(folder / f'{split}.txt') for split in lists}
+    names = (*(f'{split}.txt' for split in lists), CLASSES)
+    found |= {name: sha256_of(folder / name) for name in names if (folder / name).is_file()}
     try:
         before = None if renew else read_manifest(folder)
     except UserError as error:
@@ -225,7 +227,7 @@ def _compare(
     differing = {
         'changed': changed,
         'vanished': sorted(before.keys() - found),
-        'were added': sorted(found.keys() - before),
+        'were added': sorted(found.keys() - before - {CLASSES}),  # older manifests lack it
     }
     report.manifest = 'differs' if any(differing.values()) else 'verified'
     for how, paths in differing.items():
