@@ -122,7 +122,7 @@ def record_result(
         test_images=len(runner.test_dataloader.dataset),
         trained_parameters=count_parameters(model)[0],
         adapter_parameters=count_parameters(model.backbone)[0],
-        seed=content['meta'].get('seed') if is_there else runner.seed,  # that of the training
+        seed=content['meta'].get('seed') if is_there else runner.seed,  # the training's
         config=str(runner.cfg.filename),
         checkpoint=str(checkpoint or ''),
         checkpoint_sha256=sha256_of(resolve(str(checkpoint))) if is_there else None,

@@ -415,7 +415,6 @@ def test_folders_that_are_no_task(tmp_path, counts, message):
         (['.', '--method', 'memb'], 'did you mean memba'),
         (['.', '--backbone', 'vim-smal'], 'did you mean vim-small'),
         (['.', '--backbone', 'sizeless.py'], '--backbone sizeless.py: it does not say how large'),
-        (['.', '--seed', '-1'], '--seed -1: expected 0 or more'),
         (['.', '--method', 'my/linear-probing.py'], 'linear_probing is another part of the folder'),
         (['.', '--method', 'my/data.py'], 'data is another part of the folder'),
     ],
@@ -426,6 +425,11 @@ def test_arguments_that_cannot_be(tmp_path, monkeypatch, arguments, message):
     module = "dict(type='Vim', arch='tiny')"
     Path('sizeless.py').write_text(f'model = dict(backbone=dict(module={module}))\n')
     assert message in run_tool('adapt', *arguments).error()
+
+
+def test_a_seed_below_zero(tmp_path):
+    with pytest.raises(UserError, match='--seed -1: expected 0 or more'):
+        memba_vision.adapt(tmp_path, seed=-1)
 
 
 def test_places_that_nothing_can_be_written_to(tmp_path):
