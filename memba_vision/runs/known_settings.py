@@ -25,6 +25,10 @@ from torch.utils.data import DataLoader
 from memba_vision.registry import ADAPTERS
 
 MISSING = object()
+#: Settings that an option decides whatever a config says, with that option.
+OPTIONS = {'peft': '--peft', 'backbone': '--backbone', 'launcher': '--launcher'}
+#: The same where several runs, or trials of a run, are told apart by what they try.
+OPTIONS_OF_TRIALS = {**OPTIONS, 'randomness.seed': '--seed', 'work_dir': '--work-dir'}
 _ALWAYS = ('type', '_delete_', '_scope_')
 SHOWN = 3  # keys that an error proposes
 _SLIP = 0.8  # similarity of a misspelling to the intended name, by difflib
@@ -33,7 +37,7 @@ _SLIP = 0.8  # similarity of a misspelling to the intended name, by difflib
 _TOP = (
     *('activation_checkpointing', 'compile', 'custom_imports', 'efficient_conv_bn_eval'),
     *('find_unused_parameters', 'model_wrapper_cfg', 'sync_bn'),
-    *('task', 'peft', 'backbone', 'fold_adapters', 'keep_features', 'cuda_graphs'),
+    *('task', 'fold_adapters', 'keep_features', 'cuda_graphs'),
 )
 _HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 _LOADER = ('batch_sampler', 'collate_fn', 'num_batch_per_epoch', 'disable_subprocess_warning')
@@ -74,6 +78,19 @@ def find_setting(config: Config, key: str, default: Any = MISSING) -> Any:
         except (KeyError, IndexError, TypeError, ValueError):
             return default
     return value
+
+
+def reason_decided(key: str, options: Mapping[str, str] = OPTIONS) -> str | None:
+    """Return the reason why a setting is not to be set, as an option decides it; None if none does.
+
+    Args:
+        key: the dotted key.
+        options: settings, and the options that decide them.
+    """
+    for setting, option in options.items():
+        if key.removesuffix('+') in (setting, setting.partition('.')[0]):
+            return f'{setting} is what {option} says: give that in its place'
+    return None
 
 
 def reason_ignored(key: str, before: Config, config: Config) -> str | None:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from mmengine.config import Config, DictAction
@@ -9,9 +10,22 @@ from mmengine.config import Config, DictAction
 from memba_vision.errors import UserError
 from memba_vision.runs.epochs import following_epochs
 from memba_vision.runs.image_size import following_image_size
-from memba_vision.runs.known_settings import find_setting, missing, reason_ignored
+from memba_vision.runs.known_settings import (
+    MISSING,
+    find_setting,
+    missing,
+    reason_decided,
+    reason_ignored,
+)
 from memba_vision.runs.tool_options import EPOCHS, Typed
 
+#: What tools read settings as, after options that replaced them as a whole.
+KINDS = {
+    'task': (str, 'a name'),
+    **dict.fromkeys(('model', 'model.backbone', 'optim_wrapper', 'randomness'), (dict, 'a dict')),
+    **{f'{part}_dataloader.dataset': (dict, 'a dict') for part in ('train', 'val', 'test')},
+    'model.backbone.adapters': ((list, tuple), 'a list'),
+}
 LISTS = ('custom_hooks',)  # keys that become lists if a config lacks them
 _PAIRS = {'(': ')', '[': ']', '{': '}'}
 
@@ -34,6 +48,9 @@ def apply_options(config: Config, options: dict[str, Any]) -> None:
             or a value does not fit; the message says which keys are near.
     """
     given = {key.removesuffix('+'): key.endswith('+') for key in options}
+    for key in given:
+        if problem := reason_decided(key):
+            raise UserError(f'--cfg-options: {problem}')
     before = Config(config.to_dict())
     leading = ('img_size', EPOCHS, 'train_cfg')
     followed = [key for key in options if key.removesuffix('+').endswith(leading)]
@@ -47,6 +64,29 @@ def apply_options(config: Config, options: dict[str, Any]) -> None:
         problem = None if is_added else reason_ignored(key, before, config)
         if problem:
             raise UserError(f'--cfg-options: {problem} (to set it on purpose: {key}+=…)')
+    _check_kinds(config, given)
+    if 'task' in given:
+        _check_task(config)
+
+
+def _check_kinds(config: Config, given: Iterable[str]) -> None:
+    for key, (kind, named) in KINDS.items():
+        found = find_setting(config, key)
+        is_given = any(f'{key}.'.startswith(f'{option}.') for option in given)
+        if is_given and found is not MISSING and not isinstance(found, kind):
+            raise UserError(f'--cfg-options: {key} is {named}, found {found!r}')
+
+
+def _check_task(config: Config) -> None:
+    """Raise a UserError if the data are of another task than the one that a run is named after."""
+    places = [f'{part}_dataloader.dataset.task' for part in ('train', 'val', 'test')]
+    for place in places:
+        found, task = find_setting(config, place, None), config.get('task')
+        if None not in (found, task) and found != task:
+            raise UserError(
+                f'--cfg-options: task is {task!r}, and {place} {found!r}: give the config of the '
+                'task, or the same task in both'
+            )
 
 
 def _put(config: Config, key: str, value: Any, is_added: bool) -> None:

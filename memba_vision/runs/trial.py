@@ -7,7 +7,12 @@ from typing import Any
 from mmengine.config import Config
 
 from memba_vision.errors import UserError
-from memba_vision.runs.known_settings import find_setting, missing
+from memba_vision.runs.known_settings import (
+    OPTIONS_OF_TRIALS,
+    find_setting,
+    missing,
+    reason_decided,
+)
 from memba_vision.runs.options import apply_options
 from memba_vision.runs.validation import use_validation_split
 
@@ -45,6 +50,8 @@ class Trial:
 
 
 def _put(config: Config, key: str, value: Any) -> Any:
+    if problem := reason_decided(key, OPTIONS_OF_TRIALS):
+        raise UserError(f'{key} cannot be tried: {problem}')
     places = setting_places(config, key)
     if not places:
         raise UserError(f'{key} cannot be tried: {missing(key, config)}')

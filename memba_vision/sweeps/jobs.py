@@ -17,6 +17,7 @@ from memba_vision.package_data import find_config, package_data_folder
 from memba_vision.reports.collect import SWEEP_FILE
 from memba_vision.runs.backbone import Backbone, backbone_of
 from memba_vision.runs.config import load_config, method_name, set_seed_and_precision
+from memba_vision.runs.known_settings import OPTIONS_OF_TRIALS, reason_decided
 from memba_vision.runs.method_names import spelled_as_preset
 from memba_vision.runs.presets import preset_names, read_config
 from memba_vision.runs.result import RESULT_FILE
@@ -27,6 +28,14 @@ from memba_vision.sweeps.grid import Point, check_grid, points_for
 
 TRAIN = package_data_folder() / 'tools' / 'train.py'
 ALL_METHODS = 'all'
+#: Settings that a sweep decides for each of its runs, with the options that tell it how.
+SWEEP_OPTIONS = {
+    **OPTIONS_OF_TRIALS,
+    'peft': '--methods',
+    'backbone': '--backbones',
+    'launcher': '--gpus-per-run',
+    'randomness.seed': '--seeds',
+}
 
 #: Task, architecture, method and seed.
 Identity = tuple[str, str, str, int]
@@ -167,6 +176,9 @@ def make_jobs(
         methods = preset_names()
     variants = list(starmap(Variant, product(configs, backbones or [None], methods or [None])))
     parsed = {path: read_config(find_config(path)) for path in configs}
+    for key in (*options.parsed(), *grid[0]):
+        if problem := reason_decided(key, SWEEP_OPTIONS):
+            raise UserError(f'{"--grid" if key in grid[0] else "--cfg-options"}: {problem}')
     if grid[0]:
         untried = [_resolve(parsed[variant.config], variant, options) for variant in variants]
         check_grid(grid, untried, options.parsed())

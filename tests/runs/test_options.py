@@ -2,10 +2,11 @@ import pytest
 from helpers import CONFIGS, DEMO, run_tool
 
 from memba_vision.errors import UserError
-from memba_vision.runs.config import load_config
+from memba_vision.runs.config import load_config, set_seed_and_precision
 from memba_vision.runs.known_settings import find_setting
 from memba_vision.runs.options import read_value
 from memba_vision.runs.tool_options import parse_options
+from memba_vision.runs.trial import Trial
 
 RATE = 'optim_wrapper.optimizer.lr'
 
@@ -179,6 +180,49 @@ def test_every_tool_refuses_it(arguments, tmp_path, monkeypatch):
     error = run_tool(*arguments, '--cfg-options', 'lr=1e-4', 'max_epochs=1').error()
     assert 'did you mean optim_wrapper.optimizer.lr?' in error
     assert 'expected KEY=VALUE' in run_tool(*arguments, '--cfg-options', 'lr').error()
+
+
+@pytest.mark.parametrize(
+    ('option', 'instead'),
+    [
+        ('peft=lora', '--peft'),
+        ('peft+=lora', '--peft'),
+        ('backbone=vmamba-mini', '--backbone'),
+        ('launcher=pytorch', '--launcher'),
+    ],
+)
+def test_a_setting_that_only_an_option_decides(option, instead):
+    with pytest.raises(UserError, match=rf'^--cfg-options: \w+ is what {instead} says: give that'):
+        load(option)
+
+
+def test_a_run_is_named_after_the_task_of_its_data():
+    with pytest.raises(UserError, match='give the config of the task, or the same task in both'):
+        load('task=letters')
+    places = ('task', 'train_dataloader.dataset.task', 'test_dataloader.dataset.task')
+    config = load(*(f'{place}=letters' for place in places))
+    assert config.task == config.test_dataloader.dataset.task == 'letters'
+
+
+@pytest.mark.parametrize(
+    ('option', 'kind'),
+    [
+        ('task=None', 'a name'),
+        ('task=5', 'a name'),
+        ('model=None', 'a dict'),
+        ('optim_wrapper=None', 'a dict'),
+        ('randomness=5', 'a dict'),
+        ('test_dataloader.dataset=None', 'a dict'),
+        ('model.backbone.adapters=5', 'a list'),
+    ],
+)
+def test_a_value_of_another_kind(option, kind):
+    key, _, value = option.partition('=')
+    trial = Trial(parse_options(['scale=2']), validate=True)
+    with pytest.raises(UserError, match=f'^--cfg-options: {key} is {kind}, found {value}$'):
+        set_seed_and_precision(
+            load_config(str(DEMO), parse_options([option]), None, peft='lora', trial=trial), 3, True
+        )
 
 
 def test_a_method_that_is_nearly_one():

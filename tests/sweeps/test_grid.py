@@ -15,7 +15,7 @@ from memba_vision.runs.trial import Trial
 from memba_vision.sweeps.calibration import model_key
 from memba_vision.sweeps.folder import enter
 from memba_vision.sweeps.grid import read_grid
-from memba_vision.sweeps.jobs import Options, make_jobs
+from memba_vision.sweeps.jobs import SWEEP_OPTIONS, Options, make_jobs
 from memba_vision.sweeps.suites import suite_configs
 
 LR = 'optim_wrapper.optimizer.lr'
@@ -116,6 +116,22 @@ def test_keys_that_a_grid_cannot_have(tmp_path, grid, options, expected):
     with pytest.raises(UserError, match=expected) as error:
         jobs_on(tmp_path, grid, cfg_options=options)
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('key', ['randomness.seed', 'work_dir', 'peft', 'backbone', 'launcher'])
+def test_what_a_sweep_decides_for_each_run_is_no_setting(tmp_path, key):
+    option = SWEEP_OPTIONS[key]
+    with pytest.raises(UserError, match=f'^--grid: {key} is what {option} says'):
+        jobs_on(tmp_path, f'{key}=1,2')
+    with pytest.raises(UserError, match=f'^--cfg-options: {key} is what {option} says'):
+        jobs_on(tmp_path, cfg_options=(f'{key}=7',))
+    with pytest.raises(UserError, match='cannot be tried'):
+        load_config(str(DEMO), {}, None, trial=Trial({key: 'x'}))
+
+
+def test_tasks_are_no_points_of_a_grid(tmp_path):
+    with pytest.raises(UserError, match=r'task cannot be tried: .*give the config of the task'):
+        jobs_on(tmp_path, 'task=digits,letters')
 
 
 def test_a_mistake_in_a_grid_is_one_line(tmp_path):
