@@ -46,6 +46,8 @@ def check_arguments(args: argparse.Namespace) -> None:
             '--launcher: a trial is one process; to use more devices, start the same command once '
             'per device, with a --storage that they share'
         )
+    if any(key.removesuffix('+') == 'work_dir' for key in args.cfg_options):
+        raise UserError('--cfg-options: work_dir is what --work-dir says: give that in its place')
 
 
 def main(args: argparse.Namespace) -> None:

@@ -11,12 +11,13 @@ from mmengine.config import Config
 
 from memba_vision.errors import DiskFull, UserError
 from memba_vision.runs.epochs import set_epochs
+from memba_vision.runs.tool_options import EPOCHS
 from memba_vision.search import bookkeeping
 from memba_vision.search import study as studies
 from memba_vision.search.progress import progress_line
 from memba_vision.search.space import Space
 from memba_vision.search.split import validate_each_epoch
-from memba_vision.search.steps import Step, check_fits, first_step, second_step
+from memba_vision.search.steps import Step, check_fits, first_step, numbers_of_epochs, second_step
 from memba_vision.search.trial import Died, Failed, Pruned, run_trial
 
 AS_IT_IS = 'the config as it is'
@@ -55,8 +56,9 @@ class Search:
 
     @property
     def trial_epochs(self) -> int:
-        """Number of epochs of a trial."""
-        return self.epochs or self.config.train_cfg.max_epochs
+        """Number of epochs of a trial, of the longest where the space varies it."""
+        own = self.config.train_cfg.max_epochs
+        return self.epochs or max((own, *numbers_of_epochs(self.space)))
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that may not change between two calls of the same search."""
@@ -98,6 +100,8 @@ def search(task: Search) -> list[Trial]:
             the config's own trial failed, the disk is full, or the storage fails.
     """
     check_fits(task.space, task.config)
+    if task.epochs and numbers_of_epochs(task.space):
+        raise UserError(f'--epochs: the search space varies {EPOCHS}; leave one of them out')
     validate_each_epoch(deepcopy(task.config))  # raises before the first trial
     with studies.reported_if_lost():
         return _run_steps(task)
@@ -227,7 +231,8 @@ def trial_config(task: Search, step: Step, trial: Any, folder: Path) -> Config:
     config = deepcopy(task.config)
     if not bookkeeping.is_default(trial):
         step.apply(config, trial.params)
-    set_epochs(config, task.trial_epochs)
+    if task.epochs:
+        set_epochs(config, task.epochs)
     validate_each_epoch(config)
     config.work_dir = str(folder)
     # Checkpoints go to this folder alone: trials of two searches have the same names.

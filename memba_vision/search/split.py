@@ -18,3 +18,4 @@ def validate_each_epoch(config: Config) -> None:
     config.val_cfg = dict()
     config.test_dataloader = config.test_evaluator = config.test_cfg = None
     config.train_cfg.val_interval = 1
+    config.train_cfg.pop('val_begin', None)

@@ -9,10 +9,20 @@ from typing import Any
 from mmengine.config import Config
 
 from memba_vision.errors import UserError
-from memba_vision.runs.image_size import following_image_size
-from memba_vision.runs.known_settings import MISSING, find_setting, reason_ignored
+from memba_vision.runs.known_settings import (
+    MISSING,
+    OPTIONS_OF_TRIALS,
+    find_setting,
+    reason_decided,
+    reason_ignored,
+)
 from memba_vision.runs.method_names import with_short_keys
+from memba_vision.runs.options import apply_options
+from memba_vision.runs.tool_options import EPOCHS
 from memba_vision.search.space import Candidate, Choices, Parameter, Space
+
+#: Settings that are the same in all trials; ``--seed`` of a search is that of its sampler.
+SEARCH_OPTIONS = {**OPTIONS_OF_TRIALS, 'randomness.seed': '--cfg-options', 'task': '--config'}
 
 
 class Step(ABC):
@@ -57,7 +67,7 @@ class SettingsStep(Step):
 
     def apply(self, config: Config, values: Mapping[str, Any]) -> None:
         """Put values into a config."""
-        _put_settings(config, values)
+        apply_options(config, dict(values))
 
     def own_values(self, config: Config) -> dict[str, Any]:
         """See :class:`Step`."""
@@ -119,7 +129,7 @@ class SizesStep(Step):
         for full, name, size, _ in self._sizes():
             adapters[name][size] = values.get(full, adapters[name][size])
         _put_adapters(config, list(adapters.values()))
-        _put_settings(config, {key: values[key] for key in self.settings if key in values})
+        apply_options(config, {key: values[key] for key in self.settings if key in values})
 
     def own_values(self, config: Config) -> dict[str, Any]:
         """See :class:`Step`."""
@@ -145,17 +155,31 @@ def second_step(space: Space, chosen: Mapping[str, bool]) -> SizesStep | None:
 
 
 def check_fits(space: Space, config: Config) -> None:
-    """Raise a UserError if a config has no place for a parameter of a space."""
+    """Raise a UserError if a config counts no epochs, or has no place for a parameter."""
+    if find_setting(config, EPOCHS, None) is None:
+        raise UserError(
+            f'a search judges after each epoch, and {config.filename} has no {EPOCHS}: give a '
+            'config that counts epochs (by_epoch=True)'
+        )
+    if not all(isinstance(n, int) and n >= 1 for n in numbers_of_epochs(space)):
+        raise UserError(f'the search space varies {EPOCHS}, which has whole numbers of 1 or more')
     for name in space.settings:
         if _is_lost_by_peft(name, config):
             raise UserError(
                 f'the search space varies {name}, but with --peft the settings of adapters are at '
                 'model.backbone.adapters.N, as in model.backbone.adapters.0.rank'
             )
-        if problem := reason_ignored(name, config, config):
+        decided = reason_decided(name, SEARCH_OPTIONS)
+        if problem := decided or reason_ignored(name, config, config):
             raise UserError(f'the search space varies {name}, but {problem}')
     if space.adapters and find_setting(config, 'model.backbone.module') is MISSING:
         raise UserError(f'{config.filename} adapts no backbone (it has no model.backbone.module)')
+
+
+def numbers_of_epochs(space: Space) -> tuple[float, ...]:
+    """Return the numbers of epochs that a space has, or their ends; none where it varies none."""
+    found = space.settings.get(EPOCHS, Choices(()))
+    return found.values if isinstance(found, Choices) else (found.low, found.high)
 
 
 def _is_lost_by_peft(name: str, config: Config) -> bool:
@@ -170,11 +194,6 @@ def describe_settings(values: Mapping[str, Any]) -> str:
     named = with_short_keys(values).items()
     texts = {n: f'{v:.3g}' if isinstance(v, float) else str(v) for n, v in named}
     return ', '.join(f'{name}={text}' for name, text in texts.items())
-
-
-def _put_settings(config: Config, values: Mapping[str, Any]) -> None:
-    with following_image_size(config):
-        config.merge_from_dict(dict(values))
 
 
 def _put_adapters(config: Config, adapters: list[dict]) -> None:

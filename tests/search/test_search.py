@@ -27,7 +27,7 @@ from memba_vision.search import study as studies
 from memba_vision.search import trial as trial_module
 from memba_vision.search.outcome import write_outcome
 from memba_vision.search.search import Search, search
-from memba_vision.search.space import read_space
+from memba_vision.search.space import Choices, Space, read_space
 from memba_vision.search.study import SETTINGS
 from memba_vision.search.trial import Died, Failed, Pruned, run_trial
 
@@ -38,10 +38,10 @@ MEMBA, HYBRID = (CONFIGS / 'search' / f'{name}.py' for name in ('memba_small', '
 def make(tmp_path):
     """A search of the demo."""
 
-    def call(space: Path = MEMBA, options: dict | None = None, **changes) -> Search:
+    def call(space: Path | Space = MEMBA, options: dict | None = None, **changes) -> Search:
         settings = dict(
             config=load_config(str(DEMO), options or {}, None),
-            space=read_space(space),
+            space=read_space(space) if isinstance(space, Path) else space,
             folder=tmp_path / 'search',
             name='made',
             storage=f'sqlite:///{tmp_path}/search.db',
@@ -603,3 +603,19 @@ def test_a_training_that_fails_says_why(base, data_root, tmp_path, monkeypatch, 
     with pytest.raises(Failed, match=r'the loss is (nan|inf) at step 1'):
         run_trial(config, lambda epoch, accuracy: False, lambda: None)
     assert 'Traceback' in (tmp_path / 'log.txt').read_text()
+
+
+def test_trials_have_the_epochs_that_they_try(make, trainings):
+    configs = trainings(lambda config: float(config.train_cfg.max_epochs))
+    key = 'train_cfg.max_epochs'
+    space = Space({key: Choices((10, 40))}, {})
+    task = make(epochs=None, space=space, trials=3)
+    best, *_ = search(task)
+    assert task.trial_epochs == 40
+    assert {config.train_cfg.max_epochs for config in configs} == {10, 20, 40}
+    for config in configs:
+        wanted = load_config(str(DEMO), {key: config.train_cfg.max_epochs}, None)
+        assert config.param_scheduler == wanted.param_scheduler
+    assert best.values == {key: 40}
+    with pytest.raises(UserError, match=f'^--epochs: the search space varies {key}'):
+        search(make(space=space))

@@ -7,7 +7,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.parameter_counts import count_parameters
 from memba_vision.registry import MODELS
 from memba_vision.runs.config import load_config
-from memba_vision.search.space import Choices, Range, read_space
+from memba_vision.search.space import Choices, Range, Space, read_space
 from memba_vision.search.steps import check_fits, first_step, second_step
 
 SPACES = sorted((CONFIGS / 'search').glob('*.py'))
@@ -154,3 +154,37 @@ def test_no_second_step_without_anything_to_vary(tmp_path):
     text = "adapters = dict(a=dict(adapter=dict(type='PartialTuning', patterns=['D'])))"
     space = read_space(write(tmp_path / 's.py', text))
     assert second_step(space, {'a': True}) is None
+
+
+EPOCHS = 'train_cfg.max_epochs'
+
+
+def test_the_schedule_follows_epochs_that_are_searched(config):
+    step = first_step(Space({EPOCHS: Choices((10, 40))}, {}))
+    step.apply(config, {EPOCHS: 40})
+    assert flat(config) == flat(load_config(str(DEMO), {EPOCHS: 40}, None))
+
+
+def flat(config) -> dict:
+    return {key: config[key] for key in ('train_cfg', 'param_scheduler')}
+
+
+@pytest.mark.parametrize(
+    ('key', 'values', 'expected'),
+    [
+        ('peft', ('lora', 'dora'), 'peft is what --peft says'),
+        ('work_dir', ('a', 'b'), 'work_dir is what --work-dir says'),
+        ('randomness.seed', (1, 2), 'randomness.seed is what --cfg-options says'),
+        ('task', ('digits', 'letters'), 'task is what --config says'),
+        (EPOCHS, (1.5, 2), 'which has whole numbers of 1 or more'),
+    ],
+)
+def test_what_no_search_varies(config, key, values, expected):
+    with pytest.raises(UserError, match=expected):
+        check_fits(Space({key: Choices(values)}, {}), config)
+
+
+def test_a_config_that_counts_no_epochs(config):
+    config.train_cfg = dict(by_epoch=False, max_iters=100, val_interval=50)
+    with pytest.raises(UserError, match=r'each epoch, and .* has no train_cfg'):
+        check_fits(Space({RATE: Choices((0.1, 0.2))}, {}), config)

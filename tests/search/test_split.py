@@ -19,6 +19,13 @@ def test_no_test_data_are_left(path):
     assert [config[f'test_{part}'] for part in ('dataloader', 'evaluator', 'cfg')] == [None] * 3
 
 
+def test_epochs_before_a_validation_of_the_config_are_judged_too():
+    config = load_config(str(DEMO), {'train_cfg.val_begin': 15}, None)
+    validate_each_epoch(config)
+    assert config.train_cfg.val_interval == 1
+    assert 'val_begin' not in config.train_cfg
+
+
 def test_a_dataset_without_a_split():
     config = load_config(str(DEMO), {}, None)
     del config.train_dataloader.dataset['split']
