@@ -21,6 +21,7 @@ from helpers import (
     run_tool,
     tiny_options,
 )
+from mmengine.config import Config
 from safetensors.torch import load_file
 
 from memba_vision.engine.runner import ReadableRunner
@@ -29,6 +30,7 @@ from memba_vision.files import CURVE_FILE
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.curves import loss_curve
 from memba_vision.runs.config import load_config
+from memba_vision.runs.training import resume_from
 from memba_vision.weights import read_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -244,6 +246,17 @@ def test_a_damaged_file_last_checkpoint_does_no_harm(options, half, straight, co
 def test_resume_with_nothing_there_starts_from_scratch(options, straight, tmp_path):
     assert 'resumed' not in train(options, tmp_path / 'new', '--resume')
     assert_same_end(tmp_path / 'new', straight)
+
+
+def test_a_folder_called_auto_is_not_what_resume_auto_means(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('auto').mkdir()
+    torch.save({'meta': {'iter': 5, 'epoch': 1}, 'state_dict': {}}, 'auto/epoch_1.pth')
+    config = Config(dict(work_dir=str(tmp_path / 'new')))
+    resume_from(config, 'auto')
+    assert not config.resume
+    resume_from(config, './auto')
+    assert Path(config.load_from).parent == tmp_path / 'auto'
 
 
 def test_resume_after_the_end_only_tests(options, straight, tmp_path):

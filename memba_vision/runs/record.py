@@ -55,7 +55,7 @@ def write_record(runner: Runner, command: list[str]) -> None:
     starts = [*_earlier(path), describe(runner, command)]
     if _resumes(runner.cfg):
         origin = folder_of_run(Path(runner.cfg.load_from).parent)
-        for line in changes(_begun(_earlier(origin / RECORD_FILE) or starts), starts[-1]):
+        for line in changes(begun(_earlier(origin / RECORD_FILE) or starts), starts[-1]):
             print_log(f'Resumed, but {line}', 'current', logging.WARNING)
     text = json.dumps(starts, indent=1, default=str)
     write_atomically(path, f'{text}\n'.encode())
@@ -120,7 +120,7 @@ def _resumes(config: Config) -> bool:
     return bool(config.get('resume') and config.get('load_from'))
 
 
-def _begun(starts: list[dict[str, Any]]) -> dict[str, Any]:
+def begun(starts: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the start that a run began with; a folder may hold the record of earlier runs too."""
     return next((s for s in reversed(starts) if not s.get('resumed_from')), starts[0])
 

@@ -112,12 +112,12 @@ def resume_from(config: Config, checkpoint: str) -> None:
     With 'auto' and no checkpoint yet, the run starts from the beginning, and that is said.
     """
     path = Path(checkpoint)
-    if path.is_dir():
+    if checkpoint == 'auto':  # a folder of that name is ./auto
+        path = first_readable(checkpoints_newest_first(config))
+    elif path.is_dir():
         path = newest_readable(path)
         if path is None:
             raise UserError(f'--resume {checkpoint}: there is no checkpoint in this folder')
-    elif checkpoint == 'auto':
-        path = first_readable(checkpoints_newest_first(config))
     else:
         check_file_of_run(checkpoint)
     if path is not None:

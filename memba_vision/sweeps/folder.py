@@ -14,7 +14,7 @@ from memba_vision.runs.compared_settings import (
     flat_settings,
     plain_settings,
 )
-from memba_vision.runs.record import RECORD_FILE
+from memba_vision.runs.record import RECORD_FILE, begun
 from memba_vision.sweeps.jobs import SWEEP_FILE, Job, Options
 from memba_vision.sweeps.supervise import STATUS_FILE, read_status
 
@@ -98,13 +98,13 @@ def _check_options(path: Path, before: dict | None, options: Options) -> None:
 
 
 def _check_jobs(jobs: Sequence[Job]) -> None:
-    """Compare runs with the configs that their first starts recorded."""
+    """Compare runs with the configs that the starts recorded with which they began."""
     shared: dict[tuple, dict] = {}  # settings that the runs of all seeds share, as JSON has them
     for job in jobs:
         try:
             starts = json.loads((job.folder / RECORD_FILE).read_text(encoding='utf-8'))
-            before = dict(starts[0]['config'])
-        except (OSError, ValueError, LookupError, TypeError):
+            before = dict(begun(starts)['config'])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue  # it was never started
         variant = job.config, job.method, job.backbone, repr(job.settings)
         if variant not in shared:

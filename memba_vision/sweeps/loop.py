@@ -12,7 +12,7 @@ from memba_vision.sweeps.console import Console, Row
 from memba_vision.sweeps.executors import Attempt, Ended, Executor
 from memba_vision.sweeps.jobs import Job
 from memba_vision.sweeps.progress import read_progress, saved_step
-from memba_vision.sweeps.status import run_status
+from memba_vision.sweeps.status import Status, run_status
 
 PAUSE = 0.3  # seconds between two looks at the runs
 PAUSE_ELSEWHERE = 2.0  # seconds between two looks at the runs of other sweeps
@@ -58,6 +58,7 @@ class Sweep:
         self.elsewhere: dict[str, Ended] = {}  # held by others, with the end of our own try
         self.retries: dict[str, int] = {}
         self.saved: dict[str, int] = {}  # the step of the newest checkpoint before a try
+        self.before: dict[str, Status] = {}  # what a run's folder said when a try began
         self.full_disk = ''  # the error of a run that found the disk full
         self.looked_elsewhere = 0.0
         self.refused_until = 0.0
@@ -114,7 +115,7 @@ class Sweep:
             self.going[name] = attempt
             if attempt.place() is None:
                 self.queued.add(name)
-            self.saved[name] = saved_step(self.rows[name].job)
+            self._note_before(self.rows[name])
             self.console.event(self.rows[name], 'is still with the executor: waiting for it')
 
     def _start(self) -> None:
@@ -145,9 +146,13 @@ class Sweep:
                 if row.status.state == 'finished':  # another sweep did it in the meantime
                     self.console.event(row, 'finished')
                 else:
-                    self.saved[job.name] = saved_step(job)
+                    self._note_before(row)
                     jobs.append(job)
         return jobs
+
+    def _note_before(self, row: Row) -> None:
+        self.saved[row.job.name] = saved_step(row.job)
+        self.before[row.job.name] = row.status
 
     def _may_start(self, job: Job) -> bool:
         return time.monotonic() >= self.not_before.get(job.name, 0.0)
@@ -194,6 +199,8 @@ class Sweep:
             # Another sweep was quicker, or the killed run is still saving.
             self.elsewhere[job.name] = replace(ended, status=0)
             self.console.event(row, 'is held by other processes: waiting for them')
+        elif row.status == self.before.get(job.name) and ended.status != ExitStatus.DISK_FULL:
+            self._try_again(row, ended)  # it was lost before it began
         elif state == 'finished':
             self.console.event(row, 'finished')
         elif ExitStatus.DISK_FULL in (ended.status, row.status.exit_status):
@@ -204,7 +211,9 @@ class Sweep:
             self._try_again(row, ended)
 
     def _try_again(self, row: Row, ended: Ended) -> None:
-        job, message = row.job, ended.message or row.status.message or 'ended before it began'
+        job = row.job
+        noted = '' if row.status == self.before.get(job.name) else row.status.message
+        message = ended.message or noted or 'ended before it began'
         row = self.rows[job.name] = replace(
             row, status=replace(row.status, state='stopped', message=message)
         )

@@ -218,6 +218,19 @@ def test_a_restart_flattens_no_config_that_is_the_same(tmp_path, monkeypatch):
     assert len(variants) == len(jobs) / len(seeds)
 
 
+def test_a_run_is_compared_with_the_start_that_it_began_with(tmp_path):
+    jobs = demo_jobs(tmp_path)
+    own = jobs[0].resolved.to_dict()
+    other = {**own, 'train_cfg': {**own['train_cfg'], 'max_epochs': 1}}
+    jobs[0].folder.mkdir()
+    starts = [dict(config=config, resumed_from=None) for config in (other, own)]
+    (jobs[0].folder / 'run.json').write_text(json.dumps(starts))
+    enter(tmp_path, jobs, Options())
+    (jobs[0].folder / 'run.json').write_text(json.dumps(starts[::-1]))
+    with pytest.raises(UserError, match='max_epochs was 1, is'):
+        enter(tmp_path, jobs, Options())
+
+
 def test_a_run_of_another_config_is_refused(tmp_path):
     jobs = demo_jobs(tmp_path)
     before = jobs[0].resolved.to_dict()

@@ -1,6 +1,7 @@
 """Sweeps that are interrupted in every way, over scripts in place of trainings."""
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -27,7 +28,8 @@ from script_jobs import (
 from memba_vision.errors import ExitStatus, UserError
 from memba_vision.sweeps import loop
 from memba_vision.sweeps.console import EventLines
-from memba_vision.sweeps.executors import Attempt, Executor
+from memba_vision.sweeps.executors import Attempt, Ended, Executor
+from memba_vision.sweeps.executors.base import LOST
 from memba_vision.sweeps.jobs import Job
 from memba_vision.sweeps.loop import Policy
 from memba_vision.sweeps.status import is_locked, run_status
@@ -159,6 +161,40 @@ def test_a_full_disk_ends_the_sweep(tmp_path):
     assert 'free some space' in said
     rows, _ = sweep([script_job(tmp_path, name) for name in (A, B)])
     assert states(rows) == ['finished'] * 2
+
+
+class LostAtFirst(Queue):
+    """Loses the first try before it begins, as on a node that fails."""
+
+    lost = False
+
+    def start(self, job: Job) -> Attempt:
+        attempt = mock.Mock(spec=Attempt)
+        attempt.poll.return_value = Ended(LOST, 'its node failed')
+        if self.lost:
+            noted = {'state': 'finished', 'tries': 2}
+            (job.folder / 'status.json').write_text(json.dumps(noted))
+            (job.folder / 'result.json').write_text('{"value": 1.0}')
+            attempt.poll.return_value = Ended(0)
+        self.lost = True
+        return attempt
+
+
+@pytest.mark.parametrize(
+    'earlier',
+    [
+        dict(state='stopped', message='disk', exit_status=int(ExitStatus.DISK_FULL)),
+        dict(state='failed', message='the loss is nan', exit_status=1),
+    ],
+    ids=lambda earlier: earlier['state'],
+)
+def test_a_try_that_was_lost_is_not_judged_by_an_earlier_one(tmp_path, earlier):
+    job = script_job(tmp_path, A)
+    job.folder.mkdir(exist_ok=True)
+    (job.folder / 'status.json').write_text(json.dumps({**earlier, 'tries': 1}))
+    rows, said = sweep_with(LostAtFirst(), [job], policy=Policy(retry_failed=True))
+    assert states(rows) == ['finished']
+    assert 'its node failed; going on' in said
 
 
 def test_killed_sweep_goes_on(tmp_path):
