@@ -8,11 +8,11 @@ from statistics import mean
 from textwrap import wrap
 from typing import Any
 
-from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
+from memba_vision.datasets.benchmarks import BENCHMARKS, Benchmark, benchmarks_of
 from memba_vision.errors import UserError
-from memba_vision.files import write_atomically
+from memba_vision.files import encode_surrogates, write_atomically
 from memba_vision.registry import MODELS
-from memba_vision.reports.collect import Run, collect_runs, read_list
+from memba_vision.reports.collect import Run, collect_runs
 from memba_vision.reports.content import describe_run
 from memba_vision.reports.run_list import write_run_list
 from memba_vision.reports.text_tables import markdown_table
@@ -244,12 +244,16 @@ def write_choice(choice: Choice, out: str | Path) -> str:
     out = Path(out).parent if Path(out).is_file() else Path(out)
     name = settings_file_name(choice.benchmark, choice.backbone)
     listed = f'{Path(name).stem}_validation.csv'
-    write_atomically(out / name, settings_text(choice).encode())
-    write_atomically(out / listed, write_run_list(choice.results).encode())
-    return (
-        f'written to {out}: {name}, which runs on {choice.benchmark.title} follow once it is in '
-        f'{SETTINGS}, and {listed}\n'
-    )
+    write_atomically(out / name, encode_surrogates(settings_text(choice)))
+    write_atomically(out / listed, encode_surrogates(write_run_list(choice.results)))
+    if choice.benchmark.name in BENCHMARKS:
+        use = f'which runs on {choice.benchmark.title} follow once it is in {SETTINGS}'
+    else:
+        use = (
+            'which no run follows by itself: on each of these tasks give a method its settings '
+            'with --cfg-options KEY=VALUE'
+        )
+    return f'written to {out}: {name}, {use}, and {listed}\n'
 
 
 def read_choice(runs: str | Path) -> Choice:
@@ -261,9 +265,9 @@ def read_choice(runs: str | Path) -> Choice:
     Raises:
         UserError: see :func:`make_choice`; or the file is no such list.
     """
-    if Path(runs).is_file():
-        return make_choice(read_list(Path(runs)))
     found, remarks = collect_runs(runs)
+    if Path(runs).is_file():
+        found.reverse()  # a list is read from its end, and a grid has an order
     choice = make_choice([run.result for run in found if run.result])
     unfinished = tuple(run for run in found if run.result is None)
     return replace(choice, unfinished=unfinished, remarks=(*choice.remarks, *remarks))

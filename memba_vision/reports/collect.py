@@ -4,7 +4,7 @@ import csv
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -148,8 +148,26 @@ def _listed(path: Path) -> list[Run]:
 
 def _found(folder: Path) -> list[Run]:
     """Find the runs below a folder."""
-    runs = [run for path in sorted(folder.rglob(SWEEP_FILE)) for run in _planned(path, folder)]
-    return [*runs, *_plain(folder, {run.folder for run in runs})]
+    places = _places(folder)
+    plans = [place / SWEEP_FILE for place, files in places.items() if SWEEP_FILE in files]
+    runs = [run for path in plans for run in _planned(path, folder)]
+    planned = {os.path.realpath(run.folder) for run in runs}  # a link may have been found first
+    others = [place for place, files in places.items() if {RESULT_FILE, RECORD_FILE} & files]
+    return [*runs, *_plain(folder, [p for p in others if os.path.realpath(p) not in planned])]
+
+
+def _places(folder: Path) -> dict[Path, set[str]]:
+    """Return the folders below ``folder`` and their files, behind links too, and each once."""
+    seen: set[tuple[int, int]] = set()
+    found = {}
+    for at, folders, files in os.walk(folder, followlinks=True):
+        own = os.stat(at)
+        if (own.st_dev, own.st_ino) in seen:
+            folders.clear()  # another way to it, which may be a loop
+        else:
+            seen.add((own.st_dev, own.st_ino))
+            found[Path(at)] = set(files)
+    return dict(sorted(found.items()))
 
 
 def _with_backbone_names(runs: list[Run]) -> list[Run]:
@@ -241,11 +259,9 @@ def _result_of(folder: Path, state: str = MISSING) -> Result | None:
     return read_result(path) if finished else None
 
 
-def _plain(folder: Path, planned: Collection[Path]) -> Iterable[Run]:
+def _plain(folder: Path, places: Sequence[Path]) -> Iterable[Run]:
     """Yield the runs outside of sweeps, those that have finished first."""
-    names = {RESULT_FILE, RECORD_FILE}
-    found = {Path(at) for at, _, files in os.walk(folder) if names & set(files)} - set(planned)
-    results = {place: _result_of(place) for place in sorted(found)}
+    results = {place: _result_of(place) for place in places}
     for place, result in results.items():
         if result is not None:
             name = str(place.relative_to(folder))

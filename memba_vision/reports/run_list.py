@@ -12,6 +12,14 @@ from memba_vision.runs.backbone import UNKNOWN, Backbone
 from memba_vision.runs.metrics import Metric
 from memba_vision.runs.result import Result
 
+
+def _is_true(text: str) -> bool:
+    """Read True or False, which spreadsheets write in capitals."""
+    if text.lower() not in ('true', 'false'):
+        raise ValueError(f'expected True or False, found {text!r}')
+    return text.lower() == 'true'
+
+
 #: In the folder of a report.
 RUN_LIST = 'runs.csv'
 
@@ -33,7 +41,7 @@ BACKBONE = {'family': str, 'arch': str, 'base': str}
 METRIC = {
     'metric': str,
     'value': float,
-    'higher_is_better': lambda text: text == 'True',
+    'higher_is_better': _is_true,
     'split': str,
 }
 #: A further column if settings were tried.

@@ -1,6 +1,7 @@
 """Settings that the runs of a grid choose."""
 
 import json
+import os
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from memba_vision.reports.choice import (
     read_choice,
     settings_text,
     shipped_fingerprint,
+    write_choice,
 )
 from memba_vision.reports.collect import collect_runs
 from memba_vision.reports.content import make_content
@@ -227,6 +229,27 @@ def test_nothing_is_written_while_runs_are_to_come(tmp_path):
     assert outcome.status == 0, outcome
     assert 'failed, loss is NaN' in outcome.out
     assert '0.01' in (tmp_path / 'out' / f'{NAME}.py').read_text()
+
+
+def test_a_run_that_a_list_has_twice_counts_once(tmp_path):
+    results = [*tried(0.001, 50, 50), *tried(0.01, 90, 50), *tried(0.001, 95, 50)]
+    (tmp_path / 'runs.csv').write_text(write_run_list(results))
+    found = read_choice(tmp_path / 'runs.csv')
+    assert {p.settings[LR]: p.mean for p in found.points['lora']} == {0.01: 70.0, 0.001: 72.5}
+    assert len(found.results) == 4
+    assert sum('is left out' in remark for remark in found.remarks) == 2
+
+
+def test_what_was_chosen_on_tasks_of_ones_own_is_for_the_command_line(tmp_path):
+    birds = os.fsdecode(b'ois\xe9aux')
+    results = [
+        make_result('lora_lr0.01', birds, split='val200', settings={LR: 0.01}, backbone=MINI)
+    ]
+    said = write_choice(make_choice(results), tmp_path)
+    assert 'with --cfg-options KEY=VALUE' in said
+    assert str(SETTINGS) not in said
+    (listed,) = tmp_path.glob('own_*_validation.csv')
+    assert b'ois\xe9aux' in listed.read_bytes()
 
 
 # Validation is never mixed with the test

@@ -100,6 +100,25 @@ def test_a_method_has_one_name_also_in_results_of_older_versions(tmp_path, older
     }
 
 
+def test_runs_behind_links_count_once(tmp_path):
+    real, paper = tmp_path / 'real', tmp_path / 'paper'
+    save_runs(real / 'plain', [make_result(), make_result('lora')])
+    save_runs(real / 'sweep', [make_result('dora')])
+    plan(real / 'sweep', ['dora'], ['digits'], [0, 1])
+    paper.mkdir()
+    (paper / 'digits').symlink_to(real / 'plain' / 'digits_memba_seed0')
+    (paper / 'sweep').symlink_to(real / 'sweep')
+    (paper / 'a_run').symlink_to(real / 'sweep' / 'digits_dora_seed0')
+    (paper / 'loop').symlink_to(paper)
+    assert {name: state for name, (state, _) in states(paper).items()} == {
+        'digits': 'finished',
+        'sweep/digits_dora_seed0': 'finished',
+        'sweep/digits_dora_seed1': 'missing',
+    }
+    assert not collect_runs(paper)[1]
+    assert len(collect_runs(tmp_path)[0]) == 4
+
+
 def test_nothing_finished_is_an_error(tmp_path):
     plan(tmp_path, ['memba'], ['digits'], [0])
     with pytest.raises(UserError, match='train something first'):

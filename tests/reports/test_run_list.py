@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 
+import pytest
 from helpers import REPOSITORY
 from made_runs import make_result
 
@@ -41,6 +42,14 @@ def test_several_backbones_and_metrics_are_read_as_they_were_written():
     assert read_run_list(write_run_list(runs)) == runs
     for single in (runs[:1], runs[2:3]):
         assert read_run_list(write_run_list(single)) == single
+
+
+def test_a_list_that_a_spreadsheet_has_saved():
+    runs = [make_result(top1=0.25, metric='mae', higher_is_better=is_so) for is_so in (False, True)]
+    text = write_run_list(runs).replace('True', 'TRUE').replace('False', 'false')
+    assert [run.higher_is_better for run in read_run_list(text)] == [False, True]
+    with pytest.raises(ValueError, match="expected True or False, found 'wahr'"):
+        read_run_list(text.replace('TRUE', 'wahr'))
 
 
 def test_the_committed_list_is_written_as_it_is():
