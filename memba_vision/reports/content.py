@@ -23,7 +23,7 @@ HOW_TO_READ = (
     'Differences are of runs with the same task and seed. Their intervals, and p values of no '
     "difference, are by Student's t distribution over the means of tasks: they are for other such "
     'tasks, with the noise between seeds in them; those of a single task are over its seeds. '
-    "Holm's p is adjusted for the number of methods in the table.",
+    "Holm's p is adjusted for the number of methods with a p in the table.",
     'Training time and peak memory are means over runs: the time that led to the weights, with '
     'saving and validation, over all starts of a run; GPU memory that torch allocated, or without a'
     ' GPU the resident memory of the process. Times compare on one and the same machine alone.',

@@ -27,7 +27,8 @@ def difference_table(
         )
         for one in comparisons
     ]
-    header = ('method', *group_titles(scores, groups), 'average', 'p', f'p of {len(rows)} (Holm)')
+    known = sum(one.average.p is not None for one in comparisons)
+    header = ('method', *group_titles(scores, groups), 'average', 'p', f'p of {known} (Holm)')
     unit = 'points' if scores.metric.name == Metric().name else scores.metric.name
     caption = (
         f'Advantage over {baseline} in {unit}, means over {tasks_in_words(scores)} of paired runs, '

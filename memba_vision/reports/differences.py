@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr, stdtrit  # of Student's t; scipy.stats takes a second to import
 
-from memba_vision.reports.statistics import Scores
+from memba_vision.reports.statistics import CONFIDENCE, Scores
 
-CONFIDENCE = 0.95
 #: Share of the largest value that differences vary by through rounding: lists have six digits.
 ALIKE = 1e-5
 

@@ -111,8 +111,8 @@ def _cell(cell: Cell) -> str:
     return f'<td{best} data-order="{order}">{text}</td>'
 
 
-def figure_html(figure: FigureOfReport) -> str:
-    """Return a figure with its heading and caption."""
+def figure_html(figure: FigureOfReport, wide: bool = False) -> str:
+    """Return a figure with its heading and caption; a phone scrolls ``wide`` ones sideways."""
     caption = f'<figcaption class="caption">{escape(figure.caption)}</figcaption>'
     title = f'<h3>{escape(figure.title)}</h3>'
     drawn = f'{caption}\n{figure.svg}'
@@ -120,12 +120,13 @@ def figure_html(figure: FigureOfReport) -> str:
         drawn = f'<details><summary>{escape(figure.title)}</summary>\n{drawn}\n</details>'
     else:
         drawn = f'{title}\n{drawn}'
-    return f'<figure id="{figure.name}">\n{drawn}\n</figure>'
+    kind = ' class="wide"' if wide else ''
+    return f'<figure{kind}>\n{drawn}\n</figure>'
 
 
 def wide_figure_html(figure: FigureOfReport) -> str:
     """Return a figure as :func:`figure_html` does, which a phone can scroll sideways."""
-    return figure_html(figure).replace('<figure ', '<figure class="wide" ', 1)
+    return figure_html(figure, wide=True)
 
 
 def list_items(texts: Iterable[str]) -> str:

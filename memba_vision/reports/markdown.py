@@ -35,4 +35,4 @@ def _cell(cell: Cell) -> str:
     text = f'**{cell.text}**' if cell.best else cell.text
     text += f' ({cell.remark})' if cell.remark else ''
     text += f' [{cell.published}]' if cell.published else ''
-    return text.replace('|', '\\|')
+    return text

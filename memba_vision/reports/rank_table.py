@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from scipy.stats import rankdata
 
+from memba_vision.datasets.benchmarks import BENCHMARKS
 from memba_vision.errors import UserError
 from memba_vision.reports.ranks import FEWEST, RankCorrelation, rank_correlation
 from memba_vision.reports.scores import SuiteScores
@@ -13,7 +14,7 @@ from memba_vision.zoo.methods import Published, all_methods, architecture_title
 
 #: Methods that train the backbone itself, and profit most where a world is easy to learn anew.
 WITHOUT_ADAPTERS = ('full_fine_tuning', 'scratch')
-GROUPS = ('natural', 'specialized', 'structured')  # of published results
+GROUPS = tuple(map(str.lower, BENCHMARKS['vtab1k'].groups))  # of published results
 SHOWN = 8  # methods whose places differ most
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
+from memba_vision.reports.statistics import CONFIDENCE
+
 RESAMPLES = 10_000
-CONFIDENCE = 0.95
 #: Two values agree or not, whatever they are.
 FEWEST = 3
 

@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
@@ -50,9 +51,10 @@ def _comparable(
     results: Sequence[Result], names: dict[tuple[str, Backbone], str]
 ) -> dict[tuple[str, str, Metric], list[Result]]:
     """Group results by method, name of the backbone and metric."""
-    groups: dict[tuple[str, str, Metric], list[Result]] = defaultdict(list)
-    order = [*dict.fromkeys(result.method for result in results)]
-    for result in sorted(results, key=lambda result: order.index(result.method)):
+    methods, groups = defaultdict(list), defaultdict(list)
+    for result in results:
+        methods[result.method].append(result)
+    for result in chain.from_iterable(methods.values()):
         backbone = names[result.method, result.backbone]
         groups[result.method, backbone, result.measure].append(result)
     return groups

@@ -1,5 +1,7 @@
 """Intervals and tests of shares, such as the accuracy on few photos."""
 
+from memba_vision.reports.statistics import CONFIDENCE
+
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:
     """Return the 95 % interval of a share by Wilson (1927), which holds for few and for all right.
@@ -10,7 +12,7 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     """
     from scipy.stats import binomtest  # takes half a second to import
 
-    interval = binomtest(right, total).proportion_ci(method='wilson')
+    interval = binomtest(right, total).proportion_ci(CONFIDENCE, method='wilson')
     return interval.low, interval.high
 
 

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 Key = TypeVar('Key', bound=Hashable)
 
+#: Of all intervals.
+CONFIDENCE = 0.95
 #: Values by task and seed, of one method.
 Scores = Mapping[str, Mapping[int | None, float]]
 

@@ -6,13 +6,15 @@ MINUS = '\N{MINUS SIGN}'
 
 
 def markdown_table(table: Sequence[Sequence[str]], numbers_from: int) -> str:
-    """Return rows of cells, the first being the header, in Markdown.
+    """Return rows of cells, the first being the header, in Markdown, which escapes bars in them.
 
     Args:
         table: the rows, of equal length.
         numbers_from: the first column that is set flush right.
     """
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    table = [[cell.replace('|', r'\|') for cell in row] for row in table]
+    # A rule has three signs or more.
+    widths = [max(3, *(len(row[column]) for row in table)) for column in range(len(table[0]))]
 
     def line(cells: Sequence[str]) -> str:
         padded = [

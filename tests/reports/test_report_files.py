@@ -29,6 +29,7 @@ from memba_vision.reports.run_list import write_run_list
 from memba_vision.reports.scores import scores_by_suite
 from memba_vision.reports.svg import settings, write_figure
 from memba_vision.reports.tables import NOTHING, summary_table, task_table
+from memba_vision.reports.text_tables import markdown_table
 from memba_vision.reports.write import FORMATS
 from memba_vision.runs.backbone import Backbone
 
@@ -220,7 +221,7 @@ def test_a_list_of_runs_is_reported_like_their_folder(mini, tmp_path):
     assert run_tool('report', mini, '--out', folder).status == 0
     outcome = run_tool('report', folder / 'runs.csv', '--baseline', 'lora')
     assert outcome.status == 0
-    assert f'| memba          |   +0.04 | {NOTHING} |' in outcome.out
+    assert f'| memba          |   +0.04 |   {NOTHING} |' in outcome.out
     assert 'written to' not in outcome.out
     again = tmp_path / 'from_list'
     assert run_tool('report', folder / 'runs.csv', '--out', again).status == 0
@@ -526,3 +527,31 @@ def test_the_filter_shows_some_methods(mini, browser):
     field.send_keys(' ')
     assert all(row.is_displayed() for row in rows)
     assert page_errors(browser) == []
+
+
+def test_tables_of_short_names_are_tables_of_github():
+    rows = [('a|b', 'p'), ('x', '1')]
+    assert markdown_table(rows, numbers_from=1) == (
+        '| a\\|b |   p |\n| ---- | --: |\n| x    |   1 |\n'
+    )
+
+
+def test_holm_counts_the_methods_that_have_a_p(tmp_path):
+    accuracies = {'lora': (60, 70, 80), 'memba': (61, 73, 82), 'dora': (62, 70, 85)}
+    for method, values in accuracies.items():
+        for task, top1 in zip(MINI_TASKS, values, strict=False):
+            save_runs(tmp_path, [make_result(method, task, top1=top1)])
+    save_runs(tmp_path, [make_result('bias_tuning', 'digits')])  # of one pair, which has none
+    table = make_content('t', *collect_runs(tmp_path), 'lora').sections[0].tables[2]
+    assert len(table.rows) == 3
+    assert table.header[-1] == 'p of 2 (Holm)'
+
+
+def test_ids_of_a_page_are_unique(tmp_path):
+    for base in ('a', 'b'):
+        backbone = Backbone('vim', 'vim_mini', base * 64)
+        methods = [make_result(method, backbone=backbone) for method in ('lora', 'memba')]
+        save_runs(tmp_path / base, methods)
+    page = as_html(make_content('t', *collect_runs(tmp_path), None))
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) > 10
