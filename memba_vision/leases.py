@@ -143,7 +143,8 @@ def object_store(folder: str | os.PathLike) -> str:
     place = os.path.realpath(folder)
     mounts = [(left.split()[4], *right.split()[:2]) for left, _, right in _halves(lines)]
     above = [m for m in mounts if os.path.commonpath([place, _plain(m[0])]) == _plain(m[0])]
-    where, kind, source = max(above, key=lambda mount: len(mount[0]), default=('', '', ''))
+    # Of two mounts at one place, the later line is on top.
+    where, kind, source = max(reversed(above), key=lambda m: len(m[0]), default=('', '', ''))
     is_store = OBJECT_STORES.search(f'{kind} {source.partition(":")[0]}') and 'fuse' in kind
     return f'{_plain(where)} ({kind}, {source})' if is_store else ''
 

@@ -138,3 +138,6 @@ def test_mounts_of_object_stores_are_recognised(monkeypatch, tmp_path, mount, fo
     assert bool(said) == found
     assert not found or str(tmp_path / 'my data') in said
     assert not object_store('/elsewhere')
+    automount = f'30 21 0:49 / {place} rw - autofs systemd-1 rw,fd=42\n'
+    (tmp_path / 'mountinfo').write_text(lines.replace('36 21', f'{automount}36 30'))
+    assert object_store(tmp_path / 'my data' / 'sweep') == said, 'the later mount is on top'

@@ -297,6 +297,13 @@ def test_no_checkpoint_to_test(measure, tmp_path):
     assert f'no checkpoint in {tmp_path}/work: train first' in measure(DEMO).error()
 
 
+def test_a_folder_in_the_place_of_the_table(measure, tmp_path):
+    folder = tmp_path / 'table.md'
+    folder.mkdir()
+    # Found before the missing checkpoint.
+    assert f'{folder} is a folder: name a file' in measure(DEMO, '--out', folder).error()
+
+
 def test_missing_checkpoint(measure, train, tmp_path):
     path = tmp_path / 'no.pth'
     assert f'no checkpoint at {path}' in measure(DEMO, path).error()

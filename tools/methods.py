@@ -11,7 +11,7 @@ from pathlib import Path
 
 from memba_vision.command_line import run_tool, tool_parser
 from memba_vision.errors import UserError
-from memba_vision.files import write_atomically
+from memba_vision.files import encode_surrogates, write_atomically
 
 VIM_SMALL = Path(__file__).parents[1] / 'configs' / 'vtab1k' / 'cifar100_memba.py'
 WORK_DIRS = 'work_dirs'
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
     print(text, end='')
     if args.out:
         content = text if args.out.endswith('.md') else csv_table(table)
-        write_atomically(args.out, content.encode())
+        write_atomically(args.out, encode_surrogates(content))
 
 
 def of_one(args: argparse.Namespace) -> tuple[list[tuple[str, ...]], int, str]:

@@ -73,6 +73,7 @@ def place_of(config: str) -> str | None:
 
 def main(args: argparse.Namespace) -> None:
     """Test as the command line says."""
+    from memba_vision.files import check_output_file
     from memba_vision.package_data import find_config
     from memba_vision.reports.result_tables import as_markdown, check_table_path, write_table
     from memba_vision.runs.checkpoints import find_checkpoint
@@ -82,6 +83,7 @@ def main(args: argparse.Namespace) -> None:
     configs, checkpoint = split_arguments(args.configs)
     if args.out:
         check_table_path(args.out)
+        check_output_file(args.out)
     if args.work_dir and len(configs) > 1:
         for path in configs:
             find_config(path)  # it may be a run, misspelt

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -151,8 +151,16 @@ def cost(job: Job, speed: Speed, start: float) -> Cost:
     steps = total * train_steps if counted == 'epochs' else total
     seconds = start + steps * speed.step + test_batches * speed.test_batch
     hook = job.resolved.get('default_hooks', {}).get('checkpoint', {})
-    kept = max(1, hook.get('max_keep_ckpts', 1)) + 1  # a new one is whole before an old one goes
+    kept = _count_kept(hook, total) + 1  # a new one is whole before an old one goes
     return Cost(seconds, kept * speed.checkpoint + LOG_BYTES)
+
+
+def _count_kept(hook: Mapping[str, Any], total: int) -> int:
+    """Return the number of checkpoints that a training keeps; -1 stands for all."""
+    most = hook.get('max_keep_ckpts', -1)
+    every = hook.get('interval', -1)
+    all_of_them = -(-total // every) if every > 0 else 1
+    return all_of_them if most < 1 else min(most, all_of_them)
 
 
 def _count_images(loader: Config, task: str) -> int:

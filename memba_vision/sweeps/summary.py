@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from memba_vision.files import write_atomically
+from memba_vision.files import encode_surrogates, write_atomically
 from memba_vision.reports.accuracy_table import short_table
 from memba_vision.reports.collect import collect_runs
 from memba_vision.sweeps.console import Row
@@ -26,7 +26,7 @@ def fitting_table(folder: Path, rows: Sequence[Row], width: int) -> str:
     if all(len(line) <= width for line in text.splitlines()):
         return text
     path = folder / 'results.md'
-    write_atomically(path, text.encode())
+    write_atomically(path, encode_surrogates(text))
     return f'the table of results is wider than the terminal: it is in {path}\n'
 
 

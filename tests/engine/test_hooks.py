@@ -1,6 +1,7 @@
 import logging
 import random
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from memba_vision.engine.hooks import (
     PlainCheckpointHook,
     TerminationHook,
 )
+from memba_vision.engine.hooks.loss_curve import LossCurveHook
 from memba_vision.errors import UserError
+from memba_vision.files import CURVE_FILE
+from memba_vision.reports.curves import loss_curve
 
 
 def draws(seed: int, epoch: int) -> tuple[float, float, float]:
@@ -48,6 +52,18 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step(runner, loss):
 
 def test_a_finite_loss_passes(runner):
     FiniteLossHook().after_train_iter(runner, 3, outputs={'loss': torch.tensor(1e30)})
+
+
+def test_a_line_of_losses_that_a_kill_cut_off_swallows_no_other(runner, tmp_path):
+    runner.train_loop = Mock(spec=EpochBasedTrainLoop)
+    (tmp_path / CURVE_FILE).write_text('{"epoch": 1, "loss": 2.0}\n{"epoch": 2, "lo')
+    for runner.epoch in (1, 2):
+        hook = LossCurveHook()
+        hook.after_train_iter(runner, 0, outputs={'loss': torch.tensor(runner.epoch / 2)})
+        hook.after_train_epoch(runner)
+    assert loss_curve(tmp_path) == {1: 2.0, 2: 0.5, 3: 1.0}
+    lines = (tmp_path / CURVE_FILE).read_text().splitlines()
+    assert lines[2:] == ['{"epoch": 2, "loss": 0.5}', '{"epoch": 3, "loss": 1.0}']
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])

@@ -461,3 +461,15 @@ def test_slurm_refuses(slurm, tmp_path):
     (tmp_path / 'bin' / 'sbatch').write_text('#!/bin/sh\necho invalid partition >&2; exit 1\n')
     with pytest.raises(UserError, match=f'Slurm does not take {A}: .*invalid partition'):
         slurm().start(script_job(tmp_path, A))
+
+
+def test_an_option_of_slurm_is_a_number_only_where_slurm_has_one():
+    found = slurm_executor._options(
+        ['account=00123', 'mem_gb=32', 'array_parallelism=4', 'comment=7']
+    )
+    assert found == {
+        'slurm_account': '00123',
+        'mem_gb': 32,
+        'slurm_array_parallelism': 4,
+        'slurm_comment': '7',
+    }

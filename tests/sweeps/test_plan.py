@@ -5,13 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import DEMO
 from script_jobs import ScriptExecutor, arguments
 
 from memba_vision.errors import UserError
 from memba_vision.reports.collect import find_runs
 from memba_vision.runs.backbone import Backbone
 from memba_vision.sweeps import calibration, plan_elsewhere
-from memba_vision.sweeps.calibration import Speed, measure_all
+from memba_vision.sweeps.calibration import Speed, cost, measure_all
+from memba_vision.sweeps.jobs import Options, make_jobs
 from memba_vision.sweeps.plan import _which
 
 PLAN = "open('plan.json', 'w').write('{\"plan\": \"two hours\"}')"
@@ -34,6 +36,23 @@ def test_what_there_is_no_time_to_measure_is_taken_for_the_mean_of_its_backbone(
     assert found['a4'] == Speed(2, 1.0, 30, is_measured=False)
     assert found['c5'].step == 3.0
     assert _which(found) == '3 of 5 models; the others count as the mean of those'
+
+
+@pytest.mark.parametrize(
+    ('options', 'most'),
+    [
+        (('interval=1',), 2),
+        (('interval=1', 'max_keep_ckpts=-1'), 20),
+        (('interval=6', 'max_keep_ckpts=-1'), 4),
+        (('interval=1', 'max_keep_ckpts=5'), 5),
+    ],
+)
+def test_the_disk_has_room_for_all_checkpoints_that_are_kept(tmp_path, options, most):
+    options = tuple(f'default_hooks.checkpoint.{option}' for option in options)
+    (job,) = make_jobs([str(DEMO)], [], [0], tmp_path, Options(options))
+    assert job.length() == ('epochs', 20)
+    disk = cost(job, Speed(0.1, 0.1, 10_000_000), 0.0).disk
+    assert disk // 10_000_000 == most + 1
 
 
 def plan(tmp_path, monkeypatch, code: str) -> str:

@@ -1,10 +1,13 @@
 """How a sweep ends: what is missing, and why."""
 
+import os
+
 from script_jobs import script_job
 
+from memba_vision.sweeps import summary
 from memba_vision.sweeps.console import Row
 from memba_vision.sweeps.status import Status
-from memba_vision.sweeps.summary import describe_unfinished, results_table
+from memba_vision.sweeps.summary import describe_unfinished, fitting_table, results_table
 
 A, B, C = (f'digits_{method}_seed0' for method in 'abc')
 
@@ -30,3 +33,10 @@ def test_failures_are_told_with_the_end_of_their_logs(tmp_path):
         '2 runs failed: mend the cause, then give the same command with --retry-failed',
         f'{C}: was killed\n1 run not finished: the same command goes on',
     ]
+
+
+def test_a_wide_table_with_a_name_that_is_no_utf_8(tmp_path, monkeypatch):
+    name = b'| m\xe9thode |\n'
+    monkeypatch.setattr(summary, 'results_table', lambda *_: os.fsdecode(name))
+    assert 'results.md' in fitting_table(tmp_path, [], 5)
+    assert (tmp_path / 'results.md').read_bytes() == name

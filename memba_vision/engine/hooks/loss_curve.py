@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -54,5 +55,9 @@ class LossCurveHook(Hook):
     def _append(self, runner: Runner, epoch: int, name: str, value: float) -> None:
         entry = {'epoch': epoch, name: value}
         # A full disk is told by the checkpoint that finds no room.
-        with contextlib.suppress(OSError), Path(runner.work_dir, CURVE_FILE).open('a') as file:
-            file.write(f'{json.dumps(entry)}\n')
+        with contextlib.suppress(OSError), Path(runner.work_dir, CURVE_FILE).open('ab+') as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+            # A kill may end the file within a line.
+            before = '' if file.read(1) in (b'', b'\n') else '\n'
+            file.write(f'{before}{json.dumps(entry)}\n'.encode())

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 JOB_FILE = 'slurm_job'  # file in a run's folder with the id of its job
 #: Options that submitit has for all clusters; the others are Slurm's own.
 SHARED = ('timeout_min', 'mem_gb', 'nodes', 'tasks_per_node', 'cpus_per_task', 'gpus_per_node')
+#: Those that submitit reckons with; others may have zeros in front, as an account.
+NUMBERS = (*SHARED, 'array_parallelism')
 DAY = 24 * 60  # minutes
 ARRAY = 20  # runs from which on they are submitted as one job array
 LARGEST_ARRAY = 500  # Slurm's own limit is 1,000 as a rule
@@ -316,5 +318,6 @@ def _options(pairs: list[str]) -> dict[str, int | str]:
     options: dict[str, int | str] = {}
     for key, value in (pair.split('=', 1) for pair in pairs):
         name = key if key in SHARED or key.startswith('slurm_') else f'slurm_{key}'
-        options[name] = int(value) if value.isdigit() else value
+        is_number = name.removeprefix('slurm_') in NUMBERS and value.isdigit()
+        options[name] = int(value) if is_number else value
     return options
