@@ -19,7 +19,7 @@ from memba_vision.runs.known_settings import (
 )
 from memba_vision.runs.tool_options import EPOCHS, Typed
 
-#: What tools read settings as, after options that replaced them as a whole.
+#: Kinds of settings that tools read, also after an option has replaced them as a whole.
 KINDS = {
     'task': (str, 'a name'),
     **dict.fromkeys(('model', 'model.backbone', 'optim_wrapper', 'randomness'), (dict, 'a dict')),

@@ -58,7 +58,7 @@ class Sweep:
         self.elsewhere: dict[str, Ended] = {}  # held by others, with the end of our own try
         self.retries: dict[str, int] = {}
         self.saved: dict[str, int] = {}  # the step of the newest checkpoint before a try
-        self.before: dict[str, Status] = {}  # what a run's folder said when a try began
+        self.before: dict[str, Status] = {}  # state of a run's folder when a try began
         self.full_disk = ''  # the error of a run that found the disk full
         self.looked_elsewhere = 0.0
         self.refused_until = 0.0

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 JOB_FILE = 'slurm_job'  # file in a run's folder with the id of its job
 #: Options that submitit has for all clusters; the others are Slurm's own.
 SHARED = ('timeout_min', 'mem_gb', 'nodes', 'tasks_per_node', 'cpus_per_task', 'gpus_per_node')
-#: Those that submitit reckons with; others may have zeros in front, as an account.
+#: Options that submitit reckons with; others may have zeros in front, as an account.
 NUMBERS = (*SHARED, 'array_parallelism')
 DAY = 24 * 60  # minutes
 ARRAY = 20  # runs from which on they are submitted as one job array
