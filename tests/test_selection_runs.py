@@ -106,6 +106,34 @@ def test_the_choice_of_another_run_is_not_taken(run, arguments, tmp_path):
     assert records[0]['of'] != records[1]['of']
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        ['data_preprocessor.to_rgb=False'],
+        ['model.head.loss.type=LabelSmoothLoss', 'model.head.loss.label_smooth_val=0.1'],
+    ],
+    ids=str,
+)
+def test_the_choice_of_other_settings_is_not_taken(run, arguments, tmp_path, options):
+    folder, _ = run
+    shutil.copy(folder / 'selection.json', tmp_path)
+    outcome = run_tool('train', *arguments, *options, '--work-dir', tmp_path)
+    assert outcome.status == 0, outcome
+    records = [json.loads((place / 'selection.json').read_text()) for place in (folder, tmp_path)]
+    assert records[0]['of'] != records[1]['of']
+
+
+def test_a_new_run_in_the_folder_of_another_chooses_anew(run, arguments, tmp_path):
+    folder, _ = run
+    for name in ('selection.json', 'epoch_2.pth'):
+        shutil.copy(folder / name, tmp_path)
+    outcome = run_tool('train', *arguments, '--work-dir', tmp_path)
+    assert outcome.status == 0, outcome
+    (earlier,) = tmp_path.glob('earlier_*/selection.json')
+    assert earlier.read_text() == (folder / 'selection.json').read_text()
+    assert (tmp_path / 'selection.json').read_text() != earlier.read_text()
+
+
 def test_a_test_takes_the_choice_of_the_checkpoint(run, arguments, tmp_path):
     folder, _ = run
     trained = json.loads((folder / 'result.json').read_text())

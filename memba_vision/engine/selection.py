@@ -251,9 +251,9 @@ def _key(runner: Any, backbone: nn.Module) -> str:
         for dataset in inner_datasets(runner.train_dataloader.dataset)
         for info in getattr(dataset, 'data_list', [])
     ]
-    loader = runner.cfg.get('train_dataloader', {})
+    parts = ('model', 'data_preprocessor', 'train_dataloader')
     facts = [backbone.header['adapters'], backbone.base_fingerprint, runner.seed]
-    facts += [get_world_size(), loader.get('batch_size'), listed]
+    facts += [get_world_size(), listed, *map(runner.cfg.get, parts)]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from memba_vision.engine.checkpoint_folders import BEST, checkpoint_folders, steps_made
+from memba_vision.engine.selection import SELECTION_FILE
 from memba_vision.errors import UserError
 from memba_vision.file_kinds import WEIGHTS, kind_of, near_paths
 from memba_vision.files import CURVE_FILE
@@ -88,7 +89,9 @@ def archive_run(config: Config, needed: str | None = None) -> None:
         needed: a checkpoint that stays where it is, for the new run starts from its weights.
     """
     left = checkpoints_newest_first(config) + checkpoints_newest_first(config, BEST)
-    left += [path for name in LEFT for path in Path(config.work_dir).absolute().glob(name)]
+    # Before its first checkpoint a run is resumed as one that starts, and keeps its choice.
+    names = (*LEFT, SELECTION_FILE) if left else LEFT
+    left += [path for name in names for path in Path(config.work_dir).absolute().glob(name)]
     _set_aside([path for path in left if not needed or not _is_same(path, needed)])
 
 
