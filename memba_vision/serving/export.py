@@ -4,19 +4,22 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmpretrain.models import ImageClassifier
 from safetensors.torch import save
 from torch import nn
 
 from memba_vision.engine.file_backend import write_atomically
+from memba_vision.engine.training_checkpoints import (
+    load_training_checkpoint,
+    read_training_checkpoint,
+)
 from memba_vision.errors import UserError
 from memba_vision.files import remove_checksum
 from memba_vision.models.necks import FeatureNorm
-from memba_vision.registry import MODELS
-from memba_vision.weights import ADAPTER_HEADER, read_state_dict
-from memba_vision.zoo.adapter_files import read_adapter_state
+from memba_vision.models.peft.adapter_files import holds_adapters
+from memba_vision.weights import read_state_dict
 from memba_vision.zoo.model_size import build_without_weights
+from memba_vision.zoo.models import build_classifier
 
 
 def export_backbone(checkpoint: str, out: str) -> str:
@@ -31,7 +34,7 @@ def export_backbone(checkpoint: str, out: str) -> str:
     tensors = read_state_dict(checkpoint)
     prefix = 'backbone.'
     weights = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-    if not weights or ADAPTER_HEADER in weights:
+    if not weights or holds_adapters(checkpoint, tensors):
         raise UserError(
             f'{checkpoint} holds no whole backbone (an adapter checkpoint does not): give one that '
             'was trained in full, or choose another --as'
@@ -87,18 +90,11 @@ def load_adapted(config: Config, checkpoint: str) -> nn.Module:
     Raises:
         UserError: the checkpoint holds no adapters, or others.
     """
-    state_dict = read_adapter_state(checkpoint)
-    init_default_scope('mmpretrain')
     if config.get('model', {}).get('backbone', {}).get('module') is None:
         raise UserError(f'{config.filename} adapts no backbone: name the config of the training')
-    model = MODELS.build(config.model)
-    try:
-        model.load_state_dict(state_dict)
-    except UserError as error:
-        raise UserError(f'{checkpoint}: {error}') from error
-    except RuntimeError as error:
-        reason = ' '.join(str(error).split())
-        raise UserError(f'{checkpoint} does not fit {config.filename}: {reason}') from error
+    content = read_training_checkpoint(checkpoint)  # a config takes longer to build
+    model = build_classifier(config)
+    load_training_checkpoint(model, content, checkpoint)
     return model.eval()
 
 

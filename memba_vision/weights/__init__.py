@@ -16,6 +16,7 @@ from memba_vision.weights.names import (
     ADAPTER_HEADER,
     BESIDE_THE_BACKBONE,
     HEADS,
+    are_of_adapters,
     replace_in_names,
     under_names,
 )
@@ -35,6 +36,7 @@ __all__ = [
     'MissingWeights',
     'StoredWeights',
     'announce',
+    'are_of_adapters',
     'check_finite',
     'check_fit',
     'find_weights',

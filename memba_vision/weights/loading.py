@@ -12,8 +12,8 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.weights.names import (
-    ADAPTER_HEADER,
     BESIDE_THE_BACKBONE,
+    are_of_adapters,
     matching_prefixes,
     under_names,
 )
@@ -205,7 +205,7 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def _reason(given: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> str:
-    if any(name.endswith(ADAPTER_HEADER) or name.startswith('backbone.module.') for name in given):
+    if are_of_adapters(given):
         return (
             'it holds adapters alone (name the model with their method, load the run with '
             'memba_vision.load_trained, or fold them into weights with tools/export.py --as '

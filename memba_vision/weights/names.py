@@ -18,6 +18,11 @@ _TRANSPARENT = ('_orig_mod.', '_fsdp_wrapped_module.', '_checkpoint_wrapped_modu
 _COUNTERS = ('n_averaged', 'steps')  # of averaged models, beside their "module."
 
 
+def are_of_adapters(names: Iterable[str]) -> bool:
+    """Return True for the names in a checkpoint or a file of adapters, which have no backbone."""
+    return any(n.endswith(ADAPTER_HEADER) or n.startswith('backbone.module.') for n in names)
+
+
 def without_wrappers(tensors: Mapping[str, torch.Tensor], source: str) -> dict[str, torch.Tensor]:
     """Remove the parts that torch's compiler and wrappers put into names of tensors.
 

@@ -27,7 +27,12 @@ def write_adapter(checkpoint: str, out: str | Path) -> AdapterInfo:
     Raises:
         UserError: the checkpoint holds no adapters.
     """
-    tensors = read_adapter_state(checkpoint)
+    tensors = dict(read_checkpoint(checkpoint).get('state_dict', {}))
+    if BACKBONE + HEADER not in tensors:
+        raise UserError(
+            f'{checkpoint} holds no adapters, or is an adapter file already: give a checkpoint '
+            'that tools/train.py wrote for a config with a PEFTModel'
+        )
     header = parse_header(tensors.pop(BACKBONE + HEADER))
     info = _describe(header, tensors, Path(checkpoint))
     remove_checksum(Path(out))
@@ -35,21 +40,6 @@ def write_adapter(checkpoint: str, out: str | Path) -> AdapterInfo:
         out, save({k: v.contiguous() for k, v in tensors.items()}, metadata=info.as_metadata())
     )
     return info
-
-
-def read_adapter_state(checkpoint: str) -> dict[str, torch.Tensor]:
-    """Return the model of a training checkpoint: adapters, their header and the head.
-
-    Raises:
-        UserError: the checkpoint holds no adapters.
-    """
-    tensors = read_checkpoint(checkpoint).get('state_dict', {})
-    if BACKBONE + HEADER not in tensors:
-        raise UserError(
-            f'{checkpoint} holds no adapters: give a checkpoint that tools/train.py wrote for a '
-            'config with a PEFTModel'
-        )
-    return dict(tensors)
 
 
 def _describe(header: dict, tensors: dict[str, torch.Tensor], checkpoint: Path) -> AdapterInfo:

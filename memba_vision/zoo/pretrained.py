@@ -19,7 +19,7 @@ from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
 from memba_vision.models.backbones.initialization import load_backbone
 from memba_vision.models.backbones.weight_files import WeightFiles
-from memba_vision.models.peft.adapter_files import BACKBONE, is_adapter_file
+from memba_vision.models.peft.adapter_files import holds_adapters
 from memba_vision.registry import MODELS
 from memba_vision.weights import ADAPTER_HEADER, StoredWeights, load_strictly, source_of
 from memba_vision.zoo.families import files_of
@@ -114,8 +114,7 @@ def pretrained_weights(
 
 def _trained_adapters(stored: StoredWeights) -> dict[str, torch.Tensor] | None:
     """Adapters and head as a classifier's state dict; None if the file is not of adapters."""
-    exported = any(name.startswith(f'{BACKBONE}module.') for name in stored.tensors)
-    if exported or _of_adapters(stored.tensors) or is_adapter_file(stored.source):
+    if holds_adapters(stored.source, stored.tensors):
         return read_training_checkpoint(stored.source)['state_dict']
     return None
 

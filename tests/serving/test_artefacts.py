@@ -162,6 +162,25 @@ def test_merged_weights_load_as_official_ones(trained, options, tmp_path):
     torch.testing.assert_close(logits, bank('digits', make_images(48)), rtol=1e-5, atol=1e-5)
 
 
+def test_an_adapter_file_is_merged_as_its_checkpoint_and_no_backbone(trained, options, tmp_path):
+    adapter = tmp_path / 'adapter.safetensors'
+    write_adapter(str(trained), adapter)
+    outs = [tmp_path / 'one.safetensors', tmp_path / 'other.safetensors']
+    arguments = ['--as', 'merged', '--config', DEMO, '--peft', 'lora', *options]
+    for given, out in zip((trained, adapter), outs, strict=True):
+        outcome = run_tool('export', given, out, *arguments)
+        assert outcome.status == 0, outcome
+    one, other = map(load_file, outs)
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    error = run_tool('export', adapter, tmp_path / 'whole.safetensors').error()
+    assert 'adapter.safetensors holds no whole backbone' in error
+    assert not (tmp_path / 'whole.safetensors').exists()
+    assert (
+        'or is an adapter file already'
+        in run_tool('export', adapter, tmp_path / 'again.safetensors', '--as', 'adapter').error()
+    )
+
+
 def _base_of(options):
     checkpoint = next(o.split('=')[1] for o in options if 'init_cfg.checkpoint' in o)
     init_cfg = dict(type='Pretrained', checkpoint=checkpoint)

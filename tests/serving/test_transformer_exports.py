@@ -57,7 +57,7 @@ def test_a_swin_of_mmpretrain_is_no_graph():
 def test_adapters_fold_into_plain_weights(tmp_path, name):
     model = make_model(name)
     torch.manual_seed(0)  # the same base
-    torch.save({'state_dict': model.state_dict()}, tmp_path / 'trained.pth')
+    torch.save({'meta': {}, 'state_dict': model.state_dict()}, tmp_path / 'trained.pth')
     export_merged(
         make_config(name), str(tmp_path / 'trained.pth'), str(tmp_path / 'out.safetensors')
     )

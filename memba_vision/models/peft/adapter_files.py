@@ -1,6 +1,7 @@
 """Self-describing files of trained adapters, and what they hold."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from memba_vision.errors import UserError
 from memba_vision.models.peft.model import HEADER, header_tensor
-from memba_vision.weights import read_checkpoint, resolve
+from memba_vision.weights import are_of_adapters, read_checkpoint, resolve
 
 BACKBONE = 'backbone.'
 
@@ -55,6 +56,11 @@ class AdapterInfo:
             accuracy=None if accuracy is None else float(accuracy),
             rounded=json.loads(metadata.get('rounded', 'null')),
         )
+
+
+def holds_adapters(path: str | Path, names: Iterable[str]) -> bool:
+    """Return True if a file, which has tensors of these names, is of adapters in any format."""
+    return are_of_adapters(names) or is_adapter_file(path)
 
 
 def is_adapter_file(path: str | Path) -> bool:
