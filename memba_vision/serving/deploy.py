@@ -15,14 +15,17 @@ from torch import nn
 from memba_vision.engine.config_errors import one_line
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
-from memba_vision.models.modules.patches import input_size, to_pair
+from memba_vision.files import check_output_file
+from memba_vision.models.modules.patches import Size, input_size, to_pair
 from memba_vision.models.peft import FoldedBackbone, fold
+from memba_vision.serving.images import pipeline_settings
 
 #: The formats, and how their files' names end.
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 #: Tolerated difference of the graph's logits from the model's.
 TOLERANCE = 1e-4
 METADATA = 'memba_vision.json'
+LOADERS = (['LoadImageFromFile'], ['LoadRGB'])
 
 
 class LogitsOfImages(nn.Module):
@@ -32,11 +35,13 @@ class LogitsOfImages(nn.Module):
         classifier: mmpretrain's. It is copied; adapters are folded into the weights of the copy as
             far as they can be, and a membrane stays as the gate.
 
+        size: height and width of the images; None stands for those of the backbone.
+
     Attributes:
         stays: for each adapter that is not folded, why.
     """
 
-    def __init__(self, classifier: nn.Module) -> None:
+    def __init__(self, classifier: nn.Module, size: Size | None = None) -> None:
         super().__init__()
         backbone = fold(classifier).backbone
         is_folded = isinstance(backbone, FoldedBackbone)
@@ -44,10 +49,11 @@ class LogitsOfImages(nn.Module):
         self.backbone = copy.deepcopy(backbone.module if is_folded else backbone)
         self.neck = copy.deepcopy(classifier.neck) if classifier.with_neck else nn.Identity()
         self.head = copy.deepcopy(classifier.head)
+        self.size = size or input_size(self.backbone)
         self.cpu().eval().requires_grad_(False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Classify (batch, 3, height, width) as (batch, classes)."""
+        """Classify (batch, channels, height, width) as (batch, classes)."""
         return self.head(self.neck(self.backbone(images)))
 
 
@@ -73,10 +79,12 @@ def deploy(
             cannot be traced, or the graph's logits differ.
     """
     _check_format(out, file_format)
+    check_output_file(out)
     if file_format == 'onnx':
         _check_packages()
-    model = LogitsOfImages(classifier)
     metadata = describe(classifier)
+    width, height = metadata['size']
+    model = LogitsOfImages(classifier, (height, width))
     tell('1 of 3: tracing the model')
     program = trace(model)
     tell(f'2 of 3: making a graph in the format {file_format}')
@@ -106,44 +114,50 @@ def describe(classifier: nn.Module) -> dict[str, Any]:
     """
     config, scaling = classifier._config, classifier.data_preprocessor
     resize = _resize_of(config)
-    number = classifier.head.num_classes
-    order = 'RGB' if scaling.to_rgb else 'BGR'
+    number, channels = classifier.head.num_classes, _channels_of(classifier.backbone)
+    order = 'grey' if channels == 1 else 'RGB' if scaling.to_rgb else 'BGR'
     return {
-        'input': 'images: (batch, 3, height, width) float32; (pixel - mean) / std of '
+        'input': f'images: (batch, {channels}, height, width) float32; (pixel - mean) / std of '
         f'{order} pixels from 0 to 255',
         'output': 'logits: (batch, classes) float32, before the softmax',
         'size': list(to_pair(resize['scale'], 'scale')),
         'interpolation': resize.get('interpolation', 'bilinear'),
-        'mean': _numbers(scaling, 'mean', 0.0),
-        'std': _numbers(scaling, 'std', 1.0),
+        'backend': resize.get('backend', 'cv2'),
+        'mean': getattr(scaling, 'mean', torch.zeros(channels)).flatten().tolist(),
+        'std': getattr(scaling, 'std', torch.ones(channels)).flatten().tolist(),
         'classes': list(classifier._dataset_meta.get('classes') or map(str, range(number))),
     }
 
 
 def _resize_of(config: Config) -> dict:
-    steps = config.test_dataloader.dataset.pipeline
-    found = [step for step in steps if step['type'] == 'Resize']
-    if len(found) != 1 or len(steps) != 3 or _follows_image(found[0]):
+    steps = pipeline_settings(config)
+    kinds = [_name_of(step) for step in steps]
+    as_described = kinds[:1] in LOADERS and kinds[1:] == ['Resize', 'PackInputs']
+    if not as_described or _follows_image(steps[1]):
         raise UserError(
             'the test pipeline of the config is not "load, resize to one size, pack", so its '
             'preprocessing cannot be described in the file: it is '
-            + ', '.join(step['type'] + _follows_image(step) for step in steps)
+            + ', '.join(_name_of(step) + _follows_image(step) for step in steps)
         )
-    return found[0]
+    return steps[1]
+
+
+def _name_of(step: dict) -> str:
+    return str(step['type']).removeprefix('mmpretrain.').removeprefix('mmcv.')
 
 
 def _follows_image(step: dict) -> str:
     """Return the setting by which images have several sizes behind a step, '' without one."""
-    if step['type'] != 'Resize':
+    if _name_of(step) != 'Resize':
         return ''
     if step.get('keep_ratio'):
         return ' with keep_ratio'
     return ' without scale' if step.get('scale') is None else ''
 
 
-def _numbers(scaling: nn.Module, name: str, default: float) -> list[float]:
-    """Return the three numbers of a preprocessor, which may have none."""
-    return getattr(scaling, name, torch.full((3,), default)).flatten().tolist()
+def _channels_of(backbone: nn.Module) -> int:
+    first = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
+    return first.in_channels
 
 
 def trace(model: LogitsOfImages) -> torch.export.ExportedProgram:
@@ -164,16 +178,16 @@ def trace(model: LogitsOfImages) -> torch.export.ExportedProgram:
                 f'{kind} cannot be exported: its code fixes the number of images in a batch; try '
                 "the same architecture of timm, with the backbone's type='TimmModel'"
             ) from error
+        height, width = model.size
         raise UserError(
-            f'this method cannot be exported: {type(error).__name__}: {one_line(error)}'
+            f'this method cannot be exported for images of {height} x {width} pixels: '
+            f'{type(error).__name__}: {one_line(error)}'
         ) from error
 
 
 def _images(model: LogitsOfImages, number: int) -> torch.Tensor:
-    first = next(module for module in model.backbone.modules() if isinstance(module, nn.Conv2d))
     generator = torch.Generator().manual_seed(number)
-    size = input_size(model.backbone)
-    return torch.randn(number, first.in_channels, *size, generator=generator)
+    return torch.randn(number, _channels_of(model.backbone), *model.size, generator=generator)
 
 
 def _as_torch_export(program: torch.export.ExportedProgram, metadata: dict) -> bytes:

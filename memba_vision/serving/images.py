@@ -1,7 +1,7 @@
 """Preprocessing of images, from paths or memory, as a model's data loader does it."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class ImagePipeline:
     def __init__(self, config: Config) -> None:
         init_default_scope('mmpretrain')
         with reporting_config_errors('test_dataloader.dataset.pipeline'):
-            steps = with_load_rgb(Compose(_settings_of(config)))
+            steps = with_load_rgb(Compose(pipeline_settings(config)))
         loaders = [s for s in steps.transforms if isinstance(s, LoadImageFromFile)]
         self._reader = next((s for s in loaders if isinstance(s, LoadRGB)), LoadRGB())
         self._of_files = steps
@@ -187,22 +187,30 @@ def _readable(
             yield packed
 
 
-def file_names(images: Sequence[Any]) -> list[str]:
+def file_names(images: Sequence[Any], endings: Collection[str] = ('',)) -> list[str]:
     """Return a name for each image, numbered where two have the same one.
 
     An image is called by its file's name without the ending, one in memory by its place.
+
+    Args:
+        images: as in :class:`ImagePipeline`.
+        endings: what is put behind each name; no two images have the same name then either.
     """
     stems = [
         Path(image).stem if isinstance(image, str | Path) else str(place)
         for place, image in enumerate(images)
     ]
-    if len(set(stems)) == len(stems):
+    if len({f'{stem}{e}' for stem in stems for e in endings}) == len(stems) * len(endings):
         return stems
     return [f'{number}_{stem}' for number, stem in enumerate(stems, 1)]
 
 
-def _settings_of(config: Config) -> list[dict]:
-    """Return the one pipeline of the test data, which may be wrapped."""
+def pipeline_settings(config: Config) -> list[dict]:
+    """Return the one pipeline of the test data, which may be wrapped.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
     pipelines = list(pipelines_below(config.get('test_dataloader')))
     if not pipelines:
         raise UserError(

@@ -139,14 +139,61 @@ def test_what_cannot_be_traced_says_so(model, tmp_path):
             return features if features[0].sum() > 0 else ()
 
     model.backbone.module.norm_f = Undecided()
-    with pytest.raises(UserError, match='this method cannot be exported: '):
+    with pytest.raises(UserError, match='this method cannot be exported '):
         deploy(model, tmp_path / 'a.pt2', 'torch-export')
 
 
 def test_preprocessing_that_a_file_cannot_describe(model):
-    model._config.test_dataloader.dataset.pipeline.insert(2, dict(type='CenterCrop', crop_size=40))
+    pipeline = model._config.test_dataloader.dataset.pipeline
+    pipeline.insert(2, dict(type='CenterCrop', crop_size=40))
     with pytest.raises(UserError, match='LoadImageFromFile, Resize, CenterCrop, PackInputs'):
         describe(model)
+    pipeline[:] = [dict(type='LoadOther'), pipeline[1], pipeline[3]]
+    with pytest.raises(UserError, match='it is LoadOther, Resize, PackInputs'):
+        describe(model)
+    model._config.pop('test_dataloader')
+    with pytest.raises(UserError, match='no test_dataloader'):
+        describe(model)
+
+
+def test_a_wrapped_dataset_and_another_way_to_resize_are_described(model):
+    loader = model._config.test_dataloader
+    loader.dataset.pipeline[1]['backend'] = 'pillow'
+    loader.dataset = dict(type='RepeatDataset', times=1, dataset=loader.dataset)
+    assert (describe(model)['size'], describe(model)['backend']) == ([48, 48], 'pillow')
+
+
+def test_grey_pixels_are_described(tmp_path):
+    arch = dict(embed_dims=8, num_layers=1)
+    model = memba_vision.get_model('vim_mini_lora', num_classes=2, arch=arch, in_channels=1)
+    model.data_preprocessor = MODELS.build(dict(type='ClsDataPreprocessor'))
+    found = describe(model)
+    assert found['input'].startswith('images: (batch, 1, height, width) float32; ')
+    assert 'of grey pixels' in found['input'] and found['mean'] == [0.0] and found['std'] == [1.0]
+
+
+def test_a_graph_takes_images_of_the_size_that_it_states(tmp_path):
+    settings = dict(arch=dict(embed_dims=8, num_layers=1), dynamic_img_size=True)
+    model = memba_vision.get_model('vim_mini_lora', num_classes=2, **settings)
+    model._config.test_dataloader.dataset.pipeline[1]['scale'] = (64, 32)
+    deploy(model, tmp_path / 'a.pt2', 'torch-export')
+    graph, given = torch.export.load(tmp_path / 'a.pt2').module(), torch.randn(2, 3, 32, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(graph(given), model(given), rtol=0, atol=1e-4)
+
+
+def test_a_size_that_the_backbone_does_not_take(model, tmp_path):
+    model._config.test_dataloader.dataset.pipeline[1]['scale'] = (64, 32)
+    with pytest.raises(UserError, match=r'images of 32 x 64 pixels: .* was built for .* 48'):
+        deploy(model, tmp_path / 'a.pt2', 'torch-export')
+
+
+def test_a_place_that_cannot_be_written_is_known_first(model, tmp_path):
+    (tmp_path / 'file').touch()
+    told = []
+    with pytest.raises(UserError, match='file is no folder'):
+        deploy(model, tmp_path / 'file' / 'a.pt2', 'torch-export', told.append)
+    assert not told
 
 
 @pytest.mark.parametrize(
