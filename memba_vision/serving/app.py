@@ -47,7 +47,10 @@ It has no classes. To see some, train one, which takes minutes, and start the ap
     python tools/train.py configs/demo/digits_memba.py
     python tools/app.py work_dirs/digits_memba
 """
-NO_MEMBRANE = '<p>This adapter has no membrane: there is nothing to draw.</p>'
+NO_MEMBRANE = (
+    '<p>There is nothing to draw: this adapter has no membrane, or its backbone does not say where '
+    'its tokens are on the image.</p>'
+)
 # The pictures of the page, without its other looks.
 STYLE = """
 figure { margin: 0 } figure img { max-width: 100%; height: auto; margin-top: .5rem }
@@ -64,7 +67,7 @@ def load_subjects(
 
     Args:
         sources: folders of runs, and adapter files; none stands for an untrained Memba.
-        config: says which backbone it is, and how images are read.
+        config: says which backbone it is, and how images are read for sources that lie in no run.
         device: the device; None takes a GPU if there is one.
 
     Raises:
@@ -75,16 +78,14 @@ def load_subjects(
         check_membranes(subject)
         return {UNTRAINED: subject}
     bank = AdapterBank(_build_backbone(config, device))
-    with reporting_config_errors('the data preprocessor'):
-        settings = {'type': 'ClsDataPreprocessor', **preprocessor_settings(config)}
-        preprocessor = MODELS.build(settings)
-    preprocessor.to(next(bank.backbone.parameters()).device)
-    pipeline = ImagePipeline(config)
+    device = next(bank.backbone.parameters()).device
     subjects = {}
     for name, source in zip(_names(sources), sources, strict=True):
         classes = _add(bank, name, source)
         model = bank.model(name) if len(sources) > 1 else fold(bank.model(name))
-        subjects[name] = Subject(name, model, preprocessor, pipeline, classes)
+        own = config_of([source]) or config
+        preprocessor = _build_preprocessor(own).to(device)
+        subjects[name] = Subject(name, model, preprocessor, ImagePipeline(own), classes)
     return subjects
 
 
@@ -106,6 +107,11 @@ def _build_backbone(config: Config, device: str | None) -> nn.Module:
     initialize_backbone(backbone)
     backbone.eval()
     return move_to_device(backbone, device or default_device())
+
+
+def _build_preprocessor(config: Config) -> nn.Module:
+    with reporting_config_errors('the data preprocessor'):
+        return MODELS.build({'type': 'ClsDataPreprocessor', **preprocessor_settings(config)})
 
 
 def _add(bank: AdapterBank, name: str, source: str) -> list[str]:

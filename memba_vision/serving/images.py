@@ -194,7 +194,7 @@ def file_names(images: Sequence[Any], endings: Collection[str] = ('',)) -> list[
 
     Args:
         images: as in :class:`ImagePipeline`.
-        endings: what is put behind each name; no two images have the same name then either.
+        endings: texts behind each name, with which no two images have the same one either.
     """
     stems = [
         Path(image).stem if isinstance(image, str | Path) else str(place)

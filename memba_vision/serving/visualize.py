@@ -67,7 +67,7 @@ def untrained_subject(config: Config, device: str | None) -> Subject:
 
 
 def check_membranes(subject: Subject) -> None:
-    """Raise a UserError where the model has no membrane to look at."""
+    """Raise a UserError where the model has no membrane that can be put on an image."""
     backbone = getattr(subject.model.backbone, 'module', None)
     if backbone is None or not find_membranes(backbone):
         adapters = getattr(subject.model.backbone, 'header', {}).get('adapters', [])
@@ -76,11 +76,12 @@ def check_membranes(subject: Subject) -> None:
             f'{subject.title}: this model has no membrane (its adapters: {names}); give one that '
             'was adapted with Memba, such as configs/demo/digits_memba.py'
         )
+    block_grids(backbone)
 
 
 @torch.no_grad()
 def trace_image(subject: Subject, image: str) -> ImageTrace:
-    """Show a model an image, and note what its membranes do.
+    """Show a model an image, and note what its membranes do, if they can be put on the image.
 
     Raises:
         UserError: the image cannot be read.
@@ -91,8 +92,11 @@ def trace_image(subject: Subject, image: str) -> ImageTrace:
     with watching(subject.backbone, lambda call: layers.append(trace_layer(call))):
         scores = subject.model(inputs)[0].float().softmax(-1).cpu()
     membranes = find_membranes(subject.backbone)
+    try:
+        grids = block_grids(subject.backbone, tuple(inputs.shape[-2:])) if membranes else []
+    except UserError:  # nothing to draw on, but there are classes all the same
+        membranes, layers, grids = {}, [], []
     chunks = [gate.membrane.settings.num_chunks for gate in membranes.values()]
-    grids = block_grids(subject.backbone) if membranes else []
     return ImageTrace(
         title=subject.title,
         pixels=_pixels(inputs, subject.preprocessor),
@@ -159,8 +163,8 @@ def write_page(
         check_membranes(subject)
     count = min(len(find_membranes(subject.backbone)) for subject in subjects)
     layers = choose_layers(count, wanted, len(subjects))
-    sections = []
-    for name, image in zip(file_names(images), images, strict=True):
+    sections, endings = [], [f'_{key}' for key in figures.FIGURES]
+    for name, image in zip(file_names(images, endings), images, strict=True):
         traces = [trace_image(subject, image) for subject in subjects]
         pictures = {key: draw(key, traces, layers) for key in figures.FIGURES}
         for key, picture in pictures.items():

@@ -1,5 +1,6 @@
 """Places on the image of a sequence of tokens in scan order."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -95,15 +96,21 @@ def token_grid(backbone: nn.Module) -> TokenGrid:
     return TokenGrid(length, patches.flatten().unflatten(0, grid), (left, right, bottom, top))
 
 
-def block_grids(backbone: nn.Module) -> list[TokenGrid]:
+def block_grids(backbone: nn.Module, size: Size | None = None) -> list[TokenGrid]:
     """Return where the tokens of each block lie on the image.
 
     A backbone in stages says rows and columns of each by ``stage_grids()``; the others have one
     sequence for all blocks, see :func:`token_grid`.
 
+    Args:
+        backbone: the backbone.
+        size: height and width of the images; None stands for those that it was built for.
+
     Raises:
         UserError: the backbone does not say where they are.
     """
+    if size is not None:
+        backbone = _built_for(backbone, size)
     blocks = sites_of(backbone).blocks
     if not hasattr(backbone, 'stage_grids'):
         return [token_grid(backbone)] * len(blocks)
@@ -115,6 +122,16 @@ def block_grids(backbone: nn.Module) -> list[TokenGrid]:
         for rows, columns in backbone.stage_grids()
     ]
     return [grids[block.stage] for block in blocks]
+
+
+def _built_for(backbone: nn.Module, size: Size) -> nn.Module:
+    """Return a backbone of the same modules whose grids are those of images of ``size``."""
+    other = copy.copy(backbone)
+    if hasattr(other, 'set_img_size'):
+        other.set_img_size(size)
+    else:
+        other.img_size = size
+    return other
 
 
 def _patches_of(backbone: nn.Module, tokens: torch.Tensor, grid: Size) -> torch.Tensor:

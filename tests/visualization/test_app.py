@@ -23,6 +23,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.peft import FoldedBackbone
 from memba_vision.runs.config import load_config
 from memba_vision.serving.app import build_app, config_of, describe, load_subjects, serve
+from memba_vision.serving.predict import Predictor
 from memba_vision.visualization.page import CAPTIONS
 from memba_vision.zoo.adapter_files import write_adapter
 
@@ -196,6 +197,18 @@ def test_names_that_are_no_utf_8(run, image, tmp_path):
     assert list(subjects) == [r'caf\udce9']
     _, drawn = describe(subjects[r'caf\udce9'], str(image), 'depth')
     assert drawn.encode()
+
+
+def test_each_run_reads_images_as_it_was_trained(run, base, image, tmp_path):
+    other = make_run(
+        tmp_path / 'other', base, seed=1, **{'data_preprocessor.mean': [0.0, 9.0, 200.0]}
+    )
+    sources = [str(run), str(other)]
+    subjects = load_subjects(sources, config_of(sources), 'cpu')
+    for folder in (run, other):
+        (expected,) = Predictor(str(folder), device='cpu')([str(image)], top=3)
+        classes, _ = describe(subjects[folder.name], str(image), 'depth')
+        assert classes == pytest.approx(dict(expected.classes), abs=1e-5)
 
 
 def test_runs_of_the_same_name(run, base, tmp_path):

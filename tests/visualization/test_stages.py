@@ -1,5 +1,7 @@
 """Membranes of backbones in stages, and of those without a gate."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel
 from memba_vision.serving.app import describe
 from memba_vision.serving.images import ImagePipeline
-from memba_vision.serving.visualize import Subject, trace_image, write_page
+from memba_vision.serving.visualize import Subject, check_membranes, trace_image, write_page
 from memba_vision.visualization.maps import block_grids
 
 PAIRS = [
@@ -51,6 +53,41 @@ def test_every_block_is_put_on_the_image(name, method, image):
         assert grid.to_maps(layer.potential).shape == (2, *grid.patches.shape)
 
 
+def test_images_of_another_size_than_the_backbone_was_built_for(image, tmp_path):
+    for name, method, settings in (
+        ('vmamba_v0_tiny', 'memba', {}),
+        ('vim_small', 'memba', dict(dynamic_img_size=True)),
+    ):
+        subject = make_subject(name, method, **settings)
+        subject.model._config.test_dataloader.dataset.pipeline[1]['scale'] = (64, 48)
+        pipeline = ImagePipeline(subject.model._config)
+        subject = dataclasses.replace(subject, pipeline=pipeline)
+        trace = trace_image(subject, image)
+        assert trace.pixels.shape == (48, 64, 3)
+        for layer, grid in zip(trace.layers, trace.grids, strict=True):
+            assert layer.potential.shape == (2, grid.length)
+            rows, columns = grid.patches.shape
+            assert 3 * columns == 4 * rows and grid.extent[:3] == (0, 64, 48)
+        write_page([subject], [image], (), tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    'pair',
+    [
+        ('mamba_vision_tiny', 'memba_hidden'),
+        ('deit_small', 'memba_hidden_no_transfer'),
+        ('swin_tiny', 'memba_hidden_no_transfer'),
+    ],
+    ids='_'.join,
+)
+def test_where_membranes_have_no_place_on_the_image_there_are_classes(pair, image, tmp_path):
+    subject = make_subject(*pair)
+    classes, page = describe(subject, image, 'potential')
+    assert set(classes) == set('abc') and 'nothing to draw' in page
+    with pytest.raises(UserError, match='cannot be put on the image'):
+        write_page([subject], [image], (), tmp_path / 'out')
+
+
 def test_maps_of_the_stages():
     grids = block_grids(make_subject('vmamba_tiny_s1l8', 'memba_hidden').backbone)
     assert [tuple(grid.patches.shape) for grid in grids] == [(8, 8), (4, 4), (4, 4)]
@@ -80,7 +117,7 @@ def test_the_app_answers_on_every_family(name, image):
     assert 'no membrane' in page
 
 
-def test_windows_are_not_put_on_the_image(image):
+def test_windows_are_not_put_on_the_image():
     adapters = [
         dict(type='LoRA', targets=['mix.in'], rank=2, scale=1.0),
         dict(type='HiddenLIM', target='mix.in', cross_layer=False),
@@ -90,5 +127,5 @@ def test_windows_are_not_put_on_the_image(image):
     pipeline = ImagePipeline(model._config)
     subject = Subject('windows', model, model.data_preprocessor, pipeline, list('abc'))
     with pytest.raises(UserError, match='cannot be put on the image') as error:
-        trace_image(subject, image)
+        check_membranes(subject)
     assert '\n' not in str(error.value)

@@ -126,6 +126,8 @@ def test_classes_are_named_as_in_predictions(out, run, image):
 def test_images_of_the_same_name_are_numbered():
     assert file_names(['a/x.png', 'b/y.png']) == ['x', 'y']
     assert file_names(['a/x.png', 'b/x.png']) == ['1_x', '2_x']
+    assert file_names(['x.png', 'x_a.png'], ['_a', '_b']) == ['x', 'x_a']
+    assert file_names(['x.png', 'x_a.png'], ['_b', '_a_b']) == ['1_x', '2_x_a']
 
 
 def test_a_folder_and_a_name_that_is_no_utf_8(run, image, tmp_path):
