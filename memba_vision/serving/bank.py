@@ -4,6 +4,7 @@ import copy
 import threading
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.registry import init_default_scope
@@ -11,13 +12,10 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.modules.patches import input_size
-from memba_vision.models.peft.adapter_files import AdapterInfo, read_adapter
+from memba_vision.models.peft.adapter_files import AdapterInfo, linear_head, read_adapter
 from memba_vision.models.peft.model import PEFTModel
-from memba_vision.models.peft.sharing import copy_sharing_weights, copy_trained_tensors
+from memba_vision.models.peft.sharing import share_unchanged
 from memba_vision.registry import MODELS
-
-#: Adapters that may change the frozen weights where they are attached.
-CHANGE_THE_BASE = ('HFPeft',)
 
 
 class AdapterBank:
@@ -31,7 +29,7 @@ class AdapterBank:
     """
 
     def __init__(self, backbone: nn.Module) -> None:
-        self.backbone = backbone
+        self.backbone = backbone.requires_grad_(False)
         self._models: dict[str, nn.Module] = {}
         self._infos: dict[str, AdapterInfo] = {}
         self._adding = threading.Lock()
@@ -42,19 +40,19 @@ class AdapterBank:
         Raises:
             UserError: the name is taken, or the file is of another base.
         """
-        with self._adding:  # while one is attached, the shared weights look like its own
+        with self._adding:  # two might take the same name
             return self._add(name, path)
 
     def _add(self, name: str, path: str | Path) -> AdapterInfo:
         if name in self._models:
             raise UserError(f'there is an adapter {name!r} already: choose another name')
         state_dict, info = read_adapter(path)
-        apart = any(adapter['type'] in CHANGE_THE_BASE for adapter in info.adapters)
-        copied = copy.deepcopy(self.backbone) if apart else copy_sharing_weights(self.backbone)
-        adapted = PEFTModel(copied, info.adapters)
-        model = _build_classifier(adapted, state_dict, self._pools)
-        copy_trained_tensors(model.backbone.module, self.backbone)
+        copies: dict[int, Any] = {}
+        # An adapter may change frozen weights too, when it is attached or loaded.
+        adapted = PEFTModel(copy.deepcopy(self.backbone, copies), info.adapters)
+        model = _build_classifier(adapted, state_dict, self._pools, str(path))
         _load(model, state_dict, path)
+        share_unchanged(adapted.module, self.backbone, copies)
         self._models[name] = model.eval()
         self._infos[name] = info
         return info
@@ -96,11 +94,11 @@ class AdapterBank:
 
 
 def _build_classifier(
-    backbone: PEFTModel, state_dict: dict[str, torch.Tensor], pools: bool
+    backbone: PEFTModel, state_dict: dict[str, torch.Tensor], pools: bool, source: str
 ) -> nn.Module:
     """Build an untrained classifier with a linear head, and the neck of the state dict if any."""
     init_default_scope('mmpretrain')
-    classes, width = state_dict['head.fc.weight'].shape
+    classes, width = linear_head(state_dict, source).shape
     head = dict(type='LinearClsHead', num_classes=classes, in_channels=width)
     has_neck = any(key.startswith('neck.') for key in state_dict)
     neck = dict(type='FeatureNorm', input_features=width) if has_neck else None

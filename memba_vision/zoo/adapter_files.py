@@ -8,7 +8,7 @@ from safetensors.torch import save
 from memba_vision.engine.file_backend import write_atomically
 from memba_vision.errors import UserError
 from memba_vision.files import remove_checksum
-from memba_vision.models.peft.adapter_files import BACKBONE, AdapterInfo
+from memba_vision.models.peft.adapter_files import BACKBONE, AdapterInfo, linear_head
 from memba_vision.models.peft.model import HEADER, parse_header
 from memba_vision.runs.record import folder_of_run
 from memba_vision.runs.result import RESULT_FILE, Result, result_file_of
@@ -44,7 +44,7 @@ def write_adapter(checkpoint: str, out: str | Path) -> AdapterInfo:
 
 def _describe(header: dict, tensors: dict[str, torch.Tensor], checkpoint: Path) -> AdapterInfo:
     known = dict(adapters=header['adapters'], base=header['base'], rounded=header.get('rounded'))
-    known['classes'] = len(tensors['head.fc.weight'])
+    known['classes'] = len(linear_head(tensors, str(checkpoint)))
     result = result_of(checkpoint)
     if result:
         return AdapterInfo(result.method, task=result.task, accuracy=result.top1, **known)

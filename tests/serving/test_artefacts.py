@@ -13,7 +13,11 @@ from small_families import ARCHS
 
 from memba_vision.errors import UserError
 from memba_vision.models import PEFTModel, Vim
+from memba_vision.models.peft.adapter import Adapter, replace_module
 from memba_vision.models.peft.adapter_files import AdapterInfo, read_adapter
+from memba_vision.models.peft.lora_layers import LoRALinear
+from memba_vision.models.peft.targets import find_targets
+from memba_vision.registry import ADAPTERS
 from memba_vision.runs.presets import preset_names, read_preset
 from memba_vision.serving import bank as bank_module
 from memba_vision.serving.bank import AdapterBank
@@ -276,7 +280,7 @@ def test_threads_add_to_a_bank_one_after_the_other(tmp_path, monkeypatch):
         for n, adapters in enumerate(presets)
     ]
     filled, threads = AdapterBank(base), []
-    own = bank_module.copy_trained_tensors
+    own = bank_module.share_unchanged
 
     def disturbed(*arguments):
         if not threads:
@@ -285,11 +289,56 @@ def test_threads_add_to_a_bank_one_after_the_other(tmp_path, monkeypatch):
             threads[0].join(timeout=0.5)
         own(*arguments)
 
-    monkeypatch.setattr(bank_module, 'copy_trained_tensors', disturbed)
+    monkeypatch.setattr(bank_module, 'share_unchanged', disturbed)
     filled.add('first', paths[0])
     threads[0].join()
     assert all(torch.equal(base.state_dict()[name], tensor) for name, tensor in before.items())
     assert set(filled.infos()) == {'first', 'second'}
+
+
+class TakesAPartOut(Adapter):
+    """Somebody's own: what LoRA begins with comes out of the frozen weights."""
+
+    @torch.no_grad()
+    def attach(self, backbone):
+        self.rewritten = []
+        for name, layer in find_targets(backbone, ['out_proj'], [torch.nn.Linear]).items():
+            lora = LoRALinear(layer, 2)
+            lora.up.weight.normal_()
+            layer.weight -= lora.up.weight @ lora.down.weight
+            self.rewritten.append(layer.weight)
+            replace_module(backbone, name, lora)
+
+
+def test_an_adapter_that_changes_frozen_weights_has_its_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(ADAPTERS.module_dict, 'TakesAPartOut', TakesAPartOut)
+    base, bank_base, expected = make_base(), make_base(), {}
+    bank = AdapterBank(bank_base)
+    for adapter in (LORA, dict(type='TakesAPartOut')):
+        model = make_classifier([adapter], base=make_base())
+        name = adapter['type']
+        expected[name] = model(make_images())
+        bank.add(name, save_adapter(model, tmp_path, name))
+    for name, answer in expected.items():
+        assert torch.equal(bank(name, make_images()), answer)
+    before = base.state_dict()
+    assert all(torch.equal(t, before[name]) for name, t in bank_base.state_dict().items())
+    shared = bank.model('TakesAPartOut').backbone.module.layers[0].mixer
+    assert shared.in_proj.weight is bank_base.layers[0].mixer.in_proj.weight
+
+
+def test_a_head_that_an_adapter_file_cannot_hold(tmp_path):
+    model = make_classifier([LORA])
+    model.head = MODELS.build(dict(type='VisionTransformerClsHead', num_classes=5, in_channels=16))
+    with pytest.raises(UserError, match=r'LinearClsHead, .*, found head\.layers\.head\.weight'):
+        save_adapter(model, tmp_path)
+    path = save_adapter(make_classifier([LORA]), tmp_path, 'good')
+    with safe_open(path, framework='pt') as file:
+        metadata = file.metadata()
+    tensors = {n: t for n, t in load_file(path).items() if not n.startswith('head.')}
+    save_file(tensors, path, metadata)
+    with pytest.raises(UserError, match=r'good\.safetensors: .*found no head'):
+        AdapterBank(make_base()).add('a', path)
 
 
 def test_what_a_bank_refuses(tmp_path):

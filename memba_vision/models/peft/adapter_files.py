@@ -1,7 +1,7 @@
 """Self-describing files of trained adapters, and what they hold."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -70,6 +70,25 @@ def is_adapter_file(path: str | Path) -> bool:
             return {'method', 'adapters', 'base'} <= (file.metadata() or {}).keys()
     except SafetensorError:  # of another format
         return False
+
+
+def linear_head(tensors: Mapping[str, torch.Tensor], source: str) -> torch.Tensor:
+    """Return the weight of a classifier's linear head, (classes, channels).
+
+    Args:
+        tensors: state dict of the classifier.
+        source: its file, for the error's text.
+
+    Raises:
+        UserError: it has none.
+    """
+    if 'head.fc.weight' not in tensors:
+        found = ', '.join(name for name in tensors if not name.startswith(BACKBONE)) or 'no head'
+        raise UserError(
+            f'{source}: an adapter file goes with a LinearClsHead, whose weight is head.fc.weight, '
+            f'found {found}: train with model.head.type=LinearClsHead'
+        )
+    return tensors['head.fc.weight']
 
 
 def read_adapter(path: str | Path) -> tuple[dict[str, torch.Tensor], AdapterInfo]:

@@ -1,8 +1,10 @@
 """Adapted backbones that share the weights of one."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -21,18 +23,19 @@ def trained_norms(module: nn.Module) -> Iterator[nn.Module]:
             yield norm
 
 
-def copy_trained_tensors(adapted: nn.Module, original: nn.Module) -> None:
-    """Replace what ``adapted`` trains and shares with ``original`` by copies.
+def share_unchanged(adapted: nn.Module, original: nn.Module, copies: Mapping[int, Any]) -> None:
+    """Put the tensors of ``original`` in the place of their copies that are still the same.
 
-    These are parameters, and the statistics of norms that train: loading those of an adapter would
-    change the original's too.
+    Args:
+        adapted: a copy of ``original`` with adapters; what trains stays its own.
+        original: the backbone.
+        copies: the memo of :func:`copy.deepcopy`, the copies by the ids of what they are of.
     """
-    for norm in trained_norms(adapted):
-        for name, buffer in norm.named_buffers(recurse=False):
-            norm.register_buffer(name, buffer.detach().clone())
-    shared = {id(parameter) for parameter in original.parameters()}
+    tensors = [*original.parameters(), *original.buffers()]
+    originals = {id(copies[id(tensor)]): tensor for tensor in tensors}
     for module in adapted.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if id(parameter) in shared and parameter.requires_grad:
-                setattr(module, name, nn.Parameter(parameter.detach().clone()))
-                parameter.requires_grad_(False)
+        for own in (module._parameters, module._buffers):
+            for name, tensor in own.items():
+                shared = originals.get(id(tensor))
+                if shared is not None and not tensor.requires_grad and torch.equal(tensor, shared):
+                    own[name] = shared
