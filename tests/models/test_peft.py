@@ -4,6 +4,7 @@ import copy
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -649,6 +650,21 @@ ADAPTER_ERRORS = {
     'two_lims_at_the_gate': ([LIM | dict(site='gate')] * 2, 'use one LIM alone'),
     'lora_twice': ([LORA, LORA], "target 'in_proj' has an adapter already"),
     'lora_after_lim': ([LORA, LIM, LORA], "target 'in_proj' has an adapter already"),
+    'a_dict': (dict(LORA), r'adapters must be a list of dict\(type=…, …\), got {'),
+    'names': (['LoRA'], r"adapters must be a list of dict\(type=…, …\), got \['LoRA'\]"),
+    'a_set_of_targets': ([LORA | dict(targets={'in_proj'})], "layer names, got {'in_proj'}"),
+    'switch_lora': (
+        [LORA | dict(rank_stabilized='no')],
+        "LoRA: rank_stabilized must be True or False, got 'no'",
+    ),
+    'switch_lim': ([LORA, LIM | dict(cross_layer='off')], "cross_layer must be .*, got 'off'"),
+    'switch_hidden': (
+        [LORA, dict(type='HiddenLIM', cross_layer=1)],
+        'cross_layer must be .* got 1',
+    ),
+    'switch_vpt': ([dict(type='VPT', deep='no')], "deep must be True or False, got 'no'"),
+    'switch_prompt': ([dict(type='PromptTuning', project='no')], "project must be .*, got 'no'"),
+    'switch_affix': ([dict(type='AffixTuning', project=None)], 'project must be .*, got None'),
     'lora_in_lora': ([LORA, LORA | dict(targets=['down'])], "target 'down' matches no Linear"),
 }
 
@@ -657,6 +673,12 @@ ADAPTER_ERRORS = {
 def test_bad_adapters(adapters, message):
     with pytest.raises(UserError, match=message):
         PEFTModel(VIM, adapters)
+
+
+def test_numbers_of_numpy_are_numbers():
+    model = PEFTModel(VIM, [LORA | dict(rank=np.int64(2), scale=np.float32(0.5))])
+    (settings,) = model.header['adapters']
+    assert (settings['rank'], settings['scale']) == (2, 0.5)
 
 
 def test_one_lora_may_name_a_target_twice():

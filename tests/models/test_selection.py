@@ -431,6 +431,10 @@ def test_an_endless_loader_is_gone_through_once_and_not_moved(method):
     ('adapter', 'message'),
     [
         (dict(type='GPS', k=0), 'k must be at least 1, got 0'),
+        (dict(type='GPS', k=1.5), 'k must be a whole number, got 1.5'),
+        (dict(type='GPS', choice=[1]), r'choice is a dict by the names of places, got \[1\]'),
+        (dict(type='EVA', rho=float('nan')), 'rho must be a number, got nan'),
+        (dict(type='EVA', scale='a'), "scale must be a number, got 'a'"),
         (dict(type='GPS', images=0), 'images must be at least 1'),
         (dict(type='SPTLoRA', budget=0), 'budget must be above 0'),
         (dict(type='SPTLoRA', lora_share=2), 'lora_share must be above 0 and at most 1, got 2'),

@@ -6,7 +6,7 @@ from torch import nn
 from memba_vision.errors import UserError
 from memba_vision.models.modules.scan import ScanCall, WrappedScan, column_order, row_order
 from memba_vision.models.peft.adapter import Adapter, wrap_scans
-from memba_vision.models.peft.setting_checks import check_whole
+from memba_vision.models.peft.setting_checks import check_switch, check_whole
 from memba_vision.models.peft.virtual_tokens import PlainTokens, ProjectedTokens, TokenTrunk
 from memba_vision.models.sites import BlockSites, ScanSite, tensor_at
 from memba_vision.registry import ADAPTERS
@@ -63,6 +63,7 @@ class AffixTuning(Adapter):
 
     def __init__(self, num_tokens: int = 3, project: bool = False) -> None:
         check_whole('AffixTuning', 'num_tokens', num_tokens)
+        check_switch('AffixTuning', 'project', project)
         self.num_tokens = num_tokens
         self.project = project
 

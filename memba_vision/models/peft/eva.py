@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import AdaptedLayer, merge_layers, replace_module
 from memba_vision.models.peft.lora_layers import LoRALinear
 from memba_vision.models.peft.low_rank import check_low_rank
 from memba_vision.models.peft.selection import SelectingAdapter, Task
+from memba_vision.models.peft.setting_checks import check_least
 from memba_vision.models.peft.targets import check_targets, find_targets
 from memba_vision.registry import ADAPTERS
 
@@ -87,9 +87,8 @@ class EVA(SelectingAdapter):
         choice: dict | None = None,
     ) -> None:
         check_targets('EVA', targets)
-        check_low_rank('EVA', rank, drop_rate)
-        if rho < 1:
-            raise UserError(f'EVA: rho must be at least 1, got {rho}')
+        check_low_rank('EVA', rank, drop_rate, scale)
+        check_least('EVA', 'rho', rho, 1)
         super().__init__(images, choice)
         self.targets = tuple(targets)
         self.rank = rank

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import merge_layers, replace_module
 from memba_vision.models.peft.selection import (
     Batch,
@@ -15,6 +14,7 @@ from memba_vision.models.peft.selection import (
     parameter_of,
     sum_gradients,
 )
+from memba_vision.models.peft.setting_checks import check_whole
 from memba_vision.models.peft.sparse import SparseLayer, decode_positions, encode_positions
 from memba_vision.models.peft.targets import check_targets, find_targets
 from memba_vision.registry import ADAPTERS
@@ -66,8 +66,7 @@ class GPS(SelectingAdapter):
         choice: dict | None = None,
     ) -> None:
         check_targets('GPS', targets)
-        if k < 1:
-            raise UserError(f'GPS: k must be at least 1, got {k}')
+        check_whole('GPS', 'k', k)
         super().__init__(images, choice)
         self.targets = tuple(targets)
         self.k = k

@@ -9,6 +9,7 @@ from memba_vision.models.peft.adapter import AdaptedLayer, Adapter, check_state_
 from memba_vision.models.peft.lim import Membrane, membrane_settings
 from memba_vision.models.peft.lora_layers import LoRALinear
 from memba_vision.models.peft.low_rank_gate import check_loras
+from memba_vision.models.peft.setting_checks import check_switch
 from memba_vision.models.peft.targets import places_of
 from memba_vision.models.sites import Sites
 from memba_vision.registry import ADAPTERS
@@ -76,6 +77,7 @@ class HiddenLIM(Adapter):
         threshold: float | None = 1.0,
         cross_layer: bool = True,
     ) -> None:
+        check_switch('HiddenLIM', 'cross_layer', cross_layer)
         self.needs = ('state',) if cross_layer else ()
         self.target = target
         self.settings = membrane_settings(num_chunks, leak, threshold)

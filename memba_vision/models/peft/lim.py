@@ -15,6 +15,7 @@ from memba_vision.models.peft.low_rank_gate import (
     gates_and_rows,
     tap_gates,
 )
+from memba_vision.models.peft.setting_checks import check_switch
 from memba_vision.ops import MembraneSettings, bidirectional_membrane, membrane_gate
 from memba_vision.registry import ADAPTERS
 
@@ -126,6 +127,7 @@ class LIM(Adapter):
         threshold: float | None = 1.0,
         cross_layer: bool = True,
     ) -> None:
+        check_switch('LIM', 'cross_layer', cross_layer)
         if site not in self.SITES:
             raise UserError(f'LIM: unknown site {site!r}; known are {", ".join(self.SITES)}')
         self.site = site

@@ -18,7 +18,7 @@ from memba_vision.models.peft.lora_layers import (
 )
 from memba_vision.models.peft.lora_starts import STARTS, StartedLoRALinear
 from memba_vision.models.peft.low_rank import AdditiveLayer, LowRankAdapter, LowRankLayer
-from memba_vision.models.peft.setting_checks import check_above_zero
+from memba_vision.models.peft.setting_checks import check_above_zero, check_switch
 from memba_vision.models.peft.targets import find_parts, find_targets
 from memba_vision.models.sites import check_share_of_blocks
 from memba_vision.registry import ADAPTERS
@@ -67,6 +67,7 @@ class LoRA(LowRankAdapter):
             known = ', '.join(('zero', *STARTS))
             raise UserError(f'LoRA: unknown init {init!r}; known are {known}')
         check_above_zero('LoRA', 'up_lr_factor', up_lr_factor)
+        check_switch('LoRA', 'rank_stabilized', rank_stabilized)
         if rank_stabilized:
             self.settings['scale'] = scale / math.sqrt(rank)
         if init == 'pissa' and scale <= 0:

@@ -4,11 +4,12 @@ import copy
 import inspect
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.model import BaseModule
 from torch import nn
@@ -95,7 +96,7 @@ class PEFTModel(LooksIntoBackbone, BaseModule):
         starts: Sequence[dict[str, torch.Tensor]] = (),
     ) -> None:
         """Attach adapters to the backbone; all wait where one of them has no choice."""
-        adapters = [_build_adapter(config) for config in configs]
+        adapters = _build_adapters(configs)
         self.module.requires_grad_(False)
         _check_choices(self.module, adapters)
         base = self.module.state_dict(keep_vars=True)
@@ -249,7 +250,7 @@ def attach_adapters(module: nn.Module, configs: Sequence[dict]) -> list[Adapter]
     Raises:
         UserError: an unknown adapter, a target that does not exist, or settings out of range.
     """
-    adapters = [_build_adapter(config) for config in configs]
+    adapters = _build_adapters(configs)
     module.requires_grad_(False)
     for adapter in filter(is_undecided, adapters):
         adapter.choice = adapter.choose(module, adapter.without_data(module))
@@ -298,6 +299,12 @@ def _dotted(*parts: str) -> str:
     return '.'.join(filter(None, parts))
 
 
+def _build_adapters(configs: Sequence[dict]) -> list[Adapter]:
+    if not isinstance(configs, list | tuple) or not all(isinstance(c, Mapping) for c in configs):
+        raise UserError(f'adapters must be a list of dict(type=…, …), got {configs!r}')
+    return [_build_adapter(config) for config in configs]
+
+
 def _build_adapter(config: dict) -> Adapter:
     name = config.get('type')
     if name not in ADAPTERS.module_dict:
@@ -325,7 +332,11 @@ def _full_settings(config: dict) -> dict:
     for name in getattr(kind, 'added_later', ()):
         if name in settings and settings[name] == defaults.get(name):
             del settings[name]
-    return json.loads(json.dumps(settings))
+    return json.loads(json.dumps(settings, default=_as_python))
+
+
+def _as_python(number: np.generic) -> Any:
+    return number.item()
 
 
 def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> None:

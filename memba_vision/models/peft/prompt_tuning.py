@@ -5,7 +5,7 @@ from torch import nn
 
 from memba_vision.errors import UserError
 from memba_vision.models.peft.adapter import Adapter, check_free, replace_module
-from memba_vision.models.peft.setting_checks import check_whole
+from memba_vision.models.peft.setting_checks import check_switch, check_whole
 from memba_vision.models.peft.virtual_tokens import PlainTokens, ProjectedTokens, TokenTrunk
 from memba_vision.registry import ADAPTERS
 
@@ -57,6 +57,7 @@ class PromptTuning(Adapter):
 
     def __init__(self, num_tokens: int = 8, project: bool = False) -> None:
         check_whole('PromptTuning', 'num_tokens', num_tokens, least=0)
+        check_switch('PromptTuning', 'project', project)
         if num_tokens < 2 or num_tokens % 2:
             raise UserError(
                 f'PromptTuning: num_tokens must be even and at least 2, half for either end, got '

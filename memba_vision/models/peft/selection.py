@@ -5,7 +5,7 @@ makes a choice of them: plain data, one of its settings, with which it is attach
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,6 +73,11 @@ class SelectingAdapter(Adapter):
     def __init__(self, images: int | None, choice: dict | None) -> None:
         if images is not None:
             check_whole(type(self).__name__, 'images', images)
+        if not isinstance(choice, Mapping | None):
+            raise UserError(
+                f'{type(self).__name__}: choice is a dict by the names of places, got {choice!r}: '
+                'leave it out'
+            )
         self.images = images
         self.choice = choice
 

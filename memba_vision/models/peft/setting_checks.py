@@ -21,6 +21,12 @@ def check_whole(adapter: str, name: str, value: Any, least: int = 1) -> None:
     check_least(adapter, name, value, least)
 
 
+def check_switch(adapter: str, name: str, value: Any) -> None:
+    """Raise a UserError where a setting is neither True nor False; see :func:`check_whole`."""
+    if not isinstance(value, bool):
+        raise UserError(f'{adapter}: {name} must be True or False, got {value!r}')
+
+
 def check_number(adapter: str, name: str, value: Any) -> None:
     """Raise a UserError where a setting is no finite number; see :func:`check_whole`."""
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):

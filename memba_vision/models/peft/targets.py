@@ -13,7 +13,7 @@ from memba_vision.models.transformer_sites import bypasses
 
 def check_targets(adapter: str, targets: Sequence[str]) -> None:
     """Raise a UserError where ``targets`` is no list of names."""
-    if isinstance(targets, str) or not targets:
+    if not isinstance(targets, list | tuple) or not targets:
         raise UserError(f'{adapter}: targets must be a list of layer names, got {targets!r}')
 
 

@@ -12,7 +12,7 @@ from memba_vision.errors import UserError
 from memba_vision.models.modules.dropout import ScaledDropout
 from memba_vision.models.peft.adapter import Adapter, check_free, hands_on_state, replace_module
 from memba_vision.models.peft.beside import first_of, put_child, with_first
-from memba_vision.models.peft.setting_checks import check_drop_rate, check_whole
+from memba_vision.models.peft.setting_checks import check_drop_rate, check_switch, check_whole
 from memba_vision.models.sites import Sites, absence, check_share_of_blocks
 from memba_vision.registry import ADAPTERS
 
@@ -93,6 +93,7 @@ class VPT(Adapter):
         blocks: Sequence[float] | None = None,
     ) -> None:
         check_share_of_blocks('VPT', blocks)
+        check_switch('VPT', 'deep', deep)
         if blocks is not None and not deep:
             raise UserError('VPT: blocks is for deep prompts: set deep=True, or leave it out')
         self.blocks = blocks
