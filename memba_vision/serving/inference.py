@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,13 +164,25 @@ def extract_features(
         UserError: there is no image, one cannot be read, or ``batch_size`` is not positive.
     """
     found = []
-    for batch in batches(ImagePipeline(model._config), as_list(images), batch_size):
-        inputs = model.data_preprocessor(batch, False)['inputs']
-        found.append([feature.cpu() for feature in model.extract_feat(inputs)])
+    with _evaluating(model):
+        for batch in batches(ImagePipeline(model._config), as_list(images), batch_size):
+            inputs = model.data_preprocessor(batch, False)['inputs']
+            found.append([feature.cpu() for feature in model.extract_feat(inputs)])
     if not found:
         raise UserError('there is no image to extract features of')
     joined = tuple(torch.cat(features) for features in zip(*found, strict=True))
     return joined[0] if len(joined) == 1 else joined
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _may_be_name(text: str) -> bool:

@@ -16,6 +16,7 @@ from torch import nn
 from memba_vision.engine.class_names import check_number
 from memba_vision.engine.training_checkpoints import load_training_checkpoint
 from memba_vision.errors import UserError
+from memba_vision.models.modules.patches import to_pair
 from memba_vision.models.peft.adapter_files import read_adapter
 from memba_vision.runs.base_models import architectures, read_base_model
 from memba_vision.zoo.arguments import move_to_device
@@ -134,6 +135,10 @@ def _read(path: Path) -> About:
             f'{path} is of format {about.format!r}, and {About.format} is known here: update '
             'memba_vision, or fetch it again'
         )
+    try:
+        to_pair(about.image_size, 'image_size')
+    except UserError as error:
+        raise UserError(f'{path} is damaged: {error}') from error
     names = [] if about.classes is None else about.classes
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f'{path} is damaged: its classes are no names')

@@ -239,6 +239,16 @@ def test_features(model, picture, folder):
     assert first.shape == last.shape == (1, 8, 6, 6)
 
 
+def test_features_are_those_of_the_evaluation_and_leave_the_mode(model, picture):
+    expected = memba_vision.extract_features(model.eval(), picture)
+    head = model.train().head.eval()
+    try:
+        assert torch.equal(memba_vision.extract_features(model, picture), expected)
+        assert model.training and model.backbone.training and not head.training
+    finally:
+        model.eval()
+
+
 def test_what_is_no_image(model, folder):
     inferencer = memba_vision.Inferencer(model)
     (folder / 'c.txt').write_text('no image')
