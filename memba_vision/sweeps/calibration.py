@@ -156,11 +156,11 @@ def cost(job: Job, speed: Speed, start: float) -> Cost:
 
 
 def _count_kept(hook: Mapping[str, Any], total: int) -> int:
-    """Return the number of checkpoints that a training keeps; -1 stands for all."""
-    most = hook.get('max_keep_ckpts', -1)
-    every = hook.get('interval', -1)
-    all_of_them = -(-total // every) if every > 0 else 1
-    return all_of_them if most < 1 else min(most, all_of_them)
+    """Return the number of checkpoints that a training keeps at most; -1 stands for all."""
+    most, every = (hook.get(name, -1) for name in ('max_keep_ckpts', 'interval'))
+    if most > 0:
+        return most
+    return -(-total // every) if every > 0 else 1
 
 
 def _count_images(loader: Config, task: str) -> int:

@@ -64,7 +64,6 @@ def make_config(base, data_root, tmp_path):
             dict(train_dataloader__dataset__pipeline__1__scale=(64, 64)),
             'resize them .*or set img_size',
         ),
-        (dict(task='sprites_location'), "task is 'sprites_location', but .* 'digits'"),
         (
             dict(custom_hooks=[dict(type='EMAHook', begin_epoch=9)]),
             'a hook: AssertionError: self.begin_epoch should be smaller',
@@ -79,13 +78,21 @@ def test_what_would_end_a_run_is_said_before_its_first_step(make_config, options
     assert not list(Path(config.work_dir).glob('*.pth'))
 
 
+def test_the_training_data_of_another_task(make_config):
+    config = make_config()
+    config.task = 'sprites_location'  # as a config may say
+    with pytest.raises(UserError, match=r"task is 'sprites_location', but .* 'digits'"):
+        train(config)
+
+
 def test_the_test_data_of_another_task(make_config, data_root, tmp_path):
     for name in ('one', 'two'):
         folder = shutil.copytree(data_root / 'digits', tmp_path / 'own' / name)
         (folder / 'classes.txt').write_text(''.join(f'digit {label}\n' for label in range(10)))
     own = dict(type='OwnData', data_root=str(tmp_path / 'own'))
     loaders = {'train_dataloader.dataset': {**own, 'task': 'one'}}
-    config = make_config(task='one', **loaders, test_dataloader__dataset={**own, 'task': 'two'})
+    config = make_config(task='one', **loaders, test_dataloader__dataset={**own, 'task': 'one'})
+    config.test_dataloader.dataset.task = 'two'
     message = "task is 'one', but the data of test_dataloader are of 'two'"
     with pytest.raises(UserError, match=message):
         train(config)

@@ -8,6 +8,7 @@ from op_cases import outputs_and_grads
 from memba_vision.errors import UserError
 from memba_vision.ops import linear, linear_each
 from memba_vision.ops.linear import onednn
+from memba_vision.ops.linear.onednn import HAS_BFLOAT16
 
 SHAPES = [((5,), 4), ((3, 5), 4), ((2, 7, 24), 40), ((1, 1), 1), ((2, 3, 5, 17), 33)]
 
@@ -28,7 +29,17 @@ def test_onednn_equals_torch(shape, out_features, with_bias):
         torch.testing.assert_close(value.double(), reference, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    'dtype',
+    [
+        torch.float32,
+        pytest.param(
+            torch.bfloat16,
+            marks=pytest.mark.skipif(not HAS_BFLOAT16, reason='needs a CPU with AVX-512'),
+        ),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize(('shape', 'out_features'), SHAPES, ids=str)
 def test_what_is_added_within_the_product(shape, out_features, dtype):
     inputs = [*make_inputs(shape, out_features, True), torch.randn(*shape[:-1], out_features)]
