@@ -56,6 +56,11 @@ def _answer(connection: socket.socket) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    for number, name in (1, 'stdout'), (2, 'stderr'):
+        # Those of the server may take it for granted that they can seek.
+        earlier = getattr(sys, name)
+        kept = dict(encoding=earlier.encoding, errors=earlier.errors, closefd=False)
+        setattr(sys, name, open(number, 'w', buffering=1, **kept))  # noqa: SIM115
     status = 1
     try:
         status = _call(**json.loads(message))

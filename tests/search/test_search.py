@@ -537,7 +537,7 @@ def test_killed_searches_go_on_and_never_look_at_the_test_split(base, data_witho
     trials = [t for t in found.trials if t.state.name == 'COMPLETE']
     default = next(t for t in trials if t.user_attrs.get('default'))
     straight = searching.trial_config(
-        SimpleNamespace(config=load_config(str(config), options, None), trial_epochs=4),
+        SimpleNamespace(config=load_config(str(config), options, None), epochs=4),
         None,
         default,
         tmp_path / 'straight',
@@ -597,7 +597,7 @@ def test_a_training_that_fails_says_why(base, data_root, tmp_path, monkeypatch, 
     monkeypatch.setattr(trial_module, '_context', lambda: context)
     options = tiny_options(base, data_root)
     options |= {'data_preprocessor.std': [1e-38] * 3}
-    settings = SimpleNamespace(config=load_config(str(DEMO), options, None), trial_epochs=2)
+    settings = SimpleNamespace(config=load_config(str(DEMO), options, None), epochs=2)
     first = SimpleNamespace(user_attrs={'default': True}, params={})
     config = searching.trial_config(settings, None, first, tmp_path)
     with pytest.raises(Failed, match=r'the loss is (nan|inf) at step 1'):
