@@ -6,6 +6,7 @@ import threading
 import pytest
 from helpers import DEMO, as_arguments, run_tool
 
+from memba_vision.files import write_atomically
 from memba_vision.sweeps import folder as sweep_folder
 from memba_vision.sweeps import jobs as sweep_jobs
 from memba_vision.sweeps.executors import EXECUTORS, Attempt, Ended, Executor
@@ -27,7 +28,10 @@ class Done(Attempt):
 def finish(job: Job) -> None:
     """Leave what a finished run leaves."""
     job.folder.mkdir(exist_ok=True, parents=True)
-    (job.folder / 'status.json').write_text(json.dumps({'state': 'finished', 'tries': 1}))
+    # As a run does: the sweep may be writing "waiting" into the file that this one replaces.
+    write_atomically(
+        job.folder / 'status.json', json.dumps({'state': 'finished', 'tries': 1}).encode()
+    )
     (job.folder / 'result.json').write_text(json.dumps({'top1': 50.0}))
 
 
