@@ -19,7 +19,7 @@ from memba_vision.photos.outcome import Outcome, Share
 from memba_vision.photos.source import TEST, TRAIN, VAL
 from memba_vision.photos.task import PhotoTask
 from memba_vision.photos.training import Choices
-from memba_vision.reports.html import figure_html, fill_page, table_html, wide_figure_html
+from memba_vision.reports.html import figure_html, fill_page, table_html
 from memba_vision.reports.tables import NOTHING, Cell, Table
 from memba_vision.runs.result import Result
 
@@ -68,7 +68,7 @@ def make_page(
         _section('Beside simpler ways', table_html(_methods(task, trained))),
         _section('Class by class', table_html(_classes(task, first.outcome)), _confusions(first)),
         _section('The worst mistakes', _gallery(first.outcome)),
-        _section('Learning', wide_figure_html(draw_curves(trained))),
+        _section('Learning', figure_html(draw_curves(trained), wide=True)),
         _section('The photos', _photos(task.remarks, task.skipped)),
         _section('Next', _commands(commands)),
     ]
@@ -202,8 +202,8 @@ def _classes(task: PhotoTask, outcome: Outcome) -> Table:
 
 
 def _confusions(first: Trained) -> str:
-    as_html = figure_html if len(first.outcome.classes) <= FIT else wide_figure_html
-    return as_html(draw_confusions(first.outcome))
+    is_wide = len(first.outcome.classes) > FIT
+    return figure_html(draw_confusions(first.outcome), is_wide)
 
 
 def _gallery(outcome: Outcome) -> str:

@@ -83,7 +83,7 @@ def _open_runs(content: Content) -> str:
 def _section(section: Section) -> str:
     name = escape(section.scores.title)
     tables = '\n'.join(map(table_html, section.tables))
-    drawn = '\n'.join(map(wide_figure_html, section.figures))
+    drawn = '\n'.join(figure_html(figure, wide=True) for figure in section.figures)
     return f'<section>\n<h2>{name}</h2>\n{tables}\n{drawn}\n</section>'
 
 
@@ -122,11 +122,6 @@ def figure_html(figure: FigureOfReport, wide: bool = False) -> str:
         drawn = f'{title}\n{drawn}'
     kind = ' class="wide"' if wide else ''
     return f'<figure{kind}>\n{drawn}\n</figure>'
-
-
-def wide_figure_html(figure: FigureOfReport) -> str:
-    """Return a figure as :func:`figure_html` does, which a phone can scroll sideways."""
-    return figure_html(figure, wide=True)
 
 
 def list_items(texts: Iterable[str]) -> str:

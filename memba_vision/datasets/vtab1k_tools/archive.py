@@ -232,7 +232,8 @@ def _refuse_links_in_the_target(out: Path, folders: set[PurePosixPath]) -> None:
 
 def _write(member: Member, path: Path) -> None:
     is_there = not path.is_symlink() and path.is_file() and path.stat().st_size == member.size
-    if is_there and _checksum_of(path) == member.checksum:
+    has_checksum = member.checksum is not None
+    if is_there and has_checksum and _checksum_of(path) == member.checksum:
         return
     temporary = temporary_name(path)
     with _reporting_write_errors(path):
@@ -249,7 +250,7 @@ def _write(member: Member, path: Path) -> None:
                     target.write(piece)
         if written != member.size:
             raise EOFError(f'{member.path} ends after {written:,} of {member.size:,} bytes')
-        if is_there and member.checksum is None and cmp(temporary, path, shallow=False):
+        if is_there and not has_checksum and cmp(temporary, path, shallow=False):
             temporary.unlink()
             return
         with _reporting_write_errors(path):
