@@ -66,14 +66,20 @@ class PhotoTask:
         return [p for p, s in zip(self.photos, self.splits, strict=True) if s == split]
 
     def digest(self) -> str:
-        """Return a hash of the paths, classes and splits."""
+        """Return a hash of the paths, classes and splits; copies may move with the folder."""
+        place = self.folder.absolute()
         pairs = zip(self.photos, self.splits, strict=True)
-        rows = [(str(photo.path), photo.label, split) for photo, split in pairs]
+        rows = [(_path_from(place, photo.path), photo.label, split) for photo, split in pairs]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def contents(self) -> str:
         """Return a hash of what is in the photos' files."""
         return hashlib.sha256(''.join(self.hashes).encode()).hexdigest()
+
+
+def _path_from(folder: Path, path: Path) -> str:
+    """Return a path in a folder as it is from there, and any other as it is."""
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def prepare_task(

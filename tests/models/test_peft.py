@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -679,6 +680,11 @@ def test_numbers_of_numpy_are_numbers():
     model = PEFTModel(VIM, [LORA | dict(rank=np.int64(2), scale=np.float32(0.5))])
     (settings,) = model.header['adapters']
     assert (settings['rank'], settings['scale']) == (2, 0.5)
+
+
+def test_settings_that_no_checkpoint_could_state():
+    with pytest.raises(UserError, match=r'adapter LoRA: a setting is Fraction\(1, 2\), .*: give'):
+        PEFTModel(VIM, [LORA | dict(scale=Fraction(1, 2))])
 
 
 def test_one_lora_may_name_a_target_twice():

@@ -10,6 +10,7 @@ from photo_folders import make_photos
 from memba_vision.errors import UserError
 from memba_vision.photos.hf_dataset import earlier_copies_kept
 from memba_vision.photos.source import TEST, TRAIN, VAL, find_photos
+from memba_vision.photos.task import prepare_task
 
 
 @pytest.fixture
@@ -254,3 +255,14 @@ def test_copies_of_an_earlier_call_come_back_after_an_error(tmp_path):
         copies.mkdir()
         (copies / '0.png').write_bytes(b'new')
     assert [path.read_bytes() for path in tmp_path.rglob('*.png')] == [b'new']
+
+
+def test_copies_of_a_saved_dataset_may_move(tmp_path, datasets):
+    photos = sorted(make_photos(tmp_path / 'photos', {'a': 12, 'b': 12}).rglob('*.png'))
+    labels = [int(path.parent.name == 'b') for path in photos]
+    saved(datasets, photos, labels, (), tmp_path / 'saved')
+    digests = {
+        prepare_task(tmp_path / 'saved', tmp_path / name, 0, False, 1, print).digest()
+        for name in ('before', 'after')
+    }
+    assert len(digests) == 1

@@ -332,11 +332,19 @@ def _full_settings(config: dict) -> dict:
     for name in getattr(kind, 'added_later', ()):
         if name in settings and settings[name] == defaults.get(name):
             del settings[name]
-    return json.loads(json.dumps(settings, default=_as_python))
+    try:
+        return json.loads(json.dumps(settings, default=_as_python))
+    except TypeError as error:
+        raise UserError(
+            f'adapter {config["type"]}: {error}, and checkpoints state the settings: give numbers, '
+            'texts, lists or dicts of these'
+        ) from error
 
 
 def _as_python(number: np.generic) -> Any:
-    return number.item()
+    if isinstance(number, np.generic):
+        return number.item()
+    raise TypeError(f'a setting is {number!r}')
 
 
 def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> None:
