@@ -24,6 +24,7 @@ extensions = [
     'sphinx_copybutton',
     'sphinx_design',
     'api_pages',
+    'shared_navigation',
 ]
 exclude_patterns = ['_extensions']
 

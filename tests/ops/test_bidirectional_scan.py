@@ -53,8 +53,11 @@ def assert_equal_to_separate(ways, **options):
     assert_close(actual, scan_and_grads(ways, 'torch', **options), 1e-5)
 
 
-@pytest.mark.parametrize('channel_last', [False, True])
-@pytest.mark.parametrize('shape', [(1, 1, 1, 1), (2, 33, 3, 4), (3, 5, 34, 2)], ids=str)
+@pytest.mark.parametrize(
+    ('shape', 'channel_last'),
+    [((1, 1, 1, 1), False), ((2, 33, 3, 4), True), ((2, 33, 3, 4), False), ((2, 3, 34, 2), True)],
+    ids=str,
+)
 def test_equals_one_after_the_other(shape, channel_last):
     assert_equal_to_separate(make_ways(*shape, channel_last=channel_last))
 
