@@ -105,13 +105,13 @@ class SPTLoRA(SelectingAdapter):
         holders = torch.bucketize(ranked, ends, right=True)
         most = _most_within(budget, holders, lora, self.alpha)
         counts = torch.bincount(holders[:most], minlength=len(sizes))
-        chosen, choice = ranked[:most].sort().values, {}
-        for number, (name, end) in enumerate(zip(statistics, ends.tolist(), strict=True)):
-            first = end - int(sizes[number])
-            own = chosen[(chosen >= first) & (chosen < end)] - first
-            is_structured = counts[number] >= lora[number] / self.alpha
-            choice[name] = None if is_structured else encode_positions(own)
-        return choice
+        chosen = ranked[:most].sort().values.split(counts.tolist())  # of one matrix after another
+        return {
+            name: encode_positions(own - first) if len(own) < size / self.alpha else None
+            for name, own, first, size in zip(
+                statistics, chosen, (ends - sizes).tolist(), lora.tolist(), strict=True
+            )
+        }
 
     def _budget(self, weights: int, lora: int) -> int:
         share = self.lora_share
