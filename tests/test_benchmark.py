@@ -445,6 +445,7 @@ def test_peers_compute_the_same_with_their_adapters_folded(model):
     assert len(names) == (QUICK.depth if model == 'vim-memba' else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux counts it')
 def test_peak_memory_in_a_fresh_process():
     peak = peak_memory_of_its_own(take_memory)

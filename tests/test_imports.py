@@ -220,6 +220,7 @@ def test_importing_the_package_is_quiet_and_light_and_registers_everything():
     }
 
 
+@pytest.mark.slow
 def test_importing_the_package_leaves_other_libraries_alone():
     assert run(LEFT_ALONE) == []
 
@@ -350,6 +351,7 @@ def test_timm_has_the_models_when_they_are_asked_for():
     assert run('import timm, memba_vision; found = timm.list_models("vim_*")') == names
 
 
+@pytest.mark.slow
 def test_an_older_timm_does_not_fail(tmp_path):
     (tmp_path / 'timm').mkdir()
     for name in ('__init__', 'data', 'layers', 'models'):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers import (
     DEMO,
     EACH_EPOCH,
@@ -56,6 +57,7 @@ def test_a_training_imports_nothing_for_nothing(base, data_root, tmp_path):
     assert "custom_imports = dict(imports=[\n    'memba_vision',\n])" in text
 
 
+@pytest.mark.slow
 def test_a_start_and_going_on_are_quiet(base, data_root, tmp_path):
     """No warning, but for the one that is right: the data are not the published ones."""
     options = tiny_options(base, data_root, **EACH_EPOCH)

@@ -13,6 +13,7 @@ from memba_vision.datasets.source_scenes.render import Placement, colours, grati
 from memba_vision.datasets.source_scenes.scenes import FACTORS
 
 
+@pytest.mark.slow
 def test_every_class_has_pictures_of_several_fonts():
     drawn = draw_glyphs()
     counts = np.bincount(drawn.classes)

@@ -132,6 +132,7 @@ class Output(torch.nn.Module):
         return self.mixer(hidden, self.grid)[0]
 
 
+@pytest.mark.slow
 def test_an_exported_mixer_takes_any_batch():
     settings, grid = SHAPES['v0']
     model = Output(make_mixer(settings, torch.float32), grid).eval()

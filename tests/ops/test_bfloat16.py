@@ -159,6 +159,7 @@ assert torch.equal(back[is_number], expected[is_number].float())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('cpu', ['', 'haswell'])
 def test_kernels_round_as_torch_does(cpu, tmp_path):
     """Also on CPUs without an instruction for it, where LLVM ended the process."""

@@ -51,6 +51,7 @@ def test_it_trains(tmp_path, base, data_root):
     assert (tmp_path / 'run' / 'result.json').is_file()
 
 
+@pytest.mark.slow
 def test_one_import_is_enough_for_mmengine(tmp_path):
     """From another folder, in a process that knows the package from its path alone."""
     (tmp_path / 'mine.py').write_text(PARTS)

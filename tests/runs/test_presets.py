@@ -85,6 +85,7 @@ def test_a_file_of_ones_own_is_taken_as_it_stands(tmp_path):
     assert load(DEMO, str(path)).model.backbone.adapters == [adapter]
 
 
+@pytest.mark.slow
 def test_a_method_in_a_package_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / 'own_adapters.py').write_text(
         'from memba_vision.models.peft.lora import LoRA\n'

@@ -372,6 +372,7 @@ def test_workers_that_look_at_the_same_time(make, trainings, monkeypatch):
     assert len(configs) == 2, 'and one that the other ran'
 
 
+@pytest.mark.slow
 def test_workers_in_processes_of_their_own(make):
     work_at_once(make(trials=6, tell=print))
 
@@ -400,6 +401,7 @@ def test_what_an_earlier_search_left_is_not_gone_on_with(make, monkeypatch):
     assert not seen
 
 
+@pytest.mark.slow
 def test_a_hybrid_search_that_finds_another_combination_later(make, trainings):
     scores = iter(range(1000))
     trainings(lambda config: next(scores))  # whatever comes later is better

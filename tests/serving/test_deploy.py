@@ -90,6 +90,7 @@ def model():
     return memba_vision.get_model('vim_mini_lora', num_classes=2, arch=arch)
 
 
+@pytest.mark.slow
 def test_the_model_stays_as_it_was(model, tmp_path):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assert 'stays as it is' not in deploy(model, tmp_path / 'a.pt2', 'torch-export')
@@ -172,6 +173,7 @@ def test_grey_pixels_are_described(tmp_path):
     assert 'of grey pixels' in found['input'] and found['mean'] == [0.0] and found['std'] == [1.0]
 
 
+@pytest.mark.slow
 def test_a_graph_takes_images_of_the_size_that_it_states(tmp_path):
     settings = dict(arch=dict(embed_dims=8, num_layers=1), dynamic_img_size=True)
     model = memba_vision.get_model('vim_mini_lora', num_classes=2, **settings)
@@ -222,6 +224,7 @@ def test_pixels_are_described_as_the_model_takes_them(model):
     assert ('BGR' in found['input'], found['mean'], found['std']) == (True, [0.0] * 3, [1.0] * 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('preset', ['hybrid', 'memba_gate', 'memba_lstm', 'ssm_lora'])
 def test_methods_of_every_kind_can_be_traced(preset):
     torch.manual_seed(0)

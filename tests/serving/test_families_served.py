@@ -14,8 +14,8 @@ from memba_vision.serving.export import export_backbone, export_hf, export_merge
 from memba_vision.zoo.adapter_files import write_adapter
 from memba_vision.zoo.models import model_config
 
-# Four directions take their time.
-SLOW = {'mamba_reg_small', 'mamba_vision_tiny', 'vmamba_tiny_s1l8', 'vmamba_v0_tiny'}
+# Four directions take their time, and so do the two of Vim.
+SLOW = {'mamba_reg_small', 'mamba_vision_tiny', 'vim_small', 'vmamba_tiny_s1l8', 'vmamba_v0_tiny'}
 GRAPHS = [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in MODELS]
 #: Graphs that cannot be made, and why.
 NO_GRAPH = {'swin_tiny': 'its code fixes the number of images in a batch'}

@@ -81,6 +81,7 @@ def choose(browser, adapter: str) -> None:
     eventually(lambda: f'Adapter: {adapter}' in texts(browser, 'p'), adapter)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_upload_see_and_switch(run, gate_run, image, browser):
     sources = [str(run), str(gate_run)]

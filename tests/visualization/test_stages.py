@@ -53,6 +53,7 @@ def test_every_block_is_put_on_the_image(name, method, image):
         assert grid.to_maps(layer.potential).shape == (2, *grid.patches.shape)
 
 
+@pytest.mark.slow
 def test_images_of_another_size_than_the_backbone_was_built_for(image, tmp_path):
     for name, method, settings in (
         ('vmamba_v0_tiny', 'memba', {}),
@@ -103,6 +104,7 @@ def test_grids_are_those_of_the_maps(name, size):
     assert backbone.stage_grids() == tuple(tuple(m.shape[2:]) for m in maps)
 
 
+@pytest.mark.slow
 def test_a_page_of_a_backbone_in_stages(image, tmp_path):
     subjects = [make_subject('vmamba_v0_tiny', 'memba')]
     page = write_page(subjects, [image], (), tmp_path / 'out')
