@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from memba_vision.datasets.benchmarks import Benchmark, benchmarks_of
 from memba_vision.reports.statistics import Mean, best_first, mean_over_groups, part_of
-from memba_vision.reports.text_tables import markdown_table, with_deviation
+from memba_vision.reports.text_tables import markdown_table, range_text, with_deviation
 from memba_vision.runs.backbone import Backbone, backbone_labels
 from memba_vision.runs.metrics import Metric
 from memba_vision.runs.result import Result
@@ -104,7 +104,7 @@ class _Row(NamedTuple):
 
     method: str
     backbone: str  # empty if there is a single one
-    sizes: tuple[int, ...]  # parameters of its adapters; they may differ from task to task
+    sizes: set[int]  # parameters of its adapters; they may differ from task to task
     values: dict[str, dict[Hashable, float]]  # by task, and by seed with the number of its run
 
     @property
@@ -127,14 +127,14 @@ def _rows(results: Sequence[Result], names: dict[tuple[str, Backbone], str]) -> 
 
 
 def _row(method: str, backbone: str, results: Sequence[Result]) -> _Row:
-    sizes = sorted({run.adapter_parameters for run in results})
+    sizes = {run.adapter_parameters for run in results}
     values = defaultdict(dict)
     counts = Counter()
     for run in results:
         # Two runs of one seed, or of seeds that are not known, both count.
         counts[run.task, run.seed] += 1
         values[run.task][run.seed, counts[run.task, run.seed]] = run.value
-    return _Row(method, backbone, tuple(sizes), values)
+    return _Row(method, backbone, sizes, values)
 
 
 def _table(rows: list[_Row], columns: Sequence[_Column], metric: Metric, title: str) -> str:
@@ -155,9 +155,8 @@ def _table(rows: list[_Row], columns: Sequence[_Column], metric: Metric, title: 
 
 
 def _cells(row: _Row, columns: Sequence[_Column], metric: Metric) -> tuple[str, ...]:
-    size = ' / '.join(f'{size:,}' for size in row.sizes)
     means = [_cell(row, column, metric) for column in columns]
-    return (row.method, row.backbone, str(row.seeds), size, *means)
+    return (row.method, row.backbone, str(row.seeds), range_text(row.sizes), *means)
 
 
 def _cell(row: _Row, column: _Column, metric: Metric) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 
 from memba_vision.reports.scores import SuiteScores, mean_cost
 from memba_vision.reports.statistics import Mean, part_of
-from memba_vision.reports.text_tables import with_deviation
+from memba_vision.reports.text_tables import range_text, with_deviation
 from memba_vision.runs.metrics import TOP1
 from memba_vision.runs.result import Result
 from memba_vision.zoo.methods import architecture_title
@@ -153,10 +153,8 @@ def _per_method(scores: SuiteScores, cell: Callable[[list[Result]], Cell]) -> li
 
 
 def _sizes(sizes: Iterable[int]) -> Cell:
-    """Return a cell with one number, or the smallest and the largest."""
     sizes = set(sizes)
-    low, high = min(sizes), max(sizes)
-    return Cell(f'{low:,}' if low == high else f'{low:,} to {high:,}', high)
+    return Cell(range_text(sizes), max(sizes))
 
 
 def _training_time(results: list[Result]) -> Cell:

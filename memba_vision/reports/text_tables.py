@@ -1,6 +1,6 @@
 """Tables as text."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 MINUS = '\N{MINUS SIGN}'
 
@@ -25,6 +25,12 @@ def markdown_table(table: Sequence[Sequence[str]], numbers_from: int) -> str:
 
     rule = ['-' * (w - 1) + (':' if c >= numbers_from else '-') for c, w in enumerate(widths)]
     return '\n'.join([line(table[0]), line(rule), *map(line, table[1:])]) + '\n'
+
+
+def range_text(numbers: Collection[int]) -> str:
+    """Return whole numbers as text: one, or the smallest and the largest."""
+    low, high = min(numbers), max(numbers)
+    return f'{low:,}' if low == high else f'{low:,} to {high:,}'
 
 
 def with_deviation(mean: float, deviation: float | None, number: Callable[[float], str]) -> str:

@@ -26,6 +26,12 @@ def test_mean_and_deviation_over_seeds():
     assert row == ['memba', '73,728', '92.0 ± 2.6']
 
 
+def test_sizes_that_follow_from_the_data_are_a_range():
+    sizes = (65_722, 69_292, 66_148)
+    results = [make_result(seed=n, adapter_parameters=size) for n, size in enumerate(sizes)]
+    assert rows(accuracy_table(results))[2][1] == '65,722 to 69,292'
+
+
 def test_one_seed_has_no_deviation():
     header, _, row = rows(accuracy_table([make_result()]))
     assert header[0] == 'method (1 seed)'
