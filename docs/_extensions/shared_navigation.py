@@ -1,7 +1,7 @@
 """Navigation of the pages of source code, made once for all of them.
 
-Sphinx copies the contents of the whole site for each page. Pages of source code are in none of
-them, and most pages of the site.
+Sphinx copies the table of contents of the whole site for each page. Most pages are of source code;
+none of these is in that table, so what they show differs by the depth of its links alone.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ BEFORE_THE_THEME = 400  # Sphinx's usual priority is 500
 
 
 def share_navigation() -> Callable:
-    """Return a handler of ``html-page-context``; links depend on a page's depth alone."""
+    """Return a handler of ``html-page-context`` that remembers the navigation of each depth."""
     made: dict[tuple, str] = {}
 
     def share(app: Sphinx, page: str, template: str, context: dict[str, Any], _: object) -> None:

@@ -341,10 +341,10 @@ def _full_settings(config: dict) -> dict:
         ) from error
 
 
-def _as_python(number: np.generic) -> Any:
-    if isinstance(number, np.generic):
-        return number.item()
-    raise TypeError(f'a setting is {number!r}')
+def _as_python(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f'a setting is {value!r}')
 
 
 def _keep_owned(model: PEFTModel, state_dict: dict, prefix: str, _: dict) -> None:

@@ -105,12 +105,13 @@ class SPTLoRA(SelectingAdapter):
         holders = torch.bucketize(ranked, ends, right=True)
         most = _most_within(budget, holders, lora, self.alpha)
         counts = torch.bincount(holders[:most], minlength=len(sizes))
-        chosen = ranked[:most].sort().values.split(counts.tolist())  # of one matrix after another
+        gets_lora = (counts >= lora / self.alpha).tolist()
+        by_matrix = ranked[:most].sort().values.split(counts.tolist())
+        starts = (ends - sizes).tolist()
+        parts = zip(statistics, gets_lora, by_matrix, starts, strict=True)
         return {
-            name: encode_positions(own - first) if len(own) < size / self.alpha else None
-            for name, own, first, size in zip(
-                statistics, chosen, (ends - sizes).tolist(), lora.tolist(), strict=True
-            )
+            name: None if is_structured else encode_positions(positions - start)
+            for name, is_structured, positions, start in parts
         }
 
     def _budget(self, weights: int, lora: int) -> int:
