@@ -1,3 +1,4 @@
+import gc
 import os
 import tempfile
 
@@ -34,6 +35,11 @@ make_quick()
 
 # The benchmark is no part of an installed copy.
 collect_ignore = [] if (REPOSITORY / 'tools' / 'benchmarking').is_dir() else ['test_benchmark.py']
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of collections of garbage, a tenth of the time."""
+    gc.freeze()
 
 
 def make_base(path: Path, seed: int) -> Path:

@@ -5,6 +5,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_is_done = False  # in this process
+
 
 @contextmanager
 def imports_kept_from_collection() -> Iterator[None]:
@@ -17,9 +19,11 @@ def imports_kept_from_collection() -> Iterator[None]:
 
     Only the first call in a process does this: what is garbage when it is called again would stay.
     """
-    if gc.get_freeze_count():
+    global _is_done
+    if _is_done:
         yield
         return
+    _is_done = True
     was_enabled = gc.isenabled()
     gc.disable()
     atexit.register(gc.freeze)

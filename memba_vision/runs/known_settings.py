@@ -167,8 +167,24 @@ def _classes(kind: Any) -> list[Callable]:
     if not isinstance(kind, str):
         return [kind] if callable(kind) else []
     registries = [r for r in vars(mmpretrain.registry).values() if isinstance(r, Registry)]
-    found = (registry.get(kind) for registry in (*registries, ADAPTERS))
+    found = (_registered(registry, kind) for registry in (*registries, ADAPTERS))
     return list(dict.fromkeys(cls for cls in found if cls is not None))
+
+
+def _registered(registry: Registry, kind: str) -> Callable | None:
+    """Return the class that a registry has by a name; None if it has none.
+
+    ``Registry.get`` looks for a module too where a registry lacks a name, which takes long in as
+    many as there are here, and imports what happens to be called so. A dotted name is one.
+    """
+    if '.' in kind:
+        return registry.get(kind)
+    registry.import_from_location()
+    while registry is not None:
+        if kind in registry.module_dict:
+            return registry.module_dict[kind]
+        registry = registry.parent
+    return None
 
 
 def _parameters(reader: Callable) -> set[str] | None:
@@ -221,7 +237,8 @@ def _near(key: str, before: Config, config: Config) -> list[str]:
     First those beside it that are spelled alike, then those of the same name elsewhere, then those
     spelled alike elsewhere.
     """
-    present = [k for k in _dotted(before.to_dict()) if k.split('.')[0] in _names(config, '')]
+    read = _names(config, '')
+    present = [k for k in _dotted(before.to_dict()) if k.split('.')[0] in read]
     taken = [
         f'{place}.{name}' if place else name
         for place in ('', *present)

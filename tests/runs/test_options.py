@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from helpers import CONFIGS, DEMO, run_tool
 
@@ -228,3 +230,10 @@ def test_a_value_of_another_kind(option, kind):
 def test_a_method_that_is_nearly_one():
     with pytest.raises(UserError, match=r'--peft lora_inproj: .*\(did you mean lora_in_proj'):
         load(peft='lora_inproj')
+
+
+def test_a_type_is_no_module_to_import():
+    """A misspelt type may be called as a module is, which would run when it was looked for."""
+    with pytest.raises(UserError):
+        load('model.head.type=this', 'model.head.num_clases=3')
+    assert 'this' not in sys.modules
