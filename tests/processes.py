@@ -26,16 +26,20 @@ CONTEXT.set_forkserver_preload(
 )
 
 
-def start(log: Path, tool: str, *arguments: object) -> multiprocessing.process.BaseProcess:
+def start(
+    log: Path, tool: str, *arguments: object, **environment: str
+) -> multiprocessing.process.BaseProcess:
     """Start a tool; what it says goes to ``log``, and ``exitcode`` is its status."""
-    process = CONTEXT.Process(target=_call, args=(str(log), tool, [str(a) for a in arguments]))
+    given = (str(log), tool, [str(a) for a in arguments], environment)
+    process = CONTEXT.Process(target=_call, args=given)
     process.start()
     return process
 
 
-def _call(log: str, tool: str, arguments: list[str]) -> None:
+def _call(log: str, tool: str, arguments: list[str], environment: dict[str, str]) -> None:
     import torch
 
+    os.environ.update(environment)
     torch.set_num_threads(1)
     sys.path.append(str(TESTS))
     with open(log, 'a') as file:

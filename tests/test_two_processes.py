@@ -19,6 +19,7 @@ from helpers import (
     run_tool,
     tiny_options,
 )
+from processes import start
 
 from memba_vision.models.peft.model import parse_header
 from memba_vision.weights import read_checkpoint
@@ -26,12 +27,15 @@ from memba_vision.weights import read_checkpoint
 pytestmark = pytest.mark.slow
 
 
-def start_two_processes(config: Path, *arguments: str) -> subprocess.Popen:
-    """Start torch's launcher; both processes and it are in one group."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(('localhost', 0))
-        port = free.getsockname()[1]
-    torchrun = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master-port={port}']
+        return free.getsockname()[1]
+
+
+def start_two_processes(config: Path, *arguments: str) -> subprocess.Popen:
+    """Start torch's launcher; both processes and it are in one group."""
+    torchrun = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master-port={free_port()}']
     python, tool, *others = arguments
     return subprocess.Popen(
         [python, *torchrun, tool, *others],
@@ -49,6 +53,17 @@ def in_two_processes(config: Path, work_dir: Path, options: dict, *arguments: st
     process = start_two_processes(config, *line)
     out, _ = process.communicate(timeout=300)
     return subprocess.CompletedProcess(line, process.returncode, out)
+
+
+def trained_in_two_forks(log: Path, config: Path, options: dict, *arguments: object) -> str:
+    """Train to the end without torch's launcher, which takes longer than that; the output."""
+    shared = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port()))
+    line = [config, '--launcher', 'pytorch', *arguments, *as_arguments(options)]
+    ranks = [start(log, 'train', *line, RANK=r, LOCAL_RANK=r, **shared) for r in ('0', '1')]
+    for rank in ranks:
+        rank.join(300)
+    assert [rank.exitcode for rank in ranks] == [0, 0], log.read_text()
+    return log.read_text()
 
 
 def accuracy(work_dir: Path) -> float:
@@ -139,12 +154,8 @@ def test_both_go_on_from_what_the_first_one_finds(options, tmp_path):
     text = f'_base_ = {str(DEMO)!r}\nwork_dir = {str(tmp_path)!r} + "/rank{{{{$RANK:0}}}}"\n'
     config.write_text(text)
     options = options | {'default_hooks.checkpoint.interval': 2}
-    line = command('train', config, tmp_path, options, '--launcher', 'pytorch', '--resume')
-    at = line.index('--work-dir')
     for _ in range(2):
-        process = start_two_processes(config, *line[:at], *line[at + 2 :])
-        out, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, out
+        out = trained_in_two_forks(tmp_path / 'log', config, options, '--resume')
         for name in ('epoch_6.pth', 'result.json'):
             (tmp_path / 'rank0' / name).unlink()
     assert 'resumed epoch: 4' in out
@@ -154,8 +165,7 @@ def test_two_processes_without_a_checkpoint_of_their_own(base, tmp_path):
     make_task(tmp_path / 'data', 'digits', train=12, val=4, test=6)
     settings = {'train_dataloader.batch_size': 4, 'default_hooks.checkpoint.interval': 10}
     options = tiny_options(base, tmp_path / 'data', **settings)
-    run = in_two_processes(DEMO, tmp_path, options)
-    assert run.returncode == 0, run.stdout
+    trained_in_two_forks(tmp_path / 'log', DEMO, options, '--work-dir', tmp_path)
     assert accuracy(tmp_path) >= 0
 
 
@@ -192,8 +202,8 @@ def choices_of(adapters: list[dict]) -> list[dict]:
 @pytest.mark.parametrize('method', ['gps', 'sdt', 'eva', 'spt_lora'])
 def test_two_processes_choose_the_same_by_all_images(selecting, tmp_path, method):
     config = config_with_hook(tmp_path / 'digits_memba.py', 'RankReportHook')
-    run = in_two_processes(config, tmp_path, selecting, '--peft', method)
-    assert run.returncode == 0, run.stdout
+    more = ('--work-dir', tmp_path, '--peft', method)
+    trained_in_two_forks(tmp_path / 'log', config, selecting, *more)
     reports = [json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in (0, 1)]
     assert reports[0] == reports[1]
     record = json.loads((tmp_path / 'selection.json').read_text())
@@ -222,14 +232,14 @@ def end_by_a_kill(options: dict, work_dir: Path, hook: str, **settings) -> None:
 
 def go_on(options: dict, folder: Path) -> tuple[dict, str]:
     """Run once more to the end; the record of the choice, as the checkpoint has it, and the log."""
-    run = in_two_processes(DEMO, folder, options, '--peft', 'gps', '--resume')
-    assert run.returncode == 0, run.stdout
+    more = ('--work-dir', folder, '--peft', 'gps', '--resume')
+    said = trained_in_two_forks(folder / 'log', DEMO, options, *more)
     record = json.loads((folder / 'selection.json').read_text())
     weights = read_checkpoint(str(folder / 'epoch_2.pth'))['state_dict']
     header = parse_header(weights['backbone.peft_header'])
     assert header['selection'] == {k: record[k] for k in ('images', 'seconds', 'processes')}
     assert choices_of(header['adapters']) == record['choices']
-    return record, run.stdout
+    return record, said
 
 
 @pytest.mark.parametrize('rank', [0, 1])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import DEMO, EACH_EPOCH, REPOSITORY, as_arguments, run_tool, tiny_options
-from processes import CONTEXT, _call
+from processes import start
 from script_jobs import status, wait_for
 
 from memba_vision.sweeps.status import is_locked
@@ -74,14 +74,7 @@ def straight(command, tmp_path_factory):
 
 
 def start_tool(log: Path, arguments: list):
-    process = CONTEXT.Process(target=_in_environment, args=(str(log), [str(a) for a in arguments]))
-    process.start()
-    return process
-
-
-def _in_environment(log: str, arguments: list[str]) -> None:
-    os.environ.update(ENVIRONMENT)
-    _call(log, 'sweep', arguments)
+    return start(log, 'sweep', *arguments, **ENVIRONMENT)
 
 
 def table(said: str) -> str:
