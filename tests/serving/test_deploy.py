@@ -3,6 +3,8 @@
 import json
 import math
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -24,7 +26,7 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope='module', params=METHODS)
+@pytest.fixture(scope='module')
 def trained(request, base, data_root, tmp_path_factory):
     """The checkpoint of a run, and its method."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -55,33 +57,47 @@ def assert_equals_the_model(run, model):
         torch.testing.assert_close(run(images(number)), model(images(number)), rtol=0, atol=1e-4)
 
 
-@pytest.mark.slow
-def test_onnx_and_torch_export(trained, tmp_path):
+def export(trained: tuple, file_format: str, path: Path) -> torch.nn.Module:
+    """Write the graph of a checkpoint, and return its model."""
     checkpoint, method = trained
-    model = memba_vision.load_trained(checkpoint)
-    for file_format, name in (('onnx', 'digits.onnx'), ('torch-export', 'digits.pt2')):
-        outcome = run_tool('export', checkpoint, tmp_path / name, '--as', file_format)
-        assert outcome.status == 0, outcome
-        assert f'{tmp_path / name}: ' in outcome.out
-        assert '3 of 3: comparing its answers' in outcome.err
-        assert ('LIM stays as the gate' in outcome.out) == (method == 'memba')
-    assert_equals_the_model(run_onnx(tmp_path / 'digits.onnx'), model)
+    outcome = run_tool('export', checkpoint, path, '--as', file_format)
+    assert outcome.status == 0, outcome
+    assert f'{path}: ' in outcome.out
+    assert '3 of 3: comparing its answers' in outcome.err
+    assert ('LIM stays as the gate' in outcome.out) == (method == 'memba')
+    return memba_vision.load_trained(checkpoint)
+
+
+def assert_describes(metadata: dict, read: Callable) -> None:
+    assert read(metadata['classes']) == [str(digit) for digit in range(10)]
+    assert read(metadata['size']) == [48, 48]
+    assert read(metadata['mean']) == pytest.approx([123.675, 116.28, 103.53])
+    assert read(metadata['std']) == pytest.approx([58.395, 57.12, 57.375])
+    assert metadata['interpolation'] == 'bicubic'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('trained', ['memba', 'linear-probing'], indirect=True)
+def test_torch_export(trained, tmp_path):
+    model = export(trained, 'torch-export', tmp_path / 'digits.pt2')
     files = {METADATA: ''}
     program = torch.export.load(tmp_path / 'digits.pt2', extra_files=files)
     assert_equals_the_model(program.module(), model)
+    assert_describes(json.loads(files[METADATA]), read=lambda value: value)
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize('trained', ['memba', 'lora'], indirect=True)
+def test_onnx(trained, tmp_path):
+    model = export(trained, 'onnx', tmp_path / 'digits.onnx')
+    assert_equals_the_model(run_onnx(tmp_path / 'digits.onnx'), model)
     proto = onnx.load(tmp_path / 'digits.onnx')
     onnx.checker.check_model(proto)
     assert {opset.domain for opset in proto.opset_import} <= {'', 'pkg.onnxscript.torch_lib.common'}
     assert str(tmp_path.parent.name).encode() not in proto.SerializeToString()
     assert b'memba_vision/' not in proto.SerializeToString(), 'paths of the code that was traced'
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    assert json.loads(files[METADATA])['classes'] == json.loads(metadata['classes'])
-    assert json.loads(metadata['classes']) == [str(digit) for digit in range(10)]
-    assert json.loads(metadata['size']) == [48, 48]
-    assert json.loads(metadata['mean']) == pytest.approx([123.675, 116.28, 103.53])
-    assert json.loads(metadata['std']) == pytest.approx([58.395, 57.12, 57.375])
-    assert metadata['interpolation'] == 'bicubic'
+    assert_describes(metadata, json.loads)
 
 
 @pytest.fixture
