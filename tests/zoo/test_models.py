@@ -1,10 +1,13 @@
 """Models by name, in this package and in mmpretrain's index."""
 
+import logging
+
 import mmpretrain
 import numpy as np
 import pytest
 import torch
 from helpers import CONFIGS, REPOSITORY, needs_checkout
+from mmengine.logging import MMLogger
 from mmpretrain import ImageClassificationInferencer
 from safetensors.torch import load_file, save_file
 
@@ -53,6 +56,19 @@ def test_every_model_of_the_smallest_architecture_answers(name):
     assert isinstance(model.backbone, Vim if name in ('vim_mini', 'vim_mini_v2') else PEFTModel)
     with torch.no_grad():
         assert model(torch.randn(1, 3, 48, 48)).shape == (1, 5)
+
+
+def test_random_weights_come_without_a_list_of_them():
+    """mmengine has one for mmpretrain's models, of two lines for each parameter."""
+    said = []
+    logger = MMLogger.get_current_instance()
+    watching = logging.Handler(logging.INFO)
+    watching.emit = said.append
+    logger.addHandler(watching)
+    level = logger.level
+    memba_vision.get_model('vit_mini_lora', num_classes=2)
+    logger.removeHandler(watching)
+    assert said == [] and logger.level == level
 
 
 def test_weights_that_come_with_the_package():

@@ -1,10 +1,13 @@
 """Strict loading of pre-trained weights into backbones of mmpretrain."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlparse
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, PretrainedInit
 
 from memba_vision.models.backbones.transformer_weights import names_of_mmpretrain
@@ -41,10 +44,23 @@ def initialize_backbone(backbone: BaseModule) -> None:
     named = [entry for entry in files if entry.get('checkpoint') is not None]
     if not named:
         backbone.init_cfg = [entry for entry in entries if entry not in files] or None
-        backbone.init_weights()
+        with _without_a_list_on_the_terminal():
+            backbone.init_weights()
     for entry in named:  # all weights come from there
         _load(backbone, entry)
     backbone.init_cfg, backbone._is_init = given, True
+
+
+@contextmanager
+def _without_a_list_on_the_terminal() -> Iterator[None]:
+    """Keep mmengine from saying how each parameter was initialised, but in a log file."""
+    logger = MMLogger.get_current_instance()
+    before = logger.level
+    logger.setLevel(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _is_file(entry: Mapping[str, Any]) -> bool:
