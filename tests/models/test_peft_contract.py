@@ -278,12 +278,12 @@ def test_blocks_that_are_recomputed_give_the_same_gradients(cell):
     torch.testing.assert_close(gradients(recomputed), gradients(plain))
 
 
-#: What is traced on Vim: each way to put something into a graph. The others are made of these.
+#: What is traced on Vim: each way to put something into a graph. The others are made of these, as
+#: LoRA in other places or with another scale, rate or start is.
 IN_A_GRAPH = [
     *('svp', 'sdt', 'ssf', 'fact_tt', 'fact_tk', 'convpass', 'rep_adapter', 'adaptformer'),
     *('adapter_plus', 'vpt_shallow', 'vpt_deep', 'glora', 'spt_lora', 'gps', 'mona', 'bitfit'),
-    *('layernorm_tuning', 'rslora', 'lora_plus', 'pissa', 'olora', 'eva', 'a_tuning', 'd_tuning'),
-    *('memba', 'dora', 'prodial', 'ssm_lora'),
+    *('layernorm_tuning', 'pissa', 'a_tuning', 'd_tuning', 'memba', 'dora', 'prodial', 'ssm_lora'),
 ]
 TRACED = [
     *(('vim', preset) for preset in IN_A_GRAPH),
