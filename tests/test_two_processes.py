@@ -33,7 +33,7 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def start_two_processes(config: Path, *arguments: str) -> subprocess.Popen:
+def start_two_processes(*arguments: str) -> subprocess.Popen:
     """Start torch's launcher; both processes and it are in one group."""
     torchrun = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master-port={free_port()}']
     python, tool, *others = arguments
@@ -50,7 +50,7 @@ def start_two_processes(config: Path, *arguments: str) -> subprocess.Popen:
 def in_two_processes(config: Path, work_dir: Path, options: dict, *arguments: str):
     """Train; the ended process with its output."""
     line = command('train', config, work_dir, options, '--launcher', 'pytorch', *arguments)
-    process = start_two_processes(config, *line)
+    process = start_two_processes(*line)
     out, _ = process.communicate(timeout=300)
     return subprocess.CompletedProcess(line, process.returncode, out)
 
@@ -97,7 +97,7 @@ def test_a_signal_to_one_or_to_all_ends_both(options, tmp_path, everyone):
         config = config_with_hook(tmp_path / 'digits_memba.py', 'HoldHook')
         (tmp_path.parent / 'hold').touch()
         line = command('train', config, tmp_path, options, '--launcher', 'pytorch')
-        process = start_two_processes(config, *line)
+        process = start_two_processes(*line)
         deadline = time.monotonic() + 120
         while not (tmp_path / 'held').exists():
             assert time.monotonic() < deadline
