@@ -3,15 +3,14 @@
 import os
 from copy import deepcopy
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import mmengine
 import mmengine.dataset
 from mmengine.config import Config
 
-from memba_vision.package_data import package_data_folder
-
-SHIPPED = str(package_data_folder() / 'configs' / '_base_')
+SHIPPED = str(Path(__file__).resolve().parents[1] / 'configs' / '_base_')
 
 
 def make_quick() -> None:

@@ -37,6 +37,8 @@ def serve(address: str) -> None:
     sys.path.append(str(TESTS))
     importlib.import_module('quick_mmengine').make_quick()
     sys.path.remove(str(TESTS))
+    early = [name for name in sys.modules if name.split('.')[0] == 'memba_vision']
+    assert not early, f'imported before any page could change it: {early}'
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f'{address}.starting')
