@@ -149,6 +149,17 @@ def mini_vtab_2_two_tasks() -> str:
     return _accuracies('mini_vtab_2_two_tasks', accuracy_table)
 
 
+def mini_vtab_2_backbones() -> str:
+    """What some methods reach on mini-VTAB 2 with the small VMamba and the small ViT."""
+    return _accuracies('mini_vtab_2_backbones', accuracy_table)
+
+
+def mini_vtab_2_backbones_differences() -> str:
+    """What the membrane gains there over LoRA, by backbone."""
+    membranes = ('memba_hidden', 'memba_hidden_no_transfer')
+    return _differences('mini_vtab_2_backbones', 'lora', membranes)
+
+
 def mini_vtab_backbones() -> str:
     """What some methods reach there on the small VMamba and the small ViT."""
     return _accuracies('mini_vtab_backbones', short_table)
@@ -246,6 +257,8 @@ TABLES = {
     'mini_vtab_2_one_rate': mini_vtab_2_one_rate,
     'mini_vtab_2_combination': mini_vtab_2_combination,
     'mini_vtab_2_two_tasks': mini_vtab_2_two_tasks,
+    'mini_vtab_2_backbones': mini_vtab_2_backbones,
+    'mini_vtab_2_backbones_differences': mini_vtab_2_backbones_differences,
     'mini_vtab_backbones': mini_vtab_backbones,
     'mini_vtab_ranks': mini_vtab_ranks,
     'mini_vtab_differences': mini_vtab_differences,

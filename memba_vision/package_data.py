@@ -47,6 +47,8 @@ def is_tool_process() -> bool:
 
 
 #: The folder of the presets, a file per method.
+#:
+#: :meta hide-value:
 PRESETS = package_data_folder() / 'configs' / '_base_' / 'peft'
 
 

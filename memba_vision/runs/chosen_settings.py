@@ -12,6 +12,8 @@ from memba_vision.runs.trial import setting_places
 
 _BASES = package_data_folder() / 'configs' / '_base_'
 #: The folder of the files that ``tools/report.py --choose`` writes.
+#:
+#: :meta hide-value:
 SETTINGS = _BASES / 'settings'
 
 

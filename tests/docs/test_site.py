@@ -30,7 +30,9 @@ def test_the_pages_of_the_site_fetch_nothing(site):
     pages = list(site.rglob('*.html'))
     assert {'index.html', 'faq.html', 'methods.html', 'ops.html'} <= {page.name for page in pages}
     for page in pages:
-        assert not FETCHED.search(page.read_text(encoding='utf-8')), page
+        text = page.read_text(encoding='utf-8')
+        assert not FETCHED.search(text), page
+        assert str(REPOSITORY) not in text, f'{page} names the folder that it was built in'
     ops = (site / 'api' / 'ops.html').read_text(encoding='utf-8')
     assert 'id="memba_vision.ops.selective_scan.selective_scan"' in ops
 
