@@ -1,7 +1,7 @@
 """Train every method on every task with every seed, and print the table of results.
 
 python tools/sweep.py --suite demo --methods memba lora --seeds 0 1 --work-dir work_dirs/sweep
-python tools/sweep.py configs/demo/*.py --seeds 0 1 2 --work-dir work_dirs/demo
+python tools/sweep.py configs/demo/digits_*.py --seeds 0 1 2 --work-dir work_dirs/demo
 """
 
 from __future__ import annotations

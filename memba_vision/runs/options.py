@@ -8,6 +8,8 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from memba_vision.errors import UserError
+from memba_vision.runs.data_root import LEADING as DATA_ROOT
+from memba_vision.runs.data_root import following_data_root
 from memba_vision.runs.epochs import following_epochs
 from memba_vision.runs.image_size import following_image_size
 from memba_vision.runs.known_settings import (
@@ -33,10 +35,11 @@ _PAIRS = {'(': ')', '[': ']', '{': '}'}
 def apply_options(config: Config, options: dict[str, Any]) -> None:
     """Put settings into a config, which is changed in place.
 
-    Where they change the backbone's ``img_size``, the pipelines follow, and the schedule the number
-    of epochs, as far as the settings do not say otherwise; see
-    :func:`memba_vision.runs.image_size.following_image_size` and
-    :func:`memba_vision.runs.epochs.following_epochs`.
+    Where they change the backbone's ``img_size``, the pipelines follow, the schedule the number of
+    epochs, and validation and test the folder of the training data, as far as the settings do not
+    say otherwise; see :func:`memba_vision.runs.image_size.following_image_size`,
+    :func:`memba_vision.runs.epochs.following_epochs` and
+    :func:`memba_vision.runs.data_root.following_data_root`.
 
     Args:
         config: the config.
@@ -52,9 +55,9 @@ def apply_options(config: Config, options: dict[str, Any]) -> None:
         if problem := reason_decided(key):
             raise UserError(f'--cfg-options: {problem}')
     before = Config(config.to_dict())
-    leading = ('img_size', EPOCHS, 'train_cfg')
+    leading = ('img_size', EPOCHS, 'train_cfg', DATA_ROOT)
     followed = [key for key in options if key.removesuffix('+').endswith(leading)]
-    with following_image_size(config), following_epochs(config):
+    with following_image_size(config), following_epochs(config), following_data_root(config):
         for key in followed:
             _put(config, key.removesuffix('+'), options[key], key.endswith('+'))
     for key in options:  # settings of pipelines and schedulers stay
