@@ -47,6 +47,12 @@ from memba_vision.errors import GO_ON, Terminated, UserError
 
 # Settings of the processes that load data: torch refuses them where there are none.
 OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'multiprocessing_context')
+# Hooks without which a run could not be read, ended or trusted, whatever hooks a config has.
+NEEDED_HOOKS = {
+    'finite_loss': dict(type='FiniteLossHook'),
+    'plain_checkpoint': dict(type='PlainCheckpointHook'),
+    'termination': dict(type='TerminationHook'),
+}
 
 
 class ReadableRunner(Runner):
@@ -66,6 +72,12 @@ class ReadableRunner(Runner):
         are_recorded(cfg)
         with reporting_config_errors('the model, a hook or the runtime'):
             return super().from_cfg(RunConfig.of(cfg) if isinstance(cfg, Config) else cfg)
+
+    def register_default_hooks(self, hooks: dict | None = None) -> None:
+        """Register the hooks of a config, and behind them those that every run needs."""
+        given = hooks or {}
+        needed = {name: hook for name, hook in NEEDED_HOOKS.items() if name not in given}
+        super().register_default_hooks({**given, **copy.deepcopy(needed)})
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the environment, for distributed processes without a GPU too."""

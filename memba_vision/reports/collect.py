@@ -13,7 +13,7 @@ from memba_vision.errors import UserError
 from memba_vision.file_kinds import TABLES, kind_of, near_paths
 from memba_vision.reports.run_list import RUN_LIST, read_run_list
 from memba_vision.runs.backbone import RANDOM, UNKNOWN, Backbone, backbone_labels, backbone_of
-from memba_vision.runs.compared_settings import describe_differences, flat_settings
+from memba_vision.runs.compared_settings import PASSING, describe_differences, flat_settings
 from memba_vision.runs.method_names import spelled_as_preset
 from memba_vision.runs.metrics import TEST
 from memba_vision.runs.record import RECORD_FILE, is_finished, last_start, read_config
@@ -108,11 +108,12 @@ def one_of_each(runs: list[Run]) -> tuple[list[Run], list[str]]:
     """Name the backbones of runs, and keep one run of each identity.
 
     Returns:
-        The runs, and a remark on each that was left out. Of several runs with the same backbone,
+        The runs, and a remark on each that was left out, and on seeds that were trained with other
+        settings, which are averaged all the same. Of several runs with the same backbone,
         method, task and seed, the one with the newest result counts; in a list the later line.
     """
     runs, remarks = _without_repeated(_with_backbone_names(runs))
-    return runs, remarks + _unknown_bases(runs)
+    return runs, remarks + _unknown_bases(runs) + _averaged_with_other_settings(runs)
 
 
 def read_list(path: Path) -> list[Result]:
@@ -319,12 +320,30 @@ def _without_repeated(runs: list[Run]) -> tuple[list[Run], list[str]]:
     return kept, remarks
 
 
+def _averaged_with_other_settings(runs: list[Run]) -> list[str]:
+    """Remark on seeds of one method and task that were trained with different settings."""
+    groups: dict[tuple, dict[Path, Run]] = defaultdict(dict)
+    for run in runs:
+        if run.result:
+            # Of one sweep they are the same, and reading thousands of records would take long.
+            place = run.folder.parent if (run.folder.parent / SWEEP_FILE).exists() else run.folder
+            group = run.backbone_name, run.method, run.task, run.split
+            groups[group].setdefault(place, run)
+    remarks = []
+    for first, *others in map(dict.values, groups.values()):
+        for run in others:
+            if found := _other_settings(run, first):
+                remarks.append(f'{run.name} and {first.name} are averaged{found}')
+    return remarks
+
+
 def _other_settings(run: Run, newest: Run) -> str:
     """Return the settings in which a newer run differs, as far as both have a record."""
     if run.result is None or newest.result is None:
         return ''
     try:
-        before, now = (flat_settings(read_config(each.folder)) for each in (run, newest))
+        passing = (*PASSING, 'randomness')
+        before, now = (flat_settings(read_config(each.folder), passing) for each in (run, newest))
     except UserError:
         return ''
     found = describe_differences(before, now)

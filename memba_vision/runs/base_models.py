@@ -1,6 +1,7 @@
 """Shipped models: files of ``configs/_base_/models``, whose backbones any config can take."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
@@ -34,8 +35,13 @@ def read_base_model(name: str) -> Config:
         meant = f' (did you mean {near}?)' if near else ''
         raise UserError(f'--backbone {name}: no such backbone{meant}; known are {", ".join(known)}')
     config = read_often(path)
-    if 'module' not in config.get('model', {}).get('backbone', {}):
-        raise UserError(f'--backbone {name}: {path} has no model.backbone.module')
+    part = config
+    for key in ('model', 'backbone', 'module'):
+        part = part.get(key)
+        if not isinstance(part, Mapping):
+            raise UserError(f'--backbone {name}: {path} has no model.backbone.module')
+    if not isinstance(config.model.get('head', {}), Mapping):
+        raise UserError(f'--backbone {name}: {path}: model.head is a dict')
     return config
 
 

@@ -1,6 +1,7 @@
 """Presets: a method's adapters and their settings, for any config."""
 
 import difflib
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -79,6 +80,13 @@ def read_preset(name: str, overrides: dict) -> Config:
     preset = read_often(path)
     if not isinstance(preset.get('adapters'), list):
         raise UserError(f'--peft {name}: {path} has no list "adapters"')
+    for key, parts in (('adapters', preset.adapters), ('module', [preset.get('module', {})])):
+        for part in parts:
+            if not isinstance(part, Mapping):
+                raise UserError(
+                    f'--peft {name}: {key} of {path}: expected a dict, such as '
+                    f"dict(type='LoRA', rank=8) in adapters, found {part!r}"
+                )
     for adapter in preset.adapters:
         adapter.update(_of_family(adapter, overrides))
     return preset
@@ -118,6 +126,7 @@ def use_preset(config: Config, name: str) -> None:
         raise UserError(
             f'--peft {name}: {config.filename} adapts no backbone (it has no model.backbone.module)'
         )
+    _check_name(name, preset)
     config.model.backbone = dict(type='PEFTModel', adapters=preset.adapters, module=module)
     config.merge_from_dict({'model.backbone.module': preset.get('module', {})})
     own = config.get('custom_imports', {}).get('imports', [])
@@ -125,3 +134,17 @@ def use_preset(config: Config, name: str) -> None:
     if added:
         config.custom_imports = dict(imports=list(dict.fromkeys([*own, *added])))
     config.peft = Path(name).stem
+
+
+def _check_name(name: str, preset: Config) -> None:
+    """Raise a UserError for a file with the name of a shipped preset and another content."""
+    shipped = PRESETS / f'{Path(name).stem.replace("-", "_")}.py'
+    if not name.endswith('.py') or not shipped.is_file():
+        return
+    contents = (config.to_dict() for config in (preset, read_often(shipped)))
+    own, known = ((one['adapters'], one.get('module', {})) for one in contents)
+    if own != known:
+        raise UserError(
+            f'--peft {name}: {shipped.stem} is a shipped method, with other settings, and results '
+            'go by the name of the file: give yours another name'
+        )

@@ -102,14 +102,19 @@ def read_space(path: str | Path) -> Space:
         ) from error
     content = {k: v for k, v in read_config(path).items() if not k.startswith('_')}
     unknown = set(content) - {'settings', 'adapters'}
-    if unknown or not content:
+    if unknown or not any(content.values()):
         found = ', '.join(sorted(unknown)) or 'nothing'
         raise UserError(f'{path}: expected "settings", "adapters" or both, found {found}')
+    candidates = content.get('adapters', {})
+    if not isinstance(candidates, Mapping):
+        raise UserError(
+            f'{path}: adapters: expected a dict of candidates by name, found {candidates!r}'
+        )
     return Space(
         settings=_parameters(content.get('settings', {}), f'{path}: settings'),
         adapters={
             name: _candidate(value, f'{path}: adapters.{name}')
-            for name, value in content.get('adapters', {}).items()
+            for name, value in candidates.items()
         },
     )
 
@@ -118,7 +123,8 @@ def _candidate(value: Any, where: str) -> Candidate:
     if (
         not isinstance(value, Mapping)
         or set(value) - {'adapter', 'sizes'}
-        or 'adapter' not in value
+        or not isinstance(value.get('adapter'), Mapping)
+        or not isinstance(value['adapter'].get('type'), str | type)
     ):
         raise UserError(f'{where}: expected dict(adapter=dict(type=…), sizes=dict(…))')
     adapter = dict(value['adapter'])
@@ -135,6 +141,9 @@ def _candidate(value: Any, where: str) -> Candidate:
 def _parameters(values: Any, where: str) -> dict[str, Parameter]:
     if not isinstance(values, Mapping):
         raise UserError(f'{where}: expected a dict, found {values!r}')
+    for name in values:
+        if not isinstance(name, str):
+            raise UserError(f'{where}: keys are names of settings, found {name!r}')
     return {name: _parameter(value, f'{where}: {name}') for name, value in values.items()}
 
 

@@ -6,6 +6,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from helpers import DEMO, as_arguments, run_tool, tiny_options
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -121,3 +122,17 @@ def test_an_interrupted_save_leaves_the_checkpoint_before_it():
 def test_console_shows_single_lines(level, message, shown):
     record = logging.LogRecord('mmengine', level, 'file', 1, message, None, None)
     assert ConsoleFilter().filter(record) is shown
+
+
+@pytest.mark.parametrize('hooks', ['dict(_delete_=True)', 'None'])
+def test_a_run_with_hooks_of_its_own_leaves_checkpoints_that_load(hooks, base, data_root, tmp_path):
+    config = tmp_path / 'own_hooks.py'
+    config.write_text(f'_base_ = {str(DEMO)!r}\ndefault_hooks = {hooks}\n')
+    options = tiny_options(base, data_root)
+    arguments = [config, '--work-dir', tmp_path / 'run', *as_arguments(options)]
+    assert run_tool('train', *arguments).status == 0
+    (tmp_path / 'run' / 'epoch_2.pth').unlink()
+    resumed = run_tool('train', *arguments, '--resume')
+    assert resumed.status == 0
+    assert 'epoch 2/2' in resumed.out + resumed.err
+    assert 'epoch 1/2' not in resumed.out + resumed.err

@@ -80,6 +80,18 @@ def test_the_newest_of_equal_runs_counts(tmp_path):
     assert f'note: {remark}, with other settings (train_cfg.max_epochs was 20, is 1)' in outcome.out
 
 
+def test_seeds_with_other_settings_are_averaged_with_a_remark(tmp_path):
+    for seed, epochs in enumerate((20, 20, 1)):
+        make_result(seed=seed).save(tmp_path / f'run{seed}' / RESULT_FILE)
+        config = {'train_cfg': {'max_epochs': epochs}, 'randomness': {'seed': seed}}
+        start = {'config': config, 'finished': 'yes'}
+        (tmp_path / f'run{seed}' / 'run.json').write_text(json.dumps([start]))
+    runs, (remark,) = collect_runs(tmp_path)
+    assert len(runs) == 3
+    assert remark.startswith('run2 and run0 are averaged, with other settings (')
+    assert 'train_cfg.max_epochs was 1, is 20' in remark
+
+
 @pytest.mark.parametrize(
     ('older', 'settings', 'method'),
     [

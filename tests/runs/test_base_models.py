@@ -77,5 +77,9 @@ def test_mistakes_are_said_in_one_line(tmp_path):
     plain.write_text("model = dict(backbone=dict(type='Vim'))\n")
     with pytest.raises(UserError, match=r'plain.py has no model.backbone.module'):
         load(DEMO, backbone=str(plain))
+    for model in ('5', 'dict(backbone=5)', "dict(backbone=dict(module='Vim'))"):
+        (tmp_path / 'slip.py').write_text(f'model = {model}\n')
+        with pytest.raises(UserError, match=r'slip.py has no model.backbone.module'):
+            load(DEMO, backbone=str(tmp_path / 'slip.py'))
     with pytest.raises(UserError, match=r'--backbone vim-mini: .*plain.py adapts no backbone'):
         load(plain, backbone='vim-mini')

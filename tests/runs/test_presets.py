@@ -15,6 +15,7 @@ from memba_vision.runs.presets import preset_names, read_preset
 
 VTAB1K = CONFIGS / 'vtab1k' / 'kitti_memba.py'
 LORA_OUT_PROJ = dict(type='LoRA', targets=['out_proj'], rank=96, scale=0.1, drop_rate=0.1)
+LORA = "adapters = [dict(type='LoRA', targets=['out_proj'], rank=2, scale=1.0)]"
 
 
 def load(path, peft, options=None):
@@ -85,6 +86,17 @@ def test_a_file_of_ones_own_is_taken_as_it_stands(tmp_path):
     assert load(DEMO, str(path)).model.backbone.adapters == [adapter]
 
 
+@pytest.mark.parametrize('name', ['lora', 'linear-probing'])
+def test_results_of_a_file_of_ones_own_are_not_those_of_a_shipped_method(name, tmp_path):
+    shipped = name.replace('-', '_')
+    path = tmp_path / f'{name}.py'
+    path.write_text(f'{LORA}\n')
+    with pytest.raises(UserError, match=f'{shipped} is a shipped method.*another name'):
+        load(DEMO, str(path))
+    path.write_text((CONFIGS / '_base_' / 'peft' / f'{shipped}.py').read_text())
+    assert load(DEMO, str(path)).model.backbone.type == 'PEFTModel'
+
+
 @pytest.mark.slow
 def test_a_method_in_a_package_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / 'own_adapters.py').write_text(
@@ -121,6 +133,13 @@ def test_what_is_no_preset(tmp_path):
     path.write_text('x = 1\n')
     with pytest.raises(UserError, match='has no list "adapters"'):
         load(DEMO, str(path))
+    for text, found in [
+        ("adapters = ['LoRA']", "found 'LoRA'"),
+        (f'{LORA}\nmodule = 5', 'found 5'),
+    ]:
+        path.write_text(text)
+        with pytest.raises(UserError, match=f'expected a dict.*{found}'):
+            load(DEMO, str(path))
     with pytest.raises(UserError, match=r'adapts no backbone .*model\.backbone\.module'):
         load(CONFIGS / 'pretrain' / 'vim-mini_shapes.py', 'memba')
 

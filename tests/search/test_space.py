@@ -56,6 +56,11 @@ def test_lists_are_choices_and_dicts_are_ranges(tmp_path):
         ("settings = {'a': dict(low=0.0, high=1.0, step=-0.1)}", 'step must be above 0'),
         ("settings = {'a': dict(low=0, high=1, step=0)}", 'step must be above 0'),
         ("settings = ['a']", 'expected a dict'),
+        ('settings = {5: [1, 2]}', 'names of settings, found 5'),
+        ('adapters = {}', 'found nothing'),
+        ("adapters = [dict(adapter=dict(type='LoRA'))]", 'a dict of candidates by name'),
+        ('adapters = dict(a=dict(adapter=5))', r'adapters\.a: expected dict\(adapter='),
+        ('adapters = dict(a=dict(adapter=dict(rank=4)))', r'adapters\.a: expected dict\(adapter='),
         ("adapters = dict(a=dict(type='LoRA'))", r'adapters\.a: expected dict\(adapter='),
         (
             "adapters = dict(a=dict(adapter=dict(type='LoRA', rank=3), sizes=dict(rank=[1, 2])))",
