@@ -7,6 +7,7 @@ from helpers import CONFIGS, DEMO, run_tool
 from mmengine.config import Config
 
 from memba_vision.datasets.benchmarks import benchmark_of
+from memba_vision.package_data import PRESETS
 from memba_vision.runs import chosen_settings
 from memba_vision.runs.compared_settings import flat_settings
 from memba_vision.runs.config import load_config
@@ -139,10 +140,10 @@ def test_what_the_users_own_config_says_stays(shipped, tmp_path):
 
 def test_a_file_of_the_users_own_gets_nothing(shipped, tmp_path):
     preset = tmp_path / 'lora.py'
-    preset.write_text("adapters = [dict(type='LoRA', targets=['in_proj'], rank=3, scale=0.1)]\n")
+    preset.write_bytes((PRESETS / 'lora.py').read_bytes())
     config = load(shipped, peft=str(preset))
     assert config.optim_wrapper.optimizer.lr == DEFAULT
-    assert config.model.backbone.adapters[0].scale == 0.1
+    assert 'chosen_settings' not in config
 
 
 @pytest.mark.parametrize('backbone', ['vit-mini', 'vim-tiny'])
