@@ -144,13 +144,8 @@ def mini_vtab_2_combination() -> str:
     return '\n'.join(_differences('mini_vtab_2_combination', *pair) for pair in pairs)
 
 
-def mini_vtab_2_two_tasks() -> str:
-    """What the methods that are not published for Vim-S reach on two of its tasks."""
-    return _accuracies('mini_vtab_2_two_tasks', accuracy_table)
-
-
 def mini_vtab_2_backbones() -> str:
-    """What some methods reach on mini-VTAB 2 with the small VMamba and the small ViT."""
+    """What some methods reach on mini-VTAB 2 with the small ViT."""
     return _accuracies('mini_vtab_2_backbones', accuracy_table)
 
 
@@ -256,7 +251,6 @@ TABLES = {
     'mini_vtab_2_ranks': mini_vtab_2_ranks,
     'mini_vtab_2_one_rate': mini_vtab_2_one_rate,
     'mini_vtab_2_combination': mini_vtab_2_combination,
-    'mini_vtab_2_two_tasks': mini_vtab_2_two_tasks,
     'mini_vtab_2_backbones': mini_vtab_2_backbones,
     'mini_vtab_2_backbones_differences': mini_vtab_2_backbones_differences,
     'mini_vtab_backbones': mini_vtab_backbones,
