@@ -337,13 +337,13 @@ def _averaged_with_other_settings(runs: list[Run]) -> list[str]:
     return remarks
 
 
-def _other_settings(run: Run, newest: Run) -> str:
-    """Return the settings in which a newer run differs, as far as both have a record."""
-    if run.result is None or newest.result is None:
+def _other_settings(run: Run, other: Run) -> str:
+    """Return the settings, but for the seed, in which another run differs; '' without a record."""
+    if run.result is None or other.result is None:
         return ''
     try:
         passing = (*PASSING, 'randomness')
-        before, now = (flat_settings(read_config(each.folder), passing) for each in (run, newest))
+        before, now = (flat_settings(read_config(each.folder), passing) for each in (run, other))
     except UserError:
         return ''
     found = describe_differences(before, now)

@@ -25,7 +25,7 @@ def read_base_model(name: str) -> Config:
         name: one of :func:`architectures`, with hyphens or underscores, or a file like theirs.
 
     Raises:
-        UserError: there is none, or it has no ``model.backbone.module``.
+        UserError: there is none, or it has no ``model.backbone.module``, or its head is no dict.
     """
     known = architectures()
     short = name.replace('_', '-')
@@ -40,8 +40,9 @@ def read_base_model(name: str) -> Config:
         part = part.get(key)
         if not isinstance(part, Mapping):
             raise UserError(f'--backbone {name}: {path} has no model.backbone.module')
-    if not isinstance(config.model.get('head', {}), Mapping):
-        raise UserError(f'--backbone {name}: {path}: model.head is a dict')
+    head = config.model.get('head', {})
+    if not isinstance(head, Mapping):
+        raise UserError(f'--backbone {name}: {path}: model.head: expected a dict, found {head!r}')
     return config
 
 

@@ -69,7 +69,7 @@ def read_preset(name: str, overrides: dict) -> Config:
             of models gives as ``adapter_settings`` (small models want another rank and scale).
 
     Raises:
-        UserError: there is no such preset, or it names no adapters.
+        UserError: there is no such preset, or it names no adapters, or they are no dicts.
     """
     path = Path(name) if name.endswith('.py') else PRESETS / f'{name}.py'
     if not path.is_file():
@@ -80,13 +80,12 @@ def read_preset(name: str, overrides: dict) -> Config:
     preset = read_often(path)
     if not isinstance(preset.get('adapters'), list):
         raise UserError(f'--peft {name}: {path} has no list "adapters"')
-    for key, parts in (('adapters', preset.adapters), ('module', [preset.get('module', {})])):
-        for part in parts:
-            if not isinstance(part, Mapping):
-                raise UserError(
-                    f'--peft {name}: {key} of {path}: expected a dict, such as '
-                    f"dict(type='LoRA', rank=8) in adapters, found {part!r}"
-                )
+    for part in (*preset.adapters, preset.get('module', {})):
+        if not isinstance(part, Mapping):
+            raise UserError(
+                f'--peft {name}: each adapter, and module, is expected to be a dict, such as '
+                f"dict(type='LoRA', rank=8), found {part!r} in {path}"
+            )
     for adapter in preset.adapters:
         adapter.update(_of_family(adapter, overrides))
     return preset
@@ -116,7 +115,8 @@ def use_preset(config: Config, name: str) -> None:
             family's ``adapter_settings``.
 
     Raises:
-        UserError: there is no such preset, or the config has no backbone to adapt.
+        UserError: see :func:`read_preset`; or the config has no backbone to adapt, or a file has
+            the name of a shipped preset and other settings.
     """
     # The shipped presets are those of Vim-S; a file of the user's own says what it means.
     overrides = {} if name.endswith('.py') else config.get('adapter_settings', {})

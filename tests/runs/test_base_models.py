@@ -81,5 +81,10 @@ def test_mistakes_are_said_in_one_line(tmp_path):
         (tmp_path / 'slip.py').write_text(f'model = {model}\n')
         with pytest.raises(UserError, match=r'slip.py has no model.backbone.module'):
             load(DEMO, backbone=str(tmp_path / 'slip.py'))
+    (tmp_path / 'slip.py').write_text(
+        "model = dict(backbone=dict(module=dict(type='Vim')), head=5)\n"
+    )
+    with pytest.raises(UserError, match=r'model.head: expected a dict, found 5'):
+        load(DEMO, backbone=str(tmp_path / 'slip.py'))
     with pytest.raises(UserError, match=r'--backbone vim-mini: .*plain.py adapts no backbone'):
         load(plain, backbone='vim-mini')

@@ -144,6 +144,11 @@ def test_a_file_of_the_users_own_gets_nothing(shipped, tmp_path):
     config = load(shipped, peft=str(preset))
     assert config.optim_wrapper.optimizer.lr == DEFAULT
     assert 'chosen_settings' not in config
+    preset = tmp_path / 'mine.py'
+    preset.write_text("adapters = [dict(type='LoRA', targets=['in_proj'], rank=3, scale=0.1)]\n")
+    config = load(shipped, peft=str(preset))
+    assert config.optim_wrapper.optimizer.lr == DEFAULT
+    assert config.model.backbone.adapters[0].scale == 0.1
 
 
 @pytest.mark.parametrize('backbone', ['vit-mini', 'vim-tiny'])

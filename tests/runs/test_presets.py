@@ -138,7 +138,7 @@ def test_what_is_no_preset(tmp_path):
         (f'{LORA}\nmodule = 5', 'found 5'),
     ]:
         path.write_text(text)
-        with pytest.raises(UserError, match=f'expected a dict.*{found}'):
+        with pytest.raises(UserError, match=f'expected to be a dict.*{found}'):
             load(DEMO, str(path))
     with pytest.raises(UserError, match=r'adapts no backbone .*model\.backbone\.module'):
         load(CONFIGS / 'pretrain' / 'vim-mini_shapes.py', 'memba')
