@@ -48,7 +48,7 @@ def add_grid_arguments(group: argparse._ArgumentGroup) -> None:
         default=[],
         metavar='METHOD',
         help='presets of configs/_base_/peft, or files like those; "all": every preset '
-        "(default: the configs' own)",
+        "that the backbone can take (default: the configs' own)",
     )
     group.add_argument(
         '--backbones',
@@ -186,6 +186,7 @@ def run_all(args: argparse.Namespace, options: Options, executor: Executor) -> S
     from memba_vision.leases import no_locks, object_store
     from memba_vision.sweeps.console import open_console
     from memba_vision.sweeps.folder import enter, mark_waiting
+    from memba_vision.sweeps.jobs import ALL_METHODS, left_out
     from memba_vision.sweeps.loop import Policy, Sweep
     from memba_vision.sweeps.weights import fetch_weights
 
@@ -196,6 +197,8 @@ def run_all(args: argparse.Namespace, options: Options, executor: Executor) -> S
     # Beside the sweep, whose first run need not wait for it.
     threading.Thread(target=mark_waiting, args=[jobs], daemon=True).start()
     console = open_console()
+    if args.methods == [ALL_METHODS] and (names := left_out(jobs)):
+        console.say(f'left out, as the backbone lacks their places: {", ".join(names)}')
     if mount := object_store(folder):
         console.say(no_locks(folder, mount))
     sweep = Sweep(jobs, executor, console, Policy(args.retries, args.retry_failed))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from copy import copy, deepcopy
 from dataclasses import asdict, dataclass, field
-from itertools import product, starmap
+from itertools import compress, product, starmap
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,6 +24,7 @@ from memba_vision.runs.result import RESULT_FILE
 from memba_vision.runs.result_files import recorded_backbone
 from memba_vision.runs.tool_options import parse_options
 from memba_vision.runs.trial import Trial
+from memba_vision.sweeps.applicable import can_adapt
 from memba_vision.sweeps.grid import Point, check_grid, points_for
 
 TRAIN = package_data_folder() / 'tools' / 'train.py'
@@ -160,7 +161,7 @@ def make_jobs(
     Args:
         configs: config files.
         methods: presets in place of the configs' methods. An empty list keeps those; 'all' alone
-            stands for every preset.
+            stands for every preset that the backbone can take.
         seeds: the seeds.
         folder: the sweep's folder.
         options: settings of every run.
@@ -172,22 +173,26 @@ def make_jobs(
         UserError: a config cannot be read or names no task, an option does not fit, or two runs
             would have the same name.
     """
-    if list(methods) == [ALL_METHODS]:
+    every = list(methods) == [ALL_METHODS]
+    if every:
         methods = preset_names()
     variants = list(starmap(Variant, product(configs, backbones or [None], methods or [None])))
     parsed = {path: read_config(find_config(path)) for path in configs}
     for key in (*options.parsed(), *grid[0]):
         if problem := reason_decided(key, SWEEP_OPTIONS):
             raise UserError(f'{"--grid" if key in grid[0] else "--cfg-options"}: {problem}')
+    if every:  # by its own settings: where those of the command line do not fit, the run says so
+        untouched = [_resolve(parsed[variant.config], variant, Options()) for variant in variants]
+        variants = list(compress(variants, can_adapt(untouched)))
+    resolved = [_resolve(parsed[variant.config], variant, options) for variant in variants]
     if grid[0]:
-        untried = [_resolve(parsed[variant.config], variant, options) for variant in variants]
-        check_grid(grid, untried, options.parsed())
+        check_grid(grid, resolved, options.parsed())
         variants = [
             variant._replace(point=point)
-            for config, variant in zip(untried, variants, strict=True)
+            for config, variant in zip(resolved, variants, strict=True)
             for point in points_for(config, grid)
         ]
-    resolved = [_resolve(parsed[variant.config], variant, options) for variant in variants]
+        resolved = [_resolve(parsed[variant.config], variant, options) for variant in variants]
     wanted = [
         (_with_seed(config, seed), variant)
         for seed in seeds
@@ -201,6 +206,12 @@ def make_jobs(
             'weights of the same architecture in a sweep with another --work-dir'
         )
     return [_make_job(*run, folder, name, options) for run, name in zip(wanted, names, strict=True)]
+
+
+def left_out(jobs: Sequence[Job]) -> list[str]:
+    """Return the presets that none of the runs of a sweep with 'all' methods has."""
+    present = {job.resolved.peft for job in jobs}
+    return [name for name in preset_names() if name not in present]
 
 
 def _resolve(parsed: Config, variant: Variant, options: Options) -> Config:

@@ -15,7 +15,7 @@ from memba_vision.runs.config_paths import absolute_paths
 from memba_vision.runs.presets import preset_names
 from memba_vision.sweeps import folder as sweep_folder
 from memba_vision.sweeps.folder import enter, mark_waiting
-from memba_vision.sweeps.jobs import SWEEP_FILE, Options, make_jobs
+from memba_vision.sweeps.jobs import SWEEP_FILE, Options, left_out, make_jobs
 from memba_vision.sweeps.suites import suite_configs
 
 LR, EPOCHS = 'optim_wrapper.optimizer.lr=0.01', 'train_cfg.max_epochs=7'
@@ -98,7 +98,20 @@ def test_a_sweep_of_an_older_version_keeps_its_folders(tmp_path):
 
 def test_all_methods(tmp_path):
     jobs = demo_jobs(tmp_path, ['all'], [0])
-    assert [job.method for job in jobs] == preset_names()
+    assert [job.method for job in jobs] == [name for name in preset_names() if name != 'lora_qv']
+    assert left_out(jobs) == ['lora_qv']
+
+
+def test_all_methods_that_a_backbone_can_take(tmp_path):
+    backbones = ['vim-mini-v2', 'vit-mini-v2']
+    jobs = make_jobs([str(DEMO)], ['all'], [0], tmp_path, Options(), backbones)
+    methods: dict[str, set[str]] = {}
+    for job in jobs:
+        methods.setdefault(job.backbone.arch, set()).add(job.method)
+    assert methods['vim_mini'] == {*preset_names()} - {'lora_qv'}
+    assert {'lora', 'lora_qv', 'vpt_deep'} < methods['vit_mini']
+    assert not {'memba', 'conv1d_tuning', 'lorap_x'} & methods['vit_mini']
+    assert left_out(jobs) == []
 
 
 def test_the_command_line_of_a_run(tmp_path):
