@@ -97,7 +97,7 @@ def search(task: Search) -> list[Trial]:
 
     Raises:
         UserError: the config and the space do not fit, the search was started with other settings,
-            the config's own trial failed, the disk is full, or the storage fails.
+            the config's own trial failed, or each but that; the disk is full, or the storage fails.
     """
     check_fits(task.space, task.config)
     if task.epochs and numbers_of_epochs(task.space):
@@ -149,7 +149,20 @@ def _run_step(task: Search, step: Step, start: Trial | None) -> list[Trial]:
     found = [_as_trial(step, trial) for trial in studies.finished(study)]
     if start is None and not any(trial.is_default for trial in found):
         raise UserError(f'{AS_IT_IS} was not trained to its end: give the same command again')
+    if start is None:
+        _check_not_all_failed(study)
     return found
+
+
+def _check_not_all_failed(study: Any) -> None:
+    """Raise a UserError where each trial but the config's own failed: nothing was searched."""
+    tried = [trial for trial in studies.counted(study) if not bookkeeping.is_default(trial)]
+    if tried and all(trial.state.name == 'FAIL' for trial in tried):
+        reason = tried[-1].user_attrs.get(bookkeeping.ERROR, 'its worker died')
+        raise UserError(
+            f'each trial but {AS_IT_IS} failed, {len(tried)} in all, the last because: {reason}. '
+            'Change the space, or what it needs, and search with another --work-dir'
+        )
 
 
 def _add_finished(study: Any, step: Step, values: dict[str, Any], accuracy: float) -> None:

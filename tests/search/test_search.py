@@ -241,6 +241,18 @@ def test_a_failure_does_not_end_the_search(make, trainings):
     assert {t.user_attrs['error'] for t in failed} == {'the loss is nan'}
 
 
+def test_failures_of_all_but_the_default_are_told(make, trainings):
+    def accuracy(config):
+        if config.model.backbone.rank != own:
+            raise Failed('the loss is nan')
+        return by_rank(config)
+
+    own = make().config.model.backbone.rank
+    trainings(accuracy)
+    with pytest.raises(UserError, match='failed, 2 in all, the last because: the loss is nan'):
+        search(make(trials=3))
+
+
 def test_a_default_that_fails_ends_it(make, trainings):
     def accuracy(config):
         raise Failed('no data')
@@ -304,7 +316,8 @@ def test_a_trial_that_dies_has_three_tries(make, trainings):
         return 50.0
 
     configs = trainings(accuracy)
-    assert [trial.number for trial in search(make(trials=2))] == [0]
+    with pytest.raises(UserError, match='failed, 1 in all, the last because: its process was kil'):
+        search(make(trials=2))
     folders = [Path(config.work_dir).name for config in configs]
     assert folders == ['settings_000', *['settings_001'] * 3]
     tries = study(make()).trials[1:]
