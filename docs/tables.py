@@ -124,8 +124,13 @@ def mini_vtab_2() -> str:
 
 def mini_vtab_2_differences() -> str:
     """What methods gain there over LoRA."""
-    others = ('memba', 'lora_in_proj', 'lorap_x', 'full_fine_tuning', 'linear_probing')
+    others = ('rslora', 'memba', 'lora_in_proj', 'lorap_x', 'full_fine_tuning', 'linear_probing')
     return _differences('mini_vtab_2', 'lora', others)
+
+
+def mini_vtab_2_parts() -> str:
+    """What Memba loses there without a part of its membrane."""
+    return _differences('mini_vtab_2', 'memba', ('memba_no_reset', 'memba_no_transfer'))
 
 
 def mini_vtab_2_ranks() -> str:
@@ -145,7 +150,7 @@ def mini_vtab_2_combination() -> str:
 
 
 def mini_vtab_2_backbones() -> str:
-    """What some methods reach on mini-VTAB 2 with the small ViT."""
+    """What some methods reach on mini-VTAB 2 with the small ViT and the small VMamba."""
     return _accuracies('mini_vtab_2_backbones', accuracy_table)
 
 
@@ -219,11 +224,10 @@ def _ranks(name: str) -> str:
 def _differences(name: str, baseline: str, others: Sequence[str]) -> str:
     """Differences of some methods of a file of ``results`` to another of them."""
     runs, _ = collect_runs(_results(name))
-    runs = [run for run in runs if run.method in (baseline, *others)]
-    return '\n'.join(
-        table_text(difference_table(scores, baseline, compare(scores, baseline)))
-        for scores in scores_by_suite(runs)
-    )
+    several = scores_by_suite([run for run in runs if run.method in (baseline, *others)])
+    tables = [table_text(difference_table(s, baseline, compare(s, baseline))) for s in several]
+    titles = [f'{scores.title}. ' if len(several) > 1 else '' for scores in several]
+    return '\n'.join(title + table for title, table in zip(titles, tables, strict=True))
 
 
 def _results(name: str) -> Path:
@@ -248,6 +252,7 @@ TABLES = {
     'mini_vtab': mini_vtab,
     'mini_vtab_2': mini_vtab_2,
     'mini_vtab_2_differences': mini_vtab_2_differences,
+    'mini_vtab_2_parts': mini_vtab_2_parts,
     'mini_vtab_2_ranks': mini_vtab_2_ranks,
     'mini_vtab_2_one_rate': mini_vtab_2_one_rate,
     'mini_vtab_2_combination': mini_vtab_2_combination,
