@@ -94,7 +94,7 @@ ALLOWED = {
     },
     'sweeps': {
         *('errors', 'leases', 'package_data', 'discovery', 'registry', 'files', 'datasets'),
-        *('engine', 'runs', 'reports', 'command_line'),
+        *('engine', 'runs', 'reports', 'zoo', 'command_line'),
     },
     'registration': {'errors', 'engine', 'runs', 'zoo'},
     'command_line': {'errors', 'engine', 'files', 'registration', 'registry', '__version__'},
