@@ -161,7 +161,7 @@ def _check_not_all_failed(study: Any) -> None:
         reason = tried[-1].user_attrs.get(bookkeeping.ERROR, 'its worker died')
         raise UserError(
             f'each trial but {AS_IT_IS} failed, {len(tried)} in all, the last because: {reason}. '
-            'Change the space, or what it needs, and search with another --work-dir'
+            'Change the space, or what it needs, and search with another --work-dir and --storage'
         )
 
 

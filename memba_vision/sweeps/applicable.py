@@ -14,18 +14,20 @@ def can_adapt(configs: Sequence[Config]) -> list[bool]:
     """Return for each config True if its backbone has the places that its adapters need.
 
     Adapters are attached to backbones without weights, once for each backbone and method.
+
+    Args:
+        configs: whole configs, with a backbone that is adapted.
     """
     backbones: dict[str, nn.Module] = {}
     answers: dict[str, bool] = {}
-    for config in configs:
-        key = _settings_of(config)
+    keys = [_as_text(config.model.backbone) for config in configs]
+    for key, config in zip(keys, configs, strict=True):
         if key not in answers:
-            answers[key] = _can_adapt(config, backbones)
-    return [answers[_settings_of(config)] for config in configs]
+            answers[key] = _can_adapt(config.model.backbone, backbones)
+    return [answers[key] for key in keys]
 
 
-def _can_adapt(config: Config, backbones: dict[str, nn.Module]) -> bool:
-    settings = config.model.backbone
+def _can_adapt(settings: dict, backbones: dict[str, nn.Module]) -> bool:
     if 'module' not in settings:
         return True
     key = _as_text(settings.module)
@@ -36,10 +38,6 @@ def _can_adapt(config: Config, backbones: dict[str, nn.Module]) -> bool:
     except UserError:
         return False
     return True
-
-
-def _settings_of(config: Config) -> str:
-    return _as_text(config.model.backbone)
 
 
 def _as_text(settings: dict) -> str:
